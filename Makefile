@@ -1,0 +1,2 @@
+types:
+	cd .venv/dev-src && ../bin/mypy --config-file ../../pyproject.toml

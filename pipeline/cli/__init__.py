@@ -1,0 +1,84 @@
+"""The command line: one module for each command, imported only when the command is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+
+import click
+
+from secateur.pipeline.errors import SecateurError, near_matches
+
+COMMANDS = {
+    "demo": "the embedded default, end to end, no network",
+    "run": "all stages of a recipe; resumes where it stopped",
+    "inspect": "what can be removed from a model, and what cannot",
+    "score": "the score stage of a run directory",
+    "plan": "the plan stage of a run directory",
+    "prune": "the surgery stage of a run directory",
+    "recover": "the recovery stage of a run directory",
+    "export": "the ONNX stage of a run directory",
+    "build": "the engine stage of a run directory",
+    "bench": "latency of models, runs, ONNX files and engines; paired when two are given",
+    "report": "the report of a run directory",
+    "gate": "pass, fail or inconclusive: is the candidate really faster?",
+    "bundle": "packs a run for a device",
+    "verify": "replays a bundle's golden inputs",
+    "doctor": "what this machine can do, and how to get what is missing",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of this package and are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"secateur.pipeline.cli.{cmd_name}").command
+        return command if isinstance(command, click.Command) else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            ctx.fail(f"{error.format_message().rstrip('.')}{near_matches(args[0], COMMANDS)}")
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="secateur")
+def cli(debug: bool) -> None:
+    """Makes trained timm models smaller and really faster on edge devices.
+
+    Example: secateur run recipe.yaml --out runs/half
+    """
+
+
+def main(args: list[str] | None = None) -> None:
+    """Runs the command line and exits: 0 done, 1 the gate failed, 2 bad input or usage, 3 inconclusive."""
+    words = sys.argv[1:] if args is None else args
+    debug = "--debug" in words
+    try:
+        code = cli.main([word for word in words if word != "--debug"], prog_name="secateur", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("secateur: interrupted; the same command goes on from here", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except SecateurError as error:
+        if debug:
+            traceback.print_exc()
+        click.echo(f"secateur: {error}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)

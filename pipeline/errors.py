@@ -1,0 +1,65 @@
+"""The exception family of secateur: every message says what was got, what is allowed and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SecateurError(Exception):
+    """The root of all errors that secateur raises on purpose; the command line exits with `exit_code`."""
+
+    exit_code = 2
+
+
+class RecipeError(SecateurError):
+    """A recipe has an unknown key or a value out of its range."""
+
+
+class DataError(SecateurError):
+    """Images or labels cannot be read or do not fit together."""
+
+
+class ModelError(SecateurError):
+    """A model or a checkpoint cannot be created, read or matched."""
+
+
+class PlanError(SecateurError):
+    """A plan or a budget cannot be met or does not fit the model."""
+
+
+class SurgeryError(SecateurError):
+    """Removing did not give what masking gives; the message names the first group that disagrees."""
+
+
+class RunError(SecateurError):
+    """A run directory cannot be used as asked."""
+
+
+class ExportError(SecateurError):
+    """A model cannot be exported, or the export does not reproduce the model."""
+
+
+class EngineError(SecateurError):
+    """An engine cannot be built, opened or run as asked."""
+
+
+class BenchError(SecateurError):
+    """A measurement or a comparison of measurements is not possible."""
+
+
+class MissingPackageError(SecateurError):
+    """An optional package is absent; the message holds the install command."""
+
+    def __init__(self, package: str, needed_for: str, extra: str) -> None:
+        super().__init__(
+            f"the package {package!r} is not installed and {needed_for} needs it: "
+            f"install it with `pip install 'secateur[{extra}]'`"
+        )
+        self.package = package
+
+
+def near_matches(word: str, choices: Iterable[str], most: int = 3) -> str:
+    """A phrase such as `; did you mean 'a' or 'b'?` with the choices nearest to `word`, or an empty string."""
+    near = get_close_matches(word, list(choices), n=most, cutoff=0.6)
+    return f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""

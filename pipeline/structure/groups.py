@@ -1,0 +1,201 @@
+"""What can be removed from a model, and which slices of which tensors go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, get_args, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secateur.pipeline.errors import PlanError, near_matches
+from secateur.pipeline.files import sha256_json
+
+Kind = Literal["head", "qk_dim", "v_dim", "mlp_hidden", "channel", "width"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+Role = Literal["out", "in", "norm", "table"]
+Kept = Mapping[str, Sequence[int]]
+"""For each group, by name, the sorted indices of the units that stay; a group left out keeps all its units."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One dimension of one tensor whose positions belong to the units of a group.
+
+    `tensor` is a name in `model.state_dict()`; `units[p]` is the unit that position `p` of dimension `dim` goes
+    with, or -1 where the position belongs to no unit of the group. The role says what the dimension does:
+    `out` makes the units' values, `in` reads them, `norm` scales or shifts them one by one, `table` is indexed by
+    them (a bias per head).
+    """
+
+    tensor: str
+    dim: int
+    role: Role
+    units: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where the values of a group's units can be read while the model runs: one side of one module.
+
+    `dim` is the dimension of the module's input or output tensor along which the units lie (negative counts from
+    the end); `units[p]` is the unit at position `p`, or -1.
+    """
+
+    module: str
+    side: Literal["input", "output"]
+    dim: int
+    units: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units of one kind in one place, each with all parameter slices that must go when it goes.
+
+    A group of per-head dimensions has `blocks` = number of heads; its units are numbered block by block
+    (`unit = head * dims + dim`) and `parent` names the group of the heads: a head that goes takes its block along.
+    Groups of one `family` are isomorphic: same kind and same tensor shapes, so that scores may be ranked together.
+    `min_units` is the least number of units that must stay (per block if there are several).
+    """
+
+    name: str
+    kind: Kind
+    units: int
+    slices: tuple[Slice, ...]
+    sites: tuple[Site, ...] = ()
+    blocks: int = 1
+    parent: str = ""
+    family: str = ""
+    min_units: int = 0
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Units that were looked at and cannot be removed, with the reason in one sentence."""
+
+    name: str
+    kind: Kind
+    units: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A length that shrinks with the groups: position `p` stays when all its `members` keep it.
+
+    `members` maps a group's name to the unit at each position (-1: not of that group).
+    """
+
+    size: int
+    members: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    def positions(self, kept: Kept) -> NDArray[np.bool_]:
+        """A mask `[size]`, True where the position stays."""
+        mask = np.ones(self.size, dtype=bool)
+        for name, units in self.members:
+            if name in kept:
+                index = np.asarray(units)
+                stays = np.zeros(int(index.max(initial=-1)) + 1, dtype=bool)
+                keep = np.asarray(kept[name], dtype=int)
+                stays[keep[keep < stays.size]] = True
+                inside = index >= 0
+                mask[inside] &= stays[index[inside]]
+        return mask
+
+    def length(self, kept: Kept) -> int:
+        """How many positions stay."""
+        return int(self.positions(kept).sum()) if any(name in kept for name, _ in self.members) else self.size
+
+
+@dataclass(frozen=True)
+class Term:
+    """Multiply-accumulates of one operation: `macs` times the lengths of the `axes`, for one sample."""
+
+    name: str
+    macs: float
+    axes: tuple[Axis, ...]
+
+    def count(self, kept: Kept) -> float:
+        """MACs of the operation with only the `kept` units."""
+        total = self.macs
+        for axis in self.axes:
+            total *= axis.length(kept)
+        return total
+
+
+@dataclass(frozen=True)
+class Groups(Sequence[Group]):
+    """All groups of one model, what is fixed in it, and what its operations cost (`terms`, MACs a sample).
+
+    `shapes` holds every tensor of the model's state dict with its dense shape; `input_shape` is that of one sample
+    (without the batch).
+    """
+
+    groups: tuple[Group, ...]
+    fixed: tuple[Fixed, ...]
+    terms: tuple[Term, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    parameters: frozenset[str]
+    input_shape: tuple[int, ...]
+    _by_name: dict[str, Group] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for group in self.groups:
+            if group.name in self._by_name:
+                raise ValueError(f"two groups are called {group.name!r}")
+            self._by_name[group.name] = group
+
+    @overload
+    def __getitem__(self, key: int) -> Group: ...
+    @overload
+    def __getitem__(self, key: slice) -> Sequence[Group]: ...
+    def __getitem__(self, key: int | slice) -> Group | Sequence[Group]:
+        return self.groups[key]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(self.groups)
+
+    def named(self, name: str) -> Group:
+        """The group of that name; raises `PlanError` with near matches when there is none."""
+        if name not in self._by_name:
+            raise PlanError(f"the model has no group {name!r}{near_matches(name, self._by_name)}")
+        return self._by_name[name]
+
+    @cached_property
+    def axes(self) -> dict[tuple[str, int], Axis]:
+        """For each (tensor, dim) that any group touches, the axis with all its members."""
+        members: dict[tuple[str, int], list[tuple[str, tuple[int, ...]]]] = {}
+        for group in self.groups:
+            for part in group.slices:
+                members.setdefault((part.tensor, part.dim), []).append((group.name, part.units))
+        return {key: Axis(self.shapes[key[0]][key[1]], tuple(found)) for key, found in members.items()}
+
+    def fingerprint(self) -> str:
+        """A SHA-256 over names, units and slices: equal for equal architectures, whatever the weights."""
+        content = [
+            [g.name, g.kind, g.units, g.blocks, g.parent, [[s.tensor, s.dim, s.role, s.units] for s in g.slices]]
+            for g in self.groups
+        ]
+        shapes = sorted((name, list(shape)) for name, shape in self.shapes.items())
+        return sha256_json([content, shapes, list(self.input_shape)])
+
+    def macs(self, kept: Kept | None = None) -> float:
+        """Multiply-accumulates for one sample, of the dense model or with only the `kept` units."""
+        return sum(term.count(kept or {}) for term in self.terms)
+
+    def params(self, kept: Kept | None = None) -> int:
+        """Parameters (buffers not counted), of the dense model or with only the `kept` units."""
+        kept = kept or {}
+        total = 0
+        for name in self.parameters:
+            count = 1
+            for dim, size in enumerate(self.shapes[name]):
+                axis = self.axes.get((name, dim))
+                count *= size if axis is None else axis.length(kept)
+            total += count
+        return total
