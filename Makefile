@@ -1,2 +1,42 @@
-types:
-	cd .venv/dev-src && ../bin/mypy --config-file ../../pyproject.toml
+# `make demo` runs the main job, `make test` the tests; each sets up .venv first and reuses it while it is current.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A strict editable install links every file, so it is made again when a file appears or goes.
+SOURCES := $(shell find secateur pipeline kernels export benchmarks -name '*.py' -o -name '*.cu' -o -name '*.cuh' | sort)
+
+.PHONY: demo test lint types check setup clean
+
+demo: setup
+	$(BIN)/secateur demo --out runs/demo
+
+test: setup
+	PYTHONSAFEPATH=1 $(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# from another folder, so that the checkout's own `secateur` folder does not hide the installed package
+types: setup
+	cd $(VENV) && bin/mypy --config-file ../pyproject.toml
+
+check: test lint types
+
+setup: $(VENV)/.installed
+
+$(VENV)/.files: FORCE
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo '$(SOURCES)' | cmp -s - $@ || echo '$(SOURCES)' > $@
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.files
+	$(BIN)/python -m pip install --quiet --upgrade pip 'setuptools>=77' wheel
+	rm -rf build
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[cpu,rtx,dev]' --config-settings editable_mode=strict
+	touch $@
+
+clean:
+	rm -rf $(VENV) build runs *.egg-info
+
+.PHONY: FORCE
+FORCE:

@@ -1,0 +1,43 @@
+"""`secateur inspect MODEL`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from secateur.pipeline.cli.common import json_option, print_json
+
+
+@click.command("inspect", short_help="What can be removed from a model, and what cannot.")
+@click.argument("model")
+@json_option
+def command(model: str, as_json: bool) -> None:
+    """Lists the groups of a timm model or of a run: kind, units, parameters, share of the MACs; and what is fixed.
+
+    Example: secateur inspect deit_tiny_patch16_224
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from secateur.pipeline.models import create_model, input_shape
+    from secateur.pipeline.structure.describe import describe
+    from secateur.pipeline.structure.find import find_groups
+    from secateur.pipeline.structure.storage import load
+    from secateur.pipeline.structure.surgery import example_for
+
+    module = load(Path(model)) if Path(model).is_dir() else create_model(model)
+    found = describe(find_groups(module, example_for(module, input_shape(module))))
+    if as_json:
+        print_json(found)
+        return
+    table = Table(title=f"{model}: {found['macs'] / 1e9:.3f} GMACs, {found['params'] / 1e6:.2f} M parameters")
+    for column in ("group", "kind", "units", "parameters", "MACs"):
+        table.add_column(column, justify="left" if column in ("group", "kind") else "right")
+    for row in found["groups"]:
+        units = f"{row['blocks']} x {row['units'] // row['blocks']}" if row["blocks"] > 1 else str(row["units"])
+        table.add_row(row["name"], row["kind"], units, f"{row['params']:,}", f"{row['macs_share']:.1%}")
+    console = Console()
+    console.print(table)
+    for row in found["fixed"]:
+        console.print(f"fixed: {row['name']} ({row['kind']}, {row['units']} units): {row['reason']}", highlight=False)

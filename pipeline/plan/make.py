@@ -1,0 +1,75 @@
+"""Makes a plan: scores, a budget and constraints in; the units that stay out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatch
+
+import numpy as np
+
+from secateur.pipeline.errors import PlanError, near_matches
+from secateur.pipeline.plan.allocate import find_allocation, meet
+from secateur.pipeline.plan.budget import Budget
+from secateur.pipeline.plan.chunks import Chunk, chunks
+from secateur.pipeline.plan.plan import Plan, plan_from_kept
+from secateur.pipeline.scores.score import Scores
+from secateur.pipeline.structure.groups import KINDS, Groups
+
+DEFAULT_KINDS = ("head", "mlp_hidden", "channel")
+
+
+def make_plan(
+    groups: Groups,
+    scores: Scores,
+    budget: Budget,
+    allocate: str = "global",
+    align: int = 8,
+    kinds: Sequence[str] = DEFAULT_KINDS,
+    skip: Sequence[str] = (),
+    least: int | None = None,
+) -> Plan:
+    """The plan that keeps the most important units under `budget`.
+
+    `kinds` may be pruned; groups that match a glob of `skip` are left alone; every group keeps `least` units at
+    least (per head, for per-head dimensions; by default `align`, and no head needs to stay). Resulting widths are
+    multiples of `align`. The budget is never exceeded. Raises `PlanError` for unknown names and for a budget that
+    cannot be met.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise PlanError(f"there is no kind {kind!r} of units, but {', '.join(KINDS)}{near_matches(kind, KINDS)}")
+    if align < 1:
+        raise PlanError(f"align is {align}, but must be 1 or more (1 aligns nothing)")
+    every = [group.name for group in groups]
+    for pattern in skip:
+        if not any(fnmatch(name, pattern) for name in every):
+            raise PlanError(f"skip has {pattern!r}, which matches no group{near_matches(pattern, every)}")
+    chosen = [g for g in groups if g.kind in kinds and not any(fnmatch(g.name, pattern) for pattern in skip)]
+    if not chosen:
+        found = ", ".join(sorted({group.kind for group in groups}))
+        raise PlanError(
+            f"no group may be pruned: kinds are {', '.join(kinds)}, the model has {found}; change kinds or skip"
+        )
+    steps: dict[str, list[Chunk]] = {}
+    for group in chosen:
+        values = scores.by_unit(group.name).double().numpy() if group.name in scores.values else None
+        if values is None or values.shape != (group.units,):
+            raise PlanError(f"the scores do not fit the model: {group.name!r} has {group.units} units; score it again")
+        floor = least if least is not None else (0 if group.kind == "head" else align)
+        steps[group.name] = chunks(groups, group, np.asarray(values), align, floor)
+    order = find_allocation(allocate)(groups, steps)
+    choice = meet(groups, order, budget, [group.name for group in chosen])
+    return plan_from_kept(
+        groups,
+        choice.kept,
+        budget=budget.measure,
+        limit=choice.limit,
+        cost=choice.cost,
+        macs=groups.macs(choice.kept),
+        macs_dense=groups.macs(),
+        params=groups.params(choice.kept),
+        params_dense=groups.params(),
+        allocate=allocate,
+        align=align,
+        score=scores.method,
+    )

@@ -1,0 +1,82 @@
+"""The one table of a run: accuracy, cost, size and latency, dense beside pruned."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from secateur.pipeline.files import read_json
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured quantity as it is printed: the dense value, the pruned value, and the change."""
+
+    name: str
+    dense: str
+    pruned: str
+    change: str
+
+
+def rows_of(bench: dict[str, Any]) -> list[Row]:
+    """The rows of a bench.json's content, latency last with one row for each target."""
+    dense, pruned = bench["dense"], bench["pruned"]
+    rows = [
+        Row(
+            "top-1 accuracy",
+            f"{dense['top1']:.2f} %",
+            f"{pruned['top1']:.2f} %",
+            f"{pruned['top1'] - dense['top1']:+.2f} points",
+        ),
+        _share("MACs", dense["macs"], pruned["macs"]),
+        _share("parameters", dense["params"], pruned["params"]),
+        _share("size (bytes)", dense["size_bytes"], pruned["size_bytes"]),
+    ]
+    for target, speedup in bench["speedup"].items():
+        before, after = dense["latency_ms"][target], pruned["latency_ms"][target]
+        rows.append(
+            Row(
+                f"latency {target} (p50)",
+                f"{before['p50']:.3f} ms",
+                f"{after['p50']:.3f} ms",
+                f"{speedup['ratio']:.2f}x faster [{speedup['low']:.2f}, {speedup['high']:.2f}]",
+            )
+        )
+    return rows
+
+
+def table_of(run_dir: Path) -> list[dict[str, str]]:
+    """The rows of a run's table as plain values."""
+    return [asdict(row) for row in rows_of(read_json(run_dir / "bench.json", "bench"))]
+
+
+def print_table(run_dir: Path) -> None:
+    """Prints a run's table and the path of its report on stdout."""
+    bench = read_json(run_dir / "bench.json", "bench")
+    table = Table(title=f"secateur: {run_dir}")
+    table.add_column("")
+    for column in ("dense", "pruned", "change"):
+        table.add_column(column, justify="right")
+    for row in rows_of(bench):
+        table.add_row(row.name, row.dense, row.pruned, row.change)
+    console = Console()
+    console.print(table)
+    for target, reason in bench.get("skipped", {}).items():
+        console.print(f"not measured: {target}: {reason}", highlight=False)
+    console.print(f"report: {run_dir / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def compact(number: float) -> str:
+    """A count with four digits and a unit: 1.258 G, 5.72 M, 812."""
+    for factor, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(number) >= factor:
+            return f"{number / factor:.4g}{unit}"
+    return f"{number:.4g}"
+
+
+def _share(name: str, dense: float, pruned: float) -> Row:
+    return Row(name, compact(dense), compact(pruned), f"{pruned / dense:.1%} of dense")

@@ -1,0 +1,69 @@
+"""What the stages of a run share: the folder, the recipe, the dense model and the images, each loaded once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from secateur.pipeline.data.loader import Loader
+from secateur.pipeline.data.sampling import few_shot
+from secateur.pipeline.data.dataset import Dataset, open_data
+from secateur.pipeline.files import sha256_file
+from secateur.pipeline.models import check_classes, create_model, input_shape, transform_for
+from secateur.pipeline.plan.plan import Plan
+from secateur.pipeline.runs.recipe import Recipe
+from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.surgery import example_for
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory with its recipe."""
+
+    folder: Path
+    recipe: Recipe
+
+    @cached_property
+    def dense(self) -> nn.Module:
+        """The dense model with its weights, in evaluation mode."""
+        torch.manual_seed(self.recipe.seed)  # a model without weights starts from the recipe's seed
+        model = create_model(self.recipe.model, num_classes=None)
+        check_classes(model, self.data.calibration.classes)
+        return model
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The calibration and evaluation images."""
+        return open_data(self.recipe.data, seed=self.recipe.seed)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """What can be removed from the dense model."""
+        return find_groups(self.dense, example_for(self.dense, input_shape(self.dense)))
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan that the plan stage wrote."""
+        return Plan.load(self.folder / "plan.json")
+
+    def calibration(self, samples_per_class: int, batch_size: int) -> Loader:
+        """Calibration images, `samples_per_class` of each class (0: all), in a fixed order."""
+        images = self.data.calibration
+        indices = few_shot(images.labels, samples_per_class, self.recipe.seed) if samples_per_class else None
+        return Loader(images, transform_for(self.dense), batch_size, indices)
+
+    def evaluation(self, batch_size: int = 32) -> Loader:
+        """All images of the held-out split; nothing but the final accuracy may use them."""
+        return Loader(self.data.evaluation, transform_for(self.dense), batch_size)
+
+    @cached_property
+    def model_identity(self) -> dict[str, object]:
+        """What decides the dense model: name, arguments, and the content of its weights file."""
+        spec = self.recipe.model
+        weights = sha256_file(Path(spec.weights)) if spec.weights and Path(spec.weights).is_file() else spec.weights
+        return {"name": spec.name, "kwargs": dict(spec.kwargs), "pretrained": spec.pretrained, "weights": weights}

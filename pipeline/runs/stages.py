@@ -1,0 +1,110 @@
+"""The stages of a run, in their order: what each reads, what it writes, and what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from secateur.pipeline.files import write_json
+from secateur.pipeline.plan.make import make_plan
+from secateur.pipeline.recover.compensate import compensate
+from secateur.pipeline.runs.bench_stage import bench_run
+from secateur.pipeline.runs.context import Run
+from secateur.pipeline.runs.export_stage import build_run, export_run
+from secateur.pipeline.runs.recipe import plain
+from secateur.pipeline.scores.score import Scores, score
+from secateur.pipeline.structure.describe import describe
+from secateur.pipeline.structure.storage import load, save
+from secateur.pipeline.structure.surgery import prune
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: the earlier stages whose outputs it reads, the parts of the recipe that it heeds, what it does.
+
+    `execute` returns the paths that it wrote, relative to the run directory, and says in between what it is doing.
+    `identity` adds what else decides its result (weights, images).
+    """
+
+    name: str
+    after: tuple[str, ...]
+    execute: Callable[[Run, Say], list[str]]
+    heeds: tuple[str, ...] = ()
+    identity: Callable[[Run], Mapping[str, Any]] = lambda run: {}
+
+    def inputs(self, run: Run) -> dict[str, Any]:
+        """Everything besides earlier stages' outputs that decides this stage's result, as plain values."""
+        recipe = plain(run.recipe)
+        return {"stage": self.name, **{key: recipe[key] for key in self.heeds}, **self.identity(run)}
+
+
+def _groups(run: Run, say: Say) -> list[str]:
+    write_json(run.folder / "groups.json", "groups", describe(run.groups))
+    return ["groups.json"]
+
+
+def _score(run: Run, say: Say) -> list[str]:
+    spec = run.recipe.score
+    loader = run.calibration(spec.samples_per_class, spec.batch_size)
+    say(f"{spec.method} on {loader.samples} images")
+    found = score(run.dense, run.groups, loader, spec.method, run.recipe.seed, **spec.options)
+    found.save(run.folder / "scores.safetensors")
+    return ["scores.safetensors"]
+
+
+def _plan(run: Run, say: Say) -> list[str]:
+    spec = run.recipe.plan
+    scores = Scores.load(run.folder / "scores.safetensors")
+    plan = make_plan(
+        run.groups, scores, run.recipe.budget, spec.allocate, spec.align, spec.kinds, spec.skip, spec.least
+    )
+    plan.save(run.folder / "plan.json")
+    return ["plan.json"]
+
+
+def _prune(run: Run, say: Say) -> list[str]:
+    small = prune(run.dense, run.plan, run.groups)
+    save(small, run.folder / "pruned")
+    return ["pruned/structure.json", "pruned/model.safetensors"]
+
+
+def _recover(run: Run, say: Say) -> list[str]:
+    spec = run.recipe.recover
+    small = load(run.folder / "pruned")
+    if spec.compensate:
+        loader = run.calibration(spec.samples_per_class, spec.batch_size)
+        say(f"ridge compensation on {loader.samples} images")
+        small = compensate(small, run.dense, run.plan, loader, spec.ridge, run.groups)
+    save(small, run.folder / "model")
+    return ["model/structure.json", "model/model.safetensors"]
+
+
+def _report(run: Run, say: Say) -> list[str]:
+    from secateur.pipeline.report.write import write_report  # matplotlib is slow to import
+
+    return write_report(run.folder)
+
+
+def _calibration_images(run: Run) -> dict[str, Any]:
+    return {"images": run.data.calibration.fingerprint(), "classes": len(run.data.calibration.classes)}
+
+
+def _held_out_images(run: Run) -> dict[str, Any]:
+    return {"images": run.data.evaluation.fingerprint()}
+
+
+STAGES = (
+    Stage("groups", (), _groups, identity=lambda run: {"model": run.model_identity}),
+    Stage("score", ("groups",), _score, ("score", "seed"), _calibration_images),
+    Stage("plan", ("groups", "score"), _plan, ("plan", "budget")),
+    Stage("prune", ("plan",), _prune),
+    Stage("recover", ("prune",), _recover, ("recover", "seed"), _calibration_images),
+    Stage("export", ("recover",), export_run, ()),
+    Stage("build", ("export",), build_run, ("export",)),
+    Stage("bench", ("export", "build"), bench_run, ("bench", "export"), _held_out_images),
+    Stage("report", ("plan", "recover", "bench"), _report),
+)
+NAMES = tuple(stage.name for stage in STAGES)

@@ -1,0 +1,29 @@
+"""Group magnitude: the size of all parameters that go with a unit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from secateur.pipeline.data.loader import Loader
+from secateur.pipeline.scores.registry import Scored, method
+from secateur.pipeline.structure.groups import Groups
+
+
+@method("magnitude")
+def magnitude(model: nn.Module, groups: Groups, loader: Loader, *, seed: int) -> Scored:
+    """The L2 norm of a unit's parameters over all its slices, `[units]` for each group.
+
+    The grouped L2 norm of DepGraph (Fang et al., 2023, arXiv 2301.12900, eq. 3); no data is read.
+    """
+    tensors = model.state_dict()
+    scores: dict[str, Tensor] = {}
+    for group in groups:
+        squares = torch.zeros(group.units, dtype=torch.float64)
+        for part in group.slices:
+            weight = tensors[part.tensor].detach().double().cpu()
+            by_position = weight.square().movedim(part.dim, 0).flatten(1).sum(1) if weight.ndim > 1 else weight.square()
+            index = torch.as_tensor(part.units)
+            squares.index_add_(0, index[index >= 0], by_position[index >= 0])
+        scores[group.name] = squares.sqrt().float()
+    return scores

@@ -1,0 +1,59 @@
+"""The registry of score methods: a new method is one file with one decorated function."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from secateur.pipeline.errors import PlanError, near_matches
+
+Scored = Mapping[str, Tensor]
+"""For each group, by name, a float tensor `[units]` or `[classes, units]`; larger is more important."""
+ScoreFunction = Callable[..., Scored]
+"""Called as `function(model, groups, loader, seed=seed, **options)`."""
+
+MODULES = ("random", "magnitude", "activation", "taylor")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered method: its name, its function and the options that it takes besides `seed`."""
+
+    name: str
+    function: ScoreFunction
+    options: tuple[str, ...]
+
+
+_METHODS: dict[str, Method] = {}
+
+
+def method(name: str) -> Callable[[ScoreFunction], ScoreFunction]:
+    """A decorator that registers a score function under `name`; raises `ValueError` on a duplicate."""
+
+    def register(function: ScoreFunction) -> ScoreFunction:
+        if name in _METHODS:
+            raise ValueError(f"the score method {name!r} is registered twice")
+        known = {"model", "groups", "loader", "seed"}
+        options = tuple(key for key in inspect.signature(function).parameters if key not in known)
+        _METHODS[name] = Method(name, function, options)
+        return function
+
+    return register
+
+
+def methods() -> tuple[str, ...]:
+    """The names of all registered methods, sorted."""
+    for module in MODULES:
+        importlib.import_module(f"secateur.pipeline.scores.{module}")
+    return tuple(sorted(_METHODS))
+
+
+def find_method(name: str) -> Method:
+    """The method of that name; raises `PlanError` with the choices when there is none."""
+    if name not in _METHODS:
+        raise PlanError(f"there is no score method {name!r}, but {', '.join(methods())}{near_matches(name, methods())}")
+    return _METHODS[name]

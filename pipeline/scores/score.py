@@ -1,0 +1,80 @@
+"""Scores of all groups by one method, and their file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from secateur.pipeline.data.loader import Loader
+from secateur.pipeline.errors import PlanError, RunError, near_matches
+from secateur.pipeline.files import atomic_path
+from secateur.pipeline.scores.registry import find_method
+from secateur.pipeline.structure.groups import Groups
+
+
+@dataclass(frozen=True)
+class Scores:
+    """For each group, by name, `[units]` or `[classes, units]`; larger is more important."""
+
+    values: Mapping[str, Tensor]
+    method: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    def by_unit(self, name: str) -> Tensor:
+        """The scores `[units]` of a group; classes are collapsed by the sum of absolute values (X-Pruner)."""
+        values = self.values[name]
+        return values.abs().sum(0) if values.ndim == 2 else values
+
+    def save(self, path: Path) -> None:
+        """Writes the scores as safetensors, with the method in the metadata."""
+        about = {"schema": "secateur.scores/1", "method": self.method, "seed": self.seed, "options": dict(self.options)}
+        with atomic_path(path) as part:
+            tensors = {name: value.contiguous() for name, value in self.values.items()}
+            save_file(tensors, part, metadata={"secateur": json.dumps(about)})
+
+    @staticmethod
+    def load(path: Path) -> Scores:
+        """The scores in a file; raises `RunError` for a file that is none."""
+        try:
+            with safe_open(path, "pt") as file:
+                about = json.loads((file.metadata() or {}).get("secateur", "{}"))
+                values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+        except (OSError, SafetensorError) as error:
+            raise RunError(
+                f"cannot read the scores in {path}: {error}; make them again with `secateur score`"
+            ) from error
+        if about.get("schema") != "secateur.scores/1":
+            raise RunError(f"{path} has the schema {about.get('schema')!r}, but 'secateur.scores/1' is needed")
+        return Scores(values, about["method"], about["options"], about["seed"])
+
+
+def score(
+    model: nn.Module, groups: Groups, loader: Loader, method: str = "taylor", seed: int = 0, **options: Any
+) -> Scores:
+    """The scores of all `groups` by `method`; the model is left exactly as it was.
+
+    Raises `PlanError` for an unknown method or option, and for scores that are not finite.
+    """
+    chosen = find_method(method)
+    for key in options:
+        if key not in chosen.options:
+            allowed = ", ".join(chosen.options) or "none"
+            hint = near_matches(key, chosen.options)
+            raise PlanError(f"the score method {method!r} has no option {key!r}; its options: {allowed}{hint}")
+    values = chosen.function(model, groups, loader, seed=seed, **options)
+    for name, value in values.items():
+        if not torch.isfinite(value).all():
+            raise PlanError(
+                f"the {method} scores of {name!r} are not finite: the model's outputs or gradients overflow on these "
+                "images; check the weights and the preprocessing"
+            )
+    return Scores(values, method, options, seed)

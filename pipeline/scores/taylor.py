@@ -1,0 +1,39 @@
+"""Taylor scores: the first-order change of the loss when a unit goes."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from secateur.pipeline.data.loader import Loader
+from secateur.pipeline.scores.observe import all_sites, along, frozen, observed, sum_by_unit
+from secateur.pipeline.scores.registry import Scored, method
+from secateur.pipeline.structure.groups import Groups
+
+
+@method("taylor")
+def taylor(model: nn.Module, groups: Groups, loader: Loader, *, seed: int) -> Scored:
+    """The mean over samples of |sum over tokens or pixels of x_u dL/dx_u|, `[units]` for each group.
+
+    `L` is the cross-entropy of the sample's label (Molchanov et al., 2017, arXiv 1611.06440, eq. 7, per sample). One
+    forward and one backward pass score all groups; nothing but one batch is held in memory.
+    """
+    device = next(model.parameters()).device
+    totals = {group.name: torch.zeros(group.units, dtype=torch.float64, device=device) for group in groups}
+    samples = 0
+    with frozen(model), observed(model, all_sites(groups)) as values, torch.enable_grad():
+        for images, labels in loader:
+            images = images.to(device).requires_grad_()
+            loss = F.cross_entropy(model(images), labels.to(device), reduction="sum")
+            keys = sorted(values)
+            gradients = dict(zip(keys, torch.autograd.grad(loss, [values[key] for key in keys]), strict=True))
+            samples += len(images)
+            for group in groups:
+                change: Tensor = images.new_zeros(len(images), group.units, dtype=torch.float64)
+                for site in group.sites:
+                    key = (site.module, site.side)
+                    product = along((values[key] * gradients[key]).detach(), site.dim).sum(2).double()
+                    change += sum_by_unit(product, site, group.units)
+                totals[group.name] += change.abs().sum(0)
+    return {name: (total / max(samples, 1)).float().cpu() for name, total in totals.items()}

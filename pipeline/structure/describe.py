@@ -1,0 +1,40 @@
+"""A model's groups as plain values, for groups.json and `secateur inspect`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from secateur.pipeline.structure.groups import Groups
+
+
+def describe(groups: Groups) -> dict[str, Any]:
+    """The groups with their units, parameters and share of the MACs, and what is fixed with the reason.
+
+    A group's parameters and MACs are those that would go with all of its units; groups of one layer overlap.
+    """
+    macs, params = groups.macs(), groups.params()
+    rows = []
+    for group in groups:
+        gone = {group.name: ()}
+        rows.append(
+            {
+                "name": group.name,
+                "kind": group.kind,
+                "units": group.units,
+                "blocks": group.blocks,
+                "parent": group.parent,
+                "family": group.family,
+                "params": params - groups.params(gone),
+                "macs_share": (macs - groups.macs(gone)) / macs,
+                "min_units": group.min_units,
+            }
+        )
+    return {
+        "fingerprint": groups.fingerprint(),
+        "input_shape": list(groups.input_shape),
+        "macs": macs,
+        "params": params,
+        "groups": rows,
+        "fixed": [asdict(item) for item in groups.fixed],
+    }

@@ -1,0 +1,106 @@
+"""Surgery: a new, smaller module with the removed units' parameters cut away, proven equal to the masked model."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from timm.layers import Attention
+from torch import Tensor, nn
+
+from secateur.pipeline.errors import PlanError
+from secateur.pipeline.plan.plan import Plan
+from secateur.pipeline.structure.attention import RaggedAttention
+from secateur.pipeline.structure.constant import ConstantBranch
+from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.proof import prove
+from secateur.pipeline.structure.vit import is_mlp
+
+
+def prune(model: nn.Module, plan: Plan, groups: Groups | None = None) -> nn.Module:
+    """A new module without the units that `plan` drops; `model` is left untouched.
+
+    The result is compared with the dense model whose removed units are zeroed, on the same random input, before it
+    is returned (`proof.prove`). Raises `PlanError` when the plan was made for another architecture and
+    `SurgeryError`, naming the first group that disagrees, when removed is not equal to masked.
+    """
+    if groups is None:
+        groups = find_groups(model, example_for(model, plan.input_shape))
+    if groups.fingerprint() != plan.fingerprint:
+        raise PlanError(
+            "the plan was made for another architecture: the model's groups, shapes or input size differ; "
+            "make a plan for this model with `secateur plan` or sc.make_plan"
+        )
+    small = cut(model, groups, plan)
+    prove(model, small, groups, plan, lambda part: cut(model, groups, part))
+    return small
+
+
+def cut(model: nn.Module, groups: Groups, plan: Plan) -> nn.Module:
+    """The smaller module, unchecked: every touched tensor sliced, every module that hard-codes a width rebuilt."""
+    small = copy.deepcopy(model)
+    keep = {
+        key: torch.from_numpy(axis.positions(plan.kept))
+        for key, axis in groups.axes.items()
+        if axis.length(plan.kept) < axis.size
+    }
+    touched = {name.rpartition(".")[0] for name, _ in keep}
+    for name in sorted(touched):
+        layer = small.get_submodule(name)
+        for key in ("weight", "bias"):
+            parameter = getattr(layer, key, None)
+            if parameter is None:
+                continue
+            data = parameter.data
+            for dim in range(data.ndim):
+                if (f"{name}.{key}", dim) in keep:
+                    data = data[(slice(None),) * dim + (keep[f"{name}.{key}", dim],)]
+            setattr(layer, key, nn.Parameter(data.clone(), requires_grad=parameter.requires_grad))
+        if isinstance(layer, nn.Linear):
+            layer.out_features, layer.in_features = layer.weight.shape
+    for name, module in list(small.named_modules()):
+        if isinstance(module, Attention) and any(f"{name}.{part}" in touched for part in ("qkv", "proj")):
+            small.set_submodule(name, _smaller_attention(name, module, groups, plan))
+        elif is_mlp(module) and f"{name}.fc2" in touched and module.fc2.in_features == 0:
+            small.set_submodule(name, ConstantBranch("fc2", module.fc2.out_features, module.fc2.bias))
+    small.secateur_plan = plan  # type: ignore[assignment]  # nn.Module types every attribute as Tensor | Module
+    return small
+
+
+def plan_of(small: nn.Module) -> Plan | None:
+    """The plan that a module was pruned by, or None for a dense one."""
+    plan = getattr(small, "secateur_plan", None)
+    return plan if isinstance(plan, Plan) else None
+
+
+def example_for(model: nn.Module, shape: tuple[int, ...], batch: int = 1, seed: int = 0) -> Tensor:
+    """A seeded random input `[batch, *shape]` on the model's device, in its dtype."""
+    parameter = next(model.parameters())
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, *shape, generator=generator).to(parameter.device, parameter.dtype)
+
+
+def _smaller_attention(name: str, module: Attention, groups: Groups, plan: Plan) -> nn.Module:
+    """The attention that is left, with its already sliced layers; a constant when no head is left."""
+    heads, dims = module.num_heads, module.head_dim
+    qkv = groups.axes.get((f"{name}.qkv.weight", 0))
+    if qkv is None:
+        raise PlanError(f"{name}: a plan removes values of heads that have no group")
+    stays = qkv.positions(plan.kept).reshape(3, heads, dims).sum(axis=2)
+    alive = stays[2] > 0
+    if not alive.any():
+        return ConstantBranch("proj", module.proj.out_features, module.proj.bias)
+    return RaggedAttention(
+        module.qkv,
+        module.proj,
+        [int(width) for width in stays[0][alive]],
+        [int(width) for width in stays[2][alive]],
+        float(module.scale),
+        gate=module.gate,
+        q_norm=module.q_norm,
+        k_norm=module.k_norm,
+        norm=module.norm,
+        attn_drop=module.attn_drop.p,
+        proj_drop=module.proj_drop.p,
+    ).train(module.training)

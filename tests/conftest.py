@@ -1,0 +1,56 @@
+"""Fixtures that many tests share: small models and random images; two threads, as on the smallest CI machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.groups import Groups
+
+torch.set_num_threads(2)
+
+
+def make_vit(seed: int = 0, **kwargs: object) -> nn.Module:
+    """A small timm ViT (two blocks, three heads of 16) with weights large enough that every unit matters."""
+    torch.manual_seed(seed)
+    settings = {"img_size": 16, "patch_size": 4, "embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 5}
+    model = timm.create_model("vit_tiny_patch16_224", **{**settings, **kwargs}).eval()
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=0.15)
+        else:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+@pytest.fixture
+def vit() -> nn.Module:
+    return make_vit()
+
+
+@pytest.fixture
+def vit_groups(vit: nn.Module) -> Groups:
+    return find_groups(vit, torch.zeros(1, 3, 16, 16))
+
+
+@pytest.fixture
+def batches() -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    return [
+        (torch.randn(4, 3, 16, 16, generator=generator), torch.randint(5, (4,), generator=generator)) for _ in range(3)
+    ]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real weights and images; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("SECATEUR_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not (folder / "weights").is_dir():
+        pytest.skip("the real weights and images (SECATEUR_DATA, or ../shared/data) are not on this machine")
+    return folder
