@@ -1,0 +1,73 @@
+"""What every engine can do, whatever runs it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secateur.export.tensors import TensorInfo
+from secateur.pipeline.errors import EngineError
+
+Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+
+
+class Engine(ABC):
+    """An engine that is ready to run: a context manager that frees its memory at the end.
+
+    `infer` and `prepare` check the state and the inputs; the runtimes implement what comes after.
+    """
+
+    def __init__(self, inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self._open = True
+
+    def infer(self, inputs: Arrays) -> Arrays:
+        """The outputs by name for the `inputs` by name; raises `EngineError` for inputs that do not fit."""
+        return self._infer(self._checked(inputs))
+
+    def prepare(self, inputs: Arrays) -> Callable[[], None]:
+        """A function that runs the engine once on these inputs and returns when it is done, copying nothing.
+
+        For measurement: the inputs are on the device already, and the outputs stay there.
+        """
+        return self._prepare(self._checked(inputs))
+
+    def close(self) -> None:
+        """Frees what the engine holds; a second call does nothing."""
+        if self._open:
+            self._open = False
+            self._close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def _infer(self, inputs: Arrays) -> Arrays: ...
+
+    @abstractmethod
+    def _prepare(self, inputs: Arrays) -> Callable[[], None]: ...
+
+    @abstractmethod
+    def _close(self) -> None: ...
+
+    def _checked(self, inputs: Arrays) -> Arrays:
+        if not self._open:
+            raise EngineError("the engine is closed: open it again")
+        wanted = {tensor.name: tensor for tensor in self.inputs}
+        if set(inputs) != set(wanted):
+            raise EngineError(f"the engine takes the inputs {sorted(wanted)}, but {sorted(inputs)} were given")
+        for name, array in inputs.items():
+            if str(array.dtype) != wanted[name].dtype or not wanted[name].accepts(array.shape):
+                raise EngineError(f"the engine takes {wanted[name]}, but {array.dtype} {list(array.shape)} was given")
+        return {name: np.ascontiguousarray(array) for name, array in inputs.items()}

@@ -1,0 +1,121 @@
+"""What is known about an engine: written beside it, because engines carry no readable description themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from secateur.export.tensors import TensorInfo
+from secateur.pipeline.errors import EngineError
+from secateur.pipeline.files import read_json, sha256_file, write_json
+
+ENGINE_FILE = "model.engine"
+INFO_FILE = "engine.json"
+
+ARITHMETIC = frozenset({"fp32", "fp16", "bf16", "fp8", "fp4", "int8", "int4"})
+"""The precisions of layers that compute on data; the others handle shapes and indices."""
+
+Source = Literal["network", "engine", "session"]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The batch sizes that an engine takes (`smallest` to `largest`) and the one that it is tuned for (`usual`)."""
+
+    smallest: int = 1
+    usual: int = 1
+    largest: int = 8
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.smallest <= self.usual <= self.largest:
+            raise EngineError(
+                f"the batch sizes {self.smallest}, {self.usual}, {self.largest} (smallest, usual, largest) were given, "
+                "but they must be 1 or more and must not fall"
+            )
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: its name, its kind in the runtime's words, and the number format of what it computes."""
+
+    name: str
+    kind: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """An engine: what it was built from, for what, with what, and which layers it has in which precision.
+
+    `precision` is what the ONNX graph declares; `precisions` counts the layers by the precision that was found in
+    `layers`. `inspected` says where those come from: the `engine` as the runtime loaded it, the optimised graph of a
+    `session`, or the typed `network` that was handed to the builder (an ahead-of-time build on a machine without
+    the GPU: its kernels are compiled on the device, from exactly these types). `tf32` says whether fp32 products
+    may round their factors to TensorFloat-32. `folder` is where the files are; it is not written.
+    """
+
+    target: str
+    runtime: str
+    runtime_version: str
+    platform: str
+    compute_capabilities: tuple[str, ...]
+    precision: str
+    precisions: Mapping[str, int]
+    inspected: Source
+    tf32: bool
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    profile: Profile
+    onnx_sha256: str
+    engine_sha256: str
+    size_bytes: int
+    seconds: float
+    layers: tuple[Layer, ...]
+    folder: Path = Path()
+
+    @property
+    def path(self) -> Path:
+        """The engine file."""
+        return self.folder / ENGINE_FILE
+
+    def save(self) -> None:
+        """Writes `engine.json` into the folder, atomically."""
+        content = dataclasses.asdict(self)
+        del content["folder"]
+        write_json(self.folder / INFO_FILE, "engine", content)
+
+    @staticmethod
+    def load(folder: Path) -> EngineInfo:
+        """What `engine.json` in `folder` says; raises `RunError` or `EngineError` for a file that is none."""
+        content = read_json(folder / INFO_FILE, "engine")
+        del content["schema"]
+        try:
+            content["layers"] = tuple(Layer(**layer) for layer in content["layers"])
+            content["inputs"] = tuple(TensorInfo.from_json(tensor) for tensor in content["inputs"])
+            content["outputs"] = tuple(TensorInfo.from_json(tensor) for tensor in content["outputs"])
+            content["profile"] = Profile(**content["profile"])
+            content["compute_capabilities"] = tuple(content["compute_capabilities"])
+            return EngineInfo(**content, folder=folder)
+        except (KeyError, TypeError, ValueError) as error:
+            raise EngineError(
+                f"{folder / INFO_FILE} does not describe an engine ({error}): build the engine again"
+            ) from error
+
+    def check_file(self) -> None:
+        """Raises `EngineError` when the engine file is absent or is not the one that was described."""
+        if not self.path.is_file():
+            raise EngineError(f"{self.path} is missing, but {INFO_FILE} describes it: build the engine again")
+        if sha256_file(self.path) != self.engine_sha256:
+            raise EngineError(
+                f"{self.path} is not the file that {INFO_FILE} beside it describes (its SHA-256 differs): "
+                "build the engine again"
+            )
+
+
+def count_precisions(layers: Iterable[Layer]) -> dict[str, int]:
+    """How many layers run in each precision, the most frequent first."""
+    return dict(Counter(layer.precision for layer in layers if layer.precision in ARITHMETIC).most_common())

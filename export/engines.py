@@ -1,0 +1,190 @@
+"""Building and opening engines for any target."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from secateur.export.engine import Engine
+from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo, Layer, Profile, Source, count_precisions
+from secateur.export.graph_types import declared_precisions, external_files, graph_precision, graph_tensors, read_graph
+from secateur.export.targets import Target, parse_target
+from secateur.export.tensors import TensorInfo
+from secateur.export.trt_runtime import import_runtime
+from secateur.pipeline.errors import EngineError
+from secateur.pipeline.files import atomic_path, sha256_file, write_bytes
+
+if TYPE_CHECKING:
+    import onnx
+
+TIMING_CACHE = "timing.cache"
+
+
+def build_engine(
+    onnx_path: str | Path,
+    target: str | Target,
+    out_dir: str | Path | None = None,
+    *,
+    profile: Profile | None = None,
+    tf32: bool = True,
+) -> EngineInfo:
+    """Builds the engine of an ONNX file for `target` under `out_dir` and says what was built.
+
+    The files are `<out_dir>/<target>/model.engine` and `engine.json` (`:` becomes `-`, and a graph that is not fp32
+    adds `.fp16` and so on to the folder); `out_dir` is `engines` beside the ONNX file by default. The precision is
+    that of the graph. For ONNX Runtime the engine is the ONNX graph itself, proven to load and to run where and in
+    the precision that was asked for. Raises `EngineError` when the target cannot do it, `MissingPackageError` when
+    its runtime is not installed; an older engine is then left as it was.
+    """
+    path, goal, sizes = Path(onnx_path), parse_target(target), profile or Profile()
+    if goal.runtime == "torch":
+        raise EngineError(f"the target {goal} runs the PyTorch model itself: there is no engine to build for it")
+    graph = read_graph(path)
+    declared = declared_precisions(graph)
+    precision = graph_precision(declared)
+    folder = Path(out_dir) if out_dir is not None else path.parent / "engines"
+    folder = folder / (goal.folder if precision == "fp32" else f"{goal.folder}.{precision}")
+    start = time.perf_counter()
+    if goal.runtime == "onnxruntime":
+        made = _prepare_session(path, graph, goal, declared)
+    else:
+        made = _build_plan(path, goal, declared, sizes, tf32, folder)
+    (folder / INFO_FILE).unlink(missing_ok=True)  # from here on the old description is wrong
+    for name in made.beside:
+        with atomic_path(folder / name) as part:
+            shutil.copyfile(path.parent / name, part)
+    with atomic_path(folder / ENGINE_FILE) as part:
+        made.write(part)
+    info = EngineInfo(
+        target=str(goal),
+        runtime=goal.runtime,
+        runtime_version=made.version,
+        platform=f"{platform.system()}-{platform.machine()}".lower(),
+        compute_capabilities=made.capabilities,
+        precision=precision,
+        precisions=count_precisions(made.layers),
+        inspected=made.inspected,
+        tf32=tf32 and goal.device != "cpu",
+        inputs=made.inputs or graph_tensors(graph)[0],
+        outputs=made.outputs or graph_tensors(graph)[1],
+        profile=sizes,
+        onnx_sha256=sha256_file(path),
+        engine_sha256=sha256_file(folder / ENGINE_FILE),
+        size_bytes=(folder / ENGINE_FILE).stat().st_size,
+        seconds=round(time.perf_counter() - start, 3),
+        layers=made.layers,
+        folder=folder,
+    )
+    info.save()
+    return info
+
+
+def open_engine(path: str | Path, target: str | Target | None = None, *, threads: int | None = None) -> Engine:
+    """An engine that is ready to run, as a context manager.
+
+    `path` is an engine's folder, its `model.engine`, or for ONNX Runtime an .onnx file. The target is read from
+    `engine.json` where there is one, and an engine for another target, or whose file has changed, is refused; an
+    engine without description (from trtexec, say) needs its target named. `threads` limits ONNX Runtime's CPU
+    threads. Raises `EngineError`, `MissingPackageError`, or `RunError` for a damaged `engine.json`.
+    """
+    file = Path(path) / ENGINE_FILE if Path(path).is_dir() else Path(path)
+    goal = None if target is None else parse_target(target)
+    if file.suffix == ".engine" and (file.parent / INFO_FILE).is_file() and file.name == ENGINE_FILE:
+        info = EngineInfo.load(file.parent)
+        info.check_file()
+        if goal is not None and str(goal) != info.target:
+            raise EngineError(f"{file} was built for {info.target}, but {goal} was asked for: build it for that target")
+        goal = parse_target(info.target)
+    if not file.is_file():
+        raise EngineError(f"there is no engine at {file}: build it with `secateur build`")
+    if goal is None:
+        raise EngineError(f"{file} has no {INFO_FILE} beside it: name the target that it is for")
+    if goal.runtime == "onnxruntime":
+        from secateur.export.ort_engine import OrtEngine
+
+        return OrtEngine(file, goal.device, threads)
+    if goal.runtime == "torch" or file.suffix == ".onnx":
+        raise EngineError(
+            f"{file.name} cannot run as {goal}: build an engine of it, or take the target onnxruntime:cpu"
+        )
+    trt = import_runtime(goal.runtime)
+    from secateur.export.trt_run import TrtEngine, gpu_capability
+
+    if not gpu_capability():
+        raise EngineError(
+            f"the target {goal} needs an NVIDIA GPU with its driver, and PyTorch sees none here: engines can be built "
+            "ahead of time for tensorrt_rtx, but run on the device only"
+        )
+    return TrtEngine(trt, file)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a runtime made: how to write the file, which files of the ONNX graph it reads, what is known about it."""
+
+    write: Callable[[Path], object]
+    version: str
+    layers: tuple[Layer, ...]
+    inspected: Source
+    beside: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    inputs: tuple[TensorInfo, ...] = ()
+    outputs: tuple[TensorInfo, ...] = ()
+
+
+def _build_plan(
+    path: Path, goal: Target, declared: dict[str, str], profile: Profile, tf32: bool, folder: Path
+) -> _Made:
+    trt = import_runtime(goal.runtime)
+    from secateur.export.trt_build import build_plan
+    from secateur.export.trt_inspect import check_engine, engine_layers, summarise
+    from secateur.export.trt_run import gpu_capability, load_plan
+
+    cache = folder / TIMING_CACHE
+    built = build_plan(
+        trt,
+        path,
+        declared,
+        capabilities=(goal.device,) if goal.device else (),
+        profile=profile,
+        tf32=tf32,
+        timing_cache=cache.read_bytes() if cache.is_file() else b"",
+    )
+    if built.timing_cache:
+        write_bytes(cache, built.timing_cache)
+    here = gpu_capability()
+    layers = built.layers
+    inspected: Source = "network"
+    if here and goal.device in ("", here):
+        engine, _logger = load_plan(trt, built.plan, f"the engine of {path.name}")
+        found = engine_layers(trt, engine)
+        check_engine(found, declared, str(goal))
+        layers, inspected = summarise(found), "engine"
+    return _Made(
+        write=lambda part: part.write_bytes(built.plan),
+        version=str(trt.__version__),
+        layers=layers,
+        inspected=inspected,
+        capabilities=(goal.device,) if goal.device else (here,),
+        inputs=built.inputs,
+        outputs=built.outputs,
+    )
+
+
+def _prepare_session(path: Path, graph: onnx.ModelProto, goal: Target, declared: dict[str, str]) -> _Made:
+    from secateur.export.ort_engine import check_session, import_onnxruntime, session_layers
+
+    layers = session_layers(path, goal.device)
+    check_session(layers, declared, goal.device)
+    return _Made(
+        write=lambda part: shutil.copyfile(path, part),
+        version=str(import_onnxruntime(goal.device).__version__),
+        layers=layers,
+        inspected="session",
+        beside=external_files(graph),
+    )

@@ -1,0 +1,93 @@
+"""What is put right in a graph between the exporter and the file."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+
+from secateur.pipeline.errors import ExportError
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+def follow_batch(program: ir.Model, name: str) -> None:
+    """Names the dynamic dimension `batch` and raises `ExportError` where an output does not follow it."""
+    import onnx_ir as ir
+
+    symbol = program.graph.inputs[0].shape[0]  # type: ignore[index]  # an exported input always has a shape
+    for value in (*program.graph.inputs, *program.graph.outputs):
+        first = value.shape[0] if value.shape is not None and len(value.shape) else None
+        if not isinstance(first, ir.SymbolicDim) or first != symbol:
+            shape = "no dimensions" if not value.shape else f"the shape {value.shape}"
+            raise ExportError(
+                f"{value.name!r} has {shape}, which does not follow the batch of the input, so {name} was not "
+                "written: the first dimension of every output must be the batch"
+            )
+    word = re.compile(rf"\b{re.escape(str(symbol))}\b")
+    for value in _values(program):
+        for index, size in enumerate(value.shape or ()):
+            if isinstance(size, ir.SymbolicDim) and size.value is not None:
+                value.shape[index] = word.sub("batch", size.value)  # type: ignore[index]  # enumerated, so not None
+
+
+def match_weights(program: ir.Model) -> None:
+    """Gives the weights of convolutions and products the type of the other operand.
+
+    The exporter folds a BatchNorm into a bf16 convolution in float32 and leaves the result so: an invalid graph.
+    """
+    import onnx_ir as ir
+
+    for node in program.graph.all_nodes():
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or node.inputs[0] is None:
+            continue
+        wanted = node.inputs[0].dtype
+        for value in node.inputs[1:]:
+            if value is None or value.const_value is None or wanted is None or value.dtype == wanted:
+                continue
+            array = value.const_value.numpy().astype(wanted.numpy())
+            value.const_value = ir.tensor(array, dtype=wanted, name=value.name)
+            value.dtype = wanted
+
+
+def _values(program: ir.Model) -> Iterator[ir.Value]:
+    yield from program.graph.inputs
+    for node in program.graph.all_nodes():
+        yield from node.outputs
+
+
+def tidy(program: ir.Model, metadata: Mapping[str, str]) -> None:
+    """Leaves of the exporter's notes only each node's module, and writes ours.
+
+    The exporter notes stack traces with the paths of this machine: they would leak, and make equal models differ.
+    """
+    import secateur
+
+    graph = program.graph
+    graph.name = "secateur"
+    for value in (*_values(program), *graph.initializers.values()):
+        value.metadata_props.clear()
+    for node in graph.all_nodes():
+        scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
+        node.metadata_props.clear()
+        module = _module(scopes) if scopes else ""
+        if module:
+            node.metadata_props["module"] = module
+    for value in list(graph.initializers.values()):
+        if value.name and value.name.startswith("model."):
+            value.name = value.name.removeprefix("model.")
+    graph.metadata_props.clear()
+    program.metadata_props.clear()
+    ours = {"version": secateur.__version__, "torch": torch.__version__, **metadata}
+    program.metadata_props.update({f"secateur.{key}": value for key, value in sorted(ours.items())})
+
+
+def _module(scopes: str) -> str:
+    """The dotted name of the innermost module in the exporter's list of scopes (the last one is the operation)."""
+    names = ast.literal_eval(scopes)
+    inner = str(names[-2]) if len(names) > 1 else ""
+    return inner.removeprefix("model.") if inner.startswith("model.") else ""

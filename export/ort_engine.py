@@ -1,0 +1,162 @@
+"""ONNX Runtime as an engine: the provider that was asked for runs, or it is an error."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from secateur.export.engine import Arrays, Engine
+from secateur.export.engine_info import Layer
+from secateur.export.graph_types import element_types, first_line, operand_precision, read_graph
+from secateur.export.tensors import DYNAMIC, TensorInfo
+from secateur.pipeline.errors import EngineError, MissingPackageError
+
+PROVIDERS: Mapping[str, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+"""The execution provider of each device of the runtime `onnxruntime`."""
+
+PRODUCTS = frozenset(
+    {"Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose", "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Einsum"}
+    | {"Attention", "MultiHeadAttention", "TransposeMatMul", "FusedMatMulActivation", "GemmFastGelu"}
+)
+"""The floating-point products of an optimised graph; those with 8-bit operands have names of their own."""
+
+_TYPES = {"float": "float32", "double": "float64"}
+
+
+def import_onnxruntime(device: str) -> ModuleType:
+    """The module `onnxruntime`; raises `MissingPackageError` with the extra that fits the device."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        extra = "cpu" if device == "cpu" else "gpu"
+        raise MissingPackageError("onnxruntime", f"the target 'onnxruntime:{device}'", extra) from error
+    module: ModuleType = onnxruntime
+    return module
+
+
+class OrtEngine(Engine):
+    """A session of ONNX Runtime on one device; `threads` limits the CPU threads inside one operation."""
+
+    def __init__(self, path: Path, device: str, threads: int | None = None) -> None:
+        self._device = device
+        self._session: Any = open_session(path, device, threads)
+        super().__init__(
+            tuple(_tensor(value) for value in self._session.get_inputs()),
+            tuple(_tensor(value) for value in self._session.get_outputs()),
+        )
+
+    def _infer(self, inputs: Arrays) -> Arrays:
+        names = [tensor.name for tensor in self.outputs]
+        return dict(zip(names, self._call(lambda: self._session.run(names, dict(inputs))), strict=True))
+
+    def _prepare(self, inputs: Arrays) -> Callable[[], None]:
+        onnxruntime = import_onnxruntime(self._device)
+        where = "cpu" if self._device == "cpu" else "cuda"
+        binding = self._session.io_binding()
+        held = []
+        for name, array in inputs.items():
+            held.append(onnxruntime.OrtValue.ortvalue_from_numpy(array, where, 0))
+            binding.bind_ortvalue_input(name, held[-1])
+        for tensor in self.outputs:
+            binding.bind_output(tensor.name, where)
+
+        def call(_held: object = held) -> None:
+            self._call(lambda: self._session.run_with_iobinding(binding))
+            binding.synchronize_outputs()
+
+        return call
+
+    def _call(self, run: Callable[[], Any]) -> Any:
+        try:
+            return run()
+        except Exception as error:  # ONNX Runtime's exceptions share no public base class
+            raise EngineError(f"ONNX Runtime cannot run the model ({first_line(error)})") from error
+
+    def _close(self) -> None:
+        self._session = None
+
+
+def open_session(path: Path, device: str, threads: int | None = None, optimised: Path | None = None) -> Any:
+    """A session on `path` whose first provider is really that of `device`; `optimised` receives the fused graph.
+
+    Raises `EngineError` where ONNX Runtime does not have the provider, falls back to another, or cannot load the
+    file, and `MissingPackageError` where it is not installed.
+    """
+    onnxruntime = import_onnxruntime(device)
+    provider = PROVIDERS[device]
+    available = onnxruntime.get_available_providers()
+    if provider not in available:
+        raise EngineError(
+            f"this ONNX Runtime ({onnxruntime.__version__}) has no {provider}, only {', '.join(available)}: "
+            "`pip uninstall onnxruntime` and `pip install 'secateur[gpu]'` on a machine with an NVIDIA GPU"
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    if threads is not None:
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+    if optimised is not None:
+        options.optimized_model_filepath = str(optimised)
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.data")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    except Exception as error:  # ONNX Runtime's exceptions share no public base class
+        raise EngineError(f"ONNX Runtime cannot load {path} on {device} ({first_line(error)})") from error
+    session.disable_fallback()
+    active = session.get_providers()
+    if active[0] != provider:
+        raise EngineError(
+            f"ONNX Runtime was asked for {provider} but would silently run on {active[0]}: the GPU, its driver or the "
+            "CUDA and cuDNN libraries do not fit this version; `secateur doctor` says what is here"
+        )
+    return session
+
+
+def session_layers(path: Path, device: str) -> tuple[Layer, ...]:
+    """The operations that ONNX Runtime really runs for `path` on `device`, after its fusions and casts.
+
+    Those on shapes and indices are left out.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        optimised = Path(folder) / "optimised.onnx"
+        open_session(path, device, threads=1, optimised=optimised)
+        graph = read_graph(optimised)
+    types = element_types(graph)
+    found = ((node, operand_precision(node, types)) for node in graph.graph.node)
+    return tuple(
+        Layer(node.name or node.output[0], node.op_type, precision)
+        for node, precision in found
+        if precision is not None
+    )
+
+
+def check_session(layers: tuple[Layer, ...], declared: Mapping[str, str], device: str) -> None:
+    """Raises `EngineError` where the graph declares 16-bit products, but all that ONNX Runtime runs are wider.
+
+    Its CPU provider casts fp16 products to fp32 and back where the processor has no kernels for them: such a
+    session is slower than the fp32 one and would be measured as fp16.
+    """
+    for precision in ("fp16", "bf16"):
+        products = [layer for layer in layers if layer.kind in PRODUCTS]
+        if precision in declared.values() and not any(layer.precision == precision for layer in products):
+            found = ", ".join(sorted({layer.precision for layer in products})) or "no product at all"
+            raise EngineError(
+                f"the ONNX graph is typed in {precision}, but ONNX Runtime on {device} runs its products in {found}: it "
+                f"has no {precision} kernels here; use the fp32 graph for this target"
+            )
+
+
+def _tensor(value: Any) -> TensorInfo:
+    word = str(value.type).removeprefix("tensor(").removesuffix(")")
+    shape = tuple(size if isinstance(size, int) else DYNAMIC for size in value.shape)
+    return TensorInfo(value.name, _TYPES.get(word, word), shape)

@@ -1,0 +1,61 @@
+"""Number formats: which exist, and models whose graph is typed in one of them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal, get_args
+
+import torch
+from torch import nn
+
+from secateur.pipeline.errors import ExportError, near_matches
+
+Precision = Literal["fp32", "fp16", "bf16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+TOLERANCES: dict[str, float] = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2}
+"""How far outputs may be from float32 PyTorch, as a fraction of the output's scale: rounding, some layers deep."""
+
+OPSETS: dict[str, int] = {"fp32": 20, "fp16": 20, "bf16": 22}
+"""The ONNX opset of each: 20 is the newest that TensorRT 10.3 (JetPack 6) reads; convolutions know bf16 from 22."""
+
+
+def parse_precision(word: str) -> Precision:
+    """The precision of that name; raises `ExportError` with the choices for any other."""
+    for precision in PRECISIONS:
+        if word == precision:
+            return precision
+    raise ExportError(
+        f"the precision {word!r} is not one of {', '.join(PRECISIONS)}{near_matches(word, PRECISIONS)}: choose one"
+    )
+
+
+def typed_copy(model: nn.Module, precision: Precision) -> nn.Module:
+    """The model itself for fp32, otherwise a copy whose floating-point parameters and buffers have that precision.
+
+    TensorRT 11 knows no weak typing, so the types of the graph *are* the precision. LayerNorm and softmax keep
+    their sums in float32 inside the kernels of PyTorch, ONNX Runtime and TensorRT alike. Raises `ExportError` for a
+    model that is not float32 to begin with, or whose weights leave the range of float16.
+    """
+    check_float32(model)
+    if precision == "fp32":
+        return model
+    limit = torch.finfo(DTYPES[precision]).max
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and tensor.numel() and bool(tensor.abs().max() > limit):
+            raise ExportError(
+                f"{name} holds {tensor.abs().max():.3g}, but {precision} ends at {limit:.3g}: export in bf16 or fp32"
+            )
+    return copy.deepcopy(model).to(DTYPES[precision])
+
+
+def check_float32(model: nn.Module) -> None:
+    """Raises `ExportError` for a model with a floating-point parameter that is not float32."""
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            raise ExportError(
+                f"{name} is {parameter.dtype}, but export starts from float32: call .float() on the model and name "
+                f"the precision of the graph instead ({', '.join(PRECISIONS)})"
+            )

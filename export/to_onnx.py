@@ -1,0 +1,160 @@
+"""A PyTorch model as an ONNX file with a dynamic batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from secateur.export.forward import device_of, evaluating, flat_outputs
+from secateur.export.graph_file import write_graph
+from secateur.export.graph_tidy import follow_batch, match_weights, tidy
+from secateur.export.graph_types import declared_precisions, first_line, graph_precision, graph_tensors, read_graph
+from secateur.export.precision import DTYPES, OPSETS, parse_precision, typed_copy
+from secateur.export.quiet import quiet
+from secateur.export.tensors import TensorInfo
+from secateur.pipeline.errors import ExportError
+from secateur.pipeline.files import sha256_file
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+INPUT = "input"
+
+
+@dataclass(frozen=True)
+class OnnxInfo:
+    """What was exported. `external` names the file of the weights where they did not fit into the .onnx itself.
+
+    The name of that file holds the hash of the weights, so that `sha256`, the hash of the .onnx, stands for both.
+    """
+
+    path: Path
+    opset: int
+    precision: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    nodes: int
+    size_bytes: int
+    sha256: str
+    external: str = ""
+
+
+def export_onnx(
+    model: nn.Module,
+    path: str | Path,
+    example: Tensor | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    opset: int | None = None,
+    *,
+    precision: str = "fp32",
+    metadata: Mapping[str, str] | None = None,
+) -> OnnxInfo:
+    """Writes `model` to `path` as ONNX and says what was written.
+
+    The graph has one float32 input `input` `[batch, *input_shape]` and float32 outputs: `logits`, or for several
+    outputs the names of `forward.flat_outputs`. The batch is dynamic. `precision` types everything in between. The
+    shape comes from `example` (any batch), from `input_shape` (one sample, no batch) or from the model's own timm
+    configuration. The model keeps its mode, device and weights. The file is checked by `onnx.checker` before it
+    replaces an older one. Raises `ExportError` when the model cannot run, cannot be exported, or has a batch that
+    its code fixes.
+    """
+    path = Path(path)
+    kind = parse_precision(precision)
+    shape = _sample_shape(model, example, input_shape)
+    graph = _Graph(typed_copy(model, kind), DTYPES[kind])
+    program = _exported(graph, torch.zeros(2, *shape, device=device_of(model)), opset or OPSETS[kind])
+    follow_batch(program, path.name)
+    match_weights(program)
+    tidy(program, {"input_shape": "x".join(map(str, shape)), "precision": kind, **(metadata or {})})
+    external = write_graph(program, path)
+    content = read_graph(path)
+    inputs, outputs = graph_tensors(content)
+    size_bytes = path.stat().st_size + ((path.parent / external).stat().st_size if external else 0)
+    return OnnxInfo(
+        path=path,
+        opset=next(entry.version for entry in content.opset_import if entry.domain in ("", "ai.onnx")),
+        precision=graph_precision(declared_precisions(content)),
+        inputs=inputs,
+        outputs=outputs,
+        nodes=len(content.graph.node),
+        size_bytes=size_bytes,
+        sha256=sha256_file(path),
+        external=external,
+    )
+
+
+class _Graph(nn.Module):
+    """The model as the graph sees it: float32 in, a tuple of float32 tensors out, one precision in between."""
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model = model
+        self.dtype = dtype
+        self.names: tuple[str, ...] = ()
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        outputs = flat_outputs(self.model(image.to(self.dtype)))
+        return tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in outputs.values())
+
+
+def _sample_shape(model: nn.Module, example: Tensor | None, input_shape: tuple[int, ...] | None) -> tuple[int, ...]:
+    if example is not None:
+        return tuple(example.shape[1:])
+    if input_shape is not None:
+        return tuple(input_shape)
+    config = getattr(model, "pretrained_cfg", None) or {}
+    size = config.get("input_size") if isinstance(config, Mapping) else None
+    if not size:
+        raise ExportError("the shape of an input is not known: give an example or input_shape, such as (3, 224, 224)")
+    return tuple(size)
+
+
+def _exported(graph: _Graph, example: Tensor, opset: int) -> ir.Model:
+    with evaluating(graph), quiet():
+        try:
+            outputs = flat_outputs(graph.model(example.to(graph.dtype)))
+        except ExportError:
+            raise
+        except Exception as error:  # a model's forward may raise anything
+            raise ExportError(
+                f"the model cannot run on an input of shape {list(example.shape)} ({first_line(error)}): "
+                "give an example or an input_shape that fits it"
+            ) from error
+        try:
+            program = torch.onnx.export(
+                graph,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+                input_names=[INPUT],
+                output_names=list(outputs),
+                opset_version=opset,
+                verbose=False,
+            )
+        except Exception as error:  # the exporter wraps whatever the tracer, the model or a translation raises
+            raise ExportError(_export_failure(error)) from error
+    if program is None:
+        raise ExportError("torch.onnx.export gave no program: update torch to a version with the dynamo exporter")
+    return program.model
+
+
+def _export_failure(error: BaseException) -> str:
+    """One sentence about a failed export: the deepest cause is what the user can act on."""
+    text = str(error)
+    while error.__cause__ is not None:
+        error = error.__cause__
+        text += str(error)
+    if "specialized" in text or "Constraints violated" in text:
+        return (
+            "the model's code fixes the batch size, so it cannot be exported with a dynamic batch: let its forward "
+            f"take the batch from the input's shape ({first_line(error)})"
+        )
+    return (
+        f"PyTorch cannot export the model ({type(error).__name__}: {first_line(error)}): "
+        "its forward must consist of tensor operations that torch.export can trace"
+    )

@@ -1,0 +1,172 @@
+"""Building an engine with TensorRT (10.3 to 11) or TensorRT-RTX: one code path, the module is passed in."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from secateur.export.engine_info import Layer, Profile
+from secateur.export.tensors import DYNAMIC, TensorInfo
+from secateur.export.trt_inspect import check_layers, network_layers
+from secateur.export.trt_runtime import NAMES, clean_message, make_logger, numpy_name
+from secateur.pipeline.errors import EngineError
+
+
+@dataclass(frozen=True)
+class Built:
+    """A built engine in memory: its bytes (a buffer), the layers of the typed network, what goes in and comes out.
+
+    `timing_cache` is what the next build of the same network may start from; empty for TensorRT-RTX, which times
+    nothing at build time.
+    """
+
+    plan: Any
+    layers: tuple[Layer, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    timing_cache: bytes
+
+
+def build_plan(
+    trt: ModuleType,
+    onnx_path: Path,
+    declared: Mapping[str, str],
+    *,
+    capabilities: tuple[str, ...] = (),
+    profile: Profile | None = None,
+    tf32: bool = True,
+    timing_cache: bytes = b"",
+) -> Built:
+    """The engine of the ONNX graph at `onnx_path`, in the precisions that the graph itself is typed in.
+
+    `declared` maps operations to their declared precision (`graph_types.declared_precisions`); the network is
+    checked against it before it is built. `capabilities` (`sm_86`) select the GPUs of an ahead-of-time build;
+    without any, the engine is for the GPU of this machine. Raises `EngineError` in the runtime's words.
+    """
+    name = NAMES.get(trt.__name__, trt.__name__)
+    logger = make_logger(trt)
+    builder = _builder(trt, logger, name)
+    network = builder.create_network(_strongly_typed(trt))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(onnx_path)):
+        raise EngineError(f"{name} {trt.__version__} cannot read {onnx_path.name}: {_parser_errors(parser, logger)}")
+    layers = network_layers(network)
+    check_layers(layers, declared, name)
+    config = builder.create_builder_config()
+    _configure(trt, config, name, capabilities, tf32)
+    _add_profile(builder, network, config, profile or Profile(), onnx_path.name)
+    cache = _use_timing_cache(config, timing_cache, name) if trt.__name__ == "tensorrt" else None
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        where = f" for {', '.join(capabilities)}" if capabilities else ""
+        raise EngineError(
+            f"{name} {trt.__version__} cannot build {onnx_path.name}{where}: {logger.sentences()}{_advice(logger)}"
+        )
+    return Built(
+        plan=plan,
+        layers=layers,
+        inputs=tuple(_tensor(trt, network.get_input(index)) for index in range(network.num_inputs)),
+        outputs=tuple(_tensor(trt, network.get_output(index)) for index in range(network.num_outputs)),
+        timing_cache=bytes(cache.serialize()) if cache is not None else b"",
+    )
+
+
+def supported_capabilities(trt: ModuleType) -> tuple[str, ...]:
+    """The GPUs that `trt` builds for ahead of time, as `sm_86`; empty for a runtime that builds in place."""
+    members = getattr(getattr(trt, "ComputeCapability", None), "__members__", {})
+    found = (word[2:] for word in members if word.startswith("SM") and word[2:].isdigit())
+    return tuple(f"sm_{number}" for number in sorted(found, key=int))
+
+
+def _builder(trt: ModuleType, logger: Any, name: str) -> Any:
+    try:
+        return trt.Builder(logger)
+    except (TypeError, RuntimeError) as error:  # a null builder from the C++ side: no driver, or no GPU
+        raise EngineError(
+            f"{name} cannot start its builder on this machine ({logger.sentences()}): it needs an NVIDIA GPU and "
+            "driver here; 'tensorrt_rtx' builds without one"
+        ) from error
+
+
+def _strongly_typed(trt: ModuleType) -> int:
+    """The creation flags of a network whose types are those of the graph; from TensorRT 11 on there is no other."""
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
+
+
+def _parser_errors(parser: Any, logger: Any) -> str:
+    found = []
+    for index in range(parser.num_errors):
+        error = parser.get_error(index)
+        node, operation = error.node_name(), error.node_operator()
+        where = f"at {node} ({operation}): " if node else ""
+        found.append(f"{where}{clean_message(error.desc())}")
+    return "; ".join(dict.fromkeys(found)) or str(logger.sentences())
+
+
+def _configure(trt: ModuleType, config: Any, name: str, capabilities: tuple[str, ...], tf32: bool) -> None:
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if tf32:
+        config.set_flag(trt.BuilderFlag.TF32)
+    else:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if not capabilities:
+        return
+    supported = supported_capabilities(trt)
+    for capability in capabilities:
+        if capability not in supported:
+            raise EngineError(
+                f"{name} {trt.__version__} does not build for {capability} ahead of time: "
+                f"{'it builds for ' + ', '.join(supported) if supported else 'it builds for the GPU it runs on only'}"
+            )
+    config.num_compute_capabilities = len(capabilities)
+    for index, capability in enumerate(capabilities):
+        member = trt.ComputeCapability.__members__[capability.replace("sm_", "SM")]
+        if not config.set_compute_capability(member, index):
+            raise EngineError(f"{name} {trt.__version__} refuses the compute capability {capability}")
+
+
+def _add_profile(builder: Any, network: Any, config: Any, profile: Profile, name: str) -> None:
+    shapes = builder.create_optimization_profile()
+    dynamic = False
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
+        shape = tuple(tensor.shape)
+        if DYNAMIC in shape[1:]:
+            raise EngineError(
+                f"the input {tensor.name!r} of {name} has the shape {list(shape)}, but only its first dimension, the "
+                "batch, may be dynamic: export it with fixed image sizes"
+            )
+        if shape and shape[0] == DYNAMIC:
+            dynamic = True
+            sizes = ((size, *shape[1:]) for size in (profile.smallest, profile.usual, profile.largest))
+            shapes.set_shape(tensor.name, *sizes)
+    if dynamic and config.add_optimization_profile(shapes) < 0:
+        raise EngineError(f"the batch sizes {profile} do not fit the inputs of {name}")
+
+
+def _use_timing_cache(config: Any, content: bytes, name: str) -> Any:
+    """The timing cache of this build, begun from `content`; raises `EngineError` for bytes that are none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        cache = config.create_timing_cache(content)
+        if cache is None or not config.set_timing_cache(cache, ignore_mismatch=True):
+            raise EngineError(f"the timing cache is not one of this version of {name}: remove it and build again")
+    return cache
+
+
+def _advice(logger: Any) -> str:
+    text = " ".join(logger.errors)
+    if "FP32 GEMM is not supported" in text:
+        return "; Turing GPUs multiply matrices in fp16 only here: export the model in fp16"
+    if "HW-specific datatypes: b16" in text:
+        return "; this GPU has no bf16: export the model in fp16"
+    return ""
+
+
+def _tensor(trt: ModuleType, tensor: Any) -> TensorInfo:
+    return TensorInfo(tensor.name, numpy_name(trt, tensor.dtype), tuple(int(size) for size in tensor.shape))

@@ -1,0 +1,122 @@
+"""Which layers an engine has, and in which precision each of them runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+from secateur.export.engine_info import ARITHMETIC, Layer
+from secateur.export.trt_runtime import precision_of
+from secateur.pipeline.errors import EngineError
+
+PRODUCTS = frozenset({"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM", "ATTENTION", "ATTENTION_OUTPUT"})
+"""The layers of a network that operations of `graph_types.COMPUTE` become."""
+
+_WORDS = (
+    ("bf16", r"bf16|bfloat16"),
+    ("fp16", r"fp16|half|float16"),
+    ("fp8", r"fp8"),
+    ("int8", r"int8"),
+    ("fp32", r"fp32|float32|\bfloat\b"),  # last: the others contain its words
+)
+_ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
+
+
+def network_layers(network: Any) -> tuple[Layer, ...]:
+    """The layers of a parsed network that compute on data, with the type of their first output; no constants."""
+    found = []
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        kind = layer.type.name
+        if kind == "CONSTANT" or layer.num_outputs == 0:
+            continue
+        precision = precision_of(layer.get_output(0).dtype)
+        if precision in ARITHMETIC:
+            found.append(Layer(layer.name, kind, precision))
+    return tuple(found)
+
+
+def engine_layers(trt: ModuleType, engine: Any) -> tuple[dict[str, Any], ...]:
+    """What the engine inspector says about each layer of a loaded engine, as objects.
+
+    Raises `EngineError` for an engine that was built without detailed profiling information.
+    """
+    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    try:
+        layers = json.loads(text)["Layers"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise EngineError(f"the engine inspector gave no list of layers ({error}): build the engine again") from error
+    if any(not isinstance(layer, dict) for layer in layers):
+        raise EngineError("the engine holds the names of its layers only: build it again with secateur")
+    return tuple(layers)
+
+
+def summarise(layers: Iterable[Mapping[str, Any]]) -> tuple[Layer, ...]:
+    """The inspected layers as `Layer`s: the precision is that of the narrowest tensor which goes in or comes out."""
+    return tuple(
+        Layer(str(layer.get("Name", "")), str(layer.get("LayerType", "")), _narrowest(_tensor_types(layer)))
+        for layer in layers
+    )
+
+
+def check_layers(layers: Iterable[Layer], declared: Mapping[str, str], name: str) -> None:
+    """Raises `EngineError` for a product of the network in another precision than the graph declares for it.
+
+    Declared 8-bit operations are left to `check_engine`: in a network they still are floating-point layers between
+    Q/DQ pairs.
+    """
+    for layer in layers:
+        wanted = declared.get(layer.name)
+        if layer.kind in PRODUCTS and wanted in ("fp32", "fp16", "bf16") and layer.precision != wanted:
+            raise EngineError(
+                f"{name} reads {layer.name} as {layer.precision}, but the ONNX graph declares {wanted}: "
+                "the engine would not run in the precision that was asked for"
+            )
+
+
+def check_engine(layers: Iterable[Mapping[str, Any]], declared: Mapping[str, str], name: str) -> None:
+    """Raises `EngineError` for an inspected engine that runs operations in another precision than declared.
+
+    A layer of one operation must touch a tensor of the declared type. A fused layer may hold that type inside only,
+    so it is judged with all others: where several layers hold operations of a precision, its type must occur in one
+    of them. Types unknown to us, and layers that fuse differently declared operations, are not judged.
+    """
+    held: dict[str, list[set[str]]] = {}
+    for layer in layers:
+        operations = _ONNX_LAYER.findall(str(layer.get("Metadata", ""))) or [str(layer.get("Name", ""))]
+        wanted = {declared[operation] for operation in operations if operation in declared}
+        types = {*_tensor_types(layer)} & ARITHMETIC
+        if len(wanted) != 1 or not types:
+            continue
+        (precision,) = wanted
+        held.setdefault(precision, []).append(types)
+        if len(operations) == 1 and precision not in types:
+            raise _mismatch(name, str(layer.get("Name")), types, precision)
+    for precision, found in held.items():
+        union = set().union(*found)
+        if len(found) > 1 and precision not in union:
+            raise _mismatch(name, f"all {len(found)} layers of products", union, precision)
+
+
+def _mismatch(name: str, what: str, types: set[str], precision: str) -> EngineError:
+    return EngineError(
+        f"{name} runs {what} in {', '.join(sorted(types))}, but the ONNX graph declares {precision}: this engine is not "
+        "in the precision that was asked for; try another version of the runtime, or build it in that precision"
+    )
+
+
+def _tensor_types(layer: Mapping[str, Any]) -> Iterator[str]:
+    for tensor in (*layer.get("Inputs", ()), *layer.get("Outputs", ())):
+        text = str(tensor.get("Format/Datatype", tensor.get("Datatype", tensor.get("Format", "")))).lower()
+        for precision, pattern in _WORDS:
+            if re.search(pattern, text):
+                yield precision
+                break
+
+
+def _narrowest(types: Iterable[str]) -> str:
+    order = ("int8", "fp8", "bf16", "fp16", "fp32")
+    return min(types, key=order.index, default="unknown")

@@ -1,0 +1,131 @@
+"""Running a TensorRT or TensorRT-RTX engine on the GPU, with PyTorch's CUDA tensors as its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from secateur.export.engine import Arrays, Engine
+from secateur.export.tensors import DYNAMIC, TensorInfo
+from secateur.export.trt_runtime import NAMES, make_logger, numpy_name
+from secateur.pipeline.errors import EngineError
+
+
+class TrtEngine(Engine):
+    """An engine in memory of the GPU, with one execution context and one stream of its own."""
+
+    def __init__(self, trt: ModuleType, path: Path, device: str = "cuda") -> None:
+        self._name = NAMES.get(trt.__name__, trt.__name__)
+        self._trt = trt
+        self._device = torch.device(device)
+        self._engine, self._logger = load_plan(trt, _read(path), str(path))
+        self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise EngineError(f"{self._name} cannot make a context for {path} ({self._logger.sentences()})")
+        self._stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        mode = trt.TensorIOMode.INPUT
+        inputs = [name for name in names if self._engine.get_tensor_mode(name) == mode]
+        super().__init__(
+            tuple(self._info(name) for name in inputs),
+            tuple(self._info(name) for name in names if name not in inputs),
+        )
+
+    def _info(self, name: str) -> TensorInfo:
+        shape = tuple(int(size) for size in self._engine.get_tensor_shape(name))
+        return TensorInfo(name, numpy_name(self._trt, self._engine.get_tensor_dtype(name)), shape)
+
+    def _infer(self, inputs: Arrays) -> Arrays:
+        held, outputs = self._bind(inputs)
+        self._launch()
+        self._wait()
+        del held
+        return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
+
+    def _prepare(self, inputs: Arrays) -> Callable[[], None]:
+        tensors = self._bind(inputs)
+
+        def call(_held: object = tensors) -> None:
+            self._launch()
+            self._wait()
+
+        return call
+
+    def _bind(self, inputs: Arrays) -> tuple[Mapping[str, torch.Tensor], Mapping[str, torch.Tensor]]:
+        """The inputs and the outputs on the device, their addresses given to the context."""
+        held = {}
+        for name, array in inputs.items():
+            held[name] = torch.tensor(array, device=self._device)
+            if not self._context.set_input_shape(name, tuple(array.shape)):
+                smallest, usual, largest = self._engine.get_tensor_profile_shape(name, 0)
+                raise EngineError(
+                    f"the engine takes {name!r} from {list(smallest)} to {list(largest)}, but {list(array.shape)} was "
+                    f"given: use such a batch, or build the engine for it ({self._logger.sentences()})"
+                )
+            self._address(name, held[name])
+        outputs = {}
+        for info in self.outputs:
+            shape = tuple(int(size) for size in self._context.get_tensor_shape(info.name))
+            if DYNAMIC in shape:
+                raise EngineError(
+                    f"the shape of {info.name!r} depends on the data, {list(shape)}: it cannot be allocated"
+                )
+            dtype = getattr(torch, info.dtype)
+            outputs[info.name] = torch.empty(shape, dtype=dtype, device=self._device)
+            self._address(info.name, outputs[info.name])
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        return held, outputs
+
+    def _address(self, name: str, tensor: torch.Tensor) -> None:
+        if not self._context.set_tensor_address(name, tensor.data_ptr()):
+            raise EngineError(f"{self._name} refuses the memory of {name!r} ({self._logger.sentences()})")
+
+    def _launch(self) -> None:
+        if self._context is None:
+            raise EngineError("the engine is closed: open it again")
+        if not self._context.execute_async_v3(self._stream.cuda_stream if self._stream is not None else 0):
+            raise EngineError(f"{self._name} cannot run the engine ({self._logger.sentences()})")
+
+    def _wait(self) -> None:
+        if self._stream is not None:
+            self._stream.synchronize()
+
+    def _close(self) -> None:
+        self._context = None  # before its engine: the other order is undefined in TensorRT
+        self._engine = None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise EngineError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def load_plan(trt: ModuleType, plan: Any, what: str) -> tuple[Any, Any]:
+    """The engine in the buffer `plan` as the runtime loads it, and the logger that must outlive it; raises `EngineError` naming `what`."""
+    logger = make_logger(trt)
+    name = NAMES.get(trt.__name__, trt.__name__)
+    try:
+        engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
+    except (TypeError, RuntimeError) as error:  # a null runtime from the C++ side
+        raise EngineError(f"{name} cannot start on this machine ({logger.sentences()})") from error
+    if engine is None:
+        raise EngineError(
+            f"{name} {trt.__version__} cannot load {what} ({logger.sentences()}): an engine runs on the kind of GPU and "
+            "with the version that it was built for; build it again for this machine"
+        )
+    return engine, logger
+
+
+def gpu_capability() -> str:
+    """The compute capability of the first GPU, as `sm_86`; empty where PyTorch sees none."""
+    if not torch.cuda.is_available():
+        return ""
+    major, minor = torch.cuda.get_device_capability(0)
+    return f"sm_{major}{minor}"
