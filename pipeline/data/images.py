@@ -1,0 +1,149 @@
+"""Labelled images: decoded one by one when they are read, hashed by content, cut into subsets by index."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from secateur.pipeline.errors import DataError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+"""Endings of the files that count as images, in lower case."""
+
+
+class Images(ABC):
+    """Images with one label each: `labels` is `[N]` int64, an index into `classes`.
+
+    `numbered` is True where the source names no classes: they are then "0" to the highest label.
+    """
+
+    def __init__(self, labels: NDArray[np.int64], classes: tuple[str, ...], numbered: bool) -> None:
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self.classes = classes
+        self.numbered = numbered
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def read(self, i: int) -> Image.Image:
+        """Image `i`, decoded; raises `DataError` naming it when that is not possible."""
+
+    @abstractmethod
+    def content(self, i: int) -> bytes:
+        """The bytes of image `i` as they are stored."""
+
+    @abstractmethod
+    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> Self:
+        """The images of these indices, in this order, with the same classes."""
+
+    @abstractmethod
+    def relabelled(self, classes: tuple[str, ...], numbered: bool) -> Self:
+        """The same images and labels with a longer list of classes."""
+
+    def exclude(self, indices: Sequence[int] | NDArray[np.int64]) -> Self:
+        """All images but those of these indices."""
+        stays = np.ones(len(self), dtype=bool)
+        stays[np.asarray(indices, dtype=np.int64)] = False
+        return self.subset(np.flatnonzero(stays))
+
+    def fingerprint(self) -> str:
+        """A SHA-256 over classes, labels and the images' stored bytes in order; independent of where they lie."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256("\n".join(self.classes).encode())
+        for i, label in enumerate(self.labels):
+            digest.update(int(label).to_bytes(8, "little"))
+            digest.update(hashlib.sha256(self.content(i)).digest())
+        return digest.hexdigest()
+
+
+class ArrayImages(Images):
+    """Images in memory: `pixels` is `[N, H, W]` (grey) or `[N, H, W, 3]` (RGB), uint8."""
+
+    def __init__(
+        self, pixels: NDArray[np.uint8], labels: NDArray[np.int64], classes: tuple[str, ...], numbered: bool = False
+    ) -> None:
+        super().__init__(labels, classes, numbered)
+        self.pixels = pixels
+
+    def read(self, i: int) -> Image.Image:
+        return Image.fromarray(np.ascontiguousarray(self.pixels[i]))
+
+    def content(self, i: int) -> bytes:
+        pixels: bytes = self.pixels[i].tobytes()
+        return str(self.pixels.shape[1:]).encode() + pixels
+
+    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> Self:
+        chosen = np.asarray(indices, dtype=np.int64)
+        return type(self)(self.pixels[chosen], self.labels[chosen], self.classes, self.numbered)
+
+    def relabelled(self, classes: tuple[str, ...], numbered: bool) -> Self:
+        return type(self)(self.pixels, self.labels, classes, numbered)
+
+
+class FileImages(Images):
+    """Images in files, decoded when they are read."""
+
+    def __init__(
+        self, paths: Sequence[Path], labels: NDArray[np.int64], classes: tuple[str, ...], numbered: bool = False
+    ) -> None:
+        super().__init__(labels, classes, numbered)
+        self.paths = tuple(paths)
+
+    def read(self, i: int) -> Image.Image:
+        path = self.paths[i]
+        try:
+            with Image.open(path) as image:
+                image.load()
+                return eight_bits(image.copy())
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
+            reason = "it is no image in a known format" if isinstance(e, UnidentifiedImageError) else str(e)
+            raise DataError(f"cannot read the image {path}: {reason}; replace the file or remove it") from e
+
+    def content(self, i: int) -> bytes:
+        try:
+            return self.paths[i].read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"cannot read the image {self.paths[i]}: {error.strerror or error}; replace the file or remove it"
+            ) from error
+
+    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> Self:
+        chosen = np.asarray(indices, dtype=np.int64)
+        return type(self)([self.paths[i] for i in chosen], self.labels[chosen], self.classes, self.numbered)
+
+    def relabelled(self, classes: tuple[str, ...], numbered: bool) -> Self:
+        return type(self)(self.paths, self.labels, classes, numbered)
+
+
+def numbered_classes(labels: NDArray[np.int64]) -> tuple[str, ...]:
+    """The class list "0" to the highest label."""
+    return tuple(str(number) for number in range(int(labels.max(initial=-1)) + 1))
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a path is a file that counts as an image (by its ending; hidden files do not count)."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """The image with 8 bits a channel; 16-bit grey keeps its upper byte, where PIL would clip instead."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.size and (values.min() < 0 or values.max() > 0xFFFF):
+            raise ValueError("its pixels are 32-bit integers, but 8 or 16 bits a channel are allowed")
+        return Image.fromarray((values >> 8).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers, but 8 or 16 bits a channel are allowed")
+    return image

@@ -1,0 +1,43 @@
+"""The source `split_folder`: a folder with `train/` and `val/`, each of which is a source of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from secateur.pipeline.data.folder import class_folders
+from secateur.pipeline.data.registry import Sides, Source, find_source, register
+
+TRAIN = "train"
+HELD_OUT = ("val", "validation", "valid", "test")
+"""Names of the held-out part; the first that exists is used."""
+
+
+def parts(path: Path) -> tuple[Path | None, Path | None]:
+    """The folders of the training and the held-out part, None where there is none."""
+    train = path / TRAIN
+    held = next((path / name for name in HELD_OUT if (path / name).is_dir()), None)
+    return (train if train.is_dir() else None), held
+
+
+def recognises(path: Path) -> bool:
+    """Whether the path has both parts, or one part and no other folder."""
+    if not path.is_dir():
+        return False
+    train, held = parts(path)
+    return (train is not None and held is not None) or (
+        (train or held) is not None and all(p.name in (TRAIN, *HELD_OUT) for p in class_folders(path))
+    )
+
+
+def open_split_folder(path: Path) -> Sides:
+    """Both parts as they are; a single part is the whole source, without a split of its own."""
+    train, held = parts(path)
+    if train is None or held is None:
+        only = train or held or path
+        return find_source(only).open(only)
+    return Sides(find_source(train).open(train).train, find_source(held).open(held).train)
+
+
+register(
+    Source("split_folder", "a folder with train/ and val/, each with class subfolders", recognises, open_split_folder)
+)

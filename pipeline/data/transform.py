@@ -1,0 +1,57 @@
+"""From a decoded image to a model's input: resized, cropped and normalised as timm does it for evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from PIL import Image
+from timm.data.transforms_factory import transforms_imagenet_eval
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A callable from an image to a float32 tensor `[C, H, W]`; its fields are the whole preprocessing.
+
+    `shape` is (C, H, W) with C = 1 (grey) or 3 (RGB); `mean` and `std` hold C numbers on the scale of pixels from 0
+    to 1. The image is resized so that the crop takes `crop_pct` of it. An image that is not larger than the input
+    is scaled up whole: there is no border to crop away.
+    """
+
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str = "bicubic"
+    crop_pct: float = 0.875
+    crop_mode: Literal["center", "squash", "border"] = "center"
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        channels, height, width = self.shape
+        mode = "L" if channels == 1 else "RGB"
+        if image.mode != mode:
+            image = image.convert(mode)
+        small = image.width <= width and image.height <= height
+        pixels = (self._whole if small else self._cropped)(image)
+        return torch.as_tensor(pixels, dtype=torch.float32)
+
+    @cached_property
+    def _cropped(self) -> torch.nn.Module:
+        return self._timm(self.crop_pct)
+
+    @cached_property
+    def _whole(self) -> torch.nn.Module:
+        return self._timm(1.0)
+
+    def _timm(self, crop_pct: float) -> torch.nn.Module:
+        made: torch.nn.Module = transforms_imagenet_eval(
+            img_size=self.shape[1:],
+            crop_pct=crop_pct,
+            crop_mode=self.crop_mode,
+            interpolation=self.interpolation,
+            mean=self.mean,
+            std=self.std,
+        )
+        return made
