@@ -151,8 +151,8 @@ def check_session(layers: tuple[Layer, ...], declared: Mapping[str, str], device
         if precision in declared.values() and not any(layer.precision == precision for layer in products):
             found = ", ".join(sorted({layer.precision for layer in products})) or "no product at all"
             raise EngineError(
-                f"the ONNX graph is typed in {precision}, but ONNX Runtime on {device} runs its products in {found}: it "
-                f"has no {precision} kernels here; use the fp32 graph for this target"
+                f"the ONNX graph is typed in {precision}, but ONNX Runtime on {device} runs its products in {found}: "
+                f"it has no {precision} kernels here; use the fp32 graph for this target"
             )
 
 

@@ -62,6 +62,8 @@ def build_plan(
     cache = _use_timing_cache(config, timing_cache, name) if trt.__name__ == "tensorrt" else None
     plan = builder.build_serialized_network(network, config)
     if plan is None:
+        if trt.__name__ == "tensorrt_rtx":
+            _settle(trt)
         where = f" for {', '.join(capabilities)}" if capabilities else ""
         raise EngineError(
             f"{name} {trt.__version__} cannot build {onnx_path.name}{where}: {logger.sentences()}{_advice(logger)}"
@@ -157,6 +159,18 @@ def _use_timing_cache(config: Any, content: bytes, name: str) -> Any:
         if cache is None or not config.set_timing_cache(cache, ignore_mismatch=True):
             raise EngineError(f"the timing cache is not one of this version of {name}: remove it and build again")
     return cache
+
+
+def _settle(trt: ModuleType) -> None:
+    """Builds a network of one operation, so that the next engine is the one that a fresh process would build.
+
+    After a failed build TensorRT-RTX 1.7.1 adds 137 kB of the failed one to the engine that is built next.
+    """
+    builder = trt.Builder(make_logger(trt))
+    network = builder.create_network(_strongly_typed(trt))
+    operation = network.add_unary(network.add_input("input", trt.float32, (1, 1)), trt.UnaryOperation.ABS)
+    network.mark_output(operation.get_output(0))
+    builder.build_serialized_network(network, builder.create_builder_config())
 
 
 def _advice(logger: Any) -> str:

@@ -103,8 +103,8 @@ def check_engine(layers: Iterable[Mapping[str, Any]], declared: Mapping[str, str
 
 def _mismatch(name: str, what: str, types: set[str], precision: str) -> EngineError:
     return EngineError(
-        f"{name} runs {what} in {', '.join(sorted(types))}, but the ONNX graph declares {precision}: this engine is not "
-        "in the precision that was asked for; try another version of the runtime, or build it in that precision"
+        f"{name} runs {what} in {', '.join(sorted(types))}, but the ONNX graph declares {precision}: this engine is "
+        "not in the precision that was asked for; try another version of the runtime, or build it in that precision"
     )
 
 

@@ -26,7 +26,9 @@ class TrtEngine(Engine):
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise EngineError(f"{self._name} cannot make a context for {path} ({self._logger.sentences()})")
-        self._stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
+        self._stream: torch.cuda.Stream | None = None
+        if self._device.type == "cuda":
+            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         mode = trt.TensorIOMode.INPUT
         inputs = [name for name in names if self._engine.get_tensor_mode(name) == mode]
@@ -61,7 +63,7 @@ class TrtEngine(Engine):
         for name, array in inputs.items():
             held[name] = torch.tensor(array, device=self._device)
             if not self._context.set_input_shape(name, tuple(array.shape)):
-                smallest, usual, largest = self._engine.get_tensor_profile_shape(name, 0)
+                smallest, _, largest = self._engine.get_tensor_profile_shape(name, 0)
                 raise EngineError(
                     f"the engine takes {name!r} from {list(smallest)} to {list(largest)}, but {list(array.shape)} was "
                     f"given: use such a batch, or build the engine for it ({self._logger.sentences()})"
@@ -108,7 +110,10 @@ def _read(path: Path) -> bytes:
 
 
 def load_plan(trt: ModuleType, plan: Any, what: str) -> tuple[Any, Any]:
-    """The engine in the buffer `plan` as the runtime loads it, and the logger that must outlive it; raises `EngineError` naming `what`."""
+    """The engine in the buffer `plan` as the runtime loads it, and the logger that must outlive it.
+
+    Raises `EngineError` naming `what` where this machine, GPU or version cannot load it.
+    """
     logger = make_logger(trt)
     name = NAMES.get(trt.__name__, trt.__name__)
     try:
@@ -117,8 +122,8 @@ def load_plan(trt: ModuleType, plan: Any, what: str) -> tuple[Any, Any]:
         raise EngineError(f"{name} cannot start on this machine ({logger.sentences()})") from error
     if engine is None:
         raise EngineError(
-            f"{name} {trt.__version__} cannot load {what} ({logger.sentences()}): an engine runs on the kind of GPU and "
-            "with the version that it was built for; build it again for this machine"
+            f"{name} {trt.__version__} cannot load {what} ({logger.sentences()}): an engine runs on the kind of GPU "
+            "and with the version that it was built for; build it again for this machine"
         )
     return engine, logger
 

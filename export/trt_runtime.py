@@ -80,6 +80,7 @@ def clean_message(message: str) -> str:
     text = re.sub(r"^(\[\S+::\d+\]|I?[A-Z]\w+::\w+:?)\s*", "", text)
     text = re.sub(r"^Error Code \d+:\s*", "", text)
     text = re.sub(r"\[\w+\.(cpp|h):\d+: \w+\]\s*", "", text)
+    text = re.sub(r"^Myelin \((.*)\)$", r"\1", text)
     while text.count(")") > text.count("(") and text.endswith(")"):
         text = text[:-1]
     return text.strip(" .") or message

@@ -1,0 +1,91 @@
+"""Models of the export tests, and their ONNX files, exported once."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from secateur.export.to_onnx import export_onnx
+from secateur.pipeline.plan.plan import plan_from_kept
+from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.surgery import prune
+
+needs_rtx = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed")
+needs_ort = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="onnxruntime is not installed")
+
+SHAPE = (3, 32, 32)
+
+
+class Cnn(nn.Module):
+    """A small CNN with the operations of timm's convolutional families."""
+
+    def __init__(self, width: int = 8, classes: int = 4) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(self.stem(x)))
+        x = x + nn.functional.hardswish(self.depthwise(x))
+        return self.head(x.mean((2, 3)))
+
+
+class TwoOutputs(nn.Module):
+    """Logits and features, as a mapping, with a nested pair."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cnn = Cnn()
+
+    def forward(self, x: Tensor) -> dict[str, Tensor | tuple[Tensor, Tensor]]:
+        return {"logits": self.cnn(x), "maps": (x.mean(1), x.flatten(1))}
+
+
+def small_vit() -> nn.Module:
+    """A timm ViT with two blocks whose logits are of order one."""
+    torch.manual_seed(0)
+    model = timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=2, num_classes=10
+    )
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=0.1)
+        else:  # equal biases would become one tensor in the graph
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def transformer() -> nn.Module:
+    return small_vit()
+
+
+@pytest.fixture
+def ragged(vit: nn.Module, vit_groups: Groups) -> nn.Module:
+    """A pruned ViT: three heads of unequal widths in its first block, two equal ones in its second, odd MLPs."""
+    widths = {"blocks.0.attn.qk": (3, 16, 8), "blocks.0.attn.v": (5, 1, 16)}
+    kept = {
+        name: [16 * head + unit for head, size in enumerate(sizes) for unit in range(size)]
+        for name, sizes in widths.items()
+    }
+    kept |= {"blocks.1.attn.heads": [0, 2], "blocks.0.mlp.hidden": list(range(37)), "blocks.1.mlp.hidden": [1]}
+    small = prune(vit, plan_from_kept(vit_groups, kept), vit_groups)
+    assert (small.blocks[0].attn.qk_dims, small.blocks[0].attn.v_dims) == ((3, 16, 8), (5, 1, 16))
+    return small
+
+
+@pytest.fixture(scope="session")
+def onnx_files(transformer: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The transformer as ONNX in each precision."""
+    folder = tmp_path_factory.mktemp("onnx")
+    paths = {precision: folder / f"model.{precision}.onnx" for precision in ("fp32", "fp16", "bf16")}
+    for precision, path in paths.items():
+        export_onnx(transformer, path, input_shape=SHAPE, precision=precision)
+    return paths

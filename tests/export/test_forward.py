@@ -1,0 +1,43 @@
+"""Outputs by name, and modes that come back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from secateur.export.forward import device_of, evaluating, flat_outputs
+from secateur.pipeline.errors import ExportError
+
+
+def test_names_of_outputs() -> None:
+    a, b, c = (torch.full((1,), float(number)) for number in range(3))
+    assert flat_outputs(a) == {"logits": a}
+    assert list(flat_outputs((a, [b, c]))) == ["output_0", "output_1_0", "output_1_1"]
+    assert flat_outputs({"z": a, "a": (b, c)}) == {"z": a, "a_0": b, "a_1": c}
+
+
+@pytest.mark.parametrize("value", [None, 3.0, (), {"a": None}, [torch.zeros(1), "x"]])
+def test_what_is_no_tensor(value: object) -> None:
+    if value == ():
+        with pytest.raises(ExportError, match="tuple for its output"):
+            flat_outputs(value)
+    else:
+        with pytest.raises(ExportError, match="only tensors"):
+            flat_outputs(value)
+
+
+def test_modes_come_back_after_an_error() -> None:
+    model = nn.Sequential(nn.Dropout(), nn.Dropout()).train()
+    model[1].eval()
+    with pytest.raises(KeyError), evaluating(model):
+        assert not model.training
+        assert not torch.is_grad_enabled()
+        raise KeyError("x")
+    assert [module.training for module in model.modules()] == [True, True, False]
+    assert torch.is_grad_enabled()
+
+
+def test_the_device_of_a_model() -> None:
+    assert device_of(nn.Identity()) == torch.device("cpu")
+    assert device_of(nn.Linear(1, 1, device="meta")) == torch.device("meta")

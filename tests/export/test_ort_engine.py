@@ -1,0 +1,79 @@
+"""ONNX Runtime as an engine: what runs is what was asked for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from secateur.export.engine_info import Layer
+from secateur.export.ort_engine import PRODUCTS, OrtEngine, check_session, open_session, session_layers
+from secateur.pipeline.errors import EngineError, MissingPackageError
+from tests.export.conftest import SHAPE, needs_ort
+
+pytestmark = needs_ort
+
+
+def test_outputs_are_those_of_pytorch(transformer: nn.Module, onnx_files: dict[str, Path]) -> None:
+    images = torch.randn(5, *SHAPE)
+    with OrtEngine(onnx_files["fp32"], "cpu", threads=1) as engine, torch.no_grad():
+        logits = engine.infer({"input": images.numpy()})["logits"]
+        engine.prepare({"input": images.numpy()})()
+        np.testing.assert_allclose(logits, transformer(images).numpy(), rtol=1e-4, atol=1e-5)
+    with pytest.raises(EngineError, match="closed"):
+        engine.infer({"input": images.numpy()})
+
+
+def test_a_provider_that_is_not_here_is_an_error(onnx_files: dict[str, Path]) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has the CUDA provider")
+    with pytest.raises(EngineError, match=r"has no CUDAExecutionProvider, only .*CPUExecutionProvider"):
+        OrtEngine(onnx_files["fp32"], "cuda")
+
+
+def test_a_silent_fallback_is_an_error(onnx_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda path, options, providers: real(path, options, ["CPUExecutionProvider"])
+    )
+    with pytest.raises(EngineError, match="asked for CUDAExecutionProvider but would silently run on CPUExecution"):
+        open_session(onnx_files["fp32"], "cuda")
+
+
+def test_absent_or_damaged(onnx_files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"no graph")
+    with pytest.raises(EngineError, match=r"cannot load .*bad.onnx on cpu"):
+        OrtEngine(tmp_path / "bad.onnx", "cpu")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for device, extra in (("cpu", "cpu"), ("cuda", "gpu")):
+        with pytest.raises(MissingPackageError, match=rf"secateur\[{extra}\]"):
+            OrtEngine(onnx_files["fp32"], device)
+
+
+def test_layers_are_those_after_fusion(onnx_files: dict[str, Path]) -> None:
+    layers = session_layers(onnx_files["fp32"], "cpu")
+    assert {layer.precision for layer in layers} == {"fp32"}
+    products = [layer for layer in layers if layer.kind in PRODUCTS]
+    assert len(products) == 14
+    assert "LayerNormalization" in {layer.kind for layer in layers}
+
+
+def test_a_wider_precision_than_declared_is_an_error() -> None:
+    half, single = Layer("a", "MatMul", "fp16"), Layer("b", "Gemm", "fp32")
+    check_session((half, single), {"a": "fp16", "b": "fp32"}, "cpu")
+    check_session((single,), {"b": "fp32"}, "cpu")
+    with pytest.raises(EngineError, match="typed in fp16, but ONNX Runtime on cpu runs its products in fp32"):
+        check_session((single, Layer("c", "Cast", "fp16")), {"a": "fp16"}, "cpu")
+    with pytest.raises(EngineError, match="in no product at all"):
+        check_session((), {"a": "bf16"}, "cpu")

@@ -1,0 +1,223 @@
+"""Export: names, shapes, a really dynamic batch, silence, and models and files that stay as they were."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from secateur.export import graph_file
+from secateur.export.parity import check_parity
+from secateur.export.to_onnx import export_onnx
+from secateur.pipeline.errors import ExportError
+from secateur.pipeline.plan.plan import plan_from_kept
+from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.surgery import prune
+from tests.export.conftest import SHAPE, Cnn, TwoOutputs, needs_ort
+
+
+def test_names_shapes_and_metadata(transformer: nn.Module, tmp_path: Path) -> None:
+    info = export_onnx(transformer, tmp_path / "a" / "model.onnx", input_shape=SHAPE, metadata={"plan": "half"})
+    assert [str(tensor) for tensor in info.inputs] == ["input float32 [batch, 3, 32, 32]"]
+    assert [str(tensor) for tensor in info.outputs] == ["logits float32 [batch, 10]"]
+    assert (info.opset, info.precision, info.external) == (20, "fp32", "")
+    assert info.size_bytes == info.path.stat().st_size
+    model = onnx.load(str(info.path))
+    notes = {entry.key: entry.value for entry in model.metadata_props}
+    assert notes["secateur.input_shape"] == "3x32x32"
+    assert notes["secateur.plan"] == "half"
+    assert notes["secateur.version"]
+    weights = {tensor.name for tensor in model.graph.initializer}
+    assert "blocks.0.norm1.weight" in weights
+    assert not any(name.startswith("model.") for name in weights)
+    modules = {entry.value for node in model.graph.node for entry in node.metadata_props}
+    assert {"patch_embed.proj", "blocks.1.mlp.fc2", "head"} <= modules
+
+
+def test_every_intermediate_shape_follows_the_batch(onnx_files: dict[str, Path]) -> None:
+    graph = onnx.load(str(onnx_files["fp32"])).graph
+    names = {dim.dim_param for value in graph.value_info for dim in value.type.tensor_type.shape.dim if dim.dim_param}
+    assert names == {"batch"}
+
+
+@needs_ort
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_the_batch_of_the_example_leaves_no_trace(batch: int, tmp_path: Path) -> None:
+    model = Cnn()
+    files = []
+    for name, example in (("one", torch.zeros(batch, 3, 8, 8)), ("two", torch.randn(3, 3, 8, 8))):
+        export_onnx(model, tmp_path / name, example)
+        files.append((tmp_path / name).read_bytes())
+    assert files[0] == files[1]
+    check_parity(model, tmp_path / "one", batches=(1, 2, 4, 7))
+
+
+@needs_ort
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(width=st.integers(1, 9), height=st.integers(5, 20), side=st.integers(5, 20), batch=st.integers(1, 9))
+def test_parity_for_any_shape(tmp_path: Path, width: int, height: int, side: int, batch: int) -> None:
+    model = Cnn(width).eval()
+    info = export_onnx(model, tmp_path / "model.onnx", input_shape=(3, height, side))
+    assert info.inputs[0].shape == (-1, 3, height, side)
+    parity = check_parity(model, info.path, batches=(batch,))
+    assert parity.worst.relative <= 1e-4
+
+
+@needs_ort
+def test_several_outputs_keep_their_names_and_order(tmp_path: Path) -> None:
+    model = TwoOutputs()
+    info = export_onnx(model, tmp_path / "model.onnx", input_shape=(3, 8, 8))
+    assert [tensor.name for tensor in info.outputs] == ["logits", "maps_0", "maps_1"]
+    assert [tensor.shape for tensor in info.outputs] == [(-1, 4), (-1, 8, 8), (-1, 192)]
+    check_parity(model, info.path)
+
+
+@needs_ort
+def test_heads_of_different_sizes(ragged: nn.Module, tmp_path: Path) -> None:
+    info = export_onnx(ragged, tmp_path / "model.onnx", input_shape=(3, 16, 16))
+    assert check_parity(ragged, info.path).worst.relative <= 1e-4
+    assert {node.domain for node in onnx.load(str(info.path)).graph.node} == {""}
+
+
+@needs_ort
+def test_a_model_without_any_head_in_a_layer(vit: nn.Module, tmp_path: Path) -> None:
+    groups = find_groups(vit, torch.zeros(1, 3, 16, 16))
+    empty = {group.name: () for group in groups if group.name.startswith("blocks.0") and group.kind == "head"}
+    assert empty
+    small = prune(vit, plan_from_kept(groups, empty), groups)
+    check_parity(small, export_onnx(small, tmp_path / "model.onnx", input_shape=(3, 16, 16)).path)
+
+
+def test_the_model_is_left_as_it_was(tmp_path: Path) -> None:
+    model = Cnn().train()
+    model.norm.eval()
+    model.norm.weight.requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for precision in ("fp32", "fp16"):
+        export_onnx(model, tmp_path / "model.onnx", input_shape=(3, 8, 8), precision=precision)
+    assert [module.training for module in model.modules()] == [True, True, False, True, True]
+    assert not model.norm.weight.requires_grad
+    assert model.head.weight.requires_grad
+    after = model.state_dict()
+    assert all(
+        torch.equal(tensor, after[name]) and tensor.dtype == after[name].dtype for name, tensor in before.items()
+    )
+
+
+def test_exporting_twice_gives_the_same_bytes_and_no_path_of_this_machine(
+    transformer: nn.Module, onnx_files: dict[str, Path], tmp_path: Path
+) -> None:
+    again = export_onnx(transformer, tmp_path / "again.onnx", input_shape=SHAPE)
+    content = again.path.read_bytes()
+    assert content == onnx_files["fp32"].read_bytes()
+    assert b"site-packages" not in content
+    assert str(Path(__file__).parents[2]).encode() not in content
+
+
+def test_export_is_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        export_onnx(Cnn(), tmp_path / "model.onnx", input_shape=(3, 8, 8))
+        with pytest.raises(ExportError):
+            export_onnx(_Branch(), tmp_path / "model.onnx", input_shape=(3, 8, 8))
+    assert capfd.readouterr() == ("", "")
+
+
+class _Branch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if bool(x.sum() > 0) else 2 * x
+
+
+class _FixedBatch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(2, -1)
+
+
+class _Scalar(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean()
+
+
+class _Text(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, str]:
+        return x, "cat"
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (_Branch(), "PyTorch cannot export the model"),
+        (_FixedBatch(), "does not follow the batch"),
+        (_Scalar(), "has no dimensions"),
+        (_Text(), "returns str for output_1"),
+        (Cnn().half(), "starts from float32"),
+        (nn.Linear(7, 2), r"cannot run on an input of shape \[2, 3, 8, 8\]"),
+    ],
+)
+def test_what_cannot_be_exported_is_said_and_leaves_the_old_file(model: nn.Module, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"old")
+    with pytest.raises(ExportError, match=words):
+        export_onnx(model, path, input_shape=(3, 8, 8))
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_shape_that_nobody_knows(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="give an example or input_shape"):
+        export_onnx(Cnn(), tmp_path / "model.onnx")
+
+
+def test_an_invalid_graph_never_reaches_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str, full_check: bool) -> None:
+        raise onnx.checker.ValidationError("the graph is broken")
+
+    monkeypatch.setattr(onnx.checker, "check_model", refuse)
+    for limit in (graph_file.EMBED_LIMIT_BYTES, 0):
+        monkeypatch.setattr(graph_file, "EMBED_LIMIT_BYTES", limit)
+        with pytest.raises(ExportError, match="the graph is broken"):
+            export_onnx(Cnn(), tmp_path / "model.onnx", input_shape=(3, 8, 8))
+        assert list(tmp_path.iterdir()) == []
+
+
+@needs_ort
+def test_weights_too_large_for_one_file_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.onnx"
+    torch.manual_seed(0)
+    models = [Cnn(64), Cnn(64)]
+    monkeypatch.setattr(graph_file, "EMBED_LIMIT_BYTES", 1000)
+    names = []
+    for model in models:
+        info = export_onnx(model, path, input_shape=(3, 8, 8))
+        assert sorted(file.name for file in tmp_path.iterdir()) == [path.name, info.external]
+        assert info.size_bytes == sum(file.stat().st_size for file in tmp_path.iterdir())
+        check_parity(model, path)
+        names.append(info.external)
+    assert names[0] != names[1]
+    monkeypatch.undo()
+    assert export_onnx(models[0], path, input_shape=(3, 8, 8)).external == ""
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_new_pair_that_fails_leaves_the_old_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.onnx"
+    monkeypatch.setattr(graph_file, "EMBED_LIMIT_BYTES", 1000)
+    export_onnx(Cnn(64), path, input_shape=(3, 8, 8))
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    real = Path.replace
+
+    def failing(self: Path, target: Path) -> Path:
+        if Path(target) == path:
+            raise OSError(28, "No space left on device")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    with pytest.raises(Exception, match="No space left"):
+        export_onnx(Cnn(64), path, input_shape=(3, 8, 8))
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

@@ -1,0 +1,95 @@
+"""The engine inspector's JSON: precisions and mismatches."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from secateur.export.engine_info import Layer, count_precisions
+from secateur.export.trt_inspect import check_engine, check_layers, engine_layers, summarise
+from secateur.pipeline.errors import EngineError
+
+
+def _layer(operations: str, inputs: str, outputs: str, kind: str = "CaskConvolution") -> dict[str, Any]:
+    return {
+        "Name": operations.split()[0],
+        "LayerType": kind,
+        "Inputs": [{"Name": "i", "Format/Datatype": inputs}],
+        "Outputs": [{"Name": "o", "Format/Datatype": outputs}],
+        "Metadata": "\x1e".join(f"[ONNX Layer: {name}]" for name in operations.split()),
+    }
+
+
+@pytest.mark.parametrize(
+    ("word", "precision"),
+    [
+        ("Row major linear FP32", "fp32"),
+        ("Float", "fp32"),
+        ("Half", "fp16"),
+        ("Channel major FP16 format where channel % 8 == 0", "fp16"),
+        ("BFloat16", "bf16"),
+        ("Row major linear BF16", "bf16"),
+        ("Thirty-two wide channel vectorized row major Int8 format", "int8"),
+        ("FP8", "fp8"),
+        ("Int64", "unknown"),
+    ],
+)
+def test_words_of_the_inspector(word: str, precision: str) -> None:
+    assert summarise([_layer("conv", word, word)]) == (Layer("conv", "CaskConvolution", precision),)
+
+
+def test_a_layer_is_what_its_narrowest_tensor_is() -> None:
+    layers = summarise(
+        [_layer("conv", "Int8", "Half"), _layer("reformat", "Float", "Half"), _layer("x", "Int64", "Int64")]
+    )
+    assert [layer.precision for layer in layers] == ["int8", "fp16", "unknown"]
+    assert count_precisions(layers) == {"int8": 1, "fp16": 1}
+
+
+def test_one_operation_in_another_precision_is_an_error() -> None:
+    check_engine([_layer("conv", "Half", "Half")], {"conv": "fp16"}, "T")
+    check_engine([_layer("conv", "Float", "Half")], {"conv": "fp16"}, "T")
+    check_engine([_layer("other", "Float", "Float")], {"conv": "fp16"}, "T")
+    with pytest.raises(EngineError, match="T runs conv in fp32, but the ONNX graph declares fp16"):
+        check_engine([_layer("conv", "Float", "Float")], {"conv": "fp16"}, "T")
+    with pytest.raises(EngineError, match="T runs conv in fp16, but the ONNX graph declares fp32"):
+        check_engine([_layer("conv", "Half", "Half")], {"conv": "fp32"}, "T")
+
+
+def test_fused_layers_are_judged_together() -> None:
+    declared = {"a": "bf16", "b": "bf16"}
+    one = _layer("a x", "Float", "Float", "Myelin")
+    check_engine([one], declared, "T")  # bf16 may be inside
+    check_engine([one, _layer("b y", "Float", "BFloat16", "Myelin")], declared, "T")
+    check_engine([_layer("a b", "Float", "Float")], {"a": "bf16", "b": "fp32"}, "T")
+    with pytest.raises(EngineError, match="all 2 layers of products in fp32, but the ONNX graph declares bf16"):
+        check_engine([one, _layer("b y", "Float", "Float", "Myelin")], declared, "T")
+
+
+def test_networks_are_checked_product_by_product() -> None:
+    declared = {"a": "fp16", "q": "int8"}
+    check_layers([Layer("a", "MATRIX_MULTIPLY", "fp16"), Layer("q", "CONVOLUTION", "fp32")], declared, "T")
+    check_layers([Layer("a", "CAST", "fp32"), Layer("b", "CONVOLUTION", "fp32")], declared, "T")
+    with pytest.raises(EngineError, match="T reads a as fp32, but the ONNX graph declares fp16"):
+        check_layers([Layer("a", "MATRIX_MULTIPLY", "fp32")], declared, "T")
+
+
+def _engine(text: str) -> tuple[Any, Any]:
+    inspector = SimpleNamespace(get_engine_information=lambda form: text)
+    trt = SimpleNamespace(LayerInformationFormat=SimpleNamespace(JSON=0))
+    return trt, SimpleNamespace(create_engine_inspector=lambda: inspector)
+
+
+def test_engines_without_details_are_refused() -> None:
+    layers = [_layer("conv", "Half", "Half")]
+    assert engine_layers(*_engine(json.dumps({"Layers": layers, "Bindings": []}))) == tuple(layers)
+    for text, words in (
+        ("nothing", "gave no list"),
+        ("{}", "gave no list"),
+        ('{"Layers": ["conv"]}', "names of its layers only"),
+    ):
+        with pytest.raises(EngineError, match=words):
+            engine_layers(*_engine(text))
