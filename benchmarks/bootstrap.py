@@ -1,0 +1,125 @@
+"""Ratios of medians over paired samples, with bootstrap intervals.
+
+Samples come in blocks A B B A: of each side, samples `2 i` and `2 i + 1` belong to block `i`. What disturbs a machine
+(clock changes, neighbours) lasts longer than a block and hits both sides of it, so whole blocks are resampled, the
+same for both sides, and in runs of neighbouring blocks (the circular block bootstrap: Politis and Romano, 1992),
+because neighbours are alike. Percentile intervals of few blocks are too narrow; they are widened as if by Student's
+t (Hesterberg, "What teachers should know about the bootstrap", 2015, section 3.3).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from secateur.pipeline.errors import BenchError
+
+Array: TypeAlias = NDArray[np.float64]
+
+LEAST_BLOCKS = 5
+"""Fewer blocks say nothing about their own spread."""
+
+_CHUNK = 2_000_000  # samples held at once, 16 MB
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A ratio and the interval that holds the true one at the level asked for."""
+
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval's width, as a share of the ratio."""
+        return (self.high - self.low) / (2 * self.ratio)
+
+    def __str__(self) -> str:
+        return f"{self.ratio:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def ratio_interval(a: ArrayLike, b: ArrayLike, seed: int = 0, level: float = 0.95, resamples: int = 2000) -> Interval:
+    """`median(a) / median(b)` with its bootstrap interval; above 1 where `b` is the faster side.
+
+    `a` and `b` are `[2 * blocks]` milliseconds in the order of their blocks. Raises `BenchError` for samples that do
+    not pair, are fewer than five blocks or are no positive numbers.
+    """
+    one, two = _blocks(a, b)
+    draws = _draws(one, two, np.random.default_rng(seed), resamples)
+    return _interval(float(np.median(one) / np.median(two)), draws, _independent(len(one)), level)
+
+
+def relative_interval(
+    candidate: tuple[ArrayLike, ArrayLike],
+    baseline: tuple[ArrayLike, ArrayLike],
+    seed: int = 0,
+    level: float = 0.95,
+    resamples: int = 2000,
+) -> Interval:
+    """The ratio of two ratios of medians, candidate over baseline, each paired in a session of its own.
+
+    The sessions are independent and are resampled separately. Below 1 where the candidate's ratio is the smaller.
+    """
+    (a, b), (c, d) = _blocks(*candidate), _blocks(*baseline)
+    rng = np.random.default_rng(seed)
+    draws = _draws(a, b, rng, resamples) / _draws(c, d, rng, resamples)
+    ratio = (np.median(a) / np.median(b)) / (np.median(c) / np.median(d))
+    return _interval(float(ratio), draws, min(_independent(len(a)), _independent(len(c))), level)
+
+
+def percentiles(samples: Sequence[float]) -> tuple[float, float, float]:
+    """The 50th, 90th and 99th percentiles."""
+    p50, p90, p99 = np.percentile(np.asarray(samples, dtype=np.float64), (50, 90, 99))
+    return float(p50), float(p90), float(p99)
+
+
+def _blocks(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
+    """Both sides as `[blocks, 2]`."""
+    one, two = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if one.ndim != 1 or one.shape != two.shape or len(one) % 2 or len(one) < 2 * LEAST_BLOCKS:
+        raise BenchError(
+            f"got samples of shapes {one.shape} and {two.shape}: paired samples are as many on both sides, two for "
+            f"each A B B A block, and at least {LEAST_BLOCKS} blocks; measure again for more --seconds"
+        )
+    if not (np.isfinite(one).all() and np.isfinite(two).all() and (one > 0).all() and (two > 0).all()):
+        raise BenchError("the samples hold values that are no positive numbers of milliseconds: measure again")
+    return one.reshape(-1, 2), two.reshape(-1, 2)
+
+
+def _run_length(blocks: int) -> int:
+    """Neighbouring blocks drawn together: the cube root, the usual order for a bootstrap of a dependent series."""
+    return max(1, round(math.cbrt(blocks)))
+
+
+def _independent(blocks: int) -> float:
+    return blocks / _run_length(blocks)
+
+
+def _draws(a: Array, b: Array, rng: np.random.Generator, resamples: int) -> Array:
+    """`[resamples]` ratios of medians of resampled blocks, the same blocks on both sides."""
+    blocks, length = len(a), _run_length(len(a))
+    runs = -(-blocks // length)
+    steps = np.arange(length)
+    ratios = np.empty(resamples)
+    chunk = max(1, _CHUNK // (2 * blocks))
+    for first in range(0, resamples, chunk):
+        rows = min(chunk, resamples - first)
+        starts = rng.integers(blocks, size=(rows, runs, 1))
+        chosen = ((starts + steps) % blocks).reshape(rows, -1)[:, :blocks]
+        over, under = (np.median(side[chosen].reshape(rows, -1), axis=1) for side in (a, b))
+        ratios[first : first + rows] = over / under
+    return ratios
+
+
+def _interval(ratio: float, draws: Array, independent: float, level: float) -> Interval:
+    quantile = stats.t.ppf((1 + level) / 2, independent - 1) * np.sqrt(independent / (independent - 1))
+    tail = float(stats.norm.sf(quantile))
+    low, high = np.quantile(draws, (tail, 1 - tail))
+    return Interval(ratio, min(float(low), ratio), max(float(high), ratio))

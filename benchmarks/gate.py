@@ -1,0 +1,249 @@
+"""The gate: does a candidate keep what it promises, and what a baseline had?
+
+What is compared. Milliseconds are never compared between sessions: the machine, its clocks and its neighbours are in
+them. Inside a session, dense and pruned were measured in turn, and the ratio of their medians is the speedup; the
+dense side is the control that cancels the machine. So
+
+* one file: the candidate's speedup over its own dense side against `min_speedup`;
+* two files: that too where `min_speedup` is given, and the candidate's speedup as a share of the baseline's against
+  `min_relative`. That share says how much faster or slower the pruned model became, provided that both sessions are
+  of one kind (`environment.kind`) and share their dense model, which is checked.
+
+A ratio passes when its 95 % interval lies at or above the limit, fails when it lies below, and is else inconclusive:
+measure for longer. Counts, sizes and accuracies on a fixed set of images have no such interval and pass or fail as
+they are; the binomial standard error is shown beside an accuracy, because another set of images would give another.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from secateur.benchmarks.bootstrap import Interval, ratio_interval, relative_interval
+from secateur.benchmarks.environment import differences, version_changes
+from secateur.benchmarks.limits import RELATIVE, Limits
+from secateur.benchmarks.results_file import BenchResult, split_key
+from secateur.pipeline.errors import BenchError
+
+Outcome = Literal["pass", "fail", "inconclusive"]
+Place: TypeAlias = tuple[str, int]  # target and batch
+
+EXIT_CODES: dict[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One limit and how the candidate stands to it; `low` and `high` are its 95 % interval, where it has one."""
+
+    name: str
+    value: float
+    limit: float
+    outcome: Outcome
+    sentence: str
+    low: float | None = None
+    high: float | None = None
+    target: str | None = None
+    batch: int | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All checks and what follows: one failure fails, else one doubt is inconclusive."""
+
+    outcome: Outcome
+    checks: tuple[Check, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 pass, 1 fail, 3 inconclusive."""
+        return EXIT_CODES[self.outcome]
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one line, with the first check that decided it."""
+        decisive = [check for check in self.checks if check.outcome == self.outcome]
+        counted = f" ({len(decisive)} of {len(self.checks)} checks)" if len(self.checks) > 1 else ""
+        advice = "; measure for longer (--seconds) on a quiet machine" if self.outcome == "inconclusive" else ""
+        return f"{self.outcome}{counted}: {decisive[0].sentence}{advice}"
+
+
+def gate(candidate: BenchResult, baseline: BenchResult | None, limits: Limits, seed: int = 0) -> Verdict:
+    """The verdict on `candidate`, alone or against `baseline`; the module's first lines say what is compared.
+
+    Without any limit a lone candidate must be faster than its dense side (`min_speedup` 1), and one with a baseline
+    must keep 95 % of its speedup. Raises `BenchError` when the two cannot be compared or a file lacks what a limit
+    is about.
+    """
+    if baseline is None and limits.min_relative is not None:
+        raise BenchError("min_relative is a share of a baseline's speedup: give a baseline's bench.json too")
+    min_speedup = limits.min_speedup
+    if baseline is None and limits.empty:
+        min_speedup = 1.0
+    share = limits.min_relative or RELATIVE
+    notes: list[str] = list(candidate.notes)
+    checks: list[Check] = []
+    if baseline is not None or min_speedup is not None:
+        keys = _chosen(candidate, limits.targets)
+        if baseline is not None:
+            _check_same_dense(candidate, baseline)
+            _check_covered(candidate, baseline, limits.targets)
+        for place, key in keys.items():
+            if min_speedup is not None:
+                checks.append(_speedup_check(candidate, place, key, min_speedup, seed))
+            if baseline is not None:
+                checks += _relative_checks(candidate, baseline, place, key, share, seed, notes)
+        if baseline is not None and not any(check.name == "relative" for check in checks):
+            raise BenchError(
+                f"baseline and candidate share no target: {_named(_keys(baseline))} and {_named(_keys(candidate))}"
+            )
+    checks += _cost_checks(candidate, limits)
+    checks += _accuracy_checks(candidate, limits)
+    outcomes = {check.outcome for check in checks}
+    outcome: Outcome = "fail" if "fail" in outcomes else "inconclusive" if "inconclusive" in outcomes else "pass"
+    return Verdict(outcome, tuple(checks), tuple(dict.fromkeys(notes)))
+
+
+def judge(interval: Interval, limit: float) -> Outcome:
+    """Pass when the whole interval reaches the limit, fail when none of it does, else inconclusive."""
+    if interval.low >= limit:
+        return "pass"
+    return "fail" if interval.high < limit else "inconclusive"
+
+
+def _keys(result: BenchResult) -> dict[Place, str]:
+    """The keys of a result by target and batch: the same measurement has another key beside other batches."""
+    return {(split_key(key)[0], result.dense.latency_ms[key].batch): key for key in result.speedup}
+
+
+def _wanted(place: Place, words: tuple[str, ...]) -> bool:
+    return not words or place[0] in words or f"{place[0]}@b{place[1]}" in words
+
+
+def _chosen(candidate: BenchResult, words: tuple[str, ...]) -> dict[Place, str]:
+    found = {place: key for place, key in _keys(candidate).items() if _wanted(place, words)}
+    for word in words:
+        if not any(_wanted(place, (word,)) for place in found):
+            raise BenchError(f"the candidate was not measured on {word}{_reason(candidate, word)}")
+    if not found:
+        reasons = "; ".join(f"{target}: {reason}" for target, reason in candidate.skipped.items())
+        raise BenchError(f"the candidate was measured on no target{f' ({reasons})' if reasons else ''}")
+    return found
+
+
+def _check_covered(candidate: BenchResult, baseline: BenchResult, words: tuple[str, ...]) -> None:
+    """Refuses a candidate that is silent where the baseline spoke: a regression could hide there."""
+    measured = _keys(candidate)
+    for place in _keys(baseline):
+        if _wanted(place, words) and place not in measured:
+            raise BenchError(
+                f"the baseline was measured on {place[0]} with a batch of {place[1]}, the candidate was not"
+                f"{_reason(candidate, place[0])}: measure it there, or choose targets with --target"
+            )
+
+
+def _check_same_dense(candidate: BenchResult, baseline: BenchResult) -> None:
+    for what in ("macs", "params"):
+        before, after = getattr(baseline.dense, what), getattr(candidate.dense, what)
+        if before is not None and after is not None and before != after:
+            raise BenchError(
+                f"baseline and candidate were measured against different dense models ({before:,} and {after:,} "
+                f"{what}): their speedups cannot be compared; measure a new baseline"
+            )
+
+
+def _speedup_check(candidate: BenchResult, place: Place, key: str, limit: float, seed: int) -> Check:
+    found = ratio_interval(*_samples(candidate, key), seed=seed)
+    sentence = f"{_place(place)}: {found} times as fast as its dense side, at least {limit:g} is wanted"
+    return _ratio_check("speedup", found, limit, sentence, place)
+
+
+def _relative_checks(
+    candidate: BenchResult, baseline: BenchResult, place: Place, key: str, limit: float, seed: int, notes: list[str]
+) -> list[Check]:
+    other = _keys(baseline).get(place)
+    if other is None:
+        notes.append(f"{_place(place)}: the baseline has no measurement there")
+        return []
+    apart = differences(baseline.environment, candidate.environment, place[0])
+    if apart:
+        raise BenchError(
+            f"baseline and candidate are of different kinds on {place[0]} ({'; '.join(apart)}): ratios may be "
+            "compared between machines of one kind only; measure a baseline on the candidate's kind of machine"
+        )
+    changes = version_changes(baseline.environment, candidate.environment)
+    if changes:
+        notes.append(f"changed since the baseline: {', '.join(changes)}")
+    found = relative_interval(_samples(candidate, key), _samples(baseline, other), seed=seed)
+    sentence = f"{_place(place)}: {found} of the baseline's speedup, at least {limit:g} is wanted"
+    return [_ratio_check("relative", found, limit, sentence, place)]
+
+
+def _ratio_check(name: str, found: Interval, limit: float, sentence: str, place: Place) -> Check:
+    return Check(name, found.ratio, limit, judge(found, limit), sentence, found.low, found.high, *place)
+
+
+def _cost_checks(candidate: BenchResult, limits: Limits) -> list[Check]:
+    checks = []
+    for name, amount, what, unit in (
+        ("macs", limits.max_macs, "macs", "MACs"),
+        ("size", limits.max_size, "size_bytes", "bytes"),
+    ):
+        if amount is None:
+            continue
+        value, dense = getattr(candidate.pruned, what), getattr(candidate.dense, what)
+        if value is None:
+            raise BenchError(f"the candidate's {what} are not in the file, but a limit on them was given")
+        limit = amount.of(dense, what)
+        share = f" ({value / dense:.1%} of dense)" if dense else ""
+        sentence = f"{value:,} {unit}{share}, at most {limit:,.0f} are allowed"
+        checks.append(Check(name, value, limit, "pass" if value <= limit else "fail", sentence))
+    return checks
+
+
+def _accuracy_checks(candidate: BenchResult, limits: Limits) -> list[Check]:
+    checks = []
+    pruned, dense, images = candidate.pruned.top1, candidate.dense.top1, candidate.evaluation_images
+    if limits.min_top1 is not None:
+        value, limit = _known(pruned, "pruned"), limits.min_top1
+        sentence = f"top-1 {value:.2f} %{_error(images, value)}, at least {limit:g} % is wanted"
+        checks.append(Check("top1", value, limit, "pass" if value >= limit else "fail", sentence))
+    if limits.max_drop is not None:
+        before, after, limit = _known(dense, "dense"), _known(pruned, "pruned"), limits.max_drop
+        drop = before - after
+        sentence = f"top-1 drops by {drop:.2f} points{_error(images, before, after)}, at most {limit:g} are allowed"
+        # a drop of one point is 1.0000000000000142 of two floats
+        checks.append(Check("drop", drop, limit, "pass" if drop <= limit + 1e-9 else "fail", sentence))
+    return checks
+
+
+def _known(top1: float | None, side: str) -> float:
+    if top1 is None:
+        raise BenchError(f"the candidate's {side} side has no top1, but a limit on accuracy was given")
+    return top1
+
+
+def _error(images: int | None, *top1: float) -> str:
+    """The binomial standard error in points; of a difference that of independent sets, which is the larger one."""
+    if not images:
+        return " (the file does not say on how many images)"
+    error = math.sqrt(sum(value * (100 - value) / images for value in top1))
+    return f" ± {error:.2f} (binomial standard error, {images} images)"
+
+
+def _samples(result: BenchResult, key: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return result.dense.latency_ms[key].samples, result.pruned.latency_ms[key].samples
+
+
+def _reason(result: BenchResult, word: str) -> str:
+    reason = result.skipped.get(split_key(word)[0])
+    return f" ({reason})" if reason else f": it has {_named(_keys(result)) or 'no target'}"
+
+
+def _named(keys: dict[Place, str]) -> str:
+    return ", ".join(_place(place) for place in keys)
+
+
+def _place(place: Place) -> str:
+    return f"{place[0]} batch {place[1]}"

@@ -1,0 +1,97 @@
+"""What a gate asks for: limits on speed, MACs, size and accuracy, and how they are written."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, fields
+
+from secateur.pipeline.errors import BenchError
+
+COUNT_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+SIZE_UNITS = {
+    "": 1.0,
+    "B": 1.0,
+    "kB": 1e3,
+    "MB": 1e6,
+    "GB": 1e9,
+    "KiB": 2.0**10,
+    "MiB": 2.0**20,
+    "GiB": 2.0**30,
+}
+RELATIVE = 0.95
+"""The default share of the baseline's speedup that a candidate must keep.
+
+Two sessions of the same model differ by a percent or two (memory layout, temperature), which no interval of one
+session can know; with a limit of 1 an unchanged model would rarely pass.
+"""
+
+
+@dataclass(frozen=True)
+class Amount:
+    """An upper limit: `value` in MACs or bytes, or as a fraction of the dense side's."""
+
+    value: float
+    fraction: bool
+
+    def of(self, dense: int | None, what: str) -> float:
+        """The limit as a number; raises `BenchError` when it is a fraction of something unknown."""
+        if not self.fraction:
+            return self.value
+        if dense is None:
+            raise BenchError(
+                f"a limit of {self.value:g} of dense needs the dense side's {what}, which is not in the file: give an "
+                "absolute limit, or measure again from a run directory"
+            )
+        return self.value * dense
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What must hold. None asks nothing; `targets` empty means every target (`onnxruntime:cpu@b8` names one batch).
+
+    `min_speedup`: of the candidate over its own dense side. `min_relative`: the share of the baseline's speedup that
+    the candidate's must reach. `max_macs` and `max_size` for one image and in bytes. `min_top1` in percent,
+    `max_drop` in points below the candidate's own dense side.
+    """
+
+    min_speedup: float | None = None
+    min_relative: float | None = None
+    max_macs: Amount | None = None
+    max_size: Amount | None = None
+    min_top1: float | None = None
+    max_drop: float | None = None
+    targets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("min_speedup", "min_relative"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise BenchError(f"got {name} {value}: give a ratio above 0, such as 1.3")
+        if self.min_top1 is not None and not 0 <= self.min_top1 <= 100:
+            raise BenchError(f"got min_top1 {self.min_top1}: give percent, from 0 to 100")
+        if self.max_drop is not None and not -100 <= self.max_drop <= 100:
+            raise BenchError(f"got max_drop {self.max_drop}: give percentage points, such as 1.0")
+
+    @property
+    def empty(self) -> bool:
+        """True where nothing at all is asked for."""
+        return all(getattr(self, item.name) is None for item in fields(self) if item.name != "targets")
+
+
+def parse_amount(text: str, units: dict[str, float]) -> Amount:
+    """The limit that `text` says: a number with one of `units`, or up to 1 and without a unit a fraction of dense.
+
+    Raises `BenchError` for anything else.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)(e\d+)?\s*([A-Za-z]*)\s*", text)
+    if found is None or found[3] not in units or float(found[1]) <= 0:
+        named = ", ".join(unit for unit in units if unit)
+        raise BenchError(
+            f"got the limit {text!r}: give a fraction of dense up to 1, such as 0.5, or a number with a unit "
+            f"({named}), such as 600{next(unit for unit in reversed(units) if units[unit] in (1e6, 2.0**20))}"
+        )
+    value = float(found[1] + (found[2] or ""))
+    if not found[3] and value <= 1:
+        return Amount(value, fraction=True)
+    return Amount(value * units[found[3]], fraction=False)

@@ -1,0 +1,123 @@
+"""bench.json: what was measured on both sides of a comparison, with the raw samples.
+
+A latency is keyed by its target, `onnxruntime:cpu`, where one batch size was measured, and by target and batch,
+`onnxruntime:cpu@b8`, where there were several; its batch also stands beside it. The samples of a target pair up: of
+each side, samples `2 i` and `2 i + 1` belong to the same block A B B A.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from secateur.benchmarks.bootstrap import Interval, percentiles
+from secateur.benchmarks.environment import Environment
+from secateur.pipeline.errors import BenchError
+from secateur.pipeline.files import read_json, write_json
+
+KIND = "bench"
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Percentiles and raw samples in milliseconds, for one run of `batch` images."""
+
+    batch: int
+    p50: float
+    p90: float
+    p99: float
+    samples: tuple[float, ...]
+
+    @staticmethod
+    def of(samples: Sequence[float], batch: int) -> Latency:
+        """The latency that these samples show."""
+        return Latency(batch, *percentiles(samples), tuple(samples))
+
+
+@dataclass(frozen=True)
+class Side:
+    """One model: its cost for one image, its size, its accuracy, its latency by key.
+
+    What is not known is None: an ONNX file alone says no MACs, and random weights have no top-1 (percent on the
+    held-out split). `size_bytes` is the ONNX file with its external weights, or the tensors of a model without one.
+    `unsupported` counts operations that may carry MACs and are not in `macs`.
+    """
+
+    name: str = ""
+    macs: int | None = None
+    params: int | None = None
+    size_bytes: int | None = None
+    top1: float | None = None
+    unsupported: Mapping[str, int] = field(default_factory=dict)
+    latency_ms: Mapping[str, Latency] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """A comparison. `speedup` is dense over pruned: the ratio of median latencies with its 95 % interval.
+
+    `skipped` says for each target that was asked for and not measured why; `notes` what a reader should know about
+    the numbers. `evaluation_images` is the number of images behind `top1`, where it is known.
+    """
+
+    environment: Environment
+    dense: Side
+    pruned: Side
+    speedup: Mapping[str, Interval]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    evaluation_images: int | None = None
+
+    def save(self, path: Path) -> None:
+        """Writes bench.json, atomically."""
+        write_json(path, KIND, dataclasses.asdict(self))
+
+
+def read_bench(path: str | Path) -> BenchResult:
+    """The result in a bench.json, or in that of a run directory.
+
+    Raises `RunError` when the file cannot be read or has another schema, and `BenchError` when its content is not
+    what the schema says.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "bench.json"
+    return parse_bench(read_json(path, KIND), str(path))
+
+
+def parse_bench(content: Mapping[str, Any], where: str) -> BenchResult:
+    """A result from the content of a bench.json; `where` names it in errors."""
+    try:
+        result = TypeAdapter(BenchResult).validate_python(dict(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise BenchError(f"{where}: {place}: {first['msg']}: measure again with `secateur bench`") from None
+    for key in result.speedup:
+        target, batch = split_key(key)
+        for side_name, side in (("dense", result.dense), ("pruned", result.pruned)):
+            if key not in side.latency_ms:
+                raise BenchError(f"{where}: there is a speedup for {key}, but {side_name} has no latency for it")
+            found = side.latency_ms[key]
+            if not found.samples:
+                raise BenchError(f"{where}: {side_name} has no raw samples for {target}: measure again")
+            if batch is not None and found.batch != batch:
+                raise BenchError(f"{where}: {side_name} has a batch of {found.batch} under the key {key}")
+    return result
+
+
+def latency_key(target: str, batch: int, batches: Sequence[int]) -> str:
+    """The key of a latency: the target alone where only one batch size is measured."""
+    return target if len(batches) == 1 else f"{target}@b{batch}"
+
+
+def split_key(key: str) -> tuple[str, int | None]:
+    """The target and, where it is in the key, the batch size."""
+    found = re.fullmatch(r"(.+)@b(\d+)", key)
+    return (found[1], int(found[2])) if found else (key, None)

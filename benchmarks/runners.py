@@ -1,0 +1,169 @@
+"""Makers of what is timed: a model in one of its forms, made ready on a target with an input that stays the same."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from secateur.benchmarks.latency import Clock, CpuClock, CudaClock
+from secateur.benchmarks.shared_copy import shared_copy
+from secateur.export.engine import Engine
+from secateur.export.engines import open_engine
+from secateur.export.targets import Target, parse_target
+from secateur.export.tensors import DYNAMIC
+from secateur.pipeline.errors import BenchError
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model in the forms that targets run: the `torch` targets take `module`, all others an engine or `onnx`.
+
+    `engines` has the path of an engine for each target that has one. `input_shape` is that of one image, without the
+    batch. `size_bytes` and `top1` (percent) are carried into the result.
+    """
+
+    name: str
+    module: nn.Module | None = None
+    onnx: Path | None = None
+    engines: Mapping[str, Path] = field(default_factory=dict)
+    input_shape: tuple[int, ...] | None = None
+    size_bytes: int | None = None
+    top1: float | None = None
+
+    def form(self, target: Target) -> Path | nn.Module | None:
+        """What `target` runs of this model; None where that form was not made."""
+        if target.runtime == "torch":
+            return self.module if self.input_shape is not None else None
+        if str(target) in self.engines:
+            return self.engines[str(target)]
+        return self.onnx if target.runtime == "onnxruntime" else None
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Something prepared (see `latency.Timed`): `call` runs it once, `release` frees it."""
+
+    call: Callable[[], object]
+    clock: Clock
+    release: Callable[[], None] = lambda: None
+
+    def run(self) -> None:
+        """Runs once."""
+        self.call()
+
+    def close(self) -> None:
+        """Frees what was prepared."""
+        self.release()
+
+
+def make_runner(
+    subject: Subject, target: str | Target, batch: int = 1, threads: int | None = None, seed: int = 0
+) -> Runner:
+    """The subject ready to be timed on `target`, its input random and already where the target reads it.
+
+    `threads` are the CPU threads inside one operation of ONNX Runtime; those of PyTorch belong to the process (see
+    `torch_threads`). Raises `BenchError` where the subject has no form for the target, `EngineError` where the
+    runtime refuses it (a provider that would silently fall back to the CPU is such a refusal), and
+    `MissingPackageError` where the runtime is not installed.
+    """
+    goal = parse_target(target)
+    form = subject.form(goal)
+    if form is None:
+        raise BenchError(no_form(subject, goal))
+    if isinstance(form, nn.Module):
+        shape = (batch, *(subject.input_shape or ()))
+        return torch_runner(form, shape, goal.device, seed=seed)
+    return engine_runner(open_engine(form, goal, threads=threads), batch, seed)
+
+
+def no_form(subject: Subject, target: Target) -> str:
+    """One sentence: what is missing to run `subject` on `target`, and how to get it."""
+    if target.runtime == "torch":
+        return f"{subject.name} is not a PyTorch model here: give a timm name or a run directory"
+    if target.runtime == "onnxruntime":
+        return f"{subject.name} has no ONNX file: export it with `secateur export`"
+    return f"{subject.name} has no engine for {target}: build one with `secateur build` (recipe key export.targets)"
+
+
+def torch_runner(
+    model: nn.Module, shape: tuple[int, ...], device: str = "cpu", cuda_graph: bool = False, seed: int = 0
+) -> Runner:
+    """PyTorch eager on `cpu` or `cuda`, in evaluation and inference mode; the model itself is left as it is.
+
+    `cuda_graph` captures one run and replays it, which takes the launches out of the latency.
+    """
+    if device != "cpu" and not torch.cuda.is_available():
+        raise BenchError(f"the target torch:{device} needs a GPU that PyTorch can use, and there is none here")
+    there = next((tensor.device.type for tensor in model.parameters()), "cpu") == device
+    twin = shared_copy(model) if there else copy.deepcopy(model).eval().to(device)
+    example = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    if device == "cpu":
+        return Runner(_inference(twin, example), CpuClock())
+    call = _inference(twin, example.to(device))
+    return Runner(_captured(call) if cuda_graph else call, CudaClock(), torch.cuda.empty_cache)
+
+
+def engine_runner(engine: Engine, batch: int = 1, seed: int = 0) -> Runner:
+    """An opened engine of any runtime, which the runner closes; nothing is copied in a timed run.
+
+    Timed from the call until the host sees the result ready on the device.
+    """
+    rng = np.random.default_rng(seed)
+    inputs = {}
+    for tensor in engine.inputs:
+        shape = [batch if size == DYNAMIC else size for size in tensor.shape]
+        values = rng.standard_normal(shape)
+        inputs[tensor.name] = (values if tensor.dtype.startswith("float") else np.zeros(shape)).astype(tensor.dtype)
+        if shape[:1] != [batch]:
+            engine.close()
+            raise BenchError(f"a batch of {batch} was asked for, but the engine takes {tensor} only")
+    try:
+        call = engine.prepare(inputs)
+    except BaseException:
+        engine.close()
+        raise
+    return Runner(call, CpuClock(), engine.close)
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """The block runs with PyTorch's CPU threads set to `threads`."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _inference(model: nn.Module, example: torch.Tensor) -> Callable[[], object]:
+    def call() -> object:
+        with torch.inference_mode():
+            return model(example)
+
+    return call
+
+
+def _captured(call: Callable[[], object]) -> Callable[[], object]:
+    """`call` as a CUDA graph, after the warm-up on a side stream that PyTorch's documentation asks for."""
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        output = call()
+
+    def replay(_held: object = output) -> None:  # the output's memory belongs to the graph
+        graph.replay()
+
+    return replay

@@ -1,0 +1,170 @@
+"""`secateur bench PATH...`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from secateur.pipeline.cli.common import Progress, json_option, print_json
+
+if TYPE_CHECKING:
+    from secateur.benchmarks.bench import Effort, Measured
+    from secateur.benchmarks.results_file import BenchResult, Side
+    from secateur.benchmarks.runners import Subject
+
+
+@click.command("bench", short_help="Latency of models, runs, ONNX files and engines; paired when two are given.")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--against", metavar="PATH", help="The reference. [default: the first of several PATHs]")
+@click.option("--batch", "batches", type=int, multiple=True, help="Batch size; may be repeated. [default: 1]")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="TARGET",
+    help="Such as onnxruntime:cpu or torch:cuda; may be repeated. [default: what all PATHs can run on]",
+)
+@click.option("--seconds", type=float, help="At most so long for each target and batch. [default: 10]")
+@click.option("--threads", type=int, help="CPU threads. [default: PyTorch's number]")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the comparison as this bench.json.")
+@json_option
+def command(
+    paths: tuple[str, ...],
+    against: str | None,
+    batches: tuple[int, ...],
+    targets: tuple[str, ...],
+    seconds: float | None,
+    threads: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Measures models: timm names, run directories, .onnx and .engine files.
+
+    One PATH is measured alone, several in turn with the reference (A B B A in one process), which gives the speedup
+    with its 95 % interval. A run directory alone is its dense against its pruned model: without options as its bench
+    stage, which writes its bench.json; with options for once, without touching the run.
+
+    Example: secateur bench runs/half/model.onnx --against runs/half/model.dense.onnx --batch 1 --batch 8
+    """
+    from secateur.benchmarks.bench import Effort
+    from secateur.benchmarks.subjects import is_run, open_subject, run_subjects
+
+    alone = len(paths) == 1 and against is None and is_run(Path(paths[0]))
+    if alone and not (batches or targets or seconds or threads or out):
+        _stage(Path(paths[0]), as_json)
+        return
+    if out is not None and len(paths) - (against is None) > 1:
+        raise click.UsageError("--out takes one comparison: give two PATHs, or one with --against")
+    effort = Effort(seconds=10.0 if seconds is None else seconds, threads=threads)
+    with Progress() as progress:
+        progress("bench", "opening the models")
+        if alone:
+            reference, candidate = run_subjects(Path(paths[0]))
+            subjects = [reference, candidate]
+        else:
+            words = [*([against] if against else []), *paths]
+            subjects = [open_subject(word, targets) for word in words]
+        with _prepared(subjects, targets) as (ready, goals):
+            found = _measure(ready, goals, batches or (1,), effort, progress)
+    if out is not None:
+        _save(found[0], out)
+    if as_json:
+        documents = [_document(result) for result in found]
+        print_json(documents[0] if len(documents) == 1 else {"schema": "secateur.benches/1", "results": documents})
+    else:
+        _print(found)
+
+
+@contextmanager
+def _prepared(subjects: list[Subject], targets: tuple[str, ...]) -> Iterator[tuple[list[Subject], list[str]]]:
+    """The subjects with every form that the targets need, temporary ONNX files among them, and the targets."""
+    from secateur.benchmarks.subjects import common_targets, with_onnx
+
+    goals = list(targets) or common_targets(subjects)
+    with TemporaryDirectory() as folder:
+        if any(goal.startswith("onnxruntime:") for goal in goals):
+            subjects = [with_onnx(subject, Path(folder)) for subject in subjects]
+        yield subjects, goals
+
+
+def _measure(
+    subjects: list[Subject], targets: list[str], batches: tuple[int, ...], effort: Effort, progress: Progress
+) -> list[BenchResult | Measured]:
+    from secateur.benchmarks.bench import bench_one, bench_pair
+
+    def say(message: str) -> None:
+        progress("bench", message)
+
+    if len(subjects) == 1:
+        return [bench_one(subjects[0], targets, batches, effort, say)]
+    reference, *candidates = subjects
+    return [bench_pair(reference, candidate, targets, batches, effort, say=say) for candidate in candidates]
+
+
+def _stage(folder: Path, as_json: bool) -> None:
+    """Brings a run up to date through its bench stage and shows the comparison."""
+    from secateur.benchmarks.results_file import read_bench
+    from secateur.pipeline.files import read_json
+    from secateur.pipeline.runs.runner import open_run, run_stages
+
+    with Progress() as progress:
+        run_stages(open_run(folder), until="bench", report=progress)
+    if as_json:
+        print_json(read_json(folder / "bench.json", "bench"))
+    else:
+        _print([read_bench(folder)])
+
+
+def _save(found: BenchResult | Measured, path: Path) -> None:
+    from secateur.benchmarks.results_file import BenchResult
+
+    if not isinstance(found, BenchResult):
+        raise click.UsageError("--out writes a comparison: give a second PATH")
+    found.save(path)
+
+
+def _document(found: BenchResult | Measured) -> dict[str, Any]:
+    from secateur.benchmarks.results_file import BenchResult
+
+    kind = "bench" if isinstance(found, BenchResult) else "latency"
+    return {"schema": f"secateur.{kind}/1", **asdict(found)}
+
+
+def _print(found: list[BenchResult | Measured]) -> None:
+    """One table: a line for each model, target and batch."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from secateur.benchmarks.results_file import BenchResult
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    table = Table("model")
+    for column in ("target", "batch", "p50 ms", "p90 ms", "p99 ms", "speedup [95 %]"):
+        table.add_column(column, no_wrap=True)
+    remarks: dict[str, None] = {}
+
+    def add(side: Side, speedup: dict[str, str]) -> None:
+        for key, latency in side.latency_ms.items():
+            numbers = [f"{value:.3f}" for value in (latency.p50, latency.p90, latency.p99)]
+            target = key.partition("@")[0]
+            table.add_row(side.name, target, str(latency.batch), *numbers, speedup.get(key, ""))
+
+    for result in found:
+        if isinstance(result, BenchResult):
+            add(result.dense, {})
+            add(result.pruned, {key: str(interval) for key, interval in result.speedup.items()})
+        else:
+            add(result.side, {})
+        remarks.update(dict.fromkeys(f"not measured: {target}: {why}" for target, why in result.skipped.items()))
+        remarks.update(dict.fromkeys(f"note: {note}" for note in result.notes))
+    if table.row_count:
+        console.print(table)
+    for remark in remarks:
+        console.print(remark, markup=False, soft_wrap=True)

@@ -1,0 +1,107 @@
+"""`secateur gate`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from secateur.pipeline.cli.common import json_option, print_json
+
+if TYPE_CHECKING:
+    from secateur.benchmarks.gate import Verdict
+
+
+@click.command("gate", short_help="Pass, fail or inconclusive: is the candidate really faster?")
+@click.argument("paths", metavar="[BASELINE] CANDIDATE", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--min-speedup",
+    type=float,
+    metavar="RATIO",
+    help="Of the candidate over its own dense side. [default: 1 where nothing else is asked]",
+)
+@click.option(
+    "--min-relative",
+    type=float,
+    metavar="SHARE",
+    help="Share of the baseline's speedup that the candidate must keep. [default: 0.95 with a baseline]",
+)
+@click.option("--max-macs", metavar="AMOUNT", help="For one image: 600M, 1.2G, or a fraction of dense up to 1.")
+@click.option("--max-size", metavar="AMOUNT", help="12MB, 8MiB, or a fraction of dense up to 1.")
+@click.option("--min-top1", type=float, metavar="PERCENT", help="On the held-out images.")
+@click.option("--max-drop", type=float, metavar="POINTS", help="Top-1 below that of the dense side.")
+@click.option("--target", "targets", multiple=True, metavar="TARGET", help="Only this target; may be repeated.")
+@json_option
+def command(
+    paths: tuple[Path, ...],
+    min_speedup: float | None,
+    min_relative: float | None,
+    max_macs: str | None,
+    max_size: str | None,
+    min_top1: float | None,
+    max_drop: float | None,
+    targets: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Judges a bench.json (or a run directory): exit 0 pass, 1 fail, 3 inconclusive, 2 not comparable.
+
+    A candidate alone is judged against its own dense side, measured in turn with it. With a BASELINE, an earlier
+    bench.json from the same kind of machine, the candidate must also keep the baseline's speedup. A ratio passes
+    when its whole 95 % interval reaches the limit and fails when none of it does.
+
+    Example: secateur gate runs/half --min-speedup 1.3 --max-drop 1
+
+    Example: secateur gate baseline.json runs/half/bench.json --min-speedup 1.3
+    """
+    if len(paths) > 2:
+        raise click.UsageError(f"got {len(paths)} files: give a candidate, or a baseline and a candidate")
+    from secateur.benchmarks.gate import gate
+    from secateur.benchmarks.limits import COUNT_UNITS, SIZE_UNITS, Limits, parse_amount
+    from secateur.benchmarks.results_file import read_bench
+
+    limits = Limits(
+        min_speedup=min_speedup,
+        min_relative=min_relative,
+        max_macs=parse_amount(max_macs, COUNT_UNITS) if max_macs else None,
+        max_size=parse_amount(max_size, SIZE_UNITS) if max_size else None,
+        min_top1=min_top1,
+        max_drop=max_drop,
+        targets=targets,
+    )
+    baseline = read_bench(paths[0]) if len(paths) == 2 else None
+    verdict = gate(read_bench(paths[-1]), baseline, limits)
+    if as_json:
+        print_json({"schema": "secateur.gate/1", **asdict(verdict), "exit_code": verdict.exit_code})
+    else:
+        _print(verdict)
+    click.get_current_context().exit(verdict.exit_code)
+
+
+def _print(verdict: Verdict) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    styles = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    table = Table("check", "where", "value", "95 % interval", "limit", "outcome")
+    for check in verdict.checks:
+        interval = f"{check.low:.3f} to {check.high:.3f}" if check.low is not None and check.high is not None else ""
+        table.add_row(
+            check.name,
+            f"{check.target} batch {check.batch}" if check.target else "",
+            _number(check.value),
+            interval,
+            _number(check.limit),
+            f"[{styles[check.outcome]}]{check.outcome}[/]",
+        )
+    console.print(table)
+    for note in verdict.notes:
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
+    console.print(verdict.sentence, style=styles[verdict.outcome], markup=False, soft_wrap=True)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3f}"
