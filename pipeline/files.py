@@ -10,9 +10,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from secateur.pipeline.errors import RunError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -59,6 +62,18 @@ def write_json(path: Path, kind: str, content: Mapping[str, Any]) -> None:
     """Writes `content` as JSON under the schema `secateur.<kind>/1`, atomically; dataclasses become objects."""
     document = {"schema": f"secateur.{kind}/1", **content}
     write_text(path, json.dumps(document, indent=1, default=_plain, allow_nan=False) + "\n")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes `tensors` as safetensors, atomically."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with atomic_path(path) as part:
+        try:
+            save_file(dict(tensors), part, metadata=dict(metadata))
+        except SafetensorError as error:  # the library's own name for a failed write
+            raise _disk_error(path, OSError(str(error))) from error
 
 
 def read_json(path: Path, kind: str) -> dict[str, Any]:

@@ -1,3 +1,67 @@
-"""secateur: explanation-guided structural pruning of timm models, through ONNX to TensorRT."""
+"""secateur: explanation-guided structural pruning of timm models, through ONNX to TensorRT.
+
+The public names are imported when they are first used, so that `import secateur` is light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from secateur.export.engines import build_engine as build_engine
+    from secateur.export.engines import open_engine as open_engine
+    from secateur.export.parity import check_parity as check_parity
+    from secateur.export.to_onnx import export_onnx as export_onnx
+    from secateur.pipeline.data.dataset import open_data as open_data
+    from secateur.pipeline.data.loader import Loader as Loader
+    from secateur.pipeline.errors import SecateurError as SecateurError
+    from secateur.pipeline.models import create_model as create_model
+    from secateur.pipeline.plan.budget import Budget as Budget
+    from secateur.pipeline.plan.make import make_plan as make_plan
+    from secateur.pipeline.plan.plan import Plan as Plan
+    from secateur.pipeline.recover.compensate import compensate as compensate
+    from secateur.pipeline.scores.score import Scores as Scores
+    from secateur.pipeline.scores.score import score as score
+    from secateur.pipeline.structure.find import find_groups as find_groups
+    from secateur.pipeline.structure.groups import Groups as Groups
+    from secateur.pipeline.structure.storage import load as load
+    from secateur.pipeline.structure.storage import save as save
+    from secateur.pipeline.structure.surgery import prune as prune
 
 __version__ = "0.1.0"
+
+_PLACES = {
+    "Budget": "pipeline.plan.budget",
+    "Groups": "pipeline.structure.groups",
+    "Loader": "pipeline.data.loader",
+    "Plan": "pipeline.plan.plan",
+    "Scores": "pipeline.scores.score",
+    "SecateurError": "pipeline.errors",
+    "build_engine": "export.engines",
+    "check_parity": "export.parity",
+    "compensate": "pipeline.recover.compensate",
+    "create_model": "pipeline.models",
+    "export_onnx": "export.to_onnx",
+    "find_groups": "pipeline.structure.find",
+    "load": "pipeline.structure.storage",
+    "make_plan": "pipeline.plan.make",
+    "open_data": "pipeline.data.dataset",
+    "open_engine": "export.engines",
+    "prune": "pipeline.structure.surgery",
+    "save": "pipeline.structure.storage",
+    "score": "pipeline.scores.score",
+}
+__all__ = ["__version__", *_PLACES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'secateur' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"secateur.{_PLACES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -12,13 +12,12 @@ from pathlib import Path
 import click
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.dataset import open_data
+from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.spec import DataSpec
-from secateur.pipeline.files import atomic_path
+from secateur.pipeline.files import write_tensors
 from secateur.pipeline.models import create_model, transform_for
 from secateur.pipeline.runs.evaluate import top1
 
@@ -36,7 +35,7 @@ KWARGS = {
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("digits_vit.safetensors"), show_default=True)
-@click.option("--epochs", default=100, show_default=True)
+@click.option("--epochs", default=60, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 def main(out: Path, epochs: int, seed: int) -> None:
     """Trains, prints the held-out accuracy and writes the weights as safetensors."""
@@ -45,8 +44,7 @@ def main(out: Path, epochs: int, seed: int) -> None:
     data = open_data(DataSpec(path="digits"), seed=0)
     train(model, Loader(data.calibration, transform_for(model)), epochs, seed)
     accuracy = top1(model, Loader(data.evaluation, transform_for(model)))
-    with atomic_path(out) as part:
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, part)
+    write_tensors(out, {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, {"format": "pt"})
     click.echo(f"{out}: top-1 {accuracy:.2f} % on the held-out digits")
 
 

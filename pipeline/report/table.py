@@ -43,7 +43,7 @@ def rows_of(bench: dict[str, Any]) -> list[Row]:
                 f"latency {target} (p50)",
                 f"{before['p50']:.3f} ms",
                 f"{after['p50']:.3f} ms",
-                f"{speedup['ratio']:.2f}x faster [{speedup['low']:.2f}, {speedup['high']:.2f}]",
+                _speed(speedup["ratio"], speedup["low"], speedup["high"]),
             )
         )
     return rows
@@ -66,8 +66,8 @@ def print_table(run_dir: Path) -> None:
     console = Console()
     console.print(table)
     for target, reason in bench.get("skipped", {}).items():
-        console.print(f"not measured: {target}: {reason}", highlight=False)
-    console.print(f"report: {run_dir / 'report.html'}", highlight=False, soft_wrap=True)
+        console.print(f"not measured: {target}: {reason}", highlight=False, markup=False)
+    console.print(f"report: {run_dir / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
 
 
 def compact(number: float) -> str:
@@ -76,6 +76,13 @@ def compact(number: float) -> str:
         if abs(number) >= factor:
             return f"{number / factor:.4g}{unit}"
     return f"{number:.4g}"
+
+
+def _speed(ratio: float, low: float, high: float) -> str:
+    """A speedup with its interval; below 1 it is a slowdown and said to be one."""
+    if ratio >= 1:
+        return f"{ratio:.2f}x faster [{low:.2f}, {high:.2f}]"
+    return f"{1 / ratio:.2f}x slower [{1 / high:.2f}, {1 / low:.2f}]"
 
 
 def _share(name: str, dense: float, pruned: float) -> Row:

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from secateur.pipeline.data.dataset import Dataset, open_data
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.sampling import few_shot
-from secateur.pipeline.data.dataset import Dataset, open_data
 from secateur.pipeline.files import sha256_file
 from secateur.pipeline.models import check_classes, create_model, input_shape, transform_for
 from secateur.pipeline.plan.plan import Plan

@@ -68,6 +68,8 @@ def run_stages(run: Run, until: str = NAMES[-1], report: Report = lambda stage, 
     last finished stage and ends with the same files.
     """
     with _locked(run.folder):
+        for leftover in run.folder.rglob(".*.part"):  # a killed process cannot remove its temporary files
+            leftover.unlink()
         entries = read_manifest(run.folder)
         for stage in STAGES[: NAMES.index(until) + 1]:
             inputs = _input_hash(stage, run, entries)

@@ -102,8 +102,8 @@ STAGES = (
     Stage("plan", ("groups", "score"), _plan, ("plan", "budget")),
     Stage("prune", ("plan",), _prune),
     Stage("recover", ("prune",), _recover, ("recover", "seed"), _calibration_images),
-    Stage("export", ("recover",), export_run, ()),
-    Stage("build", ("export",), build_run, ("export",)),
+    Stage("export", ("recover",), export_run, ("export",)),
+    Stage("build", ("export",), build_run, ("export", "bench")),
     Stage("bench", ("export", "build"), bench_run, ("bench", "export"), _held_out_images),
     Stage("report", ("plan", "recover", "bench"), _report),
 )

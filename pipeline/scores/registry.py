@@ -54,6 +54,7 @@ def methods() -> tuple[str, ...]:
 
 def find_method(name: str) -> Method:
     """The method of that name; raises `PlanError` with the choices when there is none."""
-    if name not in _METHODS:
-        raise PlanError(f"there is no score method {name!r}, but {', '.join(methods())}{near_matches(name, methods())}")
+    known = methods()
+    if name not in known:
+        raise PlanError(f"there is no score method {name!r}, but {', '.join(known)}{near_matches(name, known)}")
     return _METHODS[name]

@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.errors import PlanError, RunError, near_matches
-from secateur.pipeline.files import atomic_path
+from secateur.pipeline.files import write_tensors
 from secateur.pipeline.scores.registry import find_method
 from secateur.pipeline.structure.groups import Groups
 
@@ -37,9 +36,8 @@ class Scores:
     def save(self, path: Path) -> None:
         """Writes the scores as safetensors, with the method in the metadata."""
         about = {"schema": "secateur.scores/1", "method": self.method, "seed": self.seed, "options": dict(self.options)}
-        with atomic_path(path) as part:
-            tensors = {name: value.contiguous() for name, value in self.values.items()}
-            save_file(tensors, part, metadata={"secateur": json.dumps(about)})
+        tensors = {name: value.contiguous() for name, value in self.values.items()}
+        write_tensors(path, tensors, {"secateur": json.dumps(about)})
 
     @staticmethod
     def load(path: Path) -> Scores:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from secateur.pipeline.errors import ModelError
-from secateur.pipeline.files import atomic_path, read_json, sha256_file, write_json
+from secateur.pipeline.files import read_json, sha256_file, write_json, write_tensors
 from secateur.pipeline.models import Origin, create_model, origin_of
 from secateur.pipeline.plan.plan import Plan
 from secateur.pipeline.structure.find import find_groups
@@ -30,8 +30,7 @@ def save(small: nn.Module, folder: str | Path, plan: Plan | None = None, origin:
     origin = origin or origin_of(small)
     plan = plan or plan_of(small)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in small.state_dict().items()}
-    with atomic_path(folder / WEIGHTS) as part:
-        save_file(tensors, part, metadata={"format": "pt"})
+    write_tensors(folder / WEIGHTS, tensors, {"format": "pt"})
     content = {
         "model": {"name": origin.name, "kwargs": dict(origin.kwargs)},
         "plan": plan.to_json() if plan else None,

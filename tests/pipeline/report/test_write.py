@@ -1,0 +1,98 @@
+"""The report: self-contained, complete, and the same numbers everywhere."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from secateur.pipeline.files import write_json
+from secateur.pipeline.report.table import rows_of, table_of
+from secateur.pipeline.report.write import write_report
+
+
+def side(macs: float, top1: float, p50: float) -> dict[str, object]:
+    samples = (p50 + 0.1 * np.random.default_rng(0).random(50)).tolist()
+    latency = {"p50": p50, "p90": p50 + 0.05, "p99": p50 + 0.1, "batch": 1, "samples": samples}
+    return {
+        "macs": macs,
+        "params": macs / 100,
+        "size_bytes": macs / 25,
+        "top1": top1,
+        "latency_ms": {"onnxruntime:cpu": latency},
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    speedup = {"onnxruntime:cpu": {"ratio": 1.6, "low": 1.5, "high": 1.7}}
+    bench = {
+        "environment": {"cpu": "test <cpu>"},
+        "dense": side(2e9, 81.4, 8.0),
+        "pruned": side(1e9, 80.9, 5.0),
+        "speedup": speedup,
+        "skipped": {"torch:cuda": "no GPU here"},
+    }
+    write_json(tmp_path / "bench.json", "bench", bench)
+    group = {"name": "blocks.0.mlp.hidden", "kind": "mlp_hidden", "units": 8}
+    write_json(tmp_path / "groups.json", "groups", {"groups": [group]})
+    plan = {"kept": {"blocks.0.mlp.hidden": [0, 1, 5]}, "notes": {"macs": 1e9, "macs_dense": 2e9}}
+    write_json(tmp_path / "plan.json", "plan", plan)
+    recipe = {
+        "model": {"name": "deit"},
+        "budget": {"macs": 0.5, "params": None},
+        "score": {"method": "taylor"},
+        "plan": {"allocate": "global", "align": 8},
+        "recover": {"compensate": True, "ridge": 1e-3},
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return tmp_path
+
+
+def test_the_page_is_whole_and_loads_nothing(folder: Path) -> None:
+    written = write_report(folder)
+    assert written == ["report.html", "report.md", "figures/kept_units.png", "figures/latency.png"]
+    page = (folder / "report.html").read_text()
+    links: list[str] = []
+    open_tags: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            links.extend(value or "" for key, value in attrs if key in ("src", "href"))
+            if tag not in ("meta", "img", "br", "link"):
+                open_tags.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert open_tags.pop() == tag
+
+    Reader().feed(page)
+    assert not open_tags
+    assert len(links) == 2
+    assert all(link.startswith("data:image/png;base64,") for link in links)
+    for words in ("81.40 %", "-0.50 points", "50.0% of dense", "1.60x faster [1.50, 1.70]", "test &lt;cpu&gt;"):
+        assert words in page
+    assert "Not measured: torch:cuda: no GPU here" in page
+
+
+def test_the_summary_holds_the_same_rows(folder: Path) -> None:
+    write_report(folder)
+    summary = (folder / "report.md").read_text()
+    for row in table_of(folder):
+        assert f"| {row['name']} | {row['dense']} | {row['pruned']} | {row['change']} |" in summary
+    assert "| blocks.0.mlp.hidden | mlp_hidden | 8 | 3 |" in summary
+
+
+def test_the_same_run_gives_the_same_report(folder: Path) -> None:
+    write_report(folder)
+    first = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    write_report(folder)
+    assert first == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_slowdown_is_called_one() -> None:
+    bench = {"dense": side(2e9, 80, 5.0), "pruned": side(1e9, 80, 8.0)}
+    row = rows_of({**bench, "speedup": {"onnxruntime:cpu": {"ratio": 0.62, "low": 0.6, "high": 0.64}}})[-1]
+    assert row.change == "1.61x slower [1.56, 1.67]"

@@ -1,0 +1,81 @@
+"""Recipes: defaults written out, settings, and every mistake as one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from secateur.pipeline.errors import PlanError, RecipeError
+from secateur.pipeline.runs.recipe import Recipe, apply_settings, make_recipe, plain, read_recipe
+
+MINIMAL = {"model": {"name": "deit_tiny_patch16_224"}, "data": {"path": "digits"}, "budget": {"macs": 0.5}}
+
+
+def test_every_default_is_written_out_and_read_again() -> None:
+    recipe = make_recipe(MINIMAL, "test")
+    content = yaml.safe_load(recipe.to_yaml())
+    assert content["score"]["method"] == "taylor"
+    assert content["plan"]["align"] == 8
+    assert plain(make_recipe(content, "again")) == plain(recipe)
+    assert isinstance(recipe, Recipe)
+
+
+def test_settings_change_single_keys_and_a_budget_replaces_the_other() -> None:
+    recipe = make_recipe(
+        apply_settings(MINIMAL, ["budget.params=0.4", "score.method=random", "plan.kinds=[head]", "seed=3"]), "test"
+    )
+    assert (recipe.budget.params, recipe.budget.macs) == (0.4, None)
+    assert (recipe.score.method, recipe.plan.kinds, recipe.seed) == ("random", ("head",), 3)
+    assert MINIMAL["budget"] == {"macs": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["plan.alling=4"], r"unknown key 'plan\.alling'; did you mean 'align'\?; allowed here: allocate, align"),
+        (["bugdet.macs=1"], r"unknown key 'bugdet'; did you mean 'budget'"),
+        (["plan.align=many"], r"plan\.align is 'many'"),
+        (["score"], "needs key=value"),
+        (["seed.x=1"], "'seed' is a value, not a section"),
+        (["seed=[1"], "not valid YAML"),
+    ],
+)
+def test_mistakes_are_named(settings: list[str], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        make_recipe(apply_settings({**MINIMAL, "seed": 0}, settings), "test")
+
+
+def test_a_missing_section_and_a_bad_budget_are_named() -> None:
+    with pytest.raises(RecipeError, match="lacks the key 'data'"):
+        make_recipe({key: value for key, value in MINIMAL.items() if key != "data"}, "test")
+    for value in (0, 1.5):
+        with pytest.raises(PlanError, match=f"budget macs is {value}"):
+            make_recipe(apply_settings(MINIMAL, [f"budget.macs={value}"]), "test")
+
+
+def test_paths_beside_the_recipe_are_found(tmp_path: Path) -> None:
+    (tmp_path / "weights.safetensors").touch()
+    (tmp_path / "images").mkdir()
+    content = {**MINIMAL, "model": {"name": "vit", "weights": "weights.safetensors"}, "data": {"path": "images"}}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(content))
+    recipe = read_recipe(tmp_path / "r.yaml")
+    assert recipe.model.weights == str((tmp_path / "weights.safetensors").resolve())
+    assert recipe.data.path == str((tmp_path / "images").resolve())
+
+
+def test_files_that_are_no_recipes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="cannot read the recipe"):
+        read_recipe(tmp_path / "absent.yaml")
+    (tmp_path / "r.yaml").write_text("- a\n")
+    with pytest.raises(RecipeError, match="holds a list"):
+        read_recipe(tmp_path / "r.yaml")
+    (tmp_path / "r.yaml").write_text("a: [")
+    with pytest.raises(RecipeError, match="not valid YAML"):
+        read_recipe(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[3] / "recipes").glob("*.yaml")), ids=lambda p: p.name)
+def test_the_shipped_recipes_are_valid(path: Path) -> None:
+    assert read_recipe(path).budget is not None

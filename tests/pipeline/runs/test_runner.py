@@ -1,0 +1,212 @@
+"""Runs: resumed after a real SIGKILL at every stage, never mixed, never half-written."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from secateur.pipeline.errors import DataError, ModelError, PlanError, RunError, SecateurError
+from secateur.pipeline.files import sha256_file
+from secateur.pipeline.runs.manifest import read_manifest
+from secateur.pipeline.runs.recipe import apply_settings, make_recipe
+from secateur.pipeline.runs.runner import open_run, run_stages
+from secateur.pipeline.runs.stages import NAMES
+
+KWARGS = {
+    "img_size": 16,
+    "patch_size": 4,
+    "in_chans": 1,
+    "num_classes": 10,
+    "embed_dim": 48,
+    "depth": 2,
+    "num_heads": 3,
+}
+CONTENT = {
+    "model": {"name": "vit_tiny_patch16_224", "kwargs": KWARGS},
+    "data": {"path": "digits"},
+    "budget": {"macs": 0.6},
+    "score": {"samples_per_class": 3},
+    "recover": {"samples_per_class": 3},
+    "export": {"targets": ["onnxruntime:cpu"]},
+    "bench": {"targets": ["onnxruntime:cpu"], "seconds": 0.2},
+}
+FINAL = ("model/model.safetensors", "model/structure.json", "plan.json", "scores.safetensors", "groups.json")
+SERVER = multiprocessing.get_context("forkserver")  # children start from a process that never ran a thread
+SERVER.set_forkserver_preload(["secateur.pipeline.runs.runner"])
+
+
+def whole_run(folder: str, **changes: object) -> None:
+    """What `secateur run` does, for a child process."""
+    run_stages(open_run(Path(folder), make_recipe({**CONTENT, **changes}, "test")))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never disturbed."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    child = SERVER.Process(target=whole_run, args=(str(folder),))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    return folder
+
+
+def test_a_run_writes_what_the_design_names(finished: Path) -> None:
+    for name in (*FINAL, "recipe.yaml", "manifest.json", "model.onnx", "bench.json", "report.html", "report.md"):
+        assert (finished / name).stat().st_size > 0
+    assert (finished / "engines/onnxruntime-cpu/engine.json").is_file()
+    assert not list(finished.rglob("*.part"))
+    entries = read_manifest(finished)
+    assert tuple(entries) == NAMES
+    for entry in entries.values():
+        assert all(sha256_file(finished / name) == digest for name, digest in entry.outputs.items())
+        assert {"torch", "timm", "python"} <= set(entry.versions)
+
+
+def test_a_run_killed_at_every_stage_ends_with_the_same_model(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    kept: dict[str, object] = {}
+    for number in range(len(NAMES) + 1):
+        child = SERVER.Process(target=whole_run, args=(str(folder),))
+        child.start()
+        if number < len(NAMES):  # killed while stage `number` is at work
+            wait_for_stages(folder, number, child)
+            os.kill(child.pid or 0, signal.SIGKILL)
+        child.join()
+        entries = read_manifest(folder)
+        for name, entry in kept.items():
+            assert entries[name] == entry, f"{name} ran twice"
+        kept = dict(entries)
+    assert child.exitcode == 0
+    assert tuple(kept) == NAMES
+    for name in FINAL:
+        assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+def wait_for_stages(folder: Path, count: int, child: object) -> None:
+    """Returns as soon as `count` stages are finished and the next one has had a moment to begin."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if (folder / "recipe.yaml").exists() and len(read_manifest(folder)) >= count:
+            time.sleep(0.02)
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"stage {count} was not reached")
+
+
+def test_a_second_call_repeats_nothing(finished: Path) -> None:
+    said: list[tuple[str, str]] = []
+    before = (finished / "manifest.json").read_bytes()
+    run_stages(open_run(finished), report=lambda stage, message: said.append((stage, message)))
+    assert said == [(name, "up to date") for name in NAMES]
+    assert (finished / "manifest.json").read_bytes() == before
+
+
+def test_a_changed_recipe_repeats_only_what_depends_on_it(finished: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "changed"
+    shutil.copytree(finished, folder)
+    recipe = make_recipe(apply_settings(CONTENT, ["budget.macs=0.7"]), "test")
+    with pytest.raises(RunError, match=r"made by another recipe \(budget\.macs differ\)"):
+        open_run(folder, recipe)
+    said: list[tuple[str, str]] = []
+    run_stages(open_run(folder, recipe, update=True), until="recover", report=lambda *words: said.append(words))
+    skipped = [stage for stage, message in said if message == "up to date"]
+    assert skipped == ["groups", "score"]
+    assert (folder / "model/model.safetensors").read_bytes() != (finished / "model/model.safetensors").read_bytes()
+
+
+def test_a_damaged_output_is_made_again(finished: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "damaged"
+    shutil.copytree(finished, folder)
+    (folder / "plan.json").write_text("{}")
+    run_stages(open_run(folder), until="plan")
+    assert (folder / "plan.json").read_bytes() == (finished / "plan.json").read_bytes()
+
+
+def test_two_processes_do_not_share_a_run(finished: Path) -> None:
+    import fcntl
+
+    with (finished / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        code = (
+            "import sys; from pathlib import Path\n"
+            "from secateur.pipeline.runs.runner import open_run, run_stages\n"
+            "run_stages(open_run(Path(sys.argv[1])))"
+        )
+        done = subprocess.run([sys.executable, "-P", "-c", code, str(finished)], capture_output=True, text=True)
+    assert "in use by another secateur process" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        (["model.name=vit_tiny_patch16_225"], ModelError, "vit_tiny_patch16_224"),
+        (["data.path=nowhere"], DataError, "nowhere"),
+        (["model.kwargs.num_classes=7"], SecateurError, "10"),
+        (["score.method=tailor"], PlanError, "taylor"),
+        (["plan.allocate=globl"], PlanError, "global"),
+        (["export.targets=[tensorrt_rtx:sm_1]"], SecateurError, "sm_86"),
+        (["budget.macs=900G"], PlanError, "no less than the dense model"),
+        (["model.weights=absent.safetensors"], ModelError, "absent"),
+    ],
+)
+def test_bad_input_leaves_nothing_behind(
+    settings: list[str], error: type[Exception], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=words):
+        open_run(tmp_path / "run", make_recipe(apply_settings(CONTENT, settings), "test"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(RunError, match="not empty and holds no run"):
+        open_run(tmp_path, make_recipe(CONTENT, "test"))
+    with pytest.raises(RunError, match=r"holds no recipe\.yaml"):
+        open_run(tmp_path / "empty")
+
+
+def full_disk(folder: str, limit: int) -> None:
+    """A run whose files may not grow beyond `limit` bytes: the kernel then refuses the write."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        whole_run(folder)
+    except RunError as error:
+        assert "cannot write" in str(error)
+        os._exit(2)
+    os._exit(0)
+
+
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_space(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "full"
+    child = SERVER.Process(target=full_disk, args=(str(folder), 60_000))
+    child.start()
+    child.join()
+    assert child.exitcode == 2
+    assert not list(folder.rglob("*.part"))
+    for path in folder.rglob("*.json"):
+        json.loads(path.read_text())
+    assert "prune" not in read_manifest(folder)
+    run_stages(open_run(folder), until="recover")
+    assert (folder / "model/model.safetensors").read_bytes() == (finished / "model/model.safetensors").read_bytes()
+
+
+def test_the_recipe_in_the_run_is_complete(finished: Path) -> None:
+    content = yaml.safe_load((finished / "recipe.yaml").read_text())
+    assert content["recover"]["ridge"] == 0.001
+    assert content["plan"]["allocate"] == "global"
