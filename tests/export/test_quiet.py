@@ -12,7 +12,9 @@ import pytest
 from secateur.export.quiet import quiet
 
 
-def test_the_block_says_nothing_and_other_threads_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_block_says_nothing_and_other_threads_go_on(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     with quiet():
         print("chatter")
         print("more", file=sys.stderr)
@@ -22,6 +24,7 @@ def test_the_block_says_nothing_and_other_threads_go_on(capsys: pytest.CaptureFi
         drawing.start()
         drawing.join()
     print("after")
+    assert caplog.records == []
     assert capsys.readouterr() == ("progress\nafter\n", "")
 
 

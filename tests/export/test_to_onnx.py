@@ -47,19 +47,18 @@ def test_every_intermediate_shape_follows_the_batch(onnx_files: dict[str, Path])
 
 
 @needs_ort
-@pytest.mark.parametrize("batch", [1, 2, 5])
-def test_the_batch_of_the_example_leaves_no_trace(batch: int, tmp_path: Path) -> None:
+def test_the_batch_of_the_example_leaves_no_trace(tmp_path: Path) -> None:
     model = Cnn()
     files = []
-    for name, example in (("one", torch.zeros(batch, 3, 8, 8)), ("two", torch.randn(3, 3, 8, 8))):
+    for name, example in (("one", torch.zeros(1, 3, 8, 8)), ("three", torch.randn(3, 3, 8, 8))):
         export_onnx(model, tmp_path / name, example)
         files.append((tmp_path / name).read_bytes())
     assert files[0] == files[1]
-    check_parity(model, tmp_path / "one", batches=(1, 2, 4, 7))
+    check_parity(model, tmp_path / "one", batches=(1, 2, 3, 4, 7))
 
 
 @needs_ort
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(width=st.integers(1, 9), height=st.integers(5, 20), side=st.integers(5, 20), batch=st.integers(1, 9))
 def test_parity_for_any_shape(tmp_path: Path, width: int, height: int, side: int, batch: int) -> None:
     model = Cnn(width).eval()
@@ -139,6 +138,11 @@ class _FixedBatch(nn.Module):
         return x.reshape(2, -1)
 
 
+class _MergedBatch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(0, 1)
+
+
 class _Scalar(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.mean()
@@ -154,6 +158,7 @@ class _Text(nn.Module):
     [
         (_Branch(), "PyTorch cannot export the model"),
         (_FixedBatch(), "does not follow the batch"),
+        (_MergedBatch(), "does not follow the batch"),
         (_Scalar(), "has no dimensions"),
         (_Text(), "returns str for output_1"),
         (Cnn().half(), "starts from float32"),
