@@ -23,8 +23,6 @@ COMMANDS = {
     "bench": "latency of models, runs, ONNX files and engines; paired when two are given",
     "report": "the report of a run directory",
     "gate": "pass, fail or inconclusive: is the candidate really faster?",
-    "bundle": "packs a run for a device",
-    "verify": "replays a bundle's golden inputs",
     "doctor": "what this machine can do, and how to get what is missing",
 }
 

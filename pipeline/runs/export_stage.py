@@ -13,7 +13,7 @@ from secateur.export.engines import build_engine
 from secateur.export.parity import check_parity
 from secateur.export.targets import parse_target
 from secateur.export.to_onnx import export_onnx
-from secateur.pipeline.errors import MissingPackageError
+from secateur.pipeline.errors import EngineError, MissingPackageError
 from secateur.pipeline.files import read_json, write_json
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.structure.storage import load
@@ -67,8 +67,8 @@ def build_run(run: Run, say: Say) -> list[str]:
             say(f"building the {side} engine for {target}, {precision}")
             try:
                 info = build_engine(run.folder / onnx_name(side, precision), target, engines_folder(run.folder, side))
-            except MissingPackageError as error:
-                skipped[name] = str(error)
+            except (MissingPackageError, EngineError) as error:
+                skipped[name if precision == "fp32" else f"{name} {precision}"] = str(error)
                 say(str(error))
                 continue
             written += [str((info.folder / file).relative_to(run.folder)) for file in ("model.engine", "engine.json")]

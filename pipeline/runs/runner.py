@@ -34,13 +34,10 @@ def open_run(folder: Path, recipe: Recipe | None = None, update: bool = False) -
     path = folder / "recipe.yaml"
     if not path.exists():
         if recipe is None:
-            raise RunError(
-                f"{folder} holds no run (no recipe.yaml): start one with `secateur run RECIPE --out {folder}`"
-            )
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise RunError(f"{folder} holds no recipe.yaml: start a run with `secateur run RECIPE --out {folder}`")
+        if folder.exists() and (not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir())):
             raise RunError(f"{folder} is not empty and holds no run: choose an empty or new folder with --out")
-        write_text(path, recipe.to_yaml())
-        return Run(folder, recipe)
+        return _written(Run(folder, recipe))
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
@@ -54,10 +51,7 @@ def open_run(folder: Path, recipe: Recipe | None = None, update: bool = False) -
             f"{folder} was made by another recipe ({changed} differ): choose another --out, or give --update to run "
             "the stages again that depend on the difference"
         )
-    run = Run(folder, recipe)
-    _check(run)
-    write_text(path, recipe.to_yaml())
-    return run
+    return _written(Run(folder, recipe))
 
 
 def run_stages(run: Run, until: str = NAMES[-1], report: Report = lambda stage, message: None) -> dict[str, Entry]:
@@ -88,8 +82,8 @@ def run_stages(run: Run, until: str = NAMES[-1], report: Report = lambda stage, 
         return entries
 
 
-def _check(run: Run) -> None:
-    """Raises the error of a recipe that cannot work, before anything is written."""
+def _written(run: Run) -> Run:
+    """The run, with its recipe on disk; raises the error of a recipe that cannot work before anything is written."""
     recipe = run.recipe
     find_method(recipe.score.method)
     find_allocation(recipe.plan.allocate)
@@ -98,6 +92,8 @@ def _check(run: Run) -> None:
     if not len(run.data.evaluation):
         raise DataError("the held-out split is empty: give data.evaluation, or more images per class")
     recipe.budget.limit(run.groups, [group.name for group in run.groups])
+    write_text(run.folder / "recipe.yaml", recipe.to_yaml())
+    return run
 
 
 def _input_hash(stage: Stage, run: Run, entries: dict[str, Entry]) -> str:

@@ -7,14 +7,14 @@ import multiprocessing
 import os
 import resource
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from secateur.pipeline.cli import main
 from secateur.pipeline.errors import DataError, ModelError, PlanError, RunError, SecateurError
 from secateur.pipeline.files import sha256_file
 from secateur.pipeline.runs.manifest import read_manifest
@@ -42,20 +42,23 @@ CONTENT = {
 }
 FINAL = ("model/model.safetensors", "model/structure.json", "plan.json", "scores.safetensors", "groups.json")
 SERVER = multiprocessing.get_context("forkserver")  # children start from a process that never ran a thread
-SERVER.set_forkserver_preload(["secateur.pipeline.runs.runner"])
+SERVER.set_forkserver_preload(["secateur.pipeline.runs.runner", "secateur.pipeline.cli.run"])
 
 
-def whole_run(folder: str, **changes: object) -> None:
-    """What `secateur run` does, for a child process."""
-    run_stages(open_run(Path(folder), make_recipe({**CONTENT, **changes}, "test")))
+def start_run(folder: Path) -> BaseProcess:
+    """Starts `secateur run` on the recipe beside `folder`, in a process of its own."""
+    recipe = folder.with_suffix(".yaml")
+    recipe.write_text(yaml.safe_dump(CONTENT))
+    child = SERVER.Process(target=main, args=(["run", str(recipe), "--out", str(folder)],))
+    child.start()
+    return child
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was never disturbed."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    child = SERVER.Process(target=whole_run, args=(str(folder),))
-    child.start()
+    child = start_run(folder)
     child.join()
     assert child.exitcode == 0
     return folder
@@ -77,10 +80,9 @@ def test_a_run_killed_at_every_stage_ends_with_the_same_model(finished: Path, tm
     folder = tmp_path / "killed"
     kept: dict[str, object] = {}
     for number in range(len(NAMES) + 1):
-        child = SERVER.Process(target=whole_run, args=(str(folder),))
-        child.start()
+        child = start_run(folder)
         if number < len(NAMES):  # killed while stage `number` is at work
-            wait_for_stages(folder, number, child)
+            wait_for_stages(folder, number)
             os.kill(child.pid or 0, signal.SIGKILL)
         child.join()
         entries = read_manifest(folder)
@@ -93,7 +95,7 @@ def test_a_run_killed_at_every_stage_ends_with_the_same_model(finished: Path, tm
         assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
 
 
-def wait_for_stages(folder: Path, count: int, child: object) -> None:
+def wait_for_stages(folder: Path, count: int) -> None:
     """Returns as soon as `count` stages are finished and the next one has had a moment to begin."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
@@ -141,14 +143,9 @@ def test_two_processes_do_not_share_a_run(finished: Path) -> None:
     import fcntl
 
     with (finished / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        code = (
-            "import sys; from pathlib import Path\n"
-            "from secateur.pipeline.runs.runner import open_run, run_stages\n"
-            "run_stages(open_run(Path(sys.argv[1])))"
-        )
-        done = subprocess.run([sys.executable, "-P", "-c", code, str(finished)], capture_output=True, text=True)
-    assert "in use by another secateur process" in done.stderr
+        fcntl.flock(file, fcntl.LOCK_EX)  # an open file of its own: as another process would hold it
+        with pytest.raises(RunError, match="in use by another secateur process"):
+            run_stages(open_run(finished))
 
 
 @pytest.mark.parametrize(
@@ -180,22 +177,10 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         open_run(tmp_path / "empty")
 
 
-def full_disk(folder: str, limit: int) -> None:
-    """A run whose files may not grow beyond `limit` bytes: the kernel then refuses the write."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    try:
-        whole_run(folder)
-    except RunError as error:
-        assert "cannot write" in str(error)
-        os._exit(2)
-    os._exit(0)
-
-
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_space(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "full"
-    child = SERVER.Process(target=full_disk, args=(str(folder), 60_000))
-    child.start()
+    child = start_run(folder)
+    resource.prlimit(child.pid or 0, resource.RLIMIT_FSIZE, (60_000, 60_000))  # the kernel refuses larger files
     child.join()
     assert child.exitcode == 2
     assert not list(folder.rglob("*.part"))
