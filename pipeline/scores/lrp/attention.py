@@ -1,0 +1,89 @@
+"""Fused attention taken apart, so that the rules of its products and of its softmax apply."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from secateur.pipeline.errors import ModelError
+from secateur.pipeline.scores.lrp.gradients import shared
+
+Softmax = Callable[[Tensor, int], Tensor]
+Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+def scaled_dot_product(
+    softmax: Softmax,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """What `F.scaled_dot_product_attention` computes in evaluation mode, `[..., N, E]` in and out."""
+    if enable_gqa:
+        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
+        value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    logits = shared(torch.matmul, query * scale, key.transpose(-2, -1))
+    if is_causal:
+        logits = logits.masked_fill(logits.new_ones(logits.shape[-2:]).triu(1).bool(), -math.inf)
+    if attn_mask is not None:
+        logits = logits.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else logits + attn_mask
+    return shared(torch.matmul, softmax(logits, -1), value)
+
+
+def multi_head(
+    linear: Linear,
+    softmax: Softmax,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    embed_dim_to_check: int,
+    num_heads: int,
+    in_proj_weight: Tensor | None,
+    in_proj_bias: Tensor | None,
+    bias_k: Tensor | None,
+    bias_v: Tensor | None,
+    add_zero_attn: bool,
+    dropout_p: float,
+    out_proj_weight: Tensor,
+    out_proj_bias: Tensor | None,
+    training: bool = True,
+    key_padding_mask: Tensor | None = None,
+    need_weights: bool = True,
+    attn_mask: Tensor | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """What `F.multi_head_attention_forward` computes for self-attention in evaluation mode, `[N, B, C]` in and out.
+
+    Raises `ModelError` for cross-attention and for its rarer arguments.
+    """
+    rare = (bias_k, bias_v, key_padding_mask, others.get("static_k"), others.get("static_v"))
+    if (
+        query is not key
+        or key is not value
+        or in_proj_weight is None
+        or add_zero_attn
+        or any(r is not None for r in rare)
+    ):
+        raise ModelError(
+            "relevance got a multi-head attention with separate inputs, added key biases or padding, but only "
+            "self-attention over one input is supported; score this model by taylor"
+        )
+    tokens, batch, width = query.shape
+    packed = linear(query, in_proj_weight, in_proj_bias)
+    q, k, v = packed.reshape(tokens, batch, 3, num_heads, -1).permute(2, 1, 3, 0, 4)
+    mask = None if attn_mask is None else attn_mask.reshape(-1, *([1] * (attn_mask.ndim == 3)), *attn_mask.shape[-2:])
+    if mask is not None and mask.ndim == 4:
+        mask = mask.reshape(batch, num_heads, *mask.shape[-2:])
+    out = scaled_dot_product(softmax, q, k, v, mask)
+    out = out.permute(2, 0, 1, 3).reshape(tokens, batch, width)
+    return linear(out, out_proj_weight, out_proj_bias), None

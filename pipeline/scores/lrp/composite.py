@@ -1,0 +1,161 @@
+"""A composite: which relevance rule applies to which layer, by its type and depth, and how attention is treated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+
+from secateur.pipeline.errors import PlanError, near_matches
+from secateur.pipeline.files import write_text
+from secateur.pipeline.scores.lrp.rules import find_rule
+from secateur.pipeline.scores.lrp.softmax import SOFTMAX_RULES
+
+Depth = Literal["first", "middle", "last", "classifier"]
+DEPTHS: tuple[Depth, ...] = get_args(Depth)
+LayerType = Literal["convolution", "linear"]
+TYPES: tuple[LayerType, ...] = get_args(LayerType)
+GAMMA: dict[LayerType, float] = {"convolution": 0.25, "linear": 0.05}
+"""The gammas of Pruning by eXplaining, used where `gamma` is named without a number."""
+SCHEMA = "secateur.composite/1"
+
+
+@dataclass(frozen=True)
+class RuleSpec:
+    """A rule by name, with its parameters."""
+
+    name: str
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Composite:
+    """The rules of the four depth groups, for convolutions and for linear layers, and the softmax rule.
+
+    The depth groups are the first quarter, the middle half and the last quarter of all convolutions and linear
+    layers in the order in which the model runs them, and the classifier: the linear layers at the end that see one
+    vector for each image. `attention` is `attnlrp`, `attnlrp_z_plus` or `cp`.
+    """
+
+    rules: Mapping[tuple[str, str], RuleSpec]
+    attention: str = "attnlrp"
+
+    def rule(self, depth: str, kind: str) -> RuleSpec:
+        """The rule of the layers of one depth group and type."""
+        return self.rules[depth, kind]
+
+    def plain(self) -> dict[str, Any]:
+        """The composite as plain values, as `parse_composite` reads them."""
+        content: dict[str, Any] = {}
+        for depth in DEPTHS:
+            content[depth] = {
+                kind: {"rule": spec.name, **spec.parameters} if spec.parameters else spec.name
+                for kind in TYPES
+                for spec in [self.rule(depth, kind)]
+            }
+        return {**content, "attention": self.attention}
+
+    def save(self, path: Path, about: Mapping[str, Any] | None = None) -> None:
+        """Writes the composite as YAML, or as JSON where the path ends so; `about` goes along and is not read."""
+        content = {"schema": SCHEMA, **self.plain(), **({"about": dict(about)} if about else {})}
+        as_json = path.suffix == ".json"
+        text = json.dumps(content, indent=1) + "\n" if as_json else yaml.safe_dump(content, sort_keys=False)
+        write_text(path, text)
+
+
+NAMED: dict[str, dict[str, Any]] = {
+    "epsilon": dict.fromkeys(DEPTHS, "epsilon"),
+    "gamma": {**dict.fromkeys(DEPTHS, "gamma"), "classifier": "epsilon"},
+    "z_plus": dict.fromkeys(DEPTHS, "z_plus"),
+    "alpha2_beta1": dict.fromkeys(DEPTHS, "alpha_beta"),
+    "epsilon_cp": {**dict.fromkeys(DEPTHS, "epsilon"), "attention": "cp"},
+}
+"""Composites that can be named without a file."""
+
+
+def find_composite(word: str | Path | Mapping[str, Any] | Composite) -> Composite:
+    """A composite by name, by the path of a YAML or JSON file, or from plain values.
+
+    Raises `PlanError` when there is no such composite or it holds anything unknown.
+    """
+    if isinstance(word, Composite):
+        return word
+    if isinstance(word, Mapping):
+        return parse_composite(word, "the composite")
+    if str(word) in NAMED:
+        return parse_composite(NAMED[str(word)], str(word))
+    path = Path(word)
+    if not path.is_file():
+        raise PlanError(
+            f"there is no composite {str(word)!r}: give {', '.join(NAMED)}, or the path of a file that "
+            f"`secateur score --search` wrote{near_matches(str(word), NAMED)}"
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise PlanError(f"the composite {path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or content.pop("schema", SCHEMA) != SCHEMA:
+        raise PlanError(f"{path} is no composite of the schema {SCHEMA!r}: make it with `secateur score --search`")
+    content.pop("about", None)
+    return parse_composite(content, str(path))
+
+
+def parse_composite(content: Mapping[str, Any], where: str) -> Composite:
+    """A checked composite from plain values; `where` names the source in errors.
+
+    Each of `first`, `middle`, `last` and `classifier` is a rule for all layers, or `{convolution: rule, linear:
+    rule}`; a rule is a name or `{rule: name, parameter: number}`. What is left out is `epsilon`.
+    """
+    allowed = (*DEPTHS, "attention")
+    for key in content:
+        if key not in allowed:
+            raise PlanError(
+                f"{where} has an unknown key {key!r}, allowed are {', '.join(allowed)}{near_matches(str(key), allowed)}"
+            )
+    rules: dict[tuple[str, str], RuleSpec] = {}
+    for depth in DEPTHS:
+        given = content.get(depth, "epsilon")
+        by_type = given if isinstance(given, Mapping) and "rule" not in given else dict.fromkeys(TYPES, given)
+        for kind in by_type:
+            if kind not in TYPES:
+                raise PlanError(f"{where}: {depth} has {kind!r}, but the types of layers are {' and '.join(TYPES)}")
+        for kind in TYPES:
+            rules[depth, kind] = _rule_spec(by_type.get(kind, "epsilon"), kind, f"{where}: {depth}")
+    attention = content.get("attention", "attnlrp")
+    if attention not in SOFTMAX_RULES:
+        raise PlanError(f"{where}: attention is {attention!r}, but must be one of {', '.join(SOFTMAX_RULES)}")
+    return Composite(rules, attention)
+
+
+def _rule_spec(given: object, kind: LayerType, where: str) -> RuleSpec:
+    content = {"rule": given} if isinstance(given, str) else given
+    if not isinstance(content, Mapping) or not isinstance(content.get("rule"), str):
+        raise PlanError(
+            f"{where} is {given!r}, but must be a rule's name or a mapping such as {{rule: gamma, gamma: 0.1}}"
+        )
+    known = find_rule(content["rule"])
+    parameters = {**known.defaults, **({"gamma": GAMMA[kind]} if known.name == "gamma" else {})}
+    for key, value in content.items():
+        if key == "rule":
+            continue
+        if key not in known.defaults:
+            choices = ", ".join(known.defaults) or "no parameters"
+            raise PlanError(f"{where}: the rule {known.name!r} has no parameter {key!r}, but {choices}")
+        parameters[key] = _number(value, f"{where}: {key}")
+    return RuleSpec(known.name, parameters)
+
+
+def _number(value: object, where: str) -> float:
+    """A number of at least 0; YAML reads `1e-6`, without a point, as text."""
+    try:
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else -1.0
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise PlanError(f"{where} is {value!r}, but must be a number of at least 0")
+    return number

@@ -1,0 +1,140 @@
+"""The context in which a model's forward pass builds a graph whose backward pass propagates relevance.
+
+No module is patched: the torch functions are intercepted while the context is open, so that a model is untouched
+whatever happens inside, and functional code follows the same rules as modules do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from secateur.pipeline.errors import ModelError
+from secateur.pipeline.scores.lrp.composite import Composite
+from secateur.pipeline.scores.lrp.gradients import shared
+from secateur.pipeline.scores.lrp.layout import Call, Layout, Norm
+from secateur.pipeline.scores.lrp.operations import CONVOLUTIONS, TABLE, TRANSPOSED, Arguments, Function, Keywords
+from secateur.pipeline.scores.lrp.rules import Layer, find_rule
+from secateur.pipeline.scores.lrp.softmax import SOFTMAX_RULES
+
+_NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+_SHAPES = {"size", "dim", "numel", "stride", "type", "__len__", "__get__", "is_floating_point", "requires_grad_"}
+
+
+class Recorder(TorchFunctionMode):
+    """Notes the calls of weighted layers, and which BatchNorm alone reads which layer; computes as usual."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: list[Call] = []
+        self._outputs: dict[int, tuple[Tensor, int]] = {}  # the tensors are held, so that their ids stay theirs
+        self._reads: dict[int, int] = {}
+        self._norms: dict[int, Norm] = {}
+        self._norm_calls = 0
+
+    def layout(self) -> Layout:
+        """What was noted; a layer's output that others read too is not folded into its BatchNorm."""
+        return Layout(tuple(self._calls), {call: n for call, n in self._norms.items() if self._reads[call] == 1})
+
+    def __torch_function__(
+        self, func: Function, types: Any, args: Arguments = (), kwargs: Keywords | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") not in _SHAPES:
+            for value in (*args, *kwargs.values()):
+                for tensor in value if isinstance(value, list | tuple) else (value,):
+                    if id(tensor) in self._outputs:
+                        call = self._outputs[id(tensor)][1]
+                        self._reads[call] = self._reads.get(call, 0) + 1
+        if func in (F.linear, F.batch_norm, F.multi_head_attention_forward, *CONVOLUTIONS, *TRANSPOSED):
+            return TABLE[func](self, func, args, kwargs)
+        return func(*args, **kwargs)
+
+    def weighted(self, func: Function, args: Arguments, kwargs: Keywords) -> Tensor:
+        """The layer's output, its call noted."""
+        x, layer = _layer(func, args, kwargs)
+        self._calls.append(Call("linear" if func is F.linear else "convolution", func is F.linear and x.ndim == 2))
+        y = layer(x)
+        if func not in TRANSPOSED:  # their outputs do not lie along the weight's first dimension
+            self._outputs[id(y)] = (y, len(self._calls) - 1)
+        return y
+
+    def normalised(self, func: Function, args: Arguments, kwargs: Keywords) -> Tensor:
+        """The BatchNorm's output, with what it reads noted."""
+        given = {**dict(zip(_NORM, args, strict=False)), **kwargs}
+        number, self._norm_calls = self._norm_calls, self._norm_calls + 1
+        _, call = self._outputs.get(id(given["input"]), (None, None))
+        if call is not None and not given.get("training", False) and given["running_mean"] is not None:
+            self._norms[call] = Norm(
+                *(number, given["running_mean"], given["running_var"], given.get("weight"), given.get("bias")),
+                eps=given.get("eps", 1e-5),
+            )
+        out: Tensor = func(*args, **kwargs)
+        return out
+
+    def softmax(self, x: Tensor, dim: int) -> Tensor:
+        """The plain softmax."""
+        return x.softmax(dim)
+
+
+class Propagation(TorchFunctionMode):
+    """Applies a composite to one forward pass; open it around the model, take gradients outside of it."""
+
+    def __init__(self, layout: Layout, composite: Composite) -> None:
+        super().__init__()
+        self._layout = layout
+        self._rules: list[Callable[[Layer, Tensor], Tensor]] = []
+        for call, depth in zip(layout.calls, layout.depths(), strict=True):
+            spec = composite.rule(depth, call.kind)
+            self._rules.append(partial(find_rule(spec.name).function, **spec.parameters))
+        self._softmax = SOFTMAX_RULES[composite.attention]
+        self._folded = {norm.number for norm in layout.norms.values()}
+        self._calls = self._norm_calls = 0
+
+    def __torch_function__(
+        self, func: Function, types: Any, args: Arguments = (), kwargs: Keywords | None = None
+    ) -> Any:
+        step = TABLE.get(func)
+        if step is None:
+            return func(*args, **(kwargs or {}))
+        return step(self, func, args, kwargs or {})
+
+    def weighted(self, func: Function, args: Arguments, kwargs: Keywords) -> Tensor:
+        """The layer's output by its rule, with a BatchNorm that follows it already applied."""
+        call, self._calls = self._calls, self._calls + 1
+        if call >= len(self._rules):
+            raise ModelError(
+                f"the model ran more than the {len(self._rules)} layers of its first pass: relevance needs a model "
+                "that computes the same for every image; score it by taylor"
+            )
+        x, layer = _layer(func, args, kwargs)
+        if call in self._layout.norms:
+            layer = self._layout.norms[call].folded(layer)
+        if not x.requires_grad:
+            return layer(x)
+        if layer.weight.requires_grad:  # weights that depend on the image
+            return shared(lambda inputs, weight: layer.operation(inputs, weight, layer.bias), x, layer.weight)
+        return self._rules[call](layer, x)
+
+    def normalised(self, func: Function, args: Arguments, kwargs: Keywords) -> Tensor:
+        """The input where the BatchNorm was folded; else the plain BatchNorm, which is linear in evaluation mode."""
+        number, self._norm_calls = self._norm_calls, self._norm_calls + 1
+        out: Tensor = (args[0] if args else kwargs["input"]) if number in self._folded else func(*args, **kwargs)
+        return out
+
+    def softmax(self, x: Tensor, dim: int) -> Tensor:
+        """The softmax by the composite's rule."""
+        return self._softmax(x, dim)
+
+
+def _layer(func: Function, args: Arguments, kwargs: Keywords) -> tuple[Tensor, Layer]:
+    """The input of a weighted operation, and the rest of it."""
+    given = {**dict(zip(("input", "weight", "bias"), args, strict=False)), **kwargs}
+    x, weight, bias = given.pop("input"), given.pop("weight"), given.pop("bias", None)
+    rest = args[3:]
+    return x, Layer(lambda inputs, w, b: func(inputs, w, b, *rest, **given), weight, bias)

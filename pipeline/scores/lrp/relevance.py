@@ -1,0 +1,100 @@
+"""Relevance of the tensors at the groups' sites, batch by batch: one forward and one backward pass each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from secateur.pipeline.errors import ModelError, PlanError
+from secateur.pipeline.scores.lrp.composite import Composite
+from secateur.pipeline.scores.lrp.layout import Layout
+from secateur.pipeline.scores.lrp.propagation import Propagation, Recorder
+from secateur.pipeline.scores.observe import frozen, observed
+from secateur.pipeline.structure.groups import Site
+
+TARGETS = ("label", "predicted")
+AGREEMENT = 1e-2  # of the logits' scale; half precision stays below it, a wrong computation does not
+
+
+@dataclass(frozen=True, eq=False)
+class Relevance:
+    """The relevance of one batch: of the tensors at (module, side), of the images, and the classes explained `[B]`.
+
+    Each tensor has the shape of the values at its site; sums over positions and units are the user's.
+    """
+
+    at: Mapping[tuple[str, str], Tensor]
+    images: Tensor
+    classes: Tensor
+    logits: Tensor
+
+
+def relevances(
+    model: nn.Module,
+    loader: Iterable[tuple[Tensor, Tensor]],
+    sites: Iterable[Site],
+    composite: Composite,
+    target: str = "label",
+) -> Iterator[Relevance]:
+    """The relevance for one logit of each image, the label's or the predicted one, streamed batch by batch.
+
+    The relevance that starts at the logit is its value. The model is frozen while the iterator is open, and left as
+    it was. Raises `ModelError` when the model under the rules does not compute what it computes without them.
+    """
+    if target not in TARGETS:
+        raise PlanError(f"the target of relevance is {target!r}, but must be one of {', '.join(TARGETS)}")
+    device = next(model.parameters()).device
+    layout: Layout | None = None
+    with frozen(model), observed(model, sites) as values:
+        for images, labels in loader:
+            if layout is None:
+                layout, plain = record(model, images[:1].to(device))
+                _same(propagated(model, images[:1].to(device), layout, composite), plain)
+            images = images.to(device).requires_grad_()
+            with torch.enable_grad():
+                logits = propagated(model, images, layout, composite)
+                classes = labels.to(device) if target == "label" else logits.detach().argmax(1)
+                start = logits.gather(1, classes[:, None]).sum()
+            keys = sorted(values)
+            found = torch.autograd.grad(start, [images, *(values[key] for key in keys)], allow_unused=True)
+            at = {
+                key: torch.zeros_like(values[key]) if gradient is None else values[key].detach() * gradient
+                for key, gradient in zip(keys, found[1:], strict=True)
+            }
+            values.clear()
+            yield Relevance(at, (images * found[0]).detach(), classes, logits.detach())
+
+
+def record(model: nn.Module, images: Tensor) -> tuple[Layout, Tensor]:
+    """The layout of a model, and its logits `[B, classes]` for the images."""
+    with torch.no_grad(), Recorder() as recorder:
+        logits = model(images)
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ModelError(f"the model returns {shape}, but relevance starts at logits [B, classes]: give a classifier")
+    layout = recorder.layout()
+    if not layout.calls:
+        raise ModelError(
+            "the model runs no convolution and no linear layer: there is nothing to propagate relevance by"
+        )
+    return layout, logits
+
+
+def propagated(model: nn.Module, images: Tensor, layout: Layout, composite: Composite) -> Tensor:
+    """The model's logits, with a graph whose gradients times inputs are relevances."""
+    with Propagation(layout, composite):
+        logits: Tensor = model(images)
+    return logits
+
+
+def _same(logits: Tensor, plain: Tensor) -> None:
+    """Raises `ModelError` when the logits under the rules are not the model's."""
+    difference = float((logits.detach() - plain).abs().max() / plain.abs().max().clamp_min(1e-6))
+    if not difference <= AGREEMENT:
+        raise ModelError(
+            f"under the relevance rules the model's logits differ by {difference:.1e} of their scale, allowed is "
+            f"{AGREEMENT:.0e}: it changes tensors in place in a way that the rules cannot follow; score it by taylor"
+        )
