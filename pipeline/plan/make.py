@@ -15,7 +15,8 @@ from secateur.pipeline.plan.plan import Plan, plan_from_kept
 from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.groups import KINDS, Groups
 
-DEFAULT_KINDS = ("head", "mlp_hidden", "channel")
+DEFAULT_KINDS = ("mlp_hidden", "qk_dim", "v_dim", "channel")
+"""Heads are left out: on the demo, dimensions of every head cost less accuracy than whole heads at equal MACs."""
 
 
 def make_plan(
