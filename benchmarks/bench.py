@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,10 +18,17 @@ from secateur.benchmarks.latency import Timed
 from secateur.benchmarks.paired import measure_one, measure_pair
 from secateur.benchmarks.results_file import BenchResult, Latency, Side, latency_key
 from secateur.benchmarks.runners import Runner, Subject, make_runner, no_form, torch_threads
+from secateur.export.machine import cpu_count
 from secateur.export.targets import Target, parse_target
 from secateur.pipeline.errors import BenchError
 
+if TYPE_CHECKING:
+    from secateur.export.capabilities import Ability
+
 Say = Callable[[str], None]
+
+BUSY = 1.5
+"""The load for each processor above which a machine counts as busy; this process alone can make it 1."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ def bench_pair(
     goals = _checked(targets, batches)
     sides = [_side(subject, say) for subject in (dense, pruned)]
     latencies: tuple[dict[str, Latency], dict[str, Latency]] = ({}, {})
-    speedup, skipped, notes = {}, {}, _count_notes(*sides)
+    speedup, skipped, notes = {}, {}, [*_count_notes(*sides), *busy_notes()]
     with _threads(effort) as threads:
         for goal in goals:
             reason = why_not(goal, dense, pruned)
@@ -115,7 +125,7 @@ def bench_one(
     effort = effort or Effort()
     goals = _checked(targets, batches)
     side = _side(subject, say)
-    latencies, skipped, notes = {}, {}, _count_notes(side)
+    latencies, skipped, notes = {}, {}, [*_count_notes(side), *busy_notes()]
     with _threads(effort) as threads:
         for goal in goals:
             reason = why_not(goal, subject)
@@ -147,13 +157,18 @@ def why_not(target: Target, *subjects: Subject) -> str:
             return no_form(subject, target)
     if str(target) == "torch:cpu":
         return ""
-    from secateur.export.capabilities import examine  # it loads every runtime that is installed
-
-    abilities = {ability.target: ability for ability in examine().targets}
-    ability = abilities.get(str(target))
+    ability = _abilities().get(str(target))
     if ability is None or ability.run:
         return ""
     return ability.advice or f"{target} cannot run on this machine: see `secateur doctor`"
+
+
+@cache
+def _abilities() -> Mapping[str, Ability]:
+    """What this machine can do on each target; it loads every runtime that is installed, so it is asked once."""
+    from secateur.export.capabilities import examine
+
+    return {ability.target: ability for ability in examine().targets}
 
 
 def _checked(targets: Sequence[str], batches: Sequence[int]) -> list[Target]:
@@ -223,6 +238,14 @@ def _count_notes(*sides: Side) -> list[str]:
         for side in sides
         if side.unsupported
     ]
+
+
+def busy_notes() -> list[str]:
+    """A note where others keep this machine busy: the load of the last minute is well above its processors."""
+    load, cores = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, cpu_count()
+    if load <= BUSY * cores:
+        return []
+    return [f"the load was {load:.1f} on {cores} processors before measuring: others use this machine too"]
 
 
 def _warmup_notes(key: str, settled: bool, seconds: float) -> list[str]:

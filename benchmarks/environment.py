@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-import torch
-
 from secateur.export.machine import Gpu, cpu_count, nvidia_smi, torch_cuda
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
@@ -69,6 +67,8 @@ class Environment:
 
 def environment(threads: int | None = None) -> Environment:
     """This machine as it is now; `threads` defaults to PyTorch's present number."""
+    import torch  # slow to load, and a gate that only reads fingerprints does without
+
     driver, gpus = nvidia_smi()
     gpus = torch_cuda()[1] or gpus  # PyTorch heeds CUDA_VISIBLE_DEVICES, nvidia-smi does not
     return Environment(

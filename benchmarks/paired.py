@@ -79,6 +79,7 @@ def measure_pair(
         a.run()
         one.append(_timed(a))
 
+    say("warming up")
     with _undisturbed():
         rounds, settled = warm_up([a, b], warmup)
         a.run()
@@ -110,6 +111,7 @@ def measure_one(
         times.append(_timed(side))
         times.append(_timed(side))
 
+    say("warming up")
     with _undisturbed():
         rounds, settled = warm_up([side], warmup)
         stopped = _repeat(

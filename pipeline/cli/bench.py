@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from secateur.pipeline.cli.common import Progress, json_option, print_json
+from secateur.pipeline.cli.common import Progress, json_option, print_json, settings_option
 
 if TYPE_CHECKING:
     from secateur.benchmarks.bench import Effort, Measured
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--seconds", type=float, help="At most so long for each target and batch. [default: 10]")
 @click.option("--threads", type=int, help="CPU threads. [default: PyTorch's number]")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the comparison as this bench.json.")
+@settings_option
 @json_option
 def command(
     paths: tuple[str, ...],
@@ -43,6 +44,7 @@ def command(
     seconds: float | None,
     threads: int | None,
     out: Path | None,
+    settings: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Measures models: timm names, run directories, .onnx and .engine files.
@@ -57,8 +59,11 @@ def command(
     from secateur.benchmarks.subjects import is_run, open_subject, run_subjects
 
     alone = len(paths) == 1 and against is None and is_run(Path(paths[0]))
-    if alone and not (batches or targets or seconds or threads or out):
-        _stage(Path(paths[0]), as_json)
+    once = bool(batches or targets or out) or seconds is not None or threads is not None
+    if settings and (once or not alone):
+        raise click.UsageError("--set changes the recipe of a run directory, and goes with that PATH alone")
+    if alone and not once:
+        _stage(Path(paths[0]), settings, as_json)
         return
     if out is not None and len(paths) - (against is None) > 1:
         raise click.UsageError("--out takes one comparison: give two PATHs, or one with --against")
@@ -108,14 +113,18 @@ def _measure(
     return [bench_pair(reference, candidate, targets, batches, effort, say=say) for candidate in candidates]
 
 
-def _stage(folder: Path, as_json: bool) -> None:
+def _stage(folder: Path, settings: tuple[str, ...], as_json: bool) -> None:
     """Brings a run up to date through its bench stage and shows the comparison."""
     from secateur.benchmarks.results_file import read_bench
     from secateur.pipeline.files import read_json
+    from secateur.pipeline.runs.recipe import apply_settings, make_recipe, plain
     from secateur.pipeline.runs.runner import open_run, run_stages
 
+    run = open_run(folder)
+    if settings:
+        run = open_run(folder, make_recipe(apply_settings(plain(run.recipe), settings), "--set"), update=True)
     with Progress() as progress:
-        run_stages(open_run(folder), until="bench", report=progress)
+        run_stages(run, until="bench", report=progress)
     if as_json:
         print_json(read_json(folder / "bench.json", "bench"))
     else:

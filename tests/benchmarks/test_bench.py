@@ -1,0 +1,129 @@
+"""Two models measured in turn: everything in one result, and nothing left out without a reason."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from secateur.benchmarks.bench import Effort, bench_one, bench_pair, busy_notes, onnx_bytes, why_not
+from secateur.benchmarks.gate import gate
+from secateur.benchmarks.limits import Limits
+from secateur.benchmarks.results_file import read_bench
+from secateur.benchmarks.runners import Subject
+from secateur.export.targets import parse_target
+from secateur.export.to_onnx import export_onnx
+from secateur.pipeline.errors import BenchError, EngineError
+
+SHAPE = (64,)
+QUICK = Effort(seconds=0.2, samples=40, warmup=0.1, threads=1)
+
+
+def mlp(hidden: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(64, hidden), nn.ReLU(), nn.Linear(hidden, 10))
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Subject, Subject]:
+    folder = tmp_path_factory.mktemp("pair")
+    subjects = []
+    for name, hidden in (("dense", 20_000), ("pruned", 2_000)):
+        model = mlp(hidden)
+        path = folder / f"{name}.onnx"
+        export_onnx(model, path, input_shape=SHAPE)
+        subjects.append(Subject(name, model, path, input_shape=SHAPE, top1=90.0))
+    return subjects[0], subjects[1]
+
+
+def test_a_pair_on_two_runtimes_and_two_batches(pair: tuple[Subject, Subject], tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    said: list[str] = []
+    threads = torch.get_num_threads()
+    targets = ["onnxruntime:cpu", "torch:cpu", "tensorrt"]
+    found = bench_pair(*pair, targets, [1, 4], QUICK, evaluation_images=360, say=said.append)
+    keys = ["onnxruntime:cpu@b1", "onnxruntime:cpu@b4", "torch:cpu@b1", "torch:cpu@b4"]
+    assert list(found.speedup) == list(found.dense.latency_ms) == list(found.pruned.latency_ms) == keys
+    assert found.dense.latency_ms["torch:cpu@b4"].batch == 4
+    assert len(found.dense.latency_ms["torch:cpu@b4"].samples) == len(found.pruned.latency_ms["torch:cpu@b4"].samples)
+    assert found.dense.macs == 64 * 20_000 + 20_000 * 10
+    assert found.pruned.params == 64 * 2_000 + 2_000 + 2_000 * 10 + 10
+    assert found.pruned.size_bytes == onnx_bytes(pair[1].onnx or Path()) > 4 * 148_000
+    assert (found.pruned.top1, found.evaluation_images, found.environment.threads) == (90.0, 360, 1)
+    assert list(found.skipped) == ["tensorrt"]
+    assert "has no engine for tensorrt" in found.skipped["tensorrt"]
+    assert torch.get_num_threads() == threads
+    assert any("onnxruntime:cpu@b4" in message for message in said)
+    found.save(tmp_path / "bench.json")
+    assert read_bench(tmp_path) == found
+    # ten times the work is slower on any machine, however busy
+    assert gate(found, None, Limits(min_speedup=1.2, targets=("torch:cpu@b4",))).outcome != "fail"
+
+
+def test_one_model_alone(pair: tuple[Subject, Subject]) -> None:
+    found = bench_one(pair[0], ["torch:cpu"], [2], QUICK)
+    assert list(found.side.latency_ms) == ["torch:cpu"]
+    assert found.side.latency_ms["torch:cpu"].batch == 2
+    assert found.skipped == {}
+
+
+def test_the_same_model_twice_has_a_speedup_of_about_one(pair: tuple[Subject, Subject]) -> None:
+    found = bench_pair(pair[1], pair[1], ["torch:cpu"], effort=replace(QUICK, samples=400, seconds=1.0))
+    assert 0.5 < found.speedup["torch:cpu"].ratio < 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch sees a GPU")
+def test_a_target_without_its_device_is_skipped_with_the_reason(pair: tuple[Subject, Subject]) -> None:
+    found = bench_pair(*pair, ["torch:cuda"], effort=QUICK)
+    assert found.speedup == {}
+    assert "driver" in found.skipped["torch:cuda"] or "CUDA" in found.skipped["torch:cuda"]
+    engine = Subject("a", engines={"tensorrt_rtx:sm_86": Path("folder")})
+    assert why_not(parse_target("tensorrt_rtx:sm_86"), engine)
+
+
+def test_an_unknown_target_is_an_error_and_not_skipped(pair: tuple[Subject, Subject]) -> None:
+    with pytest.raises(EngineError, match="is not known: onnxruntime has onnxruntime:cpu"):
+        bench_pair(*pair, ["onnxruntime:cpux"], effort=QUICK)
+
+
+def test_a_broken_onnx_file_is_an_error_and_not_skipped(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    (tmp_path / "a.onnx").write_bytes(b"no graph")
+    subject = Subject("a", onnx=tmp_path / "a.onnx", size_bytes=8)
+    with pytest.raises(EngineError, match="cannot load"):
+        bench_one(subject, ["onnxruntime:cpu"], effort=QUICK)
+
+
+@pytest.mark.parametrize("batches", [(), (0,), (1, 1)])
+def test_batch_sizes_out_of_range(pair: tuple[Subject, Subject], batches: tuple[int, ...]) -> None:
+    with pytest.raises(BenchError, match="batch sizes"):
+        bench_pair(*pair, ["torch:cpu"], batches, QUICK)
+
+
+def test_an_effort_out_of_range() -> None:
+    with pytest.raises(BenchError, match="more than 0"):
+        Effort(seconds=0)
+    with pytest.raises(BenchError, match="1 or more"):
+        Effort(threads=0)
+    with pytest.raises(BenchError, match="at least one"):
+        bench_one(Subject("a"), [])
+
+
+def test_a_busy_machine_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (1000.0, 0.0, 0.0))
+    assert "the load was 1000.0" in busy_notes()[0]
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.1, 0.0, 0.0))
+    assert busy_notes() == []
+
+
+def test_macs_that_are_a_lower_bound_are_noted() -> None:
+    class Odd(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.cdist(x, x)
+
+    found = bench_one(Subject("odd", Odd(), input_shape=SHAPE), ["torch:cpu"], effort=QUICK)
+    assert found.side.unsupported == {"aten::cdist": 1}
+    assert any("lower bound" in note and "aten::cdist" in note for note in found.notes)

@@ -1,0 +1,106 @@
+"""The interval of a ratio of medians: it covers the truth, respects the pairing, and refuses what does not pair."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from secateur.benchmarks.bootstrap import _draws, percentiles, ratio_interval, relative_interval
+from secateur.pipeline.errors import BenchError
+from tests.benchmarks.samples import planted
+
+
+def covered(trials: int, blocks: int, drift: float, slow: float, level: float = 0.95) -> float:
+    """The share of planted measurements whose interval holds the truth."""
+    rng = np.random.default_rng(7)
+    hits = 0
+    for trial in range(trials):
+        a, b = planted(1.4, blocks, rng, drift=drift, slow=slow)
+        found = ratio_interval(a, b, trial, level, resamples=400)
+        hits += found.low <= 1.4 <= found.high
+    return hits / trials
+
+
+@pytest.mark.parametrize("blocks", [15, 60])
+def test_the_interval_covers_the_truth_about_as_often_as_it_says(blocks: int) -> None:
+    assert 0.92 <= covered(300, blocks, drift=0.0, slow=0.0) <= 0.995
+
+
+@pytest.mark.parametrize(("drift", "slow"), [(0.3, 0.0), (0.1, 0.2)])
+def test_drift_and_a_wandering_machine_do_not_make_it_too_narrow(drift: float, slow: float) -> None:
+    assert covered(200, 40, drift, slow) >= 0.93
+
+
+def test_a_lower_level_covers_less() -> None:
+    assert 0.42 <= covered(300, 60, drift=0.0, slow=0.0, level=0.5) <= 0.62
+
+
+def test_pairing_makes_the_interval_narrow() -> None:
+    """Sides that wander together know their ratio much better than each knows its own median."""
+    a, b = planted(1.5, 100, np.random.default_rng(3), noise=0.01, slow=0.3)
+    apart = np.random.default_rng(4).permutation(b.reshape(-1, 2)).ravel()
+    assert ratio_interval(a, b).half_width < 0.7 * ratio_interval(a, apart).half_width
+
+
+def test_more_blocks_make_it_narrower() -> None:
+    rng = np.random.default_rng(5)
+    widths = [ratio_interval(*planted(1.5, blocks, rng)).half_width for blocks in (20, 80, 320)]
+    assert widths[0] > widths[1] > widths[2]
+
+
+def test_draws_are_the_medians_of_resampled_blocks() -> None:
+    """Against a loop written from the definition of the circular block bootstrap."""
+    rng = np.random.default_rng(0)
+    a, b = (side.reshape(-1, 2) for side in planted(1.2, 9, rng))
+    found = _draws(a, b, np.random.default_rng(1), 50)
+    starts = np.random.default_rng(1).integers(9, size=(50, 5, 1))  # runs of two blocks; five of them hold nine
+    for row, ratio in enumerate(found):
+        chosen = [(int(start) + step) % 9 for start in starts[row, :, 0] for step in range(2)][:9]
+        over = np.median([a[place, k] for place in chosen for k in range(2)])
+        under = np.median([b[place, k] for place in chosen for k in range(2)])
+        assert ratio == pytest.approx(over / under)
+
+
+@settings(max_examples=30, deadline=None)
+@given(blocks=st.integers(5, 30), seed=st.integers(0, 1000), scale=st.floats(0.01, 100))
+def test_units_and_swapped_sides(blocks: int, seed: int, scale: float) -> None:
+    a, b = planted(1.5, blocks, np.random.default_rng(seed))
+    found = ratio_interval(a, b, seed, resamples=200)
+    assert found.low <= found.ratio <= found.high
+    assert found.ratio == pytest.approx(np.median(a) / np.median(b))
+    scaled = ratio_interval(scale * a, scale * b, seed, resamples=200)
+    assert (scaled.low, scaled.high) == pytest.approx((found.low, found.high))
+    swapped = ratio_interval(b, a, seed, resamples=200)
+    assert swapped.ratio == pytest.approx(1 / found.ratio)
+    assert ratio_interval(a, b, seed, resamples=200) == found
+
+
+def test_the_ratio_of_two_sessions() -> None:
+    rng = np.random.default_rng(11)
+    hits = 0
+    for trial in range(150):
+        found = relative_interval(planted(1.2, 40, rng), planted(1.5, 40, rng), trial, resamples=400)
+        hits += found.low <= 0.8 <= found.high
+    assert hits >= 0.92 * 150
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (np.ones(8), np.ones(8)),
+        (np.ones(21), np.ones(21)),
+        (np.ones(20), np.ones(22)),
+        (np.ones((10, 2)), np.ones((10, 2))),
+        (np.full(20, np.nan), np.ones(20)),
+        (np.ones(20), np.zeros(20)),
+    ],
+)
+def test_samples_that_do_not_pair_are_refused(a: np.ndarray, b: np.ndarray) -> None:
+    with pytest.raises(BenchError, match="measure again"):
+        ratio_interval(a, b)
+
+
+def test_percentiles() -> None:
+    assert percentiles([float(value) for value in range(101)]) == (50.0, 90.0, 99.0)

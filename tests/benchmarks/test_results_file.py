@@ -1,0 +1,106 @@
+"""bench.json: what is written is read again, and damage is refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from secateur.benchmarks.environment import environment
+from secateur.benchmarks.results_file import Latency, latency_key, read_bench, split_key
+from secateur.pipeline.errors import BenchError, RunError
+from tests.benchmarks.samples import result
+
+
+def test_it_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    found = result(targets={"torch:cpu@b1": 1, "torch:cpu@b8": 8}, environment=environment())
+    found.save(tmp_path / "bench.json")
+    assert read_bench(tmp_path / "bench.json") == found
+    assert read_bench(tmp_path) == found
+
+
+def test_its_keys_are_those_of_the_design(tmp_path: Path) -> None:
+    result().save(tmp_path / "bench.json")
+    content = json.loads((tmp_path / "bench.json").read_text())
+    assert content["schema"] == "secateur.bench/1"
+    assert {"environment", "dense", "pruned", "speedup"} <= set(content)
+    assert {"macs", "params", "size_bytes", "top1", "latency_ms"} <= set(content["dense"])
+    assert set(content["dense"]["latency_ms"]["onnxruntime:cpu"]) == {"batch", "p50", "p90", "p99", "samples"}
+    assert set(content["speedup"]["onnxruntime:cpu"]) == {"ratio", "low", "high"}
+
+
+def remove(*keys: str) -> Callable[[dict[str, Any]], None]:
+    def change(content: dict[str, Any]) -> None:
+        *parents, last = keys
+        for parent in parents:
+            content = content[parent]
+        del content[last]
+
+    return change
+
+
+def replace_schema(content: dict[str, Any]) -> None:
+    content["schema"] = "secateur.latency/1"
+
+
+def break_macs(content: dict[str, Any]) -> None:
+    content["pruned"]["macs"] = "many"
+
+
+def no_samples(content: dict[str, Any]) -> None:
+    content["dense"]["latency_ms"]["torch:cpu@b1"]["samples"] = []
+
+
+def other_batch(content: dict[str, Any]) -> None:
+    content["dense"]["latency_ms"]["torch:cpu@b1"]["batch"] = 2
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        (replace_schema, RunError, "'secateur.latency/1'"),
+        (remove("schema"), RunError, "None"),
+        (remove("environment"), BenchError, "environment: Field required"),
+        (remove("dense", "latency_ms", "torch:cpu@b1", "p90"), BenchError, r"dense.latency_ms.torch:cpu@b1.p90"),
+        (remove("pruned", "latency_ms", "torch:cpu@b1"), BenchError, "pruned has no latency"),
+        (break_macs, BenchError, "pruned.macs"),
+        (no_samples, BenchError, "no raw samples"),
+        (other_batch, BenchError, "batch of 2"),
+    ],
+)
+def test_damage_is_refused_in_one_sentence(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], error: type[Exception], says: str
+) -> None:
+    path = tmp_path / "bench.json"
+    result(targets={"torch:cpu@b1": 1}).save(path)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(error, match=says) as caught:
+        read_bench(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{", "null"])
+def test_what_is_no_bench_json_is_refused(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "bench.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(RunError, match=r"bench\.json"):
+        read_bench(path)
+
+
+def test_keys() -> None:
+    assert latency_key("tensorrt_rtx:sm_86", 8, [8]) == "tensorrt_rtx:sm_86"
+    assert latency_key("tensorrt_rtx:sm_86", 8, [1, 8]) == "tensorrt_rtx:sm_86@b8"
+    assert split_key("tensorrt_rtx:sm_86@b8") == ("tensorrt_rtx:sm_86", 8)
+    assert split_key("torch:cpu") == ("torch:cpu", None)
+
+
+def test_percentiles_of_samples() -> None:
+    found = Latency.of([3.0, 1.0, 2.0], batch=4)
+    assert (found.batch, found.p50, found.samples) == (4, 2.0, (3.0, 1.0, 2.0))

@@ -1,0 +1,188 @@
+"""What is timed really runs the model, on the input and the target that were asked for, and leaves it alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from secateur.benchmarks import runners
+from secateur.benchmarks.latency import CudaClock
+from secateur.benchmarks.runners import Subject, engine_runner, make_runner, torch_runner, torch_threads
+from secateur.export.engine import Arrays, Engine
+from secateur.export.tensors import DYNAMIC, TensorInfo
+from secateur.export.to_onnx import export_onnx
+from secateur.pipeline.errors import BenchError, EngineError, MissingPackageError
+
+SHAPE = (3, 8, 8)
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU")
+
+
+class Watched(nn.Module):
+    """A convolution that records how it is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.seen: list[tuple[torch.Size, bool, bool]] = []
+        self.outputs: list[Tensor] = []
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Watched:
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append((x.shape, self.training, torch.is_inference_mode_enabled()))
+        return self.conv(x)
+
+
+class FakeEngine(Engine):
+    """An engine that doubles its input."""
+
+    def __init__(self, *inputs: TensorInfo) -> None:
+        super().__init__(inputs, (TensorInfo("y", "float32", (DYNAMIC, 4)),))
+        self.runs = 0
+        self.closed = 0
+
+    def _infer(self, inputs: Arrays) -> Arrays:
+        return {"y": 2 * inputs["x"]}
+
+    def _prepare(self, inputs: Arrays) -> Callable[[], None]:
+        self.given = inputs
+
+        def call() -> None:
+            self.runs += 1
+            time.sleep(0.001)
+
+        return call
+
+    def _close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture(scope="module")
+def onnx_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    export_onnx(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 5)), path, input_shape=SHAPE)
+    return path
+
+
+def test_torch_runs_the_batch_in_evaluation_and_inference_mode() -> None:
+    model = Watched()
+    runner = torch_runner(model, (5, *SHAPE))
+    assert runner.clock.time_ms(runner.run) > 0
+    assert model.seen == [(torch.Size((5, *SHAPE)), False, True)]
+
+
+def test_the_model_keeps_its_mode_and_device() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
+    runner = torch_runner(model, (2, *SHAPE))
+    runner.run()
+    runner.close()
+    assert model.training
+    assert int(model[1].num_batches_tracked) == 0
+
+
+def test_onnx_runtime_runs_an_onnx_file(onnx_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    runner = make_runner(Subject("a", onnx=onnx_path), "onnxruntime:cpu", batch=3, threads=1)
+    assert runner.clock.time_ms(runner.run) > 0
+    runner.close()
+    with pytest.raises(EngineError, match="closed"):
+        runner.release.__self__.infer({})  # type: ignore[attr-defined]  # the engine behind the runner
+
+
+def test_a_provider_that_is_not_there_is_an_error(onnx_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has the CUDA provider")
+    with pytest.raises(EngineError, match="CUDAExecutionProvider"):
+        make_runner(Subject("a", onnx=onnx_path), "onnxruntime:cuda")
+
+
+def test_a_session_that_falls_back_silently_is_an_error(onnx_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda path, options, providers: real(path, options, ["CPUExecutionProvider"])
+    )
+    with pytest.raises(EngineError, match="silently run on CPUExecutionProvider"):
+        make_runner(Subject("a", onnx=onnx_path), "onnxruntime:cuda")
+
+
+def test_an_engine_is_given_the_batch_and_closed_once() -> None:
+    engine = FakeEngine(TensorInfo("x", "float16", (DYNAMIC, 4)), TensorInfo("mask", "int64", (DYNAMIC, 2)))
+    runner = engine_runner(engine, batch=6)
+    runner.run()
+    assert runner.clock.time_ms(runner.run) >= 1
+    runner.close()
+    runner.close()
+    assert engine.runs == 2
+    assert engine.closed == 1
+    assert engine.given["x"].shape == (6, 4)
+    assert engine.given["x"].dtype == np.float16
+    assert np.ptp(engine.given["x"]) > 1
+    assert not engine.given["mask"].any()
+
+
+def test_an_engine_of_another_batch_is_refused_and_closed() -> None:
+    engine = FakeEngine(TensorInfo("x", "float32", (1, 4)))
+    with pytest.raises(BenchError, match=r"batch of 2 .* \[1, 4\]"):
+        engine_runner(engine, batch=2)
+    assert engine.closed == 1
+
+
+def test_engines_are_opened_for_their_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[object, str, int | None]] = []
+
+    def open_engine(path: object, target: object, *, threads: int | None) -> Engine:
+        opened.append((path, str(target), threads))
+        return FakeEngine(TensorInfo("x", "float32", (DYNAMIC, 4)))
+
+    monkeypatch.setattr(runners, "open_engine", open_engine)
+    subject = Subject("a", engines={"tensorrt_rtx:sm_86": Path("folder")})
+    make_runner(subject, "tensorrt_rtx:sm_86", threads=1).run()
+    assert opened == [(Path("folder"), "tensorrt_rtx:sm_86", 1)]
+
+
+@pytest.mark.parametrize(
+    ("target", "advice"), [("torch:cpu", "timm name"), ("onnxruntime:cpu", "export"), ("tensorrt", "secateur build")]
+)
+def test_a_form_that_was_not_made_is_an_error_with_advice(target: str, advice: str) -> None:
+    with pytest.raises(BenchError, match=advice):
+        make_runner(Subject("a"), target)
+
+
+def test_a_missing_runtime_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    (tmp_path / "a.onnx").write_bytes(b"")
+    with pytest.raises(MissingPackageError, match=r"secateur\[cpu\]"):
+        make_runner(Subject("a", onnx=tmp_path / "a.onnx"), "onnxruntime:cpu")
+
+
+def test_threads_are_set_for_the_block_only() -> None:
+    before = torch.get_num_threads()
+    with torch_threads(1):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch sees a GPU")
+def test_cuda_without_a_gpu_is_an_error() -> None:
+    with pytest.raises(BenchError, match="none here"):
+        torch_runner(nn.Identity(), (1, *SHAPE), "cuda")
+
+
+@gpu
+@pytest.mark.parametrize("cuda_graph", [False, True])
+def test_torch_on_a_gpu_leaves_the_model_on_the_cpu(cuda_graph: bool) -> None:
+    model = nn.Conv2d(3, 4, 3)
+    runner = torch_runner(model, (2, *SHAPE), "cuda", cuda_graph=cuda_graph)
+    assert isinstance(runner.clock, CudaClock)
+    assert runner.clock.time_ms(runner.run) > 0
+    assert model.weight.device.type == "cpu"

@@ -1,0 +1,99 @@
+"""`secateur bench`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from secateur.benchmarks.results_file import read_bench
+from secateur.pipeline.cli import cli
+from secateur.pipeline.errors import BenchError, SecateurError
+from secateur.pipeline.models import create_model
+from secateur.pipeline.structure.storage import save
+
+QUICK = ("--seconds", "0.05", "--threads", "1")
+
+
+def run(*words: object) -> Result:
+    done = CliRunner().invoke(cli, ["bench", *map(str, words)])
+    if done.exception is not None and not isinstance(done.exception, SystemExit | SecateurError):
+        raise done.exception
+    return done
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    for name, depth in (("large", 2), ("small", 1)):
+        kwargs = {"img_size": 16, "patch_size": 8, "embed_dim": 48, "depth": depth, "num_heads": 3}
+        save(create_model("vit_tiny_patch16_224", num_classes=5, **kwargs), folder / name)
+    return folder
+
+
+def test_one_model_alone(models: Path) -> None:
+    done = run(models / "small", *QUICK, "--batch", 1, "--batch", 2)
+    assert done.output.count("torch:cpu") == 2
+
+
+def test_a_pair_as_json_and_as_a_file(models: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    done = run(models / "small", "--against", models / "large", *QUICK, "--out", out, "--json")
+    content = json.loads(done.stdout)
+    assert content == json.loads(out.read_text())
+    found = read_bench(out)
+    assert (found.dense.name, found.pruned.name) == (str(models / "large"), str(models / "small"))
+    assert (found.dense.macs or 0) > (found.pruned.macs or 0)
+    assert list(found.speedup) == ["torch:cpu"]
+    assert found.environment.threads == 1
+
+
+def test_the_first_of_several_is_the_reference(models: Path) -> None:
+    done = run(models / "large", models / "small", models / "large", *QUICK, "--json")
+    content = json.loads(done.stdout)
+    assert content["schema"] == "secateur.benches/1"
+    assert [result["dense"]["name"] for result in content["results"]] == [str(models / "large")] * 2
+    assert [result["pruned"]["name"] for result in content["results"]] == [str(models / "small"), str(models / "large")]
+
+
+def test_a_module_is_exported_where_onnx_runtime_is_asked_for(models: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    done = run(models / "small", *QUICK, "--target", "onnxruntime:cpu", "--target", "tensorrt", "--json")
+    content = json.loads(done.stdout)
+    assert content["schema"] == "secateur.latency/1"
+    assert list(content["side"]["latency_ms"]) == ["onnxruntime:cpu"]
+    assert list(content["skipped"]) == ["tensorrt"]
+
+
+def test_set_goes_with_a_run_directory_alone(models: Path) -> None:
+    assert run(models / "small", "--set", "bench.seconds=1").exit_code == 2
+
+
+def test_zero_seconds_are_refused(models: Path) -> None:
+    done = run(models / "small", "--seconds", 0)
+    assert isinstance(done.exception, BenchError)
+
+
+def test_out_takes_one_comparison(models: Path, tmp_path: Path) -> None:
+    three = [models / "large", models / "small", models / "small"]
+    assert run(*three, *QUICK, "--out", tmp_path / "bench.json").exit_code == 2
+    assert run(models / "small", *QUICK, "--out", tmp_path / "bench.json").exit_code == 2
+    assert not (tmp_path / "bench.json").exists()
+
+
+def test_a_run_directory_alone_is_dense_against_pruned(tmp_path: Path) -> None:
+    """Measured for once, without touching the run; the stage itself is tested with the stages."""
+    kwargs = "{img_size: 16, patch_size: 8, embed_dim: 48, depth: 1, num_heads: 3, num_classes: 10, in_chans: 1}"
+    (tmp_path / "recipe.yaml").write_text(
+        f"model: {{name: vit_tiny_patch16_224, kwargs: {kwargs}}}\ndata: {{path: digits}}\nbudget: {{macs: 0.9}}\n"
+    )
+    small = {"img_size": 16, "patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 3, "num_classes": 10}
+    save(create_model("vit_tiny_patch16_224", in_chans=1, **small), tmp_path / "model")
+    before = sorted(tmp_path.rglob("*"))
+    content = json.loads(run(tmp_path, *QUICK, "--target", "torch:cpu", "--json").stdout)
+    assert content["dense"]["name"] == f"{tmp_path} (dense)"
+    assert content["dense"]["macs"] > content["pruned"]["macs"]
+    assert list(content["speedup"]) == ["torch:cpu"]
+    assert sorted(tmp_path.rglob("*")) == before

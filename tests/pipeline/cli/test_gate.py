@@ -1,0 +1,160 @@
+"""`secateur gate` and the ready workflow that calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from secateur.pipeline.cli import cli
+from secateur.pipeline.errors import SecateurError
+from tests.benchmarks.samples import HERE, result
+
+WORKFLOW = Path(__file__).parents[3] / ".github" / "workflows" / "gate.yml"
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(cli, ["gate", *map(str, words)])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """`run/` with a true speedup of 1.5, `slow.json` of 1.1, `edge.json` of 1.2, and others."""
+    (tmp_path / "run").mkdir()
+    result(1.5, 200, seed=1).save(tmp_path / "run" / "bench.json")
+    result(1.1, 200, seed=2).save(tmp_path / "slow.json")
+    result(1.2, 12, seed=4).save(tmp_path / "edge.json")
+    result(1.5, 200, seed=3).save(tmp_path / "baseline.json")
+    result(environment=replace(HERE, cpu_model="Other")).save(tmp_path / "elsewhere.json")
+    return tmp_path
+
+
+def test_the_exit_codes(folder: Path) -> None:
+    assert run(folder / "run", "--min-speedup", 1.3).exit_code == 0
+    assert run(folder / "slow.json", "--min-speedup", 1.3).exit_code == 1
+    assert run(folder / "edge.json", "--min-speedup", 1.2).exit_code == 3
+    assert run(folder / "baseline.json", folder / "run" / "bench.json", "--min-speedup", 1.3).exit_code == 0
+    assert run(folder / "baseline.json", folder / "slow.json").exit_code == 1
+    assert run().exit_code == 2
+    assert run(folder / "run", folder / "run", folder / "run").exit_code == 2
+
+
+def test_the_exit_codes_of_the_program(folder: Path) -> None:
+    def code(*words: object) -> int:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "secateur", "gate", *map(str, words)], check=False
+        ).returncode
+
+    assert code(folder / "slow.json", "--min-speedup", 1.3) == 1
+    assert code(folder / "elsewhere.json", folder / "run") == 2
+    assert code(folder / "edge.json", "--min-speedup", 1.2) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["elsewhere.json", "run"], "processor: 'Other' and 'A CPU'"),
+        (["absent.json"], "cannot read"),
+        (["run", "--target", "torch:cuda"], "not measured on torch:cuda"),
+        (["run", "--max-macs", "lots"], "got the limit 'lots'"),
+        (["run", "--min-speedup", "0"], "above 0"),
+        (["run", "--min-relative", "0.9"], "give a baseline"),
+    ],
+)
+def test_what_cannot_be_judged_is_one_sentence(folder: Path, words: list[str], says: str) -> None:
+    done = run(*(str(folder / word) if (folder / word).exists() else word for word in words))
+    assert isinstance(done.exception, SecateurError)
+    assert done.exception.exit_code == 2
+    assert says in str(done.exception)
+
+
+def test_the_table_ends_with_the_verdict(folder: Path) -> None:
+    done = run(folder / "run", "--min-speedup", 1.3, "--max-macs", 0.5, "--max-size", "2kB", "--min-top1", 80)
+    assert done.exit_code == 0, done.output
+    lines = done.output.strip().splitlines()
+    assert lines[-1].startswith("pass (4 of 4 checks): onnxruntime:cpu batch 1: 1.5")
+    assert all(any(name in line for line in lines) for name in ("speedup", "macs", "size", "top1"))
+
+
+def test_json(folder: Path) -> None:
+    done = run(folder / "slow.json", "--min-speedup", 1.3, "--max-drop", 2, "--json")
+    content: dict[str, Any] = json.loads(done.output)
+    assert (content["schema"], content["outcome"], content["exit_code"]) == ("secateur.gate/1", "fail", 1)
+    assert [check["outcome"] for check in content["checks"]] == ["fail", "pass"]
+    assert content["checks"][0]["low"] < content["checks"][0]["value"] < content["checks"][0]["high"] < 1.3
+
+
+# --- the workflow ---
+
+
+@pytest.fixture(scope="module")
+def workflow() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))
+    return content
+
+
+def steps(workflow: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {step["name"]: step for step in workflow["jobs"]["gate"]["steps"] if "name" in step}
+
+
+def shell(
+    workflow: Mapping[str, Any], step: str, folder: Path, **env: str
+) -> tuple[subprocess.CompletedProcess[str], str]:
+    """Runs a step as GitHub's `shell: bash` does; returns the process and the step summary."""
+    tools = folder / "tools"
+    tools.mkdir(exist_ok=True)
+    program = tools / "secateur"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m secateur "$@"\n')
+    program.chmod(0o755)
+    summary = folder / "summary.md"
+    values = {**workflow["env"], "GITHUB_STEP_SUMMARY": str(summary), **env}
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", steps(workflow)[step]["run"]],
+        cwd=folder,
+        env={**os.environ, **values, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done, summary.read_text() if summary.exists() else ""
+
+
+def test_the_workflow_has_its_steps(workflow: dict[str, Any]) -> None:
+    assert list(steps(workflow)) == ["Install", "Run", "Gate", "Report"]
+    assert steps(workflow)["Report"]["if"] == "always()"
+    assert workflow["permissions"] == {"contents": "read"}
+    assert (WORKFLOW.parents[2] / workflow["env"]["RECIPE"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("env", "code", "says"),
+    [
+        ({}, 0, "pass"),
+        ({"MAX_DROP": "0.5"}, 1, "fail"),
+        ({"BASELINE": "baseline.json"}, 0, "pass (3 of 3 checks)"),
+        ({"BASELINE": "elsewhere.json"}, 2, ""),
+        ({"RUN": "edge.json"}, 3, "inconclusive"),
+        ({"RUN": "edge.json", "ON_INCONCLUSIVE": "warn"}, 0, "inconclusive"),
+        ({"RUN": "absent"}, 2, ""),
+    ],
+)
+def test_the_gate_step(workflow: dict[str, Any], folder: Path, env: dict[str, str], code: int, says: str) -> None:
+    done, summary = shell(workflow, "Gate", folder, **env)
+    assert done.returncode == code, done.stderr
+    assert says in summary
+    assert ("::warning" in done.stdout) == (env.get("ON_INCONCLUSIVE") == "warn")
+
+
+def test_the_run_step_reads_its_recipe(workflow: dict[str, Any], folder: Path) -> None:
+    done, _ = shell(workflow, "Run", folder, RECIPE="absent.yaml")
+    assert done.returncode == 2
+    assert "absent.yaml" in done.stderr
