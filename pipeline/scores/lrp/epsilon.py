@@ -17,7 +17,7 @@ def epsilon(layer: Layer, x: Tensor, *, epsilon: float = STABILISER) -> Tensor:
     Bach et al., 2015, eq. 58. With epsilon = 0 it is gradient x input.
     """
     z = layer(x)
-    return _Damp.apply(z, epsilon) if epsilon else z  # type: ignore[no-any-return]  # torch does not annotate it
+    return _Damp.apply(z, epsilon) if epsilon else z
 
 
 class _Damp(torch.autograd.Function):
