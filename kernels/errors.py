@@ -1,0 +1,9 @@
+"""The errors of the kernels."""
+
+from __future__ import annotations
+
+from secateur.pipeline.errors import SecateurError
+
+
+class KernelError(SecateurError):
+    """A kernel cannot be compiled or launched as asked."""

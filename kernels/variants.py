@@ -1,0 +1,169 @@
+"""Which compiled kernel serves a problem, with its grid and its shared memory; asked before every launch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from secateur.kernels.errors import KernelError
+from secateur.kernels.heads import HeadLayout
+
+THREADS = 128
+WARPS = THREADS // 32
+DTYPES = ("fp32", "fp16", "bf16")
+LARGEST_GRID_X = 2**31 - 1
+LARGEST_GRID_Y = 65535
+# One letter an argument, as pycuda and struct write them: P pointer, i int32, f float32. Outputs come last.
+SIGNATURES = {
+    "ragged_attention": "PPPiPiPPiP",
+    "window_attention": "PPPiPPiiiiiiP",
+    "residual_layernorm": "PPPPPiifPP",
+    "bias_gelu": "PPiiP",
+}
+GELU_THREADS = 256
+
+
+@dataclass(frozen=True)
+class DeviceLimits:
+    """What a choice depends on: compute capability (86 for 8.6), multiprocessors, shared memory a block may have."""
+
+    capability: int
+    multiprocessors: int
+    shared_bytes_per_block: int
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch: the entry `kernel` of `cuda/<source>.cu`, its grid and block and its dynamic shared memory."""
+
+    source: str
+    kernel: str
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    shared_bytes: int
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One attention variant: its name's ending, the widest head, query rows and keys a block takes at a time."""
+
+    suffix: str
+    widest: int
+    rows: int
+    keys: int
+    tensor_cores: bool
+
+    @property
+    def shared_bytes(self) -> int:
+        """Dynamic shared memory: Q, two stages of K and V; or float Q and one padded float tile."""
+        if self.tensor_cores:
+            return (self.rows + 4 * self.keys) * self.widest * 2
+        return (self.rows * self.widest + self.keys * (self.widest + 1)) * 4
+
+
+RAGGED_TILES = (
+    Tile("_d64", 64, 64, 64, True),
+    Tile("_d64_few", 64, 16, 64, True),
+    Tile("_d128", 128, 64, 32, True),
+    Tile("_d128_few", 128, 32, 32, True),
+    Tile("_d256", 256, 64, 32, True),
+    Tile("_d256_few", 256, 32, 32, True),
+    Tile("_plain_d64", 64, 16, 32, False),
+    Tile("_plain_d256", 256, 16, 32, False),
+)
+WINDOW_TILES = (
+    Tile("_d64", 64, 64, 64, True),
+    Tile("_d128", 128, 64, 32, True),
+    Tile("_plain_d128", 128, 16, 32, False),
+)
+
+
+def ragged_launch(layout: HeadLayout, dtype: str, batch: int, tokens: int, device: DeviceLimits) -> Launch:
+    """The launch of `ragged_attention` for `batch` sequences of `tokens`; raises `KernelError` where there is none.
+
+    Blocks of 64 rows read keys and values least often; where they would not give every multiprocessor two blocks, the
+    kernel with fewer rows a block, whose warps share the keys, is taken.
+    """
+    tiles = _fitting(RAGGED_TILES, layout, dtype, device, "ragged_attention")
+    if not tokens or not batch:
+        raise KernelError(f"{batch} sequences of {tokens} tokens were given: both must be at least 1")
+    large, small = tiles[0], tiles[-1]
+    blocks = batch * -(-tokens // large.rows) * layout.heads
+    return attention_launch("ragged_attention", large if blocks >= 2 * device.multiprocessors else small, layout,
+                            dtype, batch, tokens)  # fmt: skip
+
+
+def window_launch(
+    layout: HeadLayout, dtype: str, images: int, size: tuple[int, int], window: tuple[int, int], device: DeviceLimits
+) -> Launch:
+    """The launch of `window_attention` on feature maps of `size` (height, width) cut into windows of `window`."""
+    if any(n % w or n < w for n, w in zip(size, window, strict=True)):
+        raise KernelError(
+            f"a feature map of {size[0]} x {size[1]} was given with windows of {window[0]} x {window[1]}: "
+            "it must be a whole number of windows, so pad it first"
+        )
+    tile = _fitting(WINDOW_TILES, layout, dtype, device, "window_attention")[0]
+    windows = images * (size[0] // window[0]) * (size[1] // window[1])
+    return attention_launch("window_attention", tile, layout, dtype, windows, window[0] * window[1])
+
+
+def attention_launch(source: str, tile: Tile, layout: HeadLayout, dtype: str, sequences: int, tokens: int) -> Launch:
+    """The launch of one tile; raises `KernelError` when the grid would be too large."""
+    grid = (sequences * -(-tokens // tile.rows), layout.heads, 1)
+    if grid[0] > LARGEST_GRID_X or grid[1] > LARGEST_GRID_Y:
+        raise KernelError(f"{sequences} sequences of {tokens} tokens make a grid of {grid}: split the batch")
+    return Launch(source, f"{source}_{dtype}{tile.suffix}", grid, (THREADS, 1, 1), tile.shared_bytes)
+
+
+def layernorm_launch(dtype: str, rows: int, width: int, aligned: bool = True, shared_limit: int = 48 * 1024) -> Launch:
+    """The launch of `residual_layernorm` on `rows` rows of `width`; one warp a row, as many as fit in shared memory."""
+    count = 16 // element_bytes(dtype)
+    packs = aligned and width % count == 0
+    row_bytes = 4 * width
+    warps = min(WARPS, shared_limit // row_bytes)
+    if not warps or not rows:
+        raise KernelError(f"rows of {width} elements were given, but at most {shared_limit // 4} fit: use LayerNorm")
+    name = f"residual_layernorm_{dtype}" + ("" if packs else "_scalar")
+    return Launch("residual_layernorm", name, (-(-rows // warps), 1, 1), (32, warps, 1), warps * row_bytes)
+
+
+def gelu_launch(dtype: str, rows: int, width: int, multiprocessors: int, aligned: bool = True) -> Launch:
+    """The launch of `bias_gelu`: at most eight blocks a multiprocessor, each thread striding over what is left."""
+    count = 16 // element_bytes(dtype)
+    packs = aligned and width % count == 0
+    items = rows * width // count if packs else rows * width
+    if not items:
+        raise KernelError(f"{rows} rows of {width} elements were given: both must be at least 1")
+    blocks = min(-(-items // GELU_THREADS), 8 * multiprocessors)
+    return Launch("bias_gelu", f"bias_gelu_{dtype}" + ("" if packs else "_scalar"), (blocks, 1, 1),
+                  (GELU_THREADS, 1, 1), 0)  # fmt: skip
+
+
+def element_bytes(dtype: str) -> int:
+    """Bytes of one element; raises `KernelError` for a type that the kernels do not take."""
+    if dtype not in DTYPES:
+        raise KernelError(f"the type {dtype!r} was given, but the kernels take {', '.join(DTYPES)}: cast the tensors")
+    return 4 if dtype == "fp32" else 2
+
+
+def _fitting(
+    tiles: tuple[Tile, ...], layout: HeadLayout, dtype: str, device: DeviceLimits, what: str
+) -> tuple[Tile, ...]:
+    """The tiles of the narrowest sufficient width, larger blocks first."""
+    if device.capability < 75:
+        raise KernelError(
+            f"the device has compute capability {device.capability / 10:.1f}, but {what} needs 7.5 or newer: "
+            "use the library's attention on it"
+        )
+    cores = element_bytes(dtype) == 2 and device.capability >= 80
+    wide = [tile for tile in tiles if tile.tensor_cores == cores and tile.widest >= layout.widest]
+    if not wide:
+        most = max(tile.widest for tile in tiles if tile.tensor_cores == cores)
+        raise KernelError(f"a head is {layout.widest} wide, but {what} takes at most {most} in {dtype} here")
+    best = tuple(tile for tile in wide if tile.widest == wide[0].widest)
+    fitting = tuple(tile for tile in best if tile.shared_bytes <= device.shared_bytes_per_block)
+    if not fitting:
+        raise KernelError(
+            f"{what} needs {best[-1].shared_bytes} bytes of shared memory for heads of {layout.widest}, but a block "
+            f"has at most {device.shared_bytes_per_block} on this device: prune the heads or use the library's attention"
+        )
+    return fitting
