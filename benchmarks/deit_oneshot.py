@@ -60,7 +60,7 @@ def main(data: Path, out: Path, methods: str, allocate: str, keep: float) -> Non
         cut = time.perf_counter()
         repaired = compensate(small, model, plan, calibration, groups=groups)
         done = time.perf_counter()
-        row = {
+        row: dict[str, Any] = {
             "score": method,
             "macs": groups.macs(plan.kept),
             "params": groups.params(plan.kept),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -22,7 +23,7 @@ from secateur.pipeline.models import create_model, transform_for
 from secateur.pipeline.runs.evaluate import top1
 
 NAME = "vit_tiny_patch16_224"
-KWARGS = {
+KWARGS: dict[str, Any] = {
     "img_size": 32,
     "patch_size": 4,
     "in_chans": 1,
@@ -62,10 +63,10 @@ def train(model: nn.Module, loader: Loader, epochs: int, seed: int, batch: int =
     )
     model.train()
     for _ in range(epochs):
-        for index in torch.randperm(len(images), generator=generator).split(batch):
+        for index in torch.split(torch.randperm(len(images), generator=generator), batch):
             loss = F.cross_entropy(model(warped(images[index], generator)), labels[index], label_smoothing=0.05)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
             optimizer.step()
             schedule.step()
     return model.eval()

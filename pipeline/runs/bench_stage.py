@@ -22,12 +22,13 @@ def bench_run(run: Run, say: Say) -> list[str]:
     """Writes `bench.json`: top-1 of both on the held-out split, and their latency on every target of the recipe."""
     spec = run.recipe.bench
     held_out = run.evaluation()
-    subjects = []
-    for side, model in (("dense", run.dense), ("pruned", load(run.folder / "model"))):
+    sides = {"dense": run.dense, "pruned": load(run.folder / "model")}
+    subjects = {}
+    for side, model in sides.items():
         say(f"accuracy of the {side} model on {held_out.samples} held-out images")
-        subjects.append(_subject(run, side, model, top1(model, held_out)))
+        subjects[side] = _subject(run, side, model, top1(model, held_out))
     effort = Effort(seconds=spec.seconds, threads=spec.threads, seed=run.recipe.seed)
-    result = bench_pair(*subjects, spec.targets, spec.batch, effort, held_out.samples, say)
+    result = bench_pair(subjects["dense"], subjects["pruned"], spec.targets, spec.batch, effort, held_out.samples, say)
     missing = {target: reason for target, reason in skipped_builds(run.folder).items() if target in spec.targets}
     result = replace(result, skipped={**result.skipped, **missing})
     result.save(run.folder / "bench.json")

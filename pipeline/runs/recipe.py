@@ -176,7 +176,9 @@ def _anchored(content: Mapping[str, Any], folder: Path | None) -> dict[str, Any]
         return result
     for section, keys in (("model", ("weights",)), ("data", ("path", "calibration", "evaluation"))):
         values = result.get(section)
-        for key in keys if isinstance(values, dict) else ():
+        if not isinstance(values, dict):
+            continue
+        for key in keys:
             word = values.get(key)
             if isinstance(word, str) and word and not Path(word).is_absolute() and (folder / word).exists():
                 values[key] = str((folder / word).resolve())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -39,7 +42,9 @@ def activation(model: nn.Module, groups: Groups, loader: Loader, *, seed: int) -
     return {group.name: _energy(group, variances, model.state_dict()) for group in groups}
 
 
-def _energy(group: Group, variances: dict[tuple[str, str, int], Tensor], tensors: dict[str, Tensor]) -> Tensor:
+def _energy(
+    group: Group, variances: Mapping[tuple[str, Literal["input", "output"], int], Tensor], tensors: dict[str, Tensor]
+) -> Tensor:
     """The score of one group, summed over its sites."""
     total = torch.zeros(group.units, dtype=torch.float64)
     for site in group.sites:

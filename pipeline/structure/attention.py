@@ -59,7 +59,7 @@ class RaggedAttention(nn.Module):
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         """Attends over the tokens of `x` `[B, N, C]`; returns `[B, N, proj.out_features]`."""
         sizes = [sum(self.qk_dims), sum(self.qk_dims), sum(self.v_dims)]
-        q, k, v = self.qkv(x).split(sizes, dim=-1)
+        q, k, v = torch.split(self.qkv(x), sizes, dim=-1)
         if len(set(self.qk_dims)) == 1 and len(set(self.v_dims)) == 1:
             out = self._heads(q, k, v, self.num_heads, attn_mask, is_causal)
         else:
@@ -67,12 +67,12 @@ class RaggedAttention(nn.Module):
         out = self.norm(out)
         if self.gate is not None:
             out = out * self.gate(x).sigmoid()
-        out = self.proj_drop(self.proj(out))
-        return out  # noqa: RET504  (a named result reads as the last step of the computation)
+        projected: Tensor = self.proj_drop(self.proj(out))
+        return projected
 
     def _heads(self, q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None, causal: bool) -> Tensor:
         """Attention of `heads` heads of equal widths, `[B, N, heads * width]` in and out."""
-        q, k, v = (part.unflatten(-1, (heads, part.shape[-1] // heads)).transpose(1, 2) for part in (q, k, v))
+        q, k, v = (part.reshape(*part.shape[:-1], heads, part.shape[-1] // heads).transpose(1, 2) for part in (q, k, v))
         out = F.scaled_dot_product_attention(
             self.q_norm(q),
             self.k_norm(k),
@@ -86,13 +86,18 @@ class RaggedAttention(nn.Module):
 
     def _ragged(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
         """Attention of heads of unequal widths: one call for each distinct pair of widths, in the heads' order."""
-        parts = list(zip(q.split(self.qk_dims, -1), k.split(self.qk_dims, -1), v.split(self.v_dims, -1), strict=True))
+        parts = list(
+            zip(
+                *(torch.split(x, list(w), -1) for x, w in ((q, self.qk_dims), (k, self.qk_dims), (v, self.v_dims))),
+                strict=True,
+            )
+        )
         outputs: dict[int, Tensor] = {}
         for widths in sorted(set(zip(self.qk_dims, self.v_dims, strict=True))):
             heads = [h for h, pair in enumerate(zip(self.qk_dims, self.v_dims, strict=True)) if pair == widths]
-            packed = [torch.cat([parts[h][i] for h in heads], dim=-1) for i in range(3)]
-            out = self._heads(*packed, len(heads), mask, causal)
-            outputs.update(zip(heads, out.split(widths[1], dim=-1), strict=True))
+            q, k, v = (torch.cat([parts[h][i] for h in heads], dim=-1) for i in range(3))
+            out = self._heads(q, k, v, len(heads), mask, causal)
+            outputs.update(zip(heads, torch.split(out, widths[1], dim=-1), strict=True))
         return torch.cat([outputs[h] for h in range(self.num_heads)], dim=-1)
 
     def extra_repr(self) -> str:
