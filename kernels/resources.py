@@ -52,18 +52,11 @@ def resources_of(compiled: Compiled) -> list[Resources]:
         threads, dynamic = _launch_of(entry[1])
         registers, shared = int(used[1]), int(static[1]) if static else 0
         blocks = blocks_that_fit(compiled.architecture, threads, registers, shared + dynamic)
+        stack, stores, loads = map(int, spill.groups())
         found.append(
             Resources(
-                entry[1],
-                compiled.architecture,
-                threads,
-                registers,
-                shared,
-                dynamic,
-                int(spill[1]),
-                int(spill[2]) + int(spill[3]),
-                blocks,
-            )  # fmt: skip
+                entry[1], compiled.architecture, threads, registers, shared, dynamic, stack, stores + loads, blocks
+            )
         )
     if not found:
         raise KernelError(f"{compiled.compiler} reported no resources of {compiled.source}: nvcc is needed for them")

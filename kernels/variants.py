@@ -164,6 +164,6 @@ def _fitting(
     if not fitting:
         raise KernelError(
             f"{what} needs {best[-1].shared_bytes} bytes of shared memory for heads of {layout.widest}, but a block "
-            f"has at most {device.shared_bytes_per_block} on this device: prune the heads or use the library's attention"
+            f"has at most {device.shared_bytes_per_block} on this device: prune heads or use the library's attention"
         )
     return fitting

@@ -19,7 +19,7 @@ MISTAKES = {
     "no barrier before the results meet": ("__syncthreads();  // all partial results are there", "", "race"),
     "a barrier that one warp skips": ("__syncthreads();  // all partial", "if (warp) __syncthreads();  //", "race"),
     "a copy that is not waited for": ("copy_wait<1>();", "copy_wait<2>();", "wrong"),
-    "a row read too far": ("const bool inside = first + r < rows.tokens;", "const bool inside = first + r <= rows.tokens;",
+    "a row read too far": ("inside = first + r < rows.tokens;", "inside = first + r <= rows.tokens;",
                            "AddressSanitizer"),
     "a row written too far": ("if (first_row + r >= rows.tokens ||", "if (first_row + r > rows.tokens ||",
                               "AddressSanitizer"),

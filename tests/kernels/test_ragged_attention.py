@@ -37,8 +37,8 @@ def run_ragged(
     bias, mask = extras.get("bias"), extras.get("mask")
     out = poisoned((batch, tokens, layout.out_width), dtype)
     table = np.array(layout.table, np.int32)
-    arguments = [qkv, extras.get("qkv_bias"), bias, 0 if bias is None else len(bias), mask, 0 if mask is None else len(mask),
-                 extras.get("gates"), table, tokens, out]  # fmt: skip
+    biases, masks = (0 if array is None else len(array) for array in (bias, mask))
+    arguments = [qkv, extras.get("qkv_bias"), bias, biases, mask, masks, extras.get("gates"), table, tokens, out]
     return emulate(launch, arguments, order)[-1]
 
 
