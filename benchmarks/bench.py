@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from secateur.benchmarks.environment import Environment, environment
+from secateur.benchmarks.environment import Environment, command_line, environment
 from secateur.benchmarks.flops import count
 from secateur.benchmarks.latency import Timed
 from secateur.benchmarks.paired import measure_one, measure_pair
@@ -111,6 +111,7 @@ def bench_pair(
         skipped=skipped,
         notes=tuple(notes),
         evaluation_images=evaluation_images,
+        command=command_line(),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -106,6 +107,11 @@ def version_changes(one: Environment, two: Environment) -> list[str]:
         for name in names
         if before.get(name) != after.get(name)
     ]
+
+
+def command_line() -> str:
+    """The command that this process runs, as one would type it, without the folder that its program is in."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo"), board: Path = Path("/proc/device-tree/model")) -> str:

@@ -63,7 +63,8 @@ class BenchResult:
     """A comparison. `speedup` is dense over pruned: the ratio of median latencies with its 95 % interval.
 
     `skipped` says for each target that was asked for and not measured why; `notes` what a reader should know about
-    the numbers. `evaluation_images` is the number of images behind `top1`, where it is known.
+    the numbers. `evaluation_images` is the number of images behind `top1`, where it is known, and
+    `command` the one that measured.
     """
 
     environment: Environment
@@ -73,6 +74,7 @@ class BenchResult:
     skipped: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     evaluation_images: int | None = None
+    command: str = ""
 
     def save(self, path: Path) -> None:
         """Writes bench.json, atomically."""

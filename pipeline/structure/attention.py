@@ -86,18 +86,14 @@ class RaggedAttention(nn.Module):
 
     def _ragged(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
         """Attention of heads of unequal widths: one call for each distinct pair of widths, in the heads' order."""
-        parts = list(
-            zip(
-                *(torch.split(x, list(w), -1) for x, w in ((q, self.qk_dims), (k, self.qk_dims), (v, self.v_dims))),
-                strict=True,
-            )
-        )
+        widths = (self.qk_dims, self.qk_dims, self.v_dims)
+        parts = [torch.split(x, list(sizes), dim=-1) for x, sizes in zip((q, k, v), widths, strict=True)]
         outputs: dict[int, Tensor] = {}
-        for widths in sorted(set(zip(self.qk_dims, self.v_dims, strict=True))):
-            heads = [h for h, pair in enumerate(zip(self.qk_dims, self.v_dims, strict=True)) if pair == widths]
-            q, k, v = (torch.cat([parts[h][i] for h in heads], dim=-1) for i in range(3))
+        for pair in sorted(set(zip(self.qk_dims, self.v_dims, strict=True))):
+            heads = [h for h in range(self.num_heads) if (self.qk_dims[h], self.v_dims[h]) == pair]
+            q, k, v = (torch.cat([part[h] for h in heads], dim=-1) for part in parts)
             out = self._heads(q, k, v, len(heads), mask, causal)
-            outputs.update(zip(heads, torch.split(out, widths[1], dim=-1), strict=True))
+            outputs.update(zip(heads, torch.split(out, pair[1], dim=-1), strict=True))
         return torch.cat([outputs[h] for h in range(self.num_heads)], dim=-1)
 
     def extra_repr(self) -> str:

@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from secateur.benchmarks.environment import PACKAGES, Environment, cpu_model, differences, environment, version_changes
+from secateur.benchmarks.environment import (
+    PACKAGES,
+    Environment,
+    command_line,
+    cpu_model,
+    differences,
+    environment,
+    version_changes,
+)
 from secateur.export.machine import Gpu
 
 ORIN = Gpu("Orin", "sm_87", 30000)
@@ -34,6 +42,11 @@ def test_this_machine(here: Environment) -> None:
 def test_the_commit_is_that_of_the_checkout(here: Environment) -> None:
     if here.git_commit is not None:  # none in a tarball of the sources, or where git is absent
         assert len(here.git_commit.removesuffix("-dirty")) == 40
+
+
+def test_the_command_is_as_typed_without_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/somewhere/bin/secateur", "demo", "--out", "my runs"])
+    assert command_line() == "secateur demo --out 'my runs'"
 
 
 def test_a_cpu_target_is_of_one_kind_by_processor_and_threads(here: Environment) -> None:

@@ -1,0 +1,82 @@
+"""Writes the README's tables from the committed results, so that each of its numbers has a file behind it.
+
+`python -m secateur.benchmarks.readme` rewrites what stands between `<!-- table NAME -->` and `<!-- end -->`; a test
+fails while the README says anything else than the files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import click
+
+from secateur.pipeline.errors import BenchError
+from secateur.pipeline.files import read_json, write_text
+from secateur.pipeline.report.table import rows_of
+
+RESULTS = Path("benchmarks/results")
+_TABLE = re.compile(r"(<!-- table (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def demo(results: Path) -> str:
+    """Dense against pruned, of the demo."""
+    rows = rows_of(read_json(results / "demo.json", "bench"))
+    head = ("`make demo`, measured", "dense", "pruned", "change")
+    return markdown(head, ((row.name, row.dense, row.pruned, row.change) for row in rows))
+
+
+def deit_tiny_oneshot(results: Path) -> str:
+    """Top-1 by score, before and after compensation."""
+    content = read_json(results / "deit_tiny_oneshot.json", "oneshot")
+    dense = f"{content['dense']['top1']:.1f}"
+    head = (f"score (dense: {dense})", "top-1 after removal", "top-1 after compensation", "share of dense kept")
+    return markdown(
+        head,
+        (
+            (
+                f"`{row['score']}`",
+                f"{row['top1_pruned']:.1f}",
+                f"{row['top1_compensated']:.1f}",
+                f"{row['compensated_share_of_dense']:.1%}",
+            )
+            for row in content["rows"]
+        ),
+    )
+
+
+TABLES: dict[str, Callable[[Path], str]] = {table.__name__: table for table in (demo, deit_tiny_oneshot)}
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table whose columns but the first are aligned to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def rendered(readme: str, results: Path) -> str:
+    """The README's text with every table as the files under `results` have it.
+
+    Raises `BenchError` for a table that this module does not know.
+    """
+
+    def table(found: re.Match[str]) -> str:
+        name = found["name"]
+        if name not in TABLES:
+            raise BenchError(f"the README asks for a table {name!r}, but there are only {', '.join(TABLES)}")
+        return f"{found[1]}{TABLES[name](results)}{found[3]}"
+
+    return _TABLE.sub(table, readme)
+
+
+@click.command()
+@click.option("--readme", type=click.Path(path_type=Path, exists=True), default=Path("README.md"), show_default=True)
+@click.option("--results", type=click.Path(path_type=Path, exists=True), default=RESULTS, show_default=True)
+def main(readme: Path, results: Path) -> None:
+    """Rewrites the README's tables in place."""
+    write_text(readme, rendered(readme.read_text(encoding="utf-8"), results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""The README's tables: made from the committed results, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from secateur.benchmarks.readme import TABLES, markdown, rendered
+from secateur.pipeline.errors import BenchError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_readme_says_what_the_result_files_say() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert rendered(readme, ROOT / "benchmarks/results") == readme, "run python -m secateur.benchmarks.readme"
+    assert all(f"<!-- table {name} -->" in readme for name in TABLES)
+
+
+def test_another_number_is_noticed_and_rewritten() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert "98.33" in readme
+    assert rendered(readme.replace("98.33", "99.99"), ROOT / "benchmarks/results") == readme
+
+
+def test_a_table_that_is_not_known_is_refused() -> None:
+    with pytest.raises(BenchError, match="'speed', but there are only demo"):
+        rendered("<!-- table speed -->\n<!-- end -->", ROOT)
+
+
+def test_markdown_aligns_numbers_to_the_right() -> None:
+    assert markdown(("", "ms"), [("a", "1")]) == "|  | ms |\n| --- | ---: |\n| a | 1 |\n"
