@@ -28,6 +28,10 @@ class PlanError(SecateurError):
     """A plan or a budget cannot be met or does not fit the model."""
 
 
+class NotFiniteError(PlanError):
+    """Scores overflow: no order of units follows from them."""
+
+
 class SurgeryError(SecateurError):
     """Removing did not give what masking gives; the message names the first group that disagrees."""
 

@@ -15,6 +15,14 @@ AGGREGATES = ("signed", "absolute_before", "absolute_after", "absolute_mean")
 """Where the absolute value is taken: nowhere, before the sum over tokens or space, after it, or of the mean."""
 
 
+def check_aggregate(word: object) -> str:
+    """The word itself; raises `PlanError` with the choices when it is no aggregate."""
+    if not isinstance(word, str) or word not in AGGREGATES:
+        hint = near_matches(str(word), AGGREGATES)
+        raise PlanError(f"the aggregate is {word!r}, but must be one of {', '.join(AGGREGATES)}{hint}")
+    return word
+
+
 class Totals:
     """Streams attributions `[B, ...]` at the sites into mean scores `[units]`, or `[classes, units]` if `per_class`.
 
@@ -22,13 +30,8 @@ class Totals:
     """
 
     def __init__(self, groups: Groups, aggregate: str, per_class: bool) -> None:
-        if aggregate not in AGGREGATES:
-            raise PlanError(
-                f"the aggregate is {aggregate!r}, but must be one of {', '.join(AGGREGATES)}"
-                f"{near_matches(str(aggregate), AGGREGATES)}"
-            )
         self._groups = groups
-        self._aggregate = aggregate
+        self._aggregate = check_aggregate(aggregate)
         self._per_class = per_class
         self._sums: dict[str, Tensor] = {}
         self._counts = torch.zeros(1, dtype=torch.float64)

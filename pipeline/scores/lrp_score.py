@@ -25,19 +25,20 @@ def lrp(
     *,
     seed: int,
     composite: str | Path | Mapping[str, Any] | Composite = "epsilon",
-    aggregate: str = "absolute_mean",
+    aggregate: str | None = None,
     per_class: bool = False,
     target: str = "label",
 ) -> Scored:
     """The mean over samples of a unit's relevance, summed over tokens or space, `[units]` or `[classes, units]`.
 
     Pruning by eXplaining (Hatefi et al., 2024, arXiv 2408.12568). `composite` names the rules (`composite.NAMED`) or
-    a file that `secateur score --search` wrote, `aggregate` where the absolute value is taken (`AGGREGATES`), and
-    `target` the logit explained. One forward and one backward pass for each batch score all groups. A composite
-    with `attention: cp` sends no relevance to queries and keys: their dims all score zero.
+    a file that `secateur score --search` wrote, `aggregate` where the absolute value is taken (`AGGREGATES`; the
+    composite's own by default), and `target` the logit explained. One forward and one backward pass for each batch
+    score all groups. A composite with `attention: cp` sends no relevance to queries and keys: their dims all score
+    zero.
     """
     rules = find_composite(composite)
-    totals = Totals(groups, aggregate, per_class)
+    totals = Totals(groups, aggregate or rules.aggregate, per_class)
     for batch in relevances(model, loader, all_sites(groups), rules, target):
         totals.add(batch.at.__getitem__, batch.classes, batch.logits.shape[1])
     return totals.means()

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.errors import PlanError, RunError, near_matches
+from secateur.pipeline.errors import NotFiniteError, PlanError, RunError, near_matches
 from secateur.pipeline.files import write_tensors
 from secateur.pipeline.scores.registry import find_method
 from secateur.pipeline.structure.groups import Groups
@@ -60,7 +60,7 @@ def score(
 ) -> Scores:
     """The scores of all `groups` by `method`; the model is left exactly as it was.
 
-    Raises `PlanError` for an unknown method or option, and for scores that are not finite.
+    Raises `PlanError` for an unknown method or option, and `NotFiniteError` for scores that are not finite.
     """
     chosen = find_method(method)
     for key in options:
@@ -71,7 +71,7 @@ def score(
     values = chosen.function(model, groups, loader, seed=seed, **options)
     for name, value in values.items():
         if not torch.isfinite(value).all():
-            raise PlanError(
+            raise NotFiniteError(
                 f"the {method} scores of {name!r} are not finite: the model's outputs or gradients overflow on these "
                 "images; check the weights and the preprocessing"
             )

@@ -12,6 +12,7 @@ import yaml
 
 from secateur.pipeline.errors import PlanError, near_matches
 from secateur.pipeline.files import write_text
+from secateur.pipeline.scores.aggregate import check_aggregate
 from secateur.pipeline.scores.lrp.rules import find_rule
 from secateur.pipeline.scores.lrp.softmax import SOFTMAX_RULES
 
@@ -38,11 +39,12 @@ class Composite:
 
     The depth groups are the first quarter, the middle half and the last quarter of all convolutions and linear
     layers in the order in which the model runs them, and the classifier: the linear layers at the end that see one
-    vector for each image. `attention` is `attnlrp`, `attnlrp_z_plus` or `cp`.
+    vector for each image. `attention` is `attnlrp`, `attnlrp_z_plus` or `cp`; `aggregate` is one of `AGGREGATES`.
     """
 
     rules: Mapping[tuple[str, str], RuleSpec]
     attention: str = "attnlrp"
+    aggregate: str = "absolute_mean"
 
     def rule(self, depth: str, kind: str) -> RuleSpec:
         """The rule of the layers of one depth group and type."""
@@ -57,7 +59,7 @@ class Composite:
                 for kind in TYPES
                 for spec in [self.rule(depth, kind)]
             }
-        return {**content, "attention": self.attention}
+        return {**content, "attention": self.attention, "aggregate": self.aggregate}
 
     def save(self, path: Path, about: Mapping[str, Any] | None = None) -> None:
         """Writes the composite as YAML, or as JSON where the path ends so; `about` goes along and is not read."""
@@ -111,7 +113,7 @@ def parse_composite(content: Mapping[str, Any], where: str) -> Composite:
     Each of `first`, `middle`, `last` and `classifier` is a rule for all layers, or `{convolution: rule, linear:
     rule}`; a rule is a name or `{rule: name, parameter: number}`. What is left out is `epsilon`.
     """
-    allowed = (*DEPTHS, "attention")
+    allowed = (*DEPTHS, "attention", "aggregate")
     for key in content:
         if key not in allowed:
             raise PlanError(
@@ -129,7 +131,7 @@ def parse_composite(content: Mapping[str, Any], where: str) -> Composite:
     attention = content.get("attention", "attnlrp")
     if attention not in SOFTMAX_RULES:
         raise PlanError(f"{where}: attention is {attention!r}, but must be one of {', '.join(SOFTMAX_RULES)}")
-    return Composite(rules, attention)
+    return Composite(rules, attention, check_aggregate(content.get("aggregate", Composite.aggregate)))
 
 
 def _rule_spec(given: object, kind: LayerType, where: str) -> RuleSpec:

@@ -48,11 +48,12 @@ class Layout:
     """The calls of weighted layers in the order of a forward pass, which repeats itself in evaluation mode.
 
     `norms[call]` is the BatchNorm that alone reads the output of a layer's call: the two are one linear layer
-    (canonisation).
+    (canonisation). `attention` says whether the model runs a softmax whose rule can be chosen.
     """
 
     calls: tuple[Call, ...]
     norms: Mapping[int, Norm]
+    attention: bool = False
 
     def depths(self) -> tuple[Depth, ...]:
         """The depth group of each call."""

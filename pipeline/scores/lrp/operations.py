@@ -169,6 +169,8 @@ def _every(step: Step, *functions: Function) -> dict[Function, Step]:
 
 CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
 TRANSPOSED = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
+SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax)
+ATTENTION = (*SOFTMAX, F.scaled_dot_product_attention, F.multi_head_attention_forward)
 _SMOOTH = (
     *(F.gelu, F.silu, F.mish, F.hardswish, F.hardsigmoid, F.relu6, F.hardtanh, F.elu, F.selu, F.celu, F.softplus),
     *(F.sigmoid, F.tanh, F.softsign, F.logsigmoid, torch.sigmoid, torch.tanh, Tensor.sigmoid, Tensor.tanh),
@@ -177,7 +179,7 @@ _SMOOTH = (
 TABLE: dict[Function, Step] = {
     **_every(_weighted, F.linear, *CONVOLUTIONS, *TRANSPOSED),
     **_every(_batch_norm, F.batch_norm),
-    **_every(_softmax, F.softmax, torch.softmax, Tensor.softmax),
+    **_every(_softmax, *SOFTMAX),
     **_every(_activation, *_SMOOTH),
     **_every(_homogeneous, F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_),
     **_every(_product(torch.matmul), torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm),

@@ -18,7 +18,15 @@ from secateur.pipeline.errors import ModelError
 from secateur.pipeline.scores.lrp.composite import Composite
 from secateur.pipeline.scores.lrp.gradients import shared
 from secateur.pipeline.scores.lrp.layout import Call, Layout, Norm
-from secateur.pipeline.scores.lrp.operations import CONVOLUTIONS, TABLE, TRANSPOSED, Arguments, Function, Keywords
+from secateur.pipeline.scores.lrp.operations import (
+    ATTENTION,
+    CONVOLUTIONS,
+    TABLE,
+    TRANSPOSED,
+    Arguments,
+    Function,
+    Keywords,
+)
 from secateur.pipeline.scores.lrp.rules import Layer, find_rule
 from secateur.pipeline.scores.lrp.softmax import SOFTMAX_RULES
 
@@ -36,10 +44,12 @@ class Recorder(TorchFunctionMode):
         self._reads: dict[int, int] = {}
         self._norms: dict[int, Norm] = {}
         self._norm_calls = 0
+        self._attention = False
 
     def layout(self) -> Layout:
         """What was noted; a layer's output that others read too is not folded into its BatchNorm."""
-        return Layout(tuple(self._calls), {call: n for call, n in self._norms.items() if self._reads[call] == 1})
+        norms = {call: norm for call, norm in self._norms.items() if self._reads[call] == 1}
+        return Layout(tuple(self._calls), norms, self._attention)
 
     def __torch_function__(
         self, func: Function, types: Any, args: Arguments = (), kwargs: Keywords | None = None
@@ -51,6 +61,7 @@ class Recorder(TorchFunctionMode):
                     if id(tensor) in self._outputs:
                         call = self._outputs[id(tensor)][1]
                         self._reads[call] = self._reads.get(call, 0) + 1
+        self._attention |= func in ATTENTION
         if func in (F.linear, F.batch_norm, F.multi_head_attention_forward, *CONVOLUTIONS, *TRANSPOSED):
             return TABLE[func](self, func, args, kwargs)
         return func(*args, **kwargs)

@@ -41,6 +41,7 @@ def test_gamma_without_a_number_is_that_of_the_paper() -> None:
         ({"first": {"rule": "gamma", "gamma": -1}}, "at least 0"),
         ({"first": {"rule": "gamma", "gamma": "much"}}, "at least 0"),
         ({"first": 3}, "a rule's name or a mapping"),
+        ({"aggregate": "sined"}, "did you mean 'signed'"),
         ({"attention": "soft"}, "attnlrp_z_plus"),
         ("epsilom", "did you mean 'epsilon'"),
     ],
