@@ -75,9 +75,12 @@ class Emulator:
             self.process.communicate()
 
 
-def compile_source(text: str, folder: Path) -> Path:
-    """The emulator of a `.cu` file's text; the headers are taken from `folder` first, then from the package."""
-    names = ENTRY.findall(text)
+def compile_source(text: str, folder: Path, names: Sequence[str] = ()) -> Path:
+    """The emulator of a `.cu` file's text; the headers are taken from `folder` first, then from the package.
+
+    It serves the functions `names`, or all kernels that the text declares with the macros of our sources.
+    """
+    names = names or ENTRY.findall(text)
     entries = ", ".join(f'{{"{name}", entry({name})}}' for name in names)
     main = (
         f'#define SECATEUR_EMULATED 1\n{text}\n#include "server.hpp"\nint main() {{ return serve({{{entries}}}); }}\n'

@@ -3,41 +3,116 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from math import erf
 
 import numpy as np
 import pytest
 
 from secateur.kernels.heads import HeadLayout
-from secateur.kernels.variants import RAGGED_TILES, attention_launch
+from secateur.kernels.variants import RAGGED_TILES, Launch, attention_launch, gelu_launch, layernorm_launch
 from tests.kernels.reference import TOLERANCE, Array, attention, drawn, error_of, poisoned
 
 LAYOUT = HeadLayout((16, 8), (8, 24), 0.5)
 TOKENS = 70
+RACE, SANITIZER, WRONG = "race", "AddressSanitizer", "wrong values"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A launch, its arguments (the output last) and what must come out."""
+
+    launch: Launch
+    arguments: list[Array | int | float | None]
+    expected: Array
+
+
+def ragged(suffix: str) -> Case:
+    """The ragged attention of one sequence by the tile of that name."""
+    tile = next(tile for tile in RAGGED_TILES if tile.suffix == suffix)
+    qkv = drawn(0, (1, TOKENS, LAYOUT.row_width), "fp16")
+    launch = attention_launch("ragged_attention", tile, LAYOUT, "fp16", 1, TOKENS)
+    out = poisoned((1, TOKENS, LAYOUT.out_width), "fp16")
+    table = np.array(LAYOUT.table, np.int32)
+    return Case(launch, [qkv, None, None, 0, None, 0, None, table, TOKENS, out], attention(qkv, LAYOUT))
+
+
+def layernorm() -> Case:
+    """Five rows of 24 elements, normalised without weights of their own."""
+    x, weight, bias = drawn(0, (5, 24), "fp16"), np.ones(24, np.float16), np.zeros(24, np.float16)
+    off = x.astype(np.float64) - x.astype(np.float64).mean(1, keepdims=True)
+    arguments = [x, None, None, weight, bias, 5, 24, 1e-6, None, poisoned(x.shape, "fp16")]
+    return Case(layernorm_launch("fp16", 5, 24), arguments, off / np.sqrt((off**2).mean(1, keepdims=True) + 1e-6))
+
+
+def gelu() -> Case:
+    """Five rows of 24 elements, in fewer blocks than there are packs for."""
+    x, bias = drawn(0, (45, 400), "fp16"), drawn(1, (400,), "fp16")
+    t = x.astype(np.float64) + bias.astype(np.float64)
+    expected = t / 2 * (1 + np.vectorize(erf)(t / np.sqrt(2)))
+    return Case(gelu_launch("fp16", *x.shape, 1), [x, bias, *x.shape, poisoned(x.shape, "fp16")], expected)
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "mma": lambda: ragged("_d64"),
+    "few": lambda: ragged("_d64_few"),
+    "plain": lambda: ragged("_plain_d64"),
+    "layernorm": layernorm,
+    "gelu": gelu,
+}
+# name -> (case, file, old text, new text, how it is caught)
 MISTAKES = {
-    "no barrier before a tile is read": ("__syncthreads();  // tile has arrived for all threads", "", "race"),
-    "no barrier before a tile is overwritten": ("__syncthreads();  // all warps have read this stage", "//", "race"),
-    "no barrier before the results meet": ("__syncthreads();  // all partial results are there", "", "race"),
-    "a barrier that one warp skips": ("__syncthreads();  // all partial", "if (warp) __syncthreads();  //", "race"),
-    "a copy that is not waited for": ("copy_wait<1>();", "copy_wait<2>();", "wrong"),
-    "a row read too far": ("inside = first + r < rows.tokens;", "inside = first + r <= rows.tokens;",
-                           "AddressSanitizer"),
-    "a row written too far": ("if (first_row + r >= rows.tokens ||", "if (first_row + r > rows.tokens ||",
-                              "AddressSanitizer"),
-    "a key too many": ("logit = j < rows.tokens ?", "logit = j <= rows.tokens ?", "wrong"),
-    "an output column left out": ("chunk * 8 >= head.v) continue;", "chunk * 8 >= head.v - 8) continue;", "wrong"),
+    "no barrier before a tile is read": (
+        "mma", "attention_mma.cuh", "__syncthreads();  // tile has arrived for all threads", "", RACE),
+    "no barrier before a tile is overwritten": (
+        "mma", "attention_mma.cuh", "__syncthreads();  // all warps have read this stage", "//", RACE),
+    "no barrier before the results meet": (
+        "few", "attention_mma.cuh", "__syncthreads();  // all partial results are there", "", RACE),
+    "a barrier that one warp skips": (
+        "mma", "attention_mma.cuh", "__syncthreads();  // all partial", "if (warp) __syncthreads();  //", RACE),
+    "a copy that is not waited for": ("mma", "attention_mma.cuh", "copy_wait<1>();", "copy_wait<2>();", WRONG),
+    "a row read too far": (
+        "mma", "attention_mma.cuh", "inside = first + r < rows.tokens;", "inside = first + r <= rows.tokens;",
+        SANITIZER),
+    "a row written too far": (
+        "mma", "attention_mma.cuh", "if (first_row + r >= rows.tokens ||", "if (first_row + r > rows.tokens ||",
+        SANITIZER),
+    "a key too many": ("mma", "attention_mma.cuh", "logit = j < rows.tokens ?", "logit = j <= rows.tokens ?", WRONG),
+    "an output column left out": (
+        "mma", "attention_mma.cuh", "chunk * 8 >= head.v) continue;", "chunk * 8 >= head.v - 8) continue;", WRONG),
+    "a warp's share of the keys left out": (
+        "few", "attention_mma.cuh", "total += part[s].y * share;", "total += part[0].y * share;", WRONG),
+    "values over keys that are still read": (
+        "plain", "attention_plain.cuh", "__syncthreads();  // the keys have been read", "//", RACE),
+    "keys over values that are still read": (
+        "plain", "attention_plain.cuh", "__syncthreads();  // the values have been read", "", RACE),
+    "a row of queries written too far": (
+        "plain", "attention_plain.cuh", "if (i >= rows.tokens) continue;", "if (i > rows.tokens) continue;", SANITIZER),
+    "a warp without a row": (
+        "layernorm", "residual_layernorm.cu", "if (row >= rows) return;", "if (row > rows) return;", SANITIZER),
+    "rows that share their memory": (
+        "layernorm", "residual_layernorm.cu", "threadIdx.y * chunks * kCount;", "threadIdx.y * (chunks - 1) * kCount;",
+        RACE),
+    "a pack too many": (
+        "gelu", "bias_gelu.cu", "total = rows * packs;", "total = rows * packs + 1;", SANITIZER),
+    "one stride only": (
+        "gelu", "bias_gelu.cu", "n += static_cast<long long>(gridDim.x) * blockDim.x) {", "n += total) {", WRONG),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_planted_mistake_is_caught(emulate_changed: Callable[..., list[Array]], name: str) -> None:
-    old, new, expected = MISTAKES[name]
-    qkv = drawn(0, (1, TOKENS, LAYOUT.row_width), "fp16")
-    launch = attention_launch("ragged_attention", RAGGED_TILES[0], LAYOUT, "fp16", 1, TOKENS)
-    arguments = [qkv, None, None, 0, None, 0, None, np.array(LAYOUT.table, np.int32), TOKENS]
-    out = poisoned((1, TOKENS, LAYOUT.out_width), "fp16")
-    if expected == "wrong":
-        out = emulate_changed(launch, [*arguments, out], "attention_mma.cuh", old, new)[-1]
-        assert error_of(out, attention(qkv, LAYOUT)) > 2 * TOLERANCE["fp16"]
+    what, file, old, new, caught = MISTAKES[name]
+    case = CASES[what]()
+    if caught == WRONG:
+        out = emulate_changed(case.launch, case.arguments, file, old, new)[-1]
+        assert error_of(out, case.expected) > 2 * TOLERANCE["fp16"]
     else:
-        with pytest.raises(RuntimeError, match=expected):
-            emulate_changed(launch, [*arguments, out], "attention_mma.cuh", old, new)
+        with pytest.raises(RuntimeError, match=caught):
+            emulate_changed(case.launch, case.arguments, file, old, new)
+
+
+@pytest.mark.parametrize("what", CASES)
+def test_the_same_cases_pass_unchanged(emulate: Callable[..., list[Array]], what: str) -> None:
+    case = CASES[what]()
+    assert error_of(emulate(case.launch, case.arguments)[-1], case.expected) < 2 * TOLERANCE["fp16"]
