@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from secateur.pipeline.plan.make import make_plan as make_plan
     from secateur.pipeline.plan.plan import Plan as Plan
     from secateur.pipeline.recover.compensate import compensate as compensate
+    from secateur.pipeline.scores.fidelity import fidelity as fidelity
     from secateur.pipeline.scores.score import Scores as Scores
     from secateur.pipeline.scores.score import score as score
     from secateur.pipeline.structure.find import find_groups as find_groups
@@ -43,6 +44,7 @@ _PLACES = {
     "compensate": "pipeline.recover.compensate",
     "create_model": "pipeline.models",
     "export_onnx": "export.to_onnx",
+    "fidelity": "pipeline.scores.fidelity",
     "find_groups": "pipeline.structure.find",
     "load": "pipeline.structure.storage",
     "make_plan": "pipeline.plan.make",

@@ -46,7 +46,7 @@ HTML = """<!doctype html>
 {% endfor %}
 </dl>
 {% for name, image in images.items() %}
-<h2>{{ {"kept_units": "What is left", "latency": "Latency"}[name] }}</h2>
+<h2>{{ titles[name] }}</h2>
 <figure><img alt="{{ captions[name] }}" src="data:image/png;base64,{{ image }}">
 <figcaption>{{ captions[name] }}</figcaption></figure>
 {% endfor %}

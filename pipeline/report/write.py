@@ -9,35 +9,49 @@ from typing import Any
 import yaml
 from jinja2 import Environment
 
-from secateur.pipeline.files import read_json, write_text
+from secateur.pipeline.files import read_json, write_json, write_text
+from secateur.pipeline.report.evidence import evidence
 from secateur.pipeline.report.figures import kept_units, latency, save_figure
 from secateur.pipeline.report.pages import HTML, MARKDOWN
 from secateur.pipeline.report.table import compact, rows_of
+from secateur.pipeline.scores.fidelity import Fidelity
 
+TITLES = {"kept_units": "What is left", "latency": "Latency", "evidence": "The same evidence?"}
 CAPTIONS = {
     "kept_units": "Units kept in each layer (green) of those that the dense model has (grey).",
     "latency": "Distribution of the paired latency samples; dashed lines are the medians.",
+    "evidence": "What both models rest the answer for the image's class on: red speaks for it, blue against it.",
 }
 
 
-def write_report(folder: Path) -> list[str]:
-    """Writes `report.html`, `report.md` and `figures/*.png`; returns their paths relative to the run directory."""
+def write_report(folder: Path, found: Fidelity | None = None) -> list[str]:
+    """Writes `report.html`, `report.md` and `figures/*.png`; returns their paths relative to the run directory.
+
+    With the fidelity that was `found`, its numbers and examples are shown, and `fidelity.json` holds all of them.
+    """
     bench = read_json(folder / "bench.json", "bench")
     groups = read_json(folder / "groups.json", "groups")
     plan = read_json(folder / "plan.json", "plan")
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
     pictures = {"kept_units": kept_units(groups, plan["kept"]), "latency": latency(bench)}
+    facts = _facts(bench, recipe, plan)
+    if found is not None:
+        pictures["evidence"] = evidence(found)
+        agreement = f"cosine {found.mean_cosine:.2f}, rank {found.mean_rank:.2f} on {len(found.cosine)} images"
+        facts.append(("agreement of maps", agreement))
+        write_json(folder / "fidelity.json", "fidelity", fidelity_content(found))
     for name, figure in pictures.items():
         save_figure(figure, folder / "figures" / f"{name}.png")
     content = {
         "title": recipe["model"]["name"],
         "rows": rows_of(bench),
         "recipe": yaml.safe_dump(recipe, sort_keys=False),
-        "facts": _facts(bench, recipe, plan),
+        "facts": facts,
         "layers": _layers(groups, plan["kept"]),
         "skipped": bench.get("skipped", {}),
         "environment": bench["environment"],
-        "captions": CAPTIONS,
+        "titles": TITLES,
+        "captions": {name: CAPTIONS[name] for name in pictures},
         "images": {
             name: base64.b64encode((folder / "figures" / f"{name}.png").read_bytes()).decode() for name in pictures
         },
@@ -46,7 +60,15 @@ def write_report(folder: Path) -> list[str]:
     write_text(folder / "report.html", pages.from_string(HTML).render(content))
     plain = Environment(autoescape=False, trim_blocks=True, lstrip_blocks=True)
     write_text(folder / "report.md", plain.from_string(MARKDOWN).render(content))
-    return ["report.html", "report.md", *(f"figures/{name}.png" for name in pictures)]
+    written = ["report.html", "report.md", *(f"figures/{name}.png" for name in pictures)]
+    return [*written, "fidelity.json"] if found is not None else written
+
+
+def fidelity_content(found: Fidelity) -> dict[str, Any]:
+    """What fidelity.json holds: the mean agreement, and that of every image."""
+    means = {"mean_cosine": found.mean_cosine, "mean_rank": found.mean_rank}
+    examples = [{"index": example.index, "explained": example.explained} for example in found.examples]
+    return {**means, "cosine": found.cosine, "rank": found.rank, "examples": examples}
 
 
 def _facts(bench: dict[str, Any], recipe: dict[str, Any], plan: dict[str, Any]) -> list[tuple[str, str]]:

@@ -70,6 +70,17 @@ class BenchSpec:
 
 
 @dataclass(frozen=True, config=STRICT)
+class ReportSpec:
+    """On how many held-out `images` both models' maps are compared (0: none), by which `rules` (`gradient`, or a
+    composite of relevance rules), and how many `examples` are shown.
+    """
+
+    images: int = 64
+    examples: int = 4
+    rules: str = "gradient"
+
+
+@dataclass(frozen=True, config=STRICT)
 class Recipe:
     """Everything that a run needs to know; every key has a default but the model, the data and the budget."""
 
@@ -81,6 +92,7 @@ class Recipe:
     recover: RecoverSpec = RecoverSpec()
     export: ExportSpec = ExportSpec()
     bench: BenchSpec = BenchSpec()
+    report: ReportSpec = ReportSpec()
     seed: int = 0
 
     def to_yaml(self) -> str:

@@ -12,6 +12,7 @@ from secateur.pipeline.recover.compensate import compensate
 from secateur.pipeline.runs.bench_stage import bench_run
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.export_stage import build_run, export_run
+from secateur.pipeline.runs.fidelity_of_run import fidelity_of_run
 from secateur.pipeline.runs.recipe import plain
 from secateur.pipeline.scores.score import Scores, score
 from secateur.pipeline.structure.describe import describe
@@ -85,7 +86,7 @@ def _recover(run: Run, say: Say) -> list[str]:
 def _report(run: Run, say: Say) -> list[str]:
     from secateur.pipeline.report.write import write_report  # matplotlib is slow to import
 
-    return write_report(run.folder)
+    return write_report(run.folder, fidelity_of_run(run, say))
 
 
 def _calibration_images(run: Run) -> dict[str, Any]:
@@ -105,6 +106,6 @@ STAGES = (
     Stage("export", ("recover",), export_run, ("export",)),
     Stage("build", ("export",), build_run, ("export", "bench")),
     Stage("bench", ("export", "build"), bench_run, ("bench", "export"), _held_out_images),
-    Stage("report", ("plan", "recover", "bench"), _report),
+    Stage("report", ("plan", "recover", "bench"), _report, ("report", "seed"), _held_out_images),
 )
 NAMES = tuple(stage.name for stage in STAGES)

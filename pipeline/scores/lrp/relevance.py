@@ -53,7 +53,7 @@ def relevances(
             if layout is None:
                 layout, plain = record(model, images[:1].to(device))
                 _same(propagated(model, images[:1].to(device), layout, composite), plain)
-            images = images.to(device).requires_grad_()
+            images = images.detach().to(device).requires_grad_()
             with torch.enable_grad():
                 logits = propagated(model, images, layout, composite)
                 classes = labels.to(device) if target == "label" else logits.detach().argmax(1)

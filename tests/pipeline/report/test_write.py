@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from secateur.pipeline.files import write_json
 from secateur.pipeline.report.table import rows_of, table_of
 from secateur.pipeline.report.write import write_report
+from secateur.pipeline.scores.fidelity import Example, Fidelity
 
 
 def side(macs: float, top1: float, p50: float) -> dict[str, object]:
@@ -96,3 +99,16 @@ def test_a_slowdown_is_called_one() -> None:
     bench = {"dense": side(2e9, 80, 5.0), "pruned": side(1e9, 80, 8.0)}
     row = rows_of({**bench, "speedup": {"onnxruntime:cpu": {"ratio": 0.62, "low": 0.6, "high": 0.64}}})[-1]
     assert row.change == "1.61x slower [1.56, 1.67]"
+
+
+def test_fidelity_is_shown_with_its_numbers(folder: Path) -> None:
+    example = Example(1, 3, torch.rand(3, 4, 4), torch.rand(2, 2), torch.rand(2, 2), 0.5, 0.4)
+    written = write_report(folder, Fidelity((0.9, 0.5), (0.8, 0.4), (example,)))
+    assert {"figures/evidence.png", "fidelity.json"} < set(written)
+    assert "cosine 0.70, rank 0.60 on 2 images" in (folder / "report.html").read_text()
+    assert "(figures/evidence.png)" in (folder / "report.md").read_text()
+    content = json.loads((folder / "fidelity.json").read_text())
+    assert content["schema"] == "secateur.fidelity/1"
+    assert (content["cosine"], content["rank"]) == ([0.9, 0.5], [0.8, 0.4])
+    assert (content["mean_cosine"], content["mean_rank"]) == pytest.approx((0.7, 0.6))
+    assert content["examples"] == [{"index": 1, "explained": 3}]
