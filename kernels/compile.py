@@ -100,11 +100,17 @@ def _nvcc_version(nvcc: Path) -> str:
     return "nvcc " + (release[0].rsplit(" ", 1)[-1].lstrip("V") if release else "unknown")
 
 
-def _key(source: str, architecture: int, form: str, options: tuple[str, ...], version: str) -> str:
-    digest = hashlib.sha256("\0".join([source, str(architecture), form, *options, version]).encode())
+def source_digest(source: str) -> str:
+    """The SHA-256 of `cuda/<source>.cu` and of all headers, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
     for path in [FOLDER / f"{source}.cu", *sorted(FOLDER.glob("*.cuh"))]:
         digest.update(path.read_bytes())
-    return digest.hexdigest()[:24]
+    return digest.hexdigest()
+
+
+def _key(source: str, architecture: int, form: str, options: tuple[str, ...], version: str) -> str:
+    parts = [source, str(architecture), form, *options, version, source_digest(source)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
 def _with_nvcc(nvcc: Path, source: str, architecture: int, form: str, options: tuple[str, ...]) -> tuple[bytes, str]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from secateur.export.engines import open_engine as open_engine
     from secateur.export.parity import check_parity as check_parity
     from secateur.export.to_onnx import export_onnx as export_onnx
+    from secateur.kernels.fuse import fuse as fuse
+    from secateur.kernels.fuse import fusions as fusions
     from secateur.pipeline.data.dataset import open_data as open_data
     from secateur.pipeline.data.loader import Loader as Loader
     from secateur.pipeline.errors import SecateurError as SecateurError
@@ -46,6 +48,8 @@ _PLACES = {
     "export_onnx": "export.to_onnx",
     "fidelity": "pipeline.scores.fidelity",
     "find_groups": "pipeline.structure.find",
+    "fuse": "kernels.fuse",
+    "fusions": "kernels.fuse",
     "load": "pipeline.structure.storage",
     "make_plan": "pipeline.plan.make",
     "open_data": "pipeline.data.dataset",

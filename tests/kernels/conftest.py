@@ -19,7 +19,6 @@ HERE = Path(__file__).parent
 SOURCES = Path(cuda.__path__[0])
 FLAGS = [
     "-std=c++17",
-    "-O1",
     "-g1",
     "-fsanitize=address,undefined",
     "-fno-sanitize-recover=all",
@@ -75,7 +74,7 @@ class Emulator:
             self.process.communicate()
 
 
-def compile_source(text: str, folder: Path, names: Sequence[str] = ()) -> Path:
+def compile_source(text: str, folder: Path, names: Sequence[str] = (), optimise: str = "-O1") -> Path:
     """The emulator of a `.cu` file's text; the headers are taken from `folder` first, then from the package.
 
     It serves the functions `names`, or all kernels that the text declares with the macros of our sources.
@@ -88,7 +87,8 @@ def compile_source(text: str, folder: Path, names: Sequence[str] = ()) -> Path:
     source = folder / "main.cpp"
     source.write_text(main)
     binary = folder / "emulator"
-    command = ["g++", *FLAGS, f"-I{folder}", f"-I{SOURCES}", f"-I{HERE / 'emulator'}", str(source), "-o", str(binary)]
+    folders = [f"-I{path}" for path in (folder, SOURCES, HERE / "emulator")]
+    command = ["g++", *FLAGS, optimise, *folders, str(source), "-o", str(binary)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return binary
@@ -132,7 +132,7 @@ def emulate_changed(need_gpp: None, tmp_path: Path) -> Iterator[Callable[..., li
         (tmp_path / file).write_text(text.replace(old, new))
         source = (tmp_path / f"{launch.source}.cu").read_text()
         kept = [line for line in source.splitlines() if not ENTRY.match(line) or ENTRY.match(line)[1] == launch.kernel]  # type: ignore[index]  # the line matched
-        emulators.append(Emulator(compile_source("\n".join(kept) + "\n", tmp_path)))
+        emulators.append(Emulator(compile_source("\n".join(kept) + "\n", tmp_path, optimise="-O0")))
         return emulators[-1].run(launch, arguments)
 
     yield run

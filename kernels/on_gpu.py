@@ -1,0 +1,103 @@
+"""The operators by our CUDA kernels: which kernel, with which arguments, on tensors of one device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from secateur.kernels import launch as launching
+from secateur.kernels.errors import KernelError
+from secateur.kernels.heads import HeadLayout
+from secateur.kernels.variants import gelu_launch, layernorm_launch, ragged_launch, window_launch
+
+NAMES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+ALIGNMENT_BYTES = 16
+
+
+def ragged_attention(
+    qkv: Tensor,
+    layout: HeadLayout,
+    qkv_bias: Tensor | None = None,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    gates: Tensor | None = None,
+) -> Tensor:
+    """`[B, N, sum(v)]`, as `portable.ragged_attention`, in one launch."""
+    qkv = _aligned(qkv)
+    batch, tokens, _ = qkv.shape
+    launch = ragged_launch(layout, _dtype(qkv), batch, tokens, launching.device_limits(qkv.device))
+    out = qkv.new_empty(batch, tokens, layout.out_width)
+    launching.run(
+        launch,
+        [qkv, _dense(qkv_bias), _dense(bias), _length(bias), _dense(mask), _length(mask), _dense(gates),
+         launching.table_on(layout, qkv.device), tokens, out],
+    )  # fmt: skip
+    return out
+
+
+def window_attention(
+    qkv: Tensor,
+    layout: HeadLayout,
+    window: tuple[int, int],
+    shift: tuple[int, int],
+    qkv_bias: Tensor | None = None,
+    bias: Tensor | None = None,
+    gates: Tensor | None = None,
+) -> Tensor:
+    """`[B, H, W, sum(v)]`, as `portable.window_attention`, in one launch."""
+    qkv = _aligned(qkv)
+    batch, height, width, _ = qkv.shape
+    limits = launching.device_limits(qkv.device)
+    launch = window_launch(layout, _dtype(qkv), batch, (height, width), window, limits)
+    out = qkv.new_empty(batch, height, width, layout.out_width)
+    launching.run(
+        launch,
+        [qkv, _dense(qkv_bias), _dense(bias), _length(bias), _dense(gates), launching.table_on(layout, qkv.device),
+         height, width, *window, *shift, out],
+    )  # fmt: skip
+    return out
+
+
+def residual_layernorm(
+    x: Tensor, branch: Tensor, scale: Tensor | None, weight: Tensor, bias: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor]:
+    """`x + scale * branch` and its LayerNorm, as `portable.residual_layernorm`, in one launch."""
+    x, branch, weight, bias = _aligned(x), _aligned(branch), _aligned(weight), _aligned(bias)
+    scale = None if scale is None else _aligned(scale)
+    width = x.shape[-1]
+    rows = x.numel() // width
+    total, normed = torch.empty_like(x), torch.empty_like(x)
+    arguments = [x, branch, scale, weight, bias, rows, width, epsilon, total, normed]
+    launching.run(layernorm_launch(_dtype(x), rows, width), arguments)
+    return total, normed
+
+
+def bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
+    """`gelu(x + bias)`, as `portable.bias_gelu`, in one launch."""
+    x = _aligned(x)
+    width = x.shape[-1]
+    rows = x.numel() // width
+    out = torch.empty_like(x)
+    limits = launching.device_limits(x.device)
+    launching.run(gelu_launch(_dtype(x), rows, width, limits.multiprocessors), [x, _aligned(bias), rows, width, out])
+    return out
+
+
+def _dtype(x: Tensor) -> str:
+    if x.dtype not in NAMES:
+        raise KernelError(f"a tensor of {x.dtype} was given, but the kernels take float32, float16 and bfloat16")
+    return NAMES[x.dtype]
+
+
+def _aligned(x: Tensor) -> Tensor:
+    """The tensor itself where it is contiguous and begins at a multiple of 16 bytes, or else a copy that does."""
+    x = x.contiguous()
+    return x if x.data_ptr() % ALIGNMENT_BYTES == 0 else x.clone()
+
+
+def _dense(x: Tensor | None) -> Tensor | None:
+    return None if x is None else x.contiguous()
+
+
+def _length(x: Tensor | None) -> int:
+    return 0 if x is None else len(x)

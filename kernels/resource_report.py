@@ -1,0 +1,57 @@
+"""The resources of every kernel on every architecture, as one JSON file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from secateur.kernels.compile import ARCHITECTURES, SOURCES, compile_kernel, source_digest
+from secateur.kernels.resources import Resources, resources_of
+from secateur.pipeline.files import read_json, write_json
+
+KIND = "kernel_resources"
+COMMAND = "python -P -m secateur.kernels.resource_report"
+
+
+@dataclass(frozen=True)
+class ResourceReport:
+    """What `compiler` made of the sources whose SHA-256 (with their headers) are in `sources`."""
+
+    compiler: str
+    command: str
+    sources: dict[str, str]
+    kernels: tuple[Resources, ...]
+
+
+def make_report(architectures: Sequence[int] = ARCHITECTURES, workers: int = 2) -> ResourceReport:
+    """The report of all sources; raises `KernelError` where one does not compile or where there is no nvcc."""
+    jobs = [(source, architecture) for architecture in architectures for source in SOURCES]
+    with ThreadPoolExecutor(workers) as pool:
+        compiled = list(pool.map(lambda job: compile_kernel(*job), jobs))
+    kernels = tuple(resources for one in compiled for resources in resources_of(one))
+    digests = {source: source_digest(source) for source in SOURCES}
+    return ResourceReport(compiled[0].compiler, COMMAND, digests, kernels)
+
+
+def read_report(path: Path) -> ResourceReport:
+    """The report in a file of `main`; raises `RunError` where it cannot be read."""
+    return TypeAdapter(ResourceReport).validate_python(read_json(path, KIND))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Writes the report of this machine's compiler to `--out`."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/kernel_resources.json"))
+    out = parser.parse_args(arguments).out
+    report = make_report()
+    write_json(out, KIND, vars(report))
+    print(f"{len(report.kernels)} kernels written to {out}")
+
+
+if __name__ == "__main__":
+    main()

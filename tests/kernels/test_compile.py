@@ -1,0 +1,112 @@
+"""Compiled kernels: the cache, its key, what is refused, and NVRTC beside nvcc."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from secateur.kernels import compile as compiling
+from secateur.kernels.compile import ARCHITECTURES, OPTIONS, compile_kernel, find_nvcc, source_digest
+from secateur.kernels.errors import KernelError
+from secateur.kernels.nvrtc import compile_with_nvrtc, nvrtc_version
+
+need_nvcc = pytest.mark.skipif(find_nvcc() is None, reason="nvcc is not on this machine")
+need_nvrtc = pytest.mark.skipif(nvrtc_version() is None, reason="NVRTC is not on this machine")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SECATEUR_KERNEL_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@need_nvcc
+def test_the_second_time_comes_from_the_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = compile_kernel("bias_gelu", 86)
+    assert first.image[:4] == b"\x7fELF" and "Compiling entry function" in first.log
+    assert first.compiler.startswith("nvcc ")
+    calls: list[object] = []
+    real = subprocess.run
+    monkeypatch.setattr(compiling.subprocess, "run", lambda *a, **k: calls.append(a) or real(*a, **k))
+    assert compile_kernel("bias_gelu", 86) == first
+    assert not calls
+    (image,) = cache.glob("*.cubin")
+    image.unlink()  # a killed compilation: the log is there, the image is not
+    assert compile_kernel("bias_gelu", 86).image == first.image
+    assert calls
+
+
+@need_nvcc
+def test_ptx_is_for_the_architecture_and_names_the_kernels(cache: Path) -> None:
+    ptx = compile_kernel("bias_gelu", 75, "ptx").image.decode()
+    assert ".target sm_75" in ptx and ".visible .entry bias_gelu_fp16(" in ptx
+
+
+@need_nvcc
+def test_everything_that_matters_is_in_the_key(cache: Path) -> None:
+    for options in ({}, {"defines": ("A=1",)}, {"form": "ptx"}, {"architecture": 80}):
+        compile_kernel(**{"source": "bias_gelu", "architecture": 86, **options})  # type: ignore[arg-type]  # mixed
+    assert len(list(cache.glob("*.log"))) == 4
+
+
+def test_the_digest_covers_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(compiling.FOLDER, tmp_path / "cuda")
+    monkeypatch.setattr(compiling, "FOLDER", tmp_path / "cuda")
+    before = {source: source_digest(source) for source in compiling.SOURCES}
+    (tmp_path / "cuda" / "device.cuh").write_text("// changed")
+    assert all(source_digest(source) != digest for source, digest in before.items())
+    assert len(set(before.values())) == len(before)
+
+
+@need_nvcc
+def test_a_compiler_error_is_one_sentence(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bias_gelu.cu").write_text("int main( { return 0; }")
+    monkeypatch.setattr(compiling, "FOLDER", tmp_path)
+    with pytest.raises(KernelError, match=r"nvcc could not compile bias_gelu.cu for sm_86: .*error"):
+        compile_kernel("bias_gelu", 86)
+    assert not list(cache.glob("*.cubin"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("flash", 86, "cubin"), "no kernel source 'flash': choose one of bias_gelu, ragged_attention"),
+        (("bias_gelu", 60, "cubin"), "compute capability 60 was asked for, but the kernels are built for 75, 80"),
+        (("bias_gelu", 86, "sass"), "the form 'sass' was asked for: choose cubin or ptx"),
+    ],
+)
+def test_what_is_not_known_is_refused(arguments: tuple[str, int, str], message: str) -> None:
+    with pytest.raises(KernelError, match=message):
+        compile_kernel(*arguments)
+
+
+def test_no_compiler_at_all(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "find_nvcc", lambda: None)
+    monkeypatch.setattr(compiling, "nvrtc_version", lambda: None)
+    with pytest.raises(KernelError, match="neither nvcc nor NVRTC was found: install"):
+        compile_kernel("bias_gelu", 86)
+
+
+@need_nvrtc
+def test_nvrtc_compiles_the_attention_kernels(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both forms, on one architecture with and one without tensor cores of our shape."""
+    monkeypatch.setattr(compiling, "find_nvcc", lambda: None)
+    made = compile_kernel("window_attention", 90)
+    assert made.image[:4] == b"\x7fELF" and made.compiler.startswith("nvrtc ")
+    assert b"window_attention_fp16_d64" in made.image
+    ptx = compile_with_nvrtc(compiling.FOLDER / "bias_gelu.cu", 75, "ptx", OPTIONS)
+    assert b".entry bias_gelu_bf16(" in ptx and not ptx.endswith(b"\0")
+
+
+@need_nvrtc
+def test_an_nvrtc_error_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "broken.cu").write_text("int f( { return 0; }")
+    with pytest.raises(KernelError, match=r"NVRTC could not compile broken.cu for sm_86: .*error"):
+        compile_with_nvrtc(tmp_path / "broken.cu", 86, "cubin", OPTIONS)
+
+
+def test_the_architectures_are_those_of_the_issue() -> None:
+    assert ARCHITECTURES == (75, 80, 86, 87, 89, 90, 100, 110, 120)

@@ -1,0 +1,179 @@
+"""A fused model computes what the model computed: eager, compiled, exported; what cannot be fused says why."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import secateur as sc
+from secateur.kernels.errors import KernelError
+from secateur.kernels.fuse import TOLERANCE, FusedAttention, FusedBlock, FusedMlp, Fusion
+from secateur.pipeline.plan.plan import plan_from_kept
+from secateur.pipeline.structure.attention import RaggedAttention
+from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.surgery import prune
+from tests.conftest import make_vit
+
+KEPT = {
+    "blocks.0.attn.v": [0, 1, 2, 16, *range(32, 48)],
+    "blocks.0.attn.qk": [5, 16, 17, *range(32, 40)],
+    "blocks.1.attn.heads": [0, 2],
+    "blocks.1.mlp.hidden": list(range(50)),
+}
+
+
+def pruned(**kwargs: object) -> nn.Module:
+    model = make_vit(**kwargs)
+    return prune(model, plan_from_kept(find_groups(model, torch.zeros(1, 3, 16, 16)), KEPT))
+
+
+def image(batch: int = 2, seed: int = 0) -> Tensor:
+    return torch.randn(batch, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max() / b.abs().max())
+
+
+@pytest.fixture(scope="module")
+def models() -> tuple[nn.Module, nn.Module]:
+    small = pruned(init_values=0.5)
+    return small, sc.fuse(small)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_fused_model_computes_the_same(models: tuple[nn.Module, nn.Module], dtype: torch.dtype) -> None:
+    small, fused = (copy.deepcopy(model).to(dtype) for model in models)
+    with torch.no_grad():
+        assert distance(fused(image().to(dtype)), small(image().to(dtype))) < TOLERANCE[dtype]
+
+
+def test_every_layer_is_replaced_and_the_model_is_left_alone(models: tuple[nn.Module, nn.Module]) -> None:
+    small, fused = models
+    for index in range(2):
+        block = fused.get_submodule(f"blocks.{index}")
+        assert isinstance(block, FusedBlock)
+        assert isinstance(block.attn, FusedAttention)
+        assert isinstance(block.mlp, FusedMlp)
+    assert isinstance(small.get_submodule("blocks.0.attn"), RaggedAttention)
+    assert not fused.training
+    assert not any(parameter.requires_grad for parameter in fused.parameters())
+    assert all(parameter.requires_grad for parameter in small.parameters())
+    assert all(not one.reason for one in sc.fusions(small))
+    assert [one.kernel for one in sc.fusions(small) if one.module == "blocks.0"] == ["residual_layernorm"]
+
+
+class Counter(TorchDispatchMode):
+    """Counts the operators that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: object, args: tuple[object, ...] = (), kwargs: dict[str, object] | None = None
+    ) -> object:
+        self.names.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_operators_are_what_runs(models: tuple[nn.Module, nn.Module]) -> None:
+    with Counter() as counter, torch.no_grad():
+        models[1](image())
+    names = ("ragged_attention", "bias_gelu", "residual_layernorm")
+    assert [counter.names.count(f"secateur::{name}") for name in names] == [2, 2, 2]
+
+
+def test_export_and_compile(models: tuple[nn.Module, nn.Module], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """torch.export with a dynamic batch, through a file; torch.compile without a graph break."""
+    fused = models[1]
+    batch = torch.export.Dim("batch", min=1, max=8)
+    program = torch.export.export(fused, (image(),), dynamic_shapes=({0: batch},))
+    assert str(program.graph).count("secateur.ragged_attention") == 2
+    file = tmp_path_factory.mktemp("export") / "fused.pt2"
+    torch.export.save(program, file)
+    compiled = torch.compile(fused, fullgraph=True, backend="aot_eager", dynamic=True)
+    with torch.no_grad():
+        for size in (3, 5):
+            expected = fused(image(size))
+            torch.testing.assert_close(torch.export.load(file).module()(image(size)), expected)
+            torch.testing.assert_close(compiled(image(size)), expected)
+
+
+MASKS: dict[str, Callable[[], dict[str, object]]] = {
+    "causal": lambda: {"is_causal": True},
+    "boolean": lambda: {"attn_mask": torch.rand(17, 17, generator=torch.Generator().manual_seed(1)) > 0.3},
+    "of the heads": lambda: {"attn_mask": torch.randn(3, 17, 17, generator=torch.Generator().manual_seed(2))},
+    "of the batch": lambda: {"attn_mask": torch.randn(2, 1, 1, 17, generator=torch.Generator().manual_seed(3))},
+    "of the keys": lambda: {"attn_mask": torch.randn(1, 17, generator=torch.Generator().manual_seed(4))},
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_masks(models: tuple[nn.Module, nn.Module], name: str) -> None:
+    """As scaled_dot_product_attention takes them; the layer has one head of width 1 and heads of two more widths."""
+    attention, fused = (model.get_submodule("blocks.0.attn") for model in models)
+    x = torch.randn(2, 17, 48, generator=torch.Generator().manual_seed(5))
+    given = MASKS[name]()
+    if name == "of the heads":  # the library's ragged path takes masks for all heads at once only
+        attention = copy.deepcopy(attention)
+        reference = [_one_head(attention, x, head, given["attn_mask"]) for head in range(3)]  # type: ignore[arg-type]
+        expected = attention.proj(torch.cat(reference, -1))
+    else:
+        expected = attention(x, **given)
+    with torch.no_grad():
+        torch.testing.assert_close(fused(x, **given), expected, atol=1e-5, rtol=1e-5)
+
+
+def _one_head(attention: nn.Module, x: Tensor, head: int, masks: Tensor) -> Tensor:
+    """The values of one head, from the definition."""
+    assert isinstance(attention, RaggedAttention)
+    q, k, v = torch.split(attention.qkv(x), [sum(attention.qk_dims)] * 2 + [sum(attention.v_dims)], -1)
+    q, k = (torch.split(part, list(attention.qk_dims), -1)[head] for part in (q, k))
+    logits = attention.scale * q @ k.transpose(1, 2) + masks[head]
+    return logits.softmax(-1) @ torch.split(v, list(attention.v_dims), -1)[head]
+
+
+def test_a_mask_for_every_head_of_every_image_is_refused(models: tuple[nn.Module, nn.Module]) -> None:
+    with pytest.raises(KernelError, match=r"mask of shape \[2, 3, 17, 17\] was given to 3 heads and a batch of 2"):
+        models[1].get_submodule("blocks.0.attn")(torch.zeros(2, 17, 48), attn_mask=torch.zeros(2, 3, 17, 17))
+
+
+def test_what_cannot_be_fused_says_why() -> None:
+    model = make_vit(qk_norm=True, act_layer="gelu_tanh")
+    model.blocks[0].attn = _normalised(model.blocks[0].attn)
+    model.blocks[1].norm2 = nn.RMSNorm(48)
+    found = {one.module: one for one in sc.fusions(model)}
+    assert found["blocks.0"] == Fusion("blocks.0", "residual_layernorm")
+    assert "normalised before the product" in found["blocks.0.attn"].reason
+    assert "GELUTanh" in found["blocks.0.mlp"].reason
+    assert "RMSNorm" in found["blocks.1"].reason
+    fused = sc.fuse(model)
+    assert isinstance(fused.get_submodule("blocks.0.attn"), RaggedAttention)
+    with torch.no_grad():
+        assert distance(fused(image()), model(image())) < TOLERANCE[torch.float32]
+
+
+def _normalised(attention: nn.Module) -> RaggedAttention:
+    return RaggedAttention(
+        attention.qkv,
+        attention.proj,
+        [16] * 3,
+        [16] * 3,
+        0.25,
+        q_norm=attention.q_norm,
+        k_norm=attention.k_norm,  # type: ignore[arg-type]  # modules of timm
+    )
+
+
+def test_a_model_with_nothing_to_fuse_is_refused() -> None:
+    with pytest.raises(KernelError, match="Sequential has nothing that the kernels could serve: fuse a ViT"):
+        sc.fuse(nn.Sequential(nn.Linear(2, 2)))
+    with pytest.raises(KernelError, match=r"\(0: its queries and keys are normalised"):
+        sc.fuse(nn.Sequential(_normalised(make_vit(qk_norm=True).blocks[0].attn)))

@@ -1,0 +1,79 @@
+"""The committed resource report holds for these sources: no spills, and as many blocks as planned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from secateur.kernels.compile import ARCHITECTURES, SOURCES, Compiled, compile_kernel, compiler_name, source_digest
+from secateur.kernels.errors import KernelError
+from secateur.kernels.resource_report import ResourceReport, read_report
+from secateur.kernels.resources import blocks_that_fit, planned_blocks, resources_of
+
+REPORT = Path(__file__).parents[2] / "benchmarks" / "results" / "kernel_resources.json"
+
+
+@pytest.fixture(scope="module")
+def report() -> ResourceReport:
+    return read_report(REPORT)
+
+
+def test_the_report_is_of_these_sources(report: ResourceReport) -> None:
+    """Otherwise: python -P -m secateur.kernels.resource_report."""
+    assert report.sources == {source: source_digest(source) for source in SOURCES}
+
+
+def test_every_kernel_is_there_for_every_architecture(report: ResourceReport) -> None:
+    """sm_75 has no m16n8k16 of these types, so it lacks the kernels for tensor cores."""
+    names = {a: {one.kernel for one in report.kernels if one.architecture == a} for a in ARCHITECTURES}
+    assert len(names[80]) == 37
+    assert all(found == names[80] for a, found in names.items() if a != 75)
+    tensor_cores = {name for name in names[80] if "attention" in name and "plain" not in name}
+    assert names[75] == names[80] - tensor_cores
+
+
+def test_nothing_spills(report: ResourceReport) -> None:
+    assert [(one.kernel, one.architecture) for one in report.kernels if one.spill_bytes or one.stack_bytes] == []
+
+
+def test_as_many_blocks_as_planned_fit(report: ResourceReport) -> None:
+    short = [
+        (one.kernel, one.architecture, one.blocks_per_multiprocessor)
+        for one in report.kernels
+        if one.blocks_per_multiprocessor < planned_blocks(one.kernel, one.architecture)
+    ]
+    assert short == []
+
+
+@pytest.mark.skipif(not (compiler_name() or "").startswith("nvcc"), reason="nvcc is not on this machine")
+def test_a_fresh_compilation_agrees(report: ResourceReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if compiler_name() != report.compiler:
+        pytest.skip(f"the report is of {report.compiler}, and this machine has {compiler_name()}")
+    monkeypatch.setenv("SECATEUR_KERNEL_CACHE", str(tmp_path))
+    fresh = resources_of(compile_kernel("bias_gelu", 87))
+    assert fresh == [one for one in report.kernels if one.architecture == 87 and one.kernel.startswith("bias_gelu")]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "threads", "registers", "shared", "blocks"),
+    [
+        (80, 128, 128, 0, 4),  # registers: 4 warps of 4096 each
+        (80, 128, 129, 0, 3),  # handed out in units of 256 a warp: 129 registers count as 136
+        (80, 128, 32, 40960, 4),  # shared memory: 164 KiB over 40 + 1
+        (75, 128, 32, 32768, 2),  # sm_75 reserves nothing
+        (86, 128, 32, 99 * 1024, 1),
+        (86, 128, 32, 99 * 1024 + 1, 0),
+        (89, 256, 32, 0, 6),  # 48 warps
+        (80, 32, 16, 0, 16),  # the limit on blocks
+    ],
+)
+def test_blocks_that_fit(architecture: int, threads: int, registers: int, shared: int, blocks: int) -> None:
+    assert blocks_that_fit(architecture, threads, registers, shared) == blocks
+
+
+def test_a_log_without_resources_is_refused() -> None:
+    with pytest.raises(KernelError, match=r"nvrtc 13\.2 reported no resources of bias_gelu: nvcc is needed"):
+        resources_of(Compiled("bias_gelu", 80, "cubin", b"", "", "nvrtc 13.2"))
+    with pytest.raises(KernelError, match="said nothing of the registers of bias_gelu_fp32"):
+        resources_of(Compiled("bias_gelu", 80, "cubin", b"", "Compiling entry function 'bias_gelu_fp32'", "nvcc"))
