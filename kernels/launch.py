@@ -122,14 +122,23 @@ def _driver() -> ModuleType:
         raise MissingPackageError("pycuda", "the launch of a CUDA kernel", "gpu") from error
     except ImportError as error:  # the package is there, but libcuda is not
         raise KernelError(f"pycuda does not load ({error}): install the NVIDIA driver") from error
-    driver.init()
+    try:
+        driver.init()
+    except driver.Error as error:
+        raise KernelError(f"the CUDA driver does not start ({error}): check that nvidia-smi works") from error
     return driver
 
 
 @lru_cache(maxsize=16)
 def _primary_context(index: int) -> Any:
-    torch.zeros(1, device=torch.device("cuda", index))  # PyTorch makes the primary context
-    return _driver().Device(index).retain_primary_context()
+    driver = _driver()
+    _initialised(index)
+    return driver.Device(index).retain_primary_context()
+
+
+def _initialised(index: int) -> None:
+    """Lets PyTorch make the primary context, with its own settings."""
+    torch.zeros(1, device=torch.device("cuda", index))
 
 
 @lru_cache(maxsize=16)
@@ -164,9 +173,16 @@ def _module(index: int, source: str) -> Any:
 def _entry(index: int, source: str, kernel: str, shared_bytes: int) -> Any:
     """The kernel, ready for calls with so much dynamic shared memory; the context of the device is current."""
     driver = _driver()
-    entry = _module(index, source).get_function(kernel)
-    if shared_bytes > STATIC_SHARED_BYTES:
-        entry.set_attribute(driver.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES, shared_bytes)
+    module = _module(index, source)
+    try:
+        entry = module.get_function(kernel)
+        if shared_bytes > STATIC_SHARED_BYTES:
+            entry.set_attribute(driver.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES, shared_bytes)
+    except driver.Error as error:
+        raise KernelError(
+            f"the driver refused {kernel} with {shared_bytes} bytes of shared memory ({error}): "
+            "update the driver, or use the library's attention"
+        ) from error
     return entry.prepare(SIGNATURES[source])
 
 
