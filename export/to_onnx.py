@@ -17,6 +17,9 @@ from secateur.export.graph_types import declared_precisions, first_line, graph_p
 from secateur.export.precision import DTYPES, OPSETS, parse_precision, typed_copy
 from secateur.export.quiet import quiet
 from secateur.export.tensors import TensorInfo
+from secateur.kernels.fuse import fuse, is_fused
+from secateur.kernels.onnx_function import add_functions
+from secateur.kernels.onnx_program import lowered
 from secateur.pipeline.errors import ExportError
 from secateur.pipeline.files import sha256_file
 
@@ -53,21 +56,30 @@ def export_onnx(
     *,
     precision: str = "fp32",
     metadata: Mapping[str, str] | None = None,
+    kernels: bool = False,
 ) -> OnnxInfo:
     """Writes `model` to `path` as ONNX and says what was written.
 
     The graph has one float32 input `input` `[batch, *input_shape]` and float32 outputs: `logits`, or for several
     outputs the names of `forward.flat_outputs`. The batch is dynamic. `precision` types everything in between. The
     shape comes from `example` (any batch), from `input_shape` (one sample, no batch) or from the model's own timm
-    configuration. The model keeps its mode, device and weights. The file is checked by `onnx.checker` before it
-    replaces an older one. Raises `ExportError` when the model cannot run, cannot be exported, or has a batch that
-    its code fixes.
+    configuration. With `kernels`, attention stays one node, `secateur::RaggedAttention`, with a function of standard
+    operators as its body: the TensorRT plugin takes its place, and every other runtime runs the function. The model
+    keeps its mode, device and weights. The file is checked by `onnx.checker` before it replaces an older one. Raises
+    `ExportError` when the model cannot run, cannot be exported, or has a batch that its code fixes, and `KernelError`
+    when `kernels` is asked of a model without such attention.
     """
     path = Path(path)
     kind = parse_precision(precision)
     shape = _sample_shape(model, example, input_shape)
-    graph = _Graph(typed_copy(model, kind), DTYPES[kind])
-    program = _exported(graph, torch.zeros(2, *shape, device=device_of(model)), opset or OPSETS[kind])
+    ours = fuse(model, ["ragged_attention"]) if kernels and not is_fused(model) else model
+    graph = _Graph(typed_copy(ours, kind), DTYPES[kind])
+    program = _exported(graph, torch.zeros(2, *shape, device=device_of(model)), opset or OPSETS[kind], kernels)
+    if not add_functions(program) and kernels:
+        raise ExportError(
+            f"{type(model).__name__} has no attention that the kernels serve: fuse() its attention too, or export it "
+            "without kernels"
+        )
     follow_batch(program, path.name)
     match_weights(program)
     tidy(program, {"input_shape": "x".join(map(str, shape)), "precision": kind, **(metadata or {})})
@@ -114,7 +126,8 @@ def _sample_shape(model: nn.Module, example: Tensor | None, input_shape: tuple[i
     return tuple(size)
 
 
-def _exported(graph: _Graph, example: Tensor, opset: int) -> ir.Model:
+def _exported(graph: _Graph, example: Tensor, opset: int, kernels: bool) -> ir.Model:
+    fused = is_fused(graph)
     with evaluating(graph), quiet():
         try:
             outputs = flat_outputs(graph.model(example.to(graph.dtype)))
@@ -126,11 +139,13 @@ def _exported(graph: _Graph, example: Tensor, opset: int) -> ir.Model:
                 "give an example or an input_shape that fits it"
             ) from error
         try:
+            batch = ({0: torch.export.Dim.DYNAMIC},)
+            source = lowered(torch.export.export(graph, (example,), dynamic_shapes=batch), kernels) if fused else graph
             program = torch.onnx.export(
-                graph,
+                source,
                 (example,),
                 dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+                dynamic_shapes=None if fused else batch,
                 input_names=[INPUT],
                 output_names=list(outputs),
                 opset_version=opset,

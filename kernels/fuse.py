@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 """How far a fused model's outputs may be from those of the model itself, as a fraction of the outputs' scale."""
 
 
+KERNELS = ("ragged_attention", "bias_gelu", "residual_layernorm")
 LAYER_NORMS = (nn.LayerNorm, LayerNorm)
 
 
@@ -33,15 +34,19 @@ class Fusion:
     reason: str = ""
 
 
-def fuse(model: nn.Module) -> nn.Module:
+def fuse(model: nn.Module, kernels: Collection[str] = KERNELS) -> nn.Module:
     """A copy of `model`, in evaluation mode, whose layers run through our operators where they can.
 
     `RaggedAttention` becomes one `ragged_attention`; timm's `Mlp` with the exact GELU gets `bias_gelu`; timm's `Block`
     adds the attention branch and normalises in one `residual_layernorm`. The outputs agree with those of `model` within
     `TOLERANCE`. The copy runs on every device, and through torch.compile, torch.export and `export_onnx`; it cannot be
-    trained. `fusions` says what becomes of each module. Raises `KernelError` when there is nothing to fuse.
+    trained. `kernels` names the operators to use; `fusions` says what becomes of each module. Raises `KernelError` when
+    there is nothing to fuse.
     """
-    found = fusions(model)
+    unknown = [name for name in kernels if name not in KERNELS]
+    if unknown:
+        raise KernelError(f"there is no kernel {unknown[0]!r} to fuse with: choose from {', '.join(KERNELS)}")
+    found = [one for one in fusions(model) if one.kernel in kernels]
     chosen = [one for one in found if not one.reason]
     if not chosen:
         reasons = "; ".join(f"{one.module}: {one.reason}" for one in found[:3])
@@ -50,11 +55,10 @@ def fuse(model: nn.Module) -> nn.Module:
             f"{f' ({reasons})' if reasons else ''}: fuse a ViT of timm after pruning it"
         )
     model = copy.deepcopy(model).eval()
-    replacements = {"ragged_attention": FusedAttention, "bias_gelu": FusedMlp, "residual_layernorm": FusedBlock}
     for one in sorted(chosen, key=lambda one: -one.module.count(".")):  # a block after what is in it
         parent, _, name = one.module.rpartition(".")
         holder = model.get_submodule(parent)
-        setattr(holder, name, replacements[one.kernel](holder.get_submodule(name)))
+        setattr(holder, name, _REPLACEMENTS[one.kernel](holder.get_submodule(name)))
     return model.requires_grad_(False)
 
 
@@ -121,6 +125,14 @@ class FusedBlock(nn.Module):
         x, normed = ops.residual_layernorm(x, branch, self.scale, norm.weight, norm.bias, norm.eps)
         out: Tensor = x + self.ls2(self.mlp(normed))
         return out
+
+
+_REPLACEMENTS = {"ragged_attention": FusedAttention, "bias_gelu": FusedMlp, "residual_layernorm": FusedBlock}
+
+
+def is_fused(model: nn.Module) -> bool:
+    """Whether any module of the model runs through our operators."""
+    return any(isinstance(module, tuple(_REPLACEMENTS.values())) for module in model.modules())
 
 
 def _fusions(model: nn.Module) -> Iterator[Fusion]:
