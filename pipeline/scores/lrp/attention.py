@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from secateur.pipeline.errors import ModelError
-from secateur.pipeline.scores.lrp.gradients import shared
+from secateur.pipeline.scores.lrp.gradients import scaled, shared
+from secateur.pipeline.scores.lrp.softmax import detached, taylor
 
 Softmax = Callable[[Tensor, int], Tensor]
 Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -27,7 +29,18 @@ def scaled_dot_product(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """What `F.scaled_dot_product_attention` computes in evaluation mode, `[..., N, E]` in and out."""
+    """What `F.scaled_dot_product_attention` computes in evaluation mode, `[..., N, E]` in and out.
+
+    Two of the softmax rules leave the gradient of the softmax alone or stop it: then the fused function serves, with
+    the shares of its products applied to what goes in. It saves the time and the memory of the attention matrices.
+    """
+    if softmax in (taylor, detached) and not (attn_mask is not None and attn_mask.requires_grad):
+        if softmax is detached:
+            query, key = query.detach(), key.detach()
+        query, key, value = _shares(query, key, value)
+        return F.scaled_dot_product_attention(
+            query, key, value, attn_mask, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa
+        )
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
@@ -38,6 +51,15 @@ def scaled_dot_product(
     if attn_mask is not None:
         logits = logits.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else logits + attn_mask
     return shared(torch.matmul, softmax(logits, -1), value)
+
+
+def _shares(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same values, whose gradients are the shares that two products in a row leave them (see `shared`)."""
+    inner = query.requires_grad + key.requires_grad
+    outer = (inner > 0) + value.requires_grad
+    by = (inner * outer, inner * outer, outer)
+    found = [scaled(x, 1 / n) if x.requires_grad and n > 1 else x for x, n in zip((query, key, value), by, strict=True)]
+    return found[0], found[1], found[2]
 
 
 def multi_head(

@@ -46,7 +46,7 @@ class _Identity(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         y = function(x)
-        ctx.save_for_backward(torch.where(x == 0, 0, y / x))
+        ctx.save_for_backward((y / x).nan_to_num_(0, 0, 0))  # where x = 0 there is no relevance to pass on
         return y
 
     @staticmethod

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from secateur.pipeline.scores.lrp.attention import multi_head, scaled_dot_product
+from secateur.pipeline.scores.lrp.attention import Softmax, multi_head, scaled_dot_product
 from secateur.pipeline.scores.lrp.gradients import identity, shared, standardised
 
 Arguments = tuple[Any, ...]
@@ -23,16 +23,15 @@ Function = Callable[..., Any]
 
 
 class Mode(Protocol):
-    """What the operations need of the mode that calls them."""
+    """What the operations need of the mode that calls them: its softmax rule, and two kinds of layers."""
+
+    softmax: Softmax
 
     def weighted(self, func: Function, args: Arguments, kwargs: Keywords) -> Tensor:
         """A convolution or linear layer."""
 
     def normalised(self, func: Function, args: Arguments, kwargs: Keywords) -> Tensor:
         """A batch normalisation."""
-
-    def softmax(self, x: Tensor, dim: int) -> Tensor:
-        """A softmax."""
 
 
 Step = Callable[[Mode, Function, Arguments, Keywords], Any]

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from secateur.pipeline.errors import ModelError
+from secateur.pipeline.scores.lrp.attention import Softmax
 from secateur.pipeline.scores.lrp.composite import Composite
 from secateur.pipeline.scores.lrp.gradients import shared
 from secateur.pipeline.scores.lrp.layout import Call, Layout, Norm
@@ -28,7 +29,7 @@ from secateur.pipeline.scores.lrp.operations import (
     Keywords,
 )
 from secateur.pipeline.scores.lrp.rules import Layer, find_rule
-from secateur.pipeline.scores.lrp.softmax import SOFTMAX_RULES
+from secateur.pipeline.scores.lrp.softmax import SOFTMAX_RULES, taylor
 
 _NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
 _SHAPES = {"size", "dim", "numel", "stride", "type", "__len__", "__get__", "is_floating_point", "requires_grad_"}
@@ -39,6 +40,7 @@ class Recorder(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
+        self.softmax: Softmax = taylor
         self._calls: list[Call] = []
         self._outputs: dict[int, tuple[Tensor, int]] = {}  # the tensors are held, so that their ids stay theirs
         self._reads: dict[int, int] = {}
@@ -88,10 +90,6 @@ class Recorder(TorchFunctionMode):
         out: Tensor = func(*args, **kwargs)
         return out
 
-    def softmax(self, x: Tensor, dim: int) -> Tensor:
-        """The plain softmax."""
-        return x.softmax(dim)
-
 
 class Propagation(TorchFunctionMode):
     """Applies a composite to one forward pass; open it around the model, take gradients outside of it."""
@@ -103,7 +101,7 @@ class Propagation(TorchFunctionMode):
         for call, depth in zip(layout.calls, layout.depths(), strict=True):
             spec = composite.rule(depth, call.kind)
             self._rules.append(partial(find_rule(spec.name).function, **spec.parameters))
-        self._softmax = SOFTMAX_RULES[composite.attention]
+        self.softmax: Softmax = SOFTMAX_RULES[composite.attention]
         self._folded = {norm.number for norm in layout.norms.values()}
         self._calls = self._norm_calls = 0
 
@@ -137,10 +135,6 @@ class Propagation(TorchFunctionMode):
         number, self._norm_calls = self._norm_calls, self._norm_calls + 1
         out: Tensor = (args[0] if args else kwargs["input"]) if number in self._folded else func(*args, **kwargs)
         return out
-
-    def softmax(self, x: Tensor, dim: int) -> Tensor:
-        """The softmax by the composite's rule."""
-        return self._softmax(x, dim)
 
 
 def _layer(func: Function, args: Arguments, kwargs: Keywords) -> tuple[Tensor, Layer]:

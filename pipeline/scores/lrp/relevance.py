@@ -50,12 +50,14 @@ def relevances(
     layout: Layout | None = None
     with frozen(model), observed(model, sites) as values:
         for images, labels in loader:
-            if layout is None:
-                layout, plain = record(model, images[:1].to(device))
-                _same(propagated(model, images[:1].to(device), layout, composite), plain)
             images = images.detach().to(device).requires_grad_()
+            plain: Tensor | None = None
+            if layout is None:
+                layout, plain = record(model, images[:1])
             with torch.enable_grad():
                 logits = propagated(model, images, layout, composite)
+                if plain is not None:
+                    _same(logits[:1], plain)
                 classes = labels.to(device) if target == "label" else logits.detach().argmax(1)
                 start = logits.gather(1, classes[:, None]).sum()
             keys = sorted(values)
