@@ -10,75 +10,42 @@ on the same images (see `pxp_authors`); it takes seconds an image.
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from secateur.benchmarks.environment import environment
+from secateur.benchmarks.curve_rows import Batches, Method, Rows, Task
 from secateur.benchmarks.pxp_authors import published_scores
-from secateur.pipeline.data.dataset import Dataset, open_data
+from secateur.pipeline.data.dataset import open_data
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.sampling import few_shot
 from secateur.pipeline.data.spec import DataSpec
-from secateur.pipeline.errors import BenchError
-from secateur.pipeline.files import read_json, write_json
 from secateur.pipeline.models import create_model, transform_for
-from secateur.pipeline.recover.compensate import compensate
-from secateur.pipeline.scores.curve import RATES, Point, Shape, a_pr, top1_among
-from secateur.pipeline.scores.score import Scores, score
+from secateur.pipeline.scores.curve import Shape
 from secateur.pipeline.scores.search.for_run import split
 from secateur.pipeline.scores.search.search import search
-from secateur.pipeline.structure.find import find_groups
-from secateur.pipeline.structure.groups import Groups
-from secateur.pipeline.structure.surgery import prune
 
 MODEL = "deit_tiny_patch16_224"
 UNITS = {"heads": "head", "neurons": "mlp_hidden"}
-STEPS = RATES[::2]  # every second rate: 0, 10, ..., 90 %
 REFERENCES = 10  # of each class; of all 1,000 classes one in ten has one
 JUDGED = {"three": 15, "ten": 5}  # of each class
 FULL_JUDGED = 120
-SEARCHED = "lrp: searched"
-REPAIRED = "lrp: searched, compensated"
-PUBLISHED = "published code: epsilon"
-METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "random": ("random", {}),
-    "magnitude": ("magnitude", {}),
-    "activation": ("activation", {}),
-    "taylor": ("taylor", {}),
-    "integrated gradients": ("integrated_gradients", {"steps": 5}),
-    "lrp: epsilon": ("lrp", {"composite": "epsilon"}),
-    "lrp: epsilon, absolute before the sum": ("lrp", {"composite": "epsilon", "aggregate": "absolute_before"}),
-}
-Batches = list[tuple[Tensor, Tensor]]
-
-
-@dataclass(frozen=True)
-class Task:
-    """A classification task: the model with the logits of its classes alone, reference images, images to judge by."""
-
-    name: str
-    model: nn.Module
-    reference: Batches
-    judged: Batches
-
-    @cached_property
-    def groups(self) -> Groups:
-        """The groups of the task's model."""
-        return find_groups(self.model, self.judged[0][0][:1])
-
-    @cached_property
-    def dense(self) -> Point:
-        """Nothing removed."""
-        return measured(self, None, "head", 0.0, False)
+METHODS = (
+    Method("random", "random"),
+    Method("magnitude", "magnitude"),
+    Method("activation", "activation"),
+    Method("taylor", "taylor"),
+    Method("integrated gradients", "integrated_gradients", {"steps": 5}),
+    Method("lrp: epsilon", "lrp", {"composite": "epsilon"}),
+    Method("lrp: epsilon, absolute before the sum", "lrp", {"composite": "epsilon", "aggregate": "absolute_before"}),
+)
+PUBLISHED = Method("published code: epsilon", "published")
 
 
 def restricted(model: nn.Module, classes: Sequence[int]) -> nn.Module:
@@ -143,28 +110,16 @@ def tasks(model: nn.Module, data: Path, draws: int) -> Iterator[Task]:
     yield imagenet(model, data)
 
 
-def measured(task: Task, scores: Scores | None, kind: str, rate: float, repaired: bool) -> Point:
-    """What is left, and its top-1, when the share `rate` of the units is removed (and the rest compensated)."""
-    small, kept = task.model, {}
-    if scores is not None:
-        plan = Shape((kind,), "global", (rate,)).plan(task.groups, scores, rate)
-        small, kept = prune(task.model, plan, task.groups), dict(plan.kept)
-        if repaired:
-            small = compensate(small, task.model, plan, task.reference, groups=task.groups)
-    right, count = top1_among(small, task.judged)
-    return Point(rate, task.groups.macs(kept), task.groups.params(kept), 100.0 * right / count)
-
-
 def composite_for(model: nn.Module, data: Path, work: Path, kind: str, trials: int) -> dict[str, Any]:
     """The best composite for units of a kind, as plain values with the search's A_PR, by training images alone."""
-    found: Dataset = open_data(DataSpec(path=str(data / "imagenette/train")))
+    found = open_data(DataSpec(path=str(data / "imagenette/train")))
     task = imagenette(model, data, range(10), "search", 0)
     images, places = found.calibration, {label: label for label in range(10)}
     reference, judged = split(images.labels, 0.5, 0)
-    few = [
-        places_of[few_shot(images.labels[places_of], count, 0)] for places_of, count in ((reference, 1), (judged, 4))
+    loaded = [
+        batches(images, model, part[few_shot(images.labels[part], count, 0)].tolist(), places)
+        for part, count in ((reference, 1), (judged, 4))
     ]
-    loaded = [batches(images, model, part.tolist(), places) for part in few]
     work.mkdir(parents=True, exist_ok=True)
     best = search(
         *(task.model, task.groups, loaded[0], loaded[1], trials, f"sqlite:///{(work / 'study.db').resolve()}"),
@@ -175,16 +130,6 @@ def composite_for(model: nn.Module, data: Path, work: Path, kind: str, trials: i
     return {"composite": best.composite.plain(), "a_pr": best.a_pr, "trials": len(best.trials)}
 
 
-def scores_of(task: Task, method: str, kind: str, seed: int, best: Mapping[str, Any], authors: Path | None) -> Scores:
-    """The task's scores by a method."""
-    if method == PUBLISHED:
-        if authors is None:
-            raise BenchError("the published code is not here: give its checkout with --authors")
-        return published_scores(task.model, task.reference, kind, authors)
-    name, options = METHODS.get(method, ("lrp", best))
-    return score(task.model, task.groups, task.reference, name, seed, **options)  # type: ignore[arg-type]  # batches are enough
-
-
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Weights and images.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/pxp_protocol.json"))
@@ -193,49 +138,34 @@ def scores_of(task: Task, method: str, kind: str, seed: int, best: Mapping[str, 
 @click.option("--draws", default=3, show_default=True, help="Draws of three classes.")
 @click.option("--random-seeds", default=2, show_default=True)
 @click.option("--trials", default=16, show_default=True, help="Trials of each search.")
-@click.option("--only", default="", help="Tasks to run, by the beginning of their names. [default: all]")
+@click.option("--only", default="", help="Tasks to run, by the beginnings of their names. [default: all]")
 def main(
     data: Path, out: Path, work: Path, authors: Path | None, draws: int, random_seeds: int, trials: int, only: str
 ) -> None:
     """Measures what is not in the file yet, and writes it row by row."""
     model = create_model(MODEL, weights=str(data / f"weights/{MODEL}.safetensors")).eval()
-    content = read_json(out, "pxp_protocol") if out.exists() else {"searched": {}, "dense": {}, "rows": []}
-    content |= {
-        "command": "python -m secateur.benchmarks.pxp_protocol --data DATA --authors CHECKOUT",
-        "environment": asdict(environment()),
-        "rates": STEPS,
-        "reference_images_per_class": REFERENCES,
-    }
+    rows = Rows(out, "pxp_protocol", "python -m secateur.benchmarks.pxp_protocol --data DATA --authors CHECKOUT")
+    searched = rows.content.setdefault("searched", {})
     for units, kind in UNITS.items():
-        if units not in content["searched"]:
-            content["searched"][units] = composite_for(model, data, work, kind, trials)
-            write_json(out, "pxp_protocol", content)
+        if units not in searched:
+            searched[units] = composite_for(model, data, work, kind, trials)
+            rows.save()
     for task in tasks(model, data, draws):
         if not task.name.startswith(tuple(only.split(","))):
             continue
-        if task.name not in content["dense"]:
-            images = sum(len(labels) for _, labels in task.judged)
-            content["dense"][task.name] = {**asdict(task.dense), "images": images}
         for units, kind in UNITS.items():
-            best = {"composite": content["searched"][units]["composite"]}
-            for method in (
+            best = {"composite": searched[units]["composite"]}
+            ours = (
                 *METHODS,
-                SEARCHED,
-                REPAIRED,
-                *((PUBLISHED,) if authors and task.name.startswith("three") else ()),
-            ):
-                for seed in range(random_seeds if method == "random" else 1):
-                    key = {"task": task.name, "units": units, "method": method, "seed": seed}
-                    if any(key.items() <= row.items() for row in content["rows"]):
-                        continue
-                    started = time.perf_counter()
-                    scores = scores_of(task, method, kind, seed, best, authors)
-                    seconds = time.perf_counter() - started
-                    points = [task.dense, *(measured(task, scores, kind, r, method == REPAIRED) for r in STEPS[1:])]
-                    rows = {"a_pr": a_pr(points), "score_seconds": seconds, "points": [asdict(p) for p in points]}
-                    content["rows"].append({**key, **rows})
-                    write_json(out, "pxp_protocol", content)
-                    click.echo(f"{task.name} {units} {method} {seed}: {a_pr(points):.1f}", err=True)
+                Method("lrp: searched", "lrp", best),
+                Method("lrp: searched, compensated", "lrp", best, repaired=True),
+            )
+            for method in ours:
+                for seed in range(random_seeds if method.name == "random" else 1):
+                    rows.add(task, units, kind, method, seed)
+            if authors and task.name.startswith("three"):
+                scored = partial(published_scores, task.model, task.reference, kind, authors)
+                rows.add(task, units, kind, PUBLISHED, 0, scored)
 
 
 if __name__ == "__main__":
