@@ -17,6 +17,7 @@ from secateur.pipeline.files import write_bytes
 
 ARCHITECTURES = (75, 80, 86, 87, 89, 90, 100, 110, 120)
 SOURCES = ("bias_gelu", "ragged_attention", "residual_layernorm", "window_attention")
+PLUGIN_SOURCE = "ragged_attention_plugin"  # for one layer, whose heads are given as macros
 OPTIONS = ("-std=c++17",)
 CACHE_VARIABLE = "SECATEUR_KERNEL_CACHE"
 FOLDER = Path(__file__).parent / "cuda"
@@ -41,11 +42,12 @@ def compile_kernel(source: str, architecture: int, form: str = "cubin", defines:
     the source and of all headers, the options and the compiler's version, in `cache_folder()`. `defines` are
     `NAME=value` macros. Raises `KernelError` with the compiler's first complaint, or when there is no compiler.
     """
-    if source not in SOURCES:
-        raise KernelError(f"there is no kernel source {source!r}: choose one of {', '.join(SOURCES)}")
+    if source not in (*SOURCES, PLUGIN_SOURCE):
+        known = ", ".join((*SOURCES, PLUGIN_SOURCE))
+        raise KernelError(f"there is no kernel source {source!r}: choose one of {known}")
     if architecture not in ARCHITECTURES:
-        known = ", ".join(map(str, ARCHITECTURES))
-        raise KernelError(f"compute capability {architecture} was asked for, but the kernels are built for {known}")
+        built = ", ".join(map(str, ARCHITECTURES))
+        raise KernelError(f"compute capability {architecture} was asked for, but the kernels are built for {built}")
     if form not in ("cubin", "ptx"):
         raise KernelError(f"the form {form!r} was asked for: choose cubin or ptx")
     nvcc = find_nvcc()
@@ -55,15 +57,16 @@ def compile_kernel(source: str, architecture: int, form: str = "cubin", defines:
             "neither nvcc nor NVRTC was found: install the CUDA toolkit or `pip install nvidia-cuda-nvrtc`, "
             "with the package nvidia-cuda-runtime for its headers"
         )
-    options = (*OPTIONS, *(f"-D{define}" for define in defines))
-    key = _key(source, architecture, form, options, version)
+    key = _key(source, architecture, form, (*OPTIONS, *defines), version)
     place = cache_folder() / f"{source}-sm_{architecture}-{key}"
     image, log = place.with_suffix(f".{form}"), place.with_suffix(".log")
     if not (image.is_file() and log.is_file()):
+        text = "".join(f"#define {define.replace('=', ' ', 1)}\n" for define in defines) + "#line 1\n"
+        text += (FOLDER / f"{source}.cu").read_text(encoding="utf-8")
         if nvcc:
-            made, said = _with_nvcc(nvcc, source, architecture, form, options)
+            made, said = _with_nvcc(nvcc, source, text, architecture, form)
         else:
-            made, said = compile_with_nvrtc(FOLDER / f"{source}.cu", architecture, form, options), ""
+            made, said = compile_with_nvrtc(source, text, FOLDER, architecture, form, OPTIONS), ""
         write_bytes(log, said.encode())
         write_bytes(image, made)  # last: its presence says that both are whole
     return Compiled(source, architecture, form, image.read_bytes(), log.read_text(encoding="utf-8"), version)
@@ -113,11 +116,12 @@ def _key(source: str, architecture: int, form: str, options: tuple[str, ...], ve
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
-def _with_nvcc(nvcc: Path, source: str, architecture: int, form: str, options: tuple[str, ...]) -> tuple[bytes, str]:
+def _with_nvcc(nvcc: Path, source: str, text: str, architecture: int, form: str) -> tuple[bytes, str]:
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / f"kernel.{form}"
+        out, file = Path(folder) / f"kernel.{form}", Path(folder) / f"{source}.cu"
+        file.write_text(text, encoding="utf-8")
         verbose = ["-Xptxas", "-v"] if form == "cubin" else []
-        command = [nvcc, f"-{form}", f"-arch=sm_{architecture}", *options, *verbose, "-o", out, FOLDER / f"{source}.cu"]
+        command = [nvcc, f"-{form}", f"-arch=sm_{architecture}", *OPTIONS, *verbose, f"-I{FOLDER}", "-o", out, file]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
         if done.returncode or not out.is_file():
             complaints = [

@@ -21,10 +21,13 @@ def nvrtc_version() -> str | None:
     return f"nvrtc {major.value}.{minor.value}"
 
 
-def compile_with_nvrtc(source: Path, architecture: int, form: str, options: tuple[str, ...]) -> bytes:
-    """The cubin or PTX of `source`; headers beside it and those of the CUDA runtime's wheel or toolkit are found.
+def compile_with_nvrtc(
+    source: str, text: str, folder: Path, architecture: int, form: str, options: tuple[str, ...]
+) -> bytes:
+    """The cubin or PTX of the `text` of `source`.
 
-    Raises `KernelError` with the first error of the compiler's log.
+    Headers in `folder` and those of the CUDA runtime's wheel or toolkit are found. Raises `KernelError` with the first
+    error of the compiler's log.
     """
     library = _library()
     if library is None:
@@ -32,18 +35,18 @@ def compile_with_nvrtc(source: Path, architecture: int, form: str, options: tupl
     program = ctypes.c_void_p()
     _check(
         library,
-        library.nvrtcCreateProgram(ctypes.byref(program), source.read_bytes(), source.name.encode(), 0, None, None),
+        library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), f"{source}.cu".encode(), 0, None, None),
         "create a program",
     )
     try:
         real = "sm" if form == "cubin" else "compute"
-        flags = [f"--gpu-architecture={real}_{architecture}", *options, f"-I{source.parent}"]
-        flags += [f"-I{folder}" for folder in _include_folders()]
+        flags = [f"--gpu-architecture={real}_{architecture}", *options, f"-I{folder}"]
+        flags += [f"-I{place}" for place in _include_folders()]
         array = (ctypes.c_char_p * len(flags))(*[flag.encode() for flag in flags])
         if library.nvrtcCompileProgram(program, len(flags), array):
             log = _text(library, program, "ProgramLog").decode(errors="replace")
             first = next((line for line in log.splitlines() if "error" in line), log.strip()[:200])
-            raise KernelError(f"NVRTC could not compile {source.name} for sm_{architecture}: {first}")
+            raise KernelError(f"NVRTC could not compile {source}.cu for sm_{architecture}: {first}")
         image = _text(library, program, "CUBIN" if form == "cubin" else "PTX")
         return image if form == "cubin" else image.rstrip(b"\0")
     finally:

@@ -11,6 +11,7 @@ import numpy as np
 from secateur.kernels.heads import HeadLayout
 
 if TYPE_CHECKING:
+    import onnx
     import onnx_ir as ir
 
 DOMAIN = "secateur"
@@ -20,11 +21,15 @@ INPUTS = ("qkv", "qkv_bias", "bias", "mask", "gates")
 ATTRIBUTES = ("qk_dims", "v_dims", "scale")
 
 
-def overload_of(layout: HeadLayout, present: Sequence[bool]) -> str:
-    """The name by which the function for these heads and these inputs is told from the others of a model."""
-    runs = [f"{count}x{qk}.{v}" for (qk, v), count in _runs(layout)]
+def function_name(layout: HeadLayout, present: Sequence[bool]) -> str:
+    """The name of the function for these heads and these inputs, such as `RaggedAttention_2x24v24_1x64v64_s3e000000`.
+
+    Not one name with ONNX's overloads: the parser of TensorRT-RTX 1.7 takes any function of the same name.
+    """
+    runs = [f"{count}x{qk}v{v}" for (qk, v), count in _runs(layout)]
     given = "".join(letter for letter, there in zip("pbmg", present, strict=True) if there)
-    return "_".join([*runs, f"s{layout.scale:.9g}", *([given] if given else [])])
+    scale = f"s{np.float32(layout.scale).view(np.uint32):08x}"
+    return "_".join([NAME, *runs, scale, *([given] if given else [])])
 
 
 def ragged_attention_function(layout: HeadLayout, present: Sequence[bool], opset: int) -> ir.Function:
@@ -37,14 +42,14 @@ def ragged_attention_function(layout: HeadLayout, present: Sequence[bool], opset
     import onnx_ir as ir
 
     body = _Body()
-    inputs = [ir.Value(name=name) for name in INPUTS]
-    given = {value.name: value for value, there in zip(inputs[1:], present, strict=True) if there}
-    packed = body.op("Add", inputs[0], given["qkv_bias"]) if "qkv_bias" in given else inputs[0]
+    qkv = ir.Value(name="qkv")
+    given = {name: ir.Value(name=name) for name, there in zip(INPUTS[1:], present, strict=True) if there}
+    packed = body.op("Add", qkv, given["qkv_bias"]) if "qkv_bias" in given else qkv
     runs = _runs(layout)
     sizes = [count * pair[part] for part in (0, 0, 1) for pair, count in runs]
     pieces = body.split(packed, sizes)
-    mask = body.op("Unsqueeze", body.of_batch(given["mask"], inputs[0]), body.ints([1])) if "mask" in given else None
-    scale = body.op("CastLike", body.constant(np.float32(layout.scale)), inputs[0])
+    mask = body.op("Unsqueeze", body.of_batch(given["mask"], qkv), body.ints([1])) if "mask" in given else None
+    scale = body.op("CastLike", body.constant(np.float32(layout.scale)), qkv)
     results: dict[int, ir.Value] = {}
     for (qk, v), heads in layout.by_width().items():
         mine = [index for index, (pair, _) in enumerate(runs) if pair == (qk, v)]
@@ -59,21 +64,21 @@ def ragged_attention_function(layout: HeadLayout, present: Sequence[bool], opset
             logits = body.op("Add", logits, mask)
         weights = body.op("Softmax", logits, axis=-1)
         if "bias" in given or "mask" in given:
-            zero = body.op("CastLike", body.constant(np.float32(0)), inputs[0])
+            zero = body.op("CastLike", body.constant(np.float32(0)), qkv)
             weights = body.op("Where", body.op("IsNaN", weights), zero, weights)
         out = body.op("MatMul", weights, values)
         if "gates" in given:
             gates = body.op("Reshape", body.op("Gather", given["gates"], body.ints(heads)), body.ints([-1, 1, 1]))
-            out = body.op("Mul", out, body.op("CastLike", gates, inputs[0]))
+            out = body.op("Mul", out, body.op("CastLike", gates, qkv))
         out = body.op("Reshape", body.op("Transpose", out, perm=[0, 2, 1, 3]), body.ints([0, 0, len(heads) * v]))
         parts = body.split(out, [runs[index][1] * v for index in mine])
         results.update(zip(mine, parts, strict=True))
     result = body.op("Identity", body.concat([results[index] for index in range(len(runs))]))
     result.name = "out"
-    graph = ir.Graph(inputs, [result], nodes=body.nodes, opset_imports={"": opset}, name=NAME)
+    graph = ir.Graph([qkv, *given.values()], [result], nodes=body.nodes, opset_imports={"": opset}, name=NAME)
     kinds = (ir.AttributeType.INTS, ir.AttributeType.INTS, ir.AttributeType.FLOAT)
     attributes = [ir.Attr(name, kind, None) for name, kind in zip(ATTRIBUTES, kinds, strict=True)]
-    return ir.Function(DOMAIN, NAME, overload_of(layout, present), graph=graph, attributes=attributes)
+    return ir.Function(DOMAIN, function_name(layout, present), graph=graph, attributes=attributes)
 
 
 def add_functions(program: ir.Model) -> int:
@@ -86,13 +91,34 @@ def add_functions(program: ir.Model) -> int:
         qk_dims, v_dims = (tuple(node.attributes[name].as_ints()) for name in ATTRIBUTES[:2])
         layout = HeadLayout(qk_dims, v_dims, node.attributes["scale"].as_float())
         present = [index < len(node.inputs) and node.inputs[index] is not None for index in range(1, len(INPUTS))]
-        node.overload = overload_of(layout, present)
-        identifier = (DOMAIN, NAME, node.overload)
+        node.resize_inputs(1 + max((i for i, there in enumerate(present, 1) if there), default=0))
+        node.op_type = function_name(layout, present)
+        identifier = (DOMAIN, node.op_type, "")
         if identifier not in program.functions:
             program.functions[identifier] = ragged_attention_function(layout, present, program.opset_imports[""])
     if count:
         program.opset_imports[DOMAIN] = VERSION
     return count
+
+
+def without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of the model for a runtime with the plugin: plain `RaggedAttention` nodes, none of our functions.
+
+    A parser of TensorRT takes a function of the model before a plugin, so the functions have to go.
+    """
+    from onnx import ModelProto, helper
+
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    for node in copy.graph.node:
+        if node.domain == DOMAIN and node.op_type.startswith(NAME):
+            node.op_type = NAME
+            node.attribute.append(helper.make_attribute("plugin_namespace", DOMAIN))
+            node.attribute.append(helper.make_attribute("plugin_version", str(VERSION)))
+    others = [function for function in copy.functions if function.domain != DOMAIN]
+    del copy.functions[:]
+    copy.functions.extend(others)
+    return copy
 
 
 def _runs(layout: HeadLayout) -> list[tuple[tuple[int, int], int]]:

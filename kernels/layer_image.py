@@ -1,0 +1,66 @@
+"""The kernel of one layer as PTX with its head table inside, for engines that can pass no table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from secateur.kernels.compile import PLUGIN_SOURCE, compile_kernel
+from secateur.kernels.errors import KernelError
+from secateur.kernels.heads import HeadLayout
+from secateur.kernels.variants import RAGGED_TILES, THREADS, Tile, element_bytes
+
+KERNEL = "ragged_attention_plugin"
+TYPES = {"fp32": "float", "fp16": "half_t", "bf16": "bfloat_t"}
+SHARED_LIMIT_BYTES = 48 * 1024  # more must be asked of the driver, and an engine does not
+
+
+@dataclass(frozen=True)
+class LayerImage:
+    """PTX with the one kernel `ragged_attention_plugin(qkv, tokens, out)`, and how to launch it.
+
+    The grid is (batch * ceil(tokens / `rows`), `heads`), each block has `threads` threads.
+    """
+
+    ptx: bytes
+    rows: int
+    heads: int
+    threads: int
+    shared_bytes: int
+
+
+def layer_tiles(layout: HeadLayout, dtype: str) -> tuple[Tile, ...]:
+    """The tiles that can serve the layer within an engine, larger blocks first: its tactics.
+
+    Raises `KernelError` where none does: for heads over 128, or over 64 in fp32.
+    """
+    cores = element_bytes(dtype) == 2
+    fitting = [
+        tile
+        for tile in RAGGED_TILES
+        if tile.tensor_cores == cores and tile.widest >= layout.widest and tile.shared_bytes <= SHARED_LIMIT_BYTES
+    ]
+    if not fitting:
+        most = 128 if cores else 64
+        raise KernelError(
+            f"a head is {layout.widest} wide, but the TensorRT plugin takes heads up to {most} in {dtype}: "
+            "export the model without kernels"
+        )
+    return tuple(tile for tile in fitting if tile.widest == fitting[0].widest)
+
+
+def layer_defines(layout: HeadLayout, dtype: str, tile: Tile) -> tuple[str, ...]:
+    """The macros under which `ragged_attention_plugin.cu` is the kernel of these heads."""
+    split = THREADS // 32 * 16 // tile.rows if tile.tensor_cores else 0
+    return (
+        f"SECATEUR_TABLE={','.join(map(str, layout.table))}",
+        f"SECATEUR_TYPE={TYPES[dtype]}",
+        f"SECATEUR_D={tile.widest}",
+        f"SECATEUR_SPLIT={split}",
+    )
+
+
+def layer_image(layout: HeadLayout, dtype: str, tile: Tile) -> LayerImage:
+    """The PTX of one tile for the layer: of sm_80 (fp16, bf16) or sm_75 (fp32), which every later GPU translates."""
+    architecture = 80 if tile.tensor_cores else 75
+    compiled = compile_kernel(PLUGIN_SOURCE, architecture, "ptx", layer_defines(layout, dtype, tile))
+    return LayerImage(compiled.image, tile.rows, layout.heads, THREADS, tile.shared_bytes)
