@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from secateur.pipeline.data.spec import DataSpec
@@ -75,8 +75,8 @@ class ReportSpec:
     composite of relevance rules), and how many `examples` are shown.
     """
 
-    images: int = 64
-    examples: int = 4
+    images: NonNegativeInt = 64
+    examples: NonNegativeInt = 4
     rules: str = "gradient"
 
 

@@ -19,6 +19,7 @@ from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.manifest import Entry, read_manifest, versions, write_manifest
 from secateur.pipeline.runs.recipe import Recipe, make_recipe, plain
 from secateur.pipeline.runs.stages import NAMES, STAGES, Stage
+from secateur.pipeline.scores.fidelity import check_rules
 from secateur.pipeline.scores.registry import find_method
 
 Report = Callable[[str, str], None]
@@ -87,6 +88,7 @@ def _written(run: Run) -> Run:
     recipe = run.recipe
     find_method(recipe.score.method)
     find_allocation(recipe.plan.allocate)
+    check_rules(recipe.report.rules)
     for target in (*recipe.export.targets, *recipe.bench.targets):
         parse_target(target)
     if not len(run.data.evaluation):

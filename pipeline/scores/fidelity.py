@@ -100,6 +100,12 @@ def fidelity(
     return Fidelity(tuple(cosines), tuple(ranks), tuple(chosen))
 
 
+def check_rules(rules: Rules) -> None:
+    """Raises `PlanError` where `rules` is neither `gradient` nor a composite."""
+    if rules != GRADIENT:
+        find_composite(rules)
+
+
 def rank_correlation(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
     """Spearman's correlation `[B]` of the rows of two arrays `[B, N]`; 0 for a row whose values are all equal."""
     from scipy.stats import rankdata

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from secateur.pipeline.errors import SecateurError
 from secateur.pipeline.runs import fidelity_of_run as module
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.fidelity_of_run import fidelity_of_run
@@ -46,3 +47,14 @@ def test_more_images_than_there_are_is_all_of_them_and_none_is_none(tmp_path: Pa
     assert found is not None
     assert len(found.cosine) == len(run.data.evaluation)
     assert fidelity_of_run(made(tmp_path / "none", images=0), lambda message: None) is None
+
+
+@pytest.mark.parametrize(
+    ("report", "message"), [({"rules": "epsilom"}, "did you mean 'epsilon'"), ({"images": -1}, "report.images is -1")]
+)
+def test_a_recipe_that_cannot_work_is_refused_before_anything_is_written(
+    tmp_path: Path, report: dict[str, object], message: str
+) -> None:
+    with pytest.raises(SecateurError, match=message):
+        made(tmp_path, **report)
+    assert not (tmp_path / "run" / "recipe.yaml").exists()
