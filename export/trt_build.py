@@ -10,9 +10,12 @@ from types import ModuleType
 from typing import Any
 
 from secateur.export.engine_info import Layer, Profile
+from secateur.export.graph_types import read_graph
 from secateur.export.tensors import DYNAMIC, TensorInfo
 from secateur.export.trt_inspect import check_layers, network_layers
 from secateur.export.trt_runtime import NAMES, clean_message, make_logger, numpy_name
+from secateur.kernels.onnx_function import without_functions
+from secateur.kernels.trt_plugin import needs_plugin, register_plugin, takes_plugins
 from secateur.pipeline.errors import EngineError
 
 
@@ -52,7 +55,7 @@ def build_plan(
     builder = _builder(trt, logger, name)
     network = builder.create_network(_strongly_typed(trt))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(onnx_path)):
+    if not _parse(trt, parser, onnx_path):
         raise EngineError(f"{name} {trt.__version__} cannot read {onnx_path.name}: {_parser_errors(parser, logger)}")
     layers = network_layers(network)
     check_layers(layers, declared, name)
@@ -98,6 +101,15 @@ def _strongly_typed(trt: ModuleType) -> int:
     """The creation flags of a network whose types are those of the graph; from TensorRT 11 on there is no other."""
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
+
+
+def _parse(trt: ModuleType, parser: Any, path: Path) -> bool:
+    """Whether the parser took the graph; our plugin stands in for the functions where the runtime takes plugins."""
+    content = read_graph(path)
+    if not (takes_plugins(trt) and needs_plugin(content)):
+        return bool(parser.parse_from_file(str(path)))
+    register_plugin(trt)
+    return bool(parser.parse(without_functions(content).SerializeToString(), str(path)))
 
 
 def _parser_errors(parser: Any, logger: Any) -> str:

@@ -12,6 +12,7 @@ import torch
 from secateur.export.engine import Arrays, Engine
 from secateur.export.tensors import DYNAMIC, TensorInfo
 from secateur.export.trt_runtime import NAMES, make_logger, numpy_name
+from secateur.kernels.trt_plugin import ready_to_load
 from secateur.pipeline.errors import EngineError
 
 
@@ -116,6 +117,7 @@ def load_plan(trt: ModuleType, plan: Any, what: str) -> tuple[Any, Any]:
     """
     logger = make_logger(trt)
     name = NAMES.get(trt.__name__, trt.__name__)
+    ready_to_load(trt)
     try:
         engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
     except (TypeError, RuntimeError) as error:  # a null runtime from the C++ side

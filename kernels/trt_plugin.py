@@ -22,13 +22,24 @@ def needs_plugin(model: onnx.ModelProto) -> bool:
     return any(node.domain == DOMAIN and node.op_type.startswith(NAME) for node in model.graph.node)
 
 
+def takes_plugins(trt: ModuleType) -> bool:
+    """Whether networks of this runtime can have plugins: TensorRT's can, TensorRT-RTX's cannot."""
+    return hasattr(getattr(trt, "INetworkDefinition", None), "add_plugin_v3")
+
+
+def ready_to_load(trt: ModuleType) -> None:
+    """Registers what engines need when they are loaded: the Python plugin, where there is no other kind."""
+    if takes_plugins(trt) and not has_ahead_of_time_plugins(trt):
+        register_plugin(trt)
+
+
 def register_plugin(trt: ModuleType) -> Kind:
     """Registers the plugin once and says of which kind it is: `ahead of time`, or `python` before TensorRT 10.6.
 
     An engine with the plugin `ahead of time` holds its PTX and runs anywhere; one with `python` needs this call,
     PyTorch and pycuda where it runs. Raises `KernelError` for TensorRT-RTX, whose networks take no plugins.
     """
-    if not hasattr(trt.INetworkDefinition, "add_plugin_v3"):
+    if not takes_plugins(trt):
         raise KernelError(
             f"{trt.__name__} {trt.__version__} builds no engines with plugins (its networks have no add_plugin_v3): "
             "build from the graph with its functions, or with TensorRT"

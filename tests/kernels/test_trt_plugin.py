@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import secateur as sc
+from secateur.export import trt_build
 from secateur.kernels import launch as launching
 from secateur.kernels import trt_plugin
 from secateur.kernels.compile import find_nvcc
@@ -224,3 +225,44 @@ def test_tensorrt_rtx_builds_from_the_functions(rtx: Any, graph: Path, tmp_path:
     """For a GPU that is not here; each layer's node becomes the body of its own function."""
     info = sc.build_engine(graph, "tensorrt_rtx:sm_86", tmp_path)
     assert not [layer for layer in info.layers if "plugin" in layer.kind.lower()]
+
+
+class Parser:
+    """Notes what it is given."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def parse_from_file(self, path: str) -> bool:
+        self.calls.append((path,))
+        return True
+
+    def parse(self, content: bytes, path: str) -> bool:
+        self.calls.append((onnx.load_from_string(content), path))
+        return True
+
+
+def test_a_build_uses_the_plugin_where_the_runtime_takes_it(
+    rtx: Any, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trt, plugin, registry = make_modules()
+    monkeypatch.setitem(sys.modules, "tensorrt.plugin", plugin)
+    parser = Parser()
+    assert trt_build._parse(trt, parser, graph)
+    content, path = parser.calls[0]
+    assert path == str(graph) and not content.functions and "secateur::RaggedAttention" in registry.plugins
+    assert trt_build._parse(rtx, parser, graph)
+    plain = tmp_path / "plain.onnx"
+    sc.export_onnx(pruned(), plain, image())
+    assert trt_build._parse(trt, parser, plain)
+    assert parser.calls[1:] == [(str(graph),), (str(plain),)]
+
+
+def test_an_engine_with_a_python_plugin_is_made_ready_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered: list[str] = []
+    monkeypatch.setattr(trt_plugin, "register_plugin", lambda trt: registered.append(trt.__version__))
+    for ahead_of_time in (True, False):
+        trt, plugin, _ = make_modules(ahead_of_time)
+        monkeypatch.setitem(sys.modules, "tensorrt.plugin", plugin)
+        trt_plugin.ready_to_load(trt)
+    assert registered == ["10.3.0"]
