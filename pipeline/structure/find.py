@@ -2,44 +2,75 @@
 
 from __future__ import annotations
 
-import torch
+from dataclasses import replace
+
 from timm.layers import Attention
 from torch import Tensor, nn
 
 from secateur.pipeline.errors import ModelError
-from secateur.pipeline.structure.cost import layer_terms, reuse_by_layer
+from secateur.pipeline.structure.canonical import canonical
+from secateur.pipeline.structure.cost import layer_terms
+from secateur.pipeline.structure.graph.assemble import assemble, norms_of, parts_of, terms_of
+from secateur.pipeline.structure.graph.walk import Walk, aliases_of, trace
 from secateur.pipeline.structure.groups import Fixed, Group, Groups, Term
-from secateur.pipeline.structure.vit import attention_groups, is_mlp, mlp_groups
+from secateur.pipeline.structure.mirror import normalising
+from secateur.pipeline.structure.trial import tried
+from secateur.pipeline.structure.vit import attention_groups, is_mlp
 
 
-def find_groups(model: nn.Module, example_input: Tensor) -> Groups:
+def find_groups(model: nn.Module, example_input: Tensor, verify: bool = True) -> Groups:
     """All groups of `model`, with what its operations cost on one sample of `example_input` `[B, ...]`.
 
-    The model runs once, in evaluation mode, and is left as it was. Raises `ModelError` when nothing in it can be
-    removed.
+    The model is traced once, in evaluation mode, and left as it was. With `verify`, some units of every group are
+    then removed in a trial, and groups that the model's own code cannot do without are reported as fixed. Raises
+    `ModelError` when nothing in it can be removed.
     """
-    groups: list[Group] = []
-    fixed: list[Fixed] = []
-    terms: list[Term] = []
-    with torch.no_grad():
-        reuse = reuse_by_layer(model, example_input)
-    for name, module in model.named_modules():
-        if isinstance(module, Attention) and f"{name}.qkv" in reuse:
-            found = attention_groups(name, module, reuse[f"{name}.qkv"])
-        elif is_mlp(module) and f"{name}.fc2" in reuse:
-            found = mlp_groups(name, module)
-        else:
-            continue
-        groups += found.groups
-        fixed += found.fixed
-        terms += found.terms
+    model = canonical(model)
+    walk = Walk(normalising=frozenset(n for n, module in model.named_modules() if normalising(module) is not None))
+    walk.run(trace(model, example_input), aliases_of(model))
+    parts = parts_of(walk)
+    attentions = {name: module for name, module in model.named_modules() if isinstance(module, Attention)}
+    reuse = {
+        cost.module: cost.macs / model.get_parameter(f"{cost.module}.weight").numel()
+        for cost in walk.costs
+        if cost.module.rpartition(".")[0] in attentions
+    }
+    attentions = {name: module for name, module in attentions.items() if f"{name}.qkv" in reuse}
+    found = assemble(model, walk, parts, leave=tuple(attentions))
+    groups: list[Group] = [_may_go(model, group) for group in found.groups]
+    fixed: list[Fixed] = list(found.fixed)
+    extra: list[Term] = []
+    for name, module in attentions.items():
+        own = attention_groups(name, module, reuse[f"{name}.qkv"])
+        groups += own.groups
+        fixed += own.fixed
+        extra += own.terms
     if not groups:
         raise ModelError(
             f"nothing can be removed from this {type(model).__name__}: "
-            "it holds none of timm's attention or MLP modules that secateur knows; choose a ViT or DeiT model"
+            + (f"{fixed[0].name} cannot, since {fixed[0].reason}" if fixed else "it has no layer between two others")
         )
-    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    order = {name: index for index, name in enumerate(walk.tensors)}
+    groups.sort(key=lambda group: min(order[part.tensor] for part in group.slices))
+    shapes = {name: tuple(int(size) for size in found.shape) for name, found in model.state_dict().items()}
+    for name, dims in walk.tensors.items():
+        shapes.setdefault(name, tuple(1 if atoms is None else len(atoms) for atoms in dims))
     parameters = frozenset(key for key, _ in model.named_parameters())
-    result = Groups(tuple(groups), tuple(fixed), (), shapes, parameters, tuple(example_input.shape[1:]))
-    every = (*layer_terms(model, reuse, result.axes), *terms)
-    return Groups(result.groups, result.fixed, every, shapes, parameters, result.input_shape)
+    shape, norms = tuple(example_input.shape[1:]), norms_of(walk, parts, found)
+    result = Groups(tuple(groups), tuple(fixed), (), shapes, parameters, shape, norms)
+    inside = tuple(f"{name}." for name in attentions)
+    terms = [
+        *(term for term in terms_of(walk, parts, found.units) if not f"{term.name}.".startswith(inside)),
+        *layer_terms(model, {layer: n for layer, n in reuse.items() if layer.startswith(inside)}, result.axes),
+        *extra,
+    ]
+    result = replace(result, terms=tuple(terms))
+    return tried(model, result, example_input) if verify else result
+
+
+def _may_go(model: nn.Module, group: Group) -> Group:
+    """A group of an MLP whose units may all go, since the branch then becomes a constant."""
+    name = group.name.removesuffix(".hidden")
+    if group.kind == "mlp_hidden" and name in dict(model.named_modules()) and is_mlp(model.get_submodule(name)):
+        return replace(group, min_units=0)
+    return group

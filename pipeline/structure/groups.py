@@ -130,7 +130,8 @@ class Groups(Sequence[Group]):
     """All groups of one model, what is fixed in it, and what its operations cost (`terms`, MACs a sample).
 
     `shapes` holds every tensor of the model's state dict with its dense shape; `input_shape` is that of one sample
-    (without the batch).
+    (without the batch). `norms` has, for each module that normalises over units of a group, the axis of its width;
+    `architecture` is the fingerprint where it is not that of these groups alone.
     """
 
     groups: tuple[Group, ...]
@@ -139,6 +140,8 @@ class Groups(Sequence[Group]):
     shapes: Mapping[str, tuple[int, ...]]
     parameters: frozenset[str]
     input_shape: tuple[int, ...]
+    norms: Mapping[str, Axis] = field(default_factory=dict)
+    architecture: str = ""
     _by_name: dict[str, Group] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -176,7 +179,12 @@ class Groups(Sequence[Group]):
         return {key: Axis(self.shapes[key[0]][key[1]], tuple(found)) for key, found in members.items()}
 
     def fingerprint(self) -> str:
-        """A SHA-256 over names, units and slices: equal for equal architectures, whatever the weights."""
+        """A SHA-256 over names, units and slices: equal for equal architectures, whatever the weights.
+
+        Groups that a trial has left alone count, so that a plan may be replayed without a trial.
+        """
+        if self.architecture:
+            return self.architecture
         content = [
             [g.name, g.kind, g.units, g.blocks, g.parent, [[s.tensor, s.dim, s.role, s.units] for s in g.slices]]
             for g in self.groups

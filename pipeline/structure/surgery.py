@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from secateur.pipeline.errors import PlanError
 from secateur.pipeline.plan.plan import Plan
 from secateur.pipeline.structure.attention import RaggedAttention
+from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.constant import ConstantBranch
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.mirror import resize, update
 from secateur.pipeline.structure.proof import prove
 from secateur.pipeline.structure.vit import is_mlp
 
@@ -26,7 +28,7 @@ def prune(model: nn.Module, plan: Plan, groups: Groups | None = None) -> nn.Modu
     `SurgeryError`, naming the first group that disagrees, when removed is not equal to masked.
     """
     if groups is None:
-        groups = find_groups(model, example_for(model, plan.input_shape))
+        groups = find_groups(model, example_for(model, plan.input_shape), verify=False)
     if groups.fingerprint() != plan.fingerprint:
         raise PlanError(
             "the plan was made for another architecture: the model's groups, shapes or input size differ; "
@@ -39,26 +41,24 @@ def prune(model: nn.Module, plan: Plan, groups: Groups | None = None) -> nn.Modu
 
 def cut(model: nn.Module, groups: Groups, plan: Plan) -> nn.Module:
     """The smaller module, unchecked: every touched tensor sliced, every module that hard-codes a width rebuilt."""
-    small = copy.deepcopy(model)
+    small = copy.deepcopy(canonical(model))
     keep = {
         key: torch.from_numpy(axis.positions(plan.kept))
         for key, axis in groups.axes.items()
         if axis.length(plan.kept) < axis.size
     }
+    for name in dict.fromkeys(name for name, _ in keep):
+        _slice(small, name, {dim: stays for (tensor, dim), stays in keep.items() if tensor == name})
     touched = {name.rpartition(".")[0] for name, _ in keep}
     for name in sorted(touched):
-        layer = small.get_submodule(name)
-        for key in ("weight", "bias"):
-            parameter = getattr(layer, key, None)
-            if parameter is None:
-                continue
-            data = parameter.data
-            for dim in range(data.ndim):
-                if (f"{name}.{key}", dim) in keep:
-                    data = data[(slice(None),) * dim + (keep[f"{name}.{key}", dim],)]
-            setattr(layer, key, nn.Parameter(data.clone(), requires_grad=parameter.requires_grad))
-        if isinstance(layer, nn.Linear):
-            layer.out_features, layer.in_features = layer.weight.shape
+        dense = groups.shapes.get(f"{name}.weight")
+        if dense is not None:
+            update(small.get_submodule(name), dense)
+        else:  # a module whose tensors have other names, such as an anti-aliasing filter
+            for tensor, dim in [key for key in keep if key[0].rpartition(".")[0] == name]:
+                resize(small.get_submodule(name), groups.shapes[tensor][dim], int(keep[tensor, dim].sum()))
+    for name, axis in groups.norms.items():
+        resize(small.get_submodule(name), axis.size, axis.length(plan.kept))
     for name, module in list(small.named_modules()):
         if isinstance(module, Attention) and any(f"{name}.{part}" in touched for part in ("qkv", "proj")):
             small.set_submodule(name, _smaller_attention(name, module, groups, plan))
@@ -79,6 +79,20 @@ def example_for(model: nn.Module, shape: tuple[int, ...], batch: int = 1, seed: 
     parameter = next(model.parameters())
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(batch, *shape, generator=generator).to(parameter.device, parameter.dtype)
+
+
+def _slice(model: nn.Module, name: str, keep: dict[int, Tensor]) -> None:
+    """Replaces a parameter or buffer by what is left of it along some dimensions."""
+    path, _, leaf = name.rpartition(".")
+    owner = model.get_submodule(path)
+    tensor = getattr(owner, leaf)
+    data = tensor.detach()
+    for dim, stays in keep.items():
+        data = data[(slice(None),) * dim + (stays.to(data.device),)]
+    if isinstance(tensor, nn.Parameter):
+        setattr(owner, leaf, nn.Parameter(data.clone(), requires_grad=tensor.requires_grad))
+    else:
+        owner.register_buffer(leaf, data.clone(), persistent=leaf not in owner._non_persistent_buffers_set)
 
 
 def _smaller_attention(name: str, module: Attention, groups: Groups, plan: Plan) -> nn.Module:

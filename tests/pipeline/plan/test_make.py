@@ -122,7 +122,7 @@ def test_bad_names_are_refused(vit: nn.Module, vit_groups: Groups) -> None:
         ({"skip": ["layers.*"]}, "matches no group"),
         ({"allocate": "globall"}, "did you mean 'global'"),
         ({"align": 0}, "align is 0"),
-        ({"kinds": ("width",)}, "no group may be pruned"),
+        ({"kinds": ("channel",)}, "no group may be pruned"),
     ]:
         with pytest.raises(PlanError, match=words):
             make_plan(vit_groups, scores, Budget(macs=0.5), **change)

@@ -18,7 +18,7 @@ from secateur.pipeline.structure import proof
 from secateur.pipeline.structure.attention import RaggedAttention
 from secateur.pipeline.structure.constant import ConstantBranch
 from secateur.pipeline.structure.find import find_groups
-from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.groups import KINDS, Groups
 from secateur.pipeline.structure.proof import masked
 from secateur.pipeline.structure.surgery import cut, prune
 from tests.conftest import make_vit
@@ -43,11 +43,11 @@ def variant(name: str) -> nn.Module:
     return make_vit(**kwargs)
 
 
-def random_plan(groups: Groups, seed: int, share: float) -> Plan:
-    """A plan that keeps each unit with probability `share`, and each group's minimum."""
+def random_plan(groups: Groups, seed: int, share: float, kinds: tuple[str, ...] = KINDS) -> Plan:
+    """A plan that keeps each unit of some kinds with probability `share`, and each group's minimum."""
     generator = torch.Generator().manual_seed(seed)
     kept = {}
-    for group in groups:
+    for group in (group for group in groups if group.kind in kinds):
         chosen = torch.rand(group.blocks, group.units // group.blocks, generator=generator) < share
         if group.blocks > 1 or group.min_units:
             chosen[:, 0] = True
@@ -55,9 +55,31 @@ def random_plan(groups: Groups, seed: int, share: float) -> Plan:
     return plan_from_kept(groups, kept)
 
 
+def over_kept(norm: nn.LayerNorm, stays: Tensor) -> object:
+    """A hook that makes a layer norm one over the features that stay, the others being zero."""
+
+    def hook(_module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> Tensor:
+        x = inputs[0][..., stays]
+        centred = x - x.mean(-1, keepdim=True)
+        normal = centred / (centred.square().mean(-1, keepdim=True) + norm.eps).sqrt()
+        out = torch.zeros_like(inputs[0])
+        out[..., stays] = normal * norm.weight[stays] + norm.bias[stays]
+        return out
+
+    return hook
+
+
 def zeroed(model: nn.Module, groups: Groups, plan: Plan, x: Tensor) -> Tensor:
-    """The dense model with the removed units' values set to zero where they are read, by hooks."""
+    """The dense model with the removed units' values set to zero where they are read, by hooks.
+
+    Normalisations count the units of the residual stream that stay.
+    """
     handles = []
+    for name, axis in groups.norms.items():
+        norm = model.get_submodule(name)
+        assert isinstance(norm, nn.LayerNorm)
+        stays = torch.from_numpy(axis.positions(plan.kept))
+        handles.append(norm.register_forward_hook(over_kept(norm, stays)))
     for group in groups:
         gone = torch.ones(group.units, dtype=torch.bool)
         gone[list(plan.kept.get(group.name, range(group.units)))] = False
@@ -136,13 +158,15 @@ def test_a_layer_may_lose_all_heads_or_all_hidden_units(vit: nn.Module, vit_grou
 
 def test_the_small_model_is_an_ordinary_module(vit: nn.Module, vit_groups: Groups) -> None:
     small = prune(vit, random_plan(vit_groups, 3, 0.5))
+    width = small.get_submodule("norm").normalized_shape[0]
+    assert width < 48
     x = torch.randn(2, 3, 16, 16)
     small.train()
     small(x).sum().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in small.parameters())
     small.eval()
     assert torch.equal(copy.deepcopy(small)(x), small(x))
-    assert small.forward_features(x).shape == (2, 17, 48)
+    assert small.forward_features(x).shape == (2, 17, width)
     torch.testing.assert_close(torch.compile(small, backend="eager")(x), small(x))
     small.load_state_dict(small.state_dict())
 

@@ -1,0 +1,77 @@
+"""Atoms: the positions of a model's parameters, and which of them can only go together."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+Mark = Literal["width", "norm", "query_key", "value"]
+FIXED = 0
+"""The atom of everything that cannot be removed."""
+
+
+class Atoms:
+    """Numbers the positions of parameters as atoms, and collects what the graph says of them.
+
+    Atoms that are united go together when one of them goes; those that are fixed stay, with a reason. A mark says
+    where an atom was seen: in a residual sum, in a normalisation, in the product of queries and keys or values.
+    `blocks` pairs atoms with those of a coarser axis: a head goes when all of its dimensions go.
+    """
+
+    def __init__(self) -> None:
+        self.count = 1
+        self._edges: list[NDArray[np.int64]] = []
+        self._fixed: list[tuple[NDArray[np.int64], str]] = []
+        self._marks: dict[Mark, list[NDArray[np.int64]]] = {}
+        self.blocks: list[tuple[Tensor, Tensor]] = []
+
+    def fresh(self, number: int) -> Tensor:
+        """New atoms, `[number]`."""
+        self.count += number
+        return torch.arange(self.count - number, self.count)
+
+    def unite(self, one: Tensor, two: Tensor) -> None:
+        """Elements of two tensors of atoms go together, after broadcasting one to the other."""
+        pairs = torch.stack([one + 0 * two, two + 0 * one], dim=-1).reshape(-1, 2)
+        pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+        if len(pairs):
+            self._edges.append(np.unique(pairs.numpy(), axis=0))
+
+    def fix(self, atoms: Tensor, reason: str) -> None:
+        """The atoms stay; of several reasons the first one is told."""
+        found = np.unique(atoms.numpy())
+        self._fixed.append((found[found != FIXED], reason))
+
+    def mark(self, atoms: Tensor, mark: Mark) -> None:
+        """Remembers where atoms were seen."""
+        self._marks.setdefault(mark, []).append(np.unique(atoms.numpy()))
+
+    def block(self, coarse: Tensor, fine: Tensor) -> None:
+        """Each atom of `coarse` is a block of those of `fine` that it broadcasts to."""
+        self.blocks.append((coarse, fine))
+
+    def components(self) -> NDArray[np.int64]:
+        """For each atom the number of the set that it goes with."""
+        edges = np.concatenate(self._edges) if self._edges else np.zeros((0, 2), dtype=np.int64)
+        matrix = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(self.count, self.count))
+        return np.asarray(connected_components(matrix, directed=False)[1], dtype=np.int64)
+
+    def reasons(self, components: NDArray[np.int64]) -> dict[int, str]:
+        """For each component that stays, why."""
+        found: dict[int, str] = {}
+        for atoms, reason in self._fixed:
+            for component in np.unique(components[atoms]).tolist():
+                found.setdefault(component, reason)
+        found.setdefault(int(components[FIXED]), "it is tied to values that are not made by any parameter")
+        return found
+
+    def marked(self, mark: Mark, components: NDArray[np.int64]) -> set[int]:
+        """The components with an atom of that mark."""
+        found = self._marks.get(mark, [])
+        return set(np.unique(components[np.concatenate(found)]).tolist()) if found else set()

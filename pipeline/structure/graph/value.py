@@ -1,0 +1,69 @@
+"""Values of the traced graph: for each element of a tensor, the atoms that it goes with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Layer = Tensor
+"""Atoms of a tensor's elements, int64, of the tensor's rank; a dimension along which nothing changes has length 1."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """What is known of one tensor: its shape, and its layers.
+
+    An element is removed when its atom in any layer is. Different layers speak of different dimensions: a parameter
+    `[out, in]` has one for each, `[out, 1]` and `[1, in]`, and projected queries `[1, N, heads, dims]` have one that
+    changes with heads and dimensions together. A dimension in no layer keeps its length. `data` holds the numbers
+    themselves where they depend on nothing (indices), and `computed` says whether they depend on the model's input.
+    """
+
+    shape: tuple[int, ...]
+    layers: tuple[Layer, ...] = ()
+    data: Tensor | None = None
+    computed: bool = False
+
+    def on(self, dim: int) -> list[Layer]:
+        """The layers that change along a dimension."""
+        return [layer for layer in self.layers if layer.shape[dim] > 1]
+
+
+def dims_of(layer: Layer) -> frozenset[int]:
+    """The dimensions along which a layer changes."""
+    return frozenset(dim for dim, size in enumerate(layer.shape) if size > 1)
+
+
+def compressed(labels: Tensor) -> Layer:
+    """The labels with length 1 in every dimension along which they do not change."""
+    for dim, size in enumerate(labels.shape):
+        if size > 1 and (labels.stride(dim) == 0 or bool((labels == labels.narrow(dim, 0, 1)).all())):
+            labels = labels.narrow(dim, 0, 1)
+    return labels
+
+
+def moved(value: Value, move: Callable[[Tensor], Tensor]) -> Value:
+    """The value after an operation that only moves elements, which each layer goes through alike."""
+    shape = tuple(move(torch.empty(value.shape, device="meta")).shape)
+    layers = [compressed(move(layer.expand(value.shape))) for layer in value.layers]
+    data = None if value.data is None else move(value.data)
+    return Value(shape, tuple(layers), data, value.computed)
+
+
+def placed(value: Value, dims: Sequence[int], rank: int) -> Value:
+    """The value as a tensor of another rank: its dimension `i` becomes `dims[i]` (ascending or not), others are 1."""
+    order = sorted(range(len(dims)), key=lambda i: dims[i])
+    shape = [1] * rank
+    for dim, size in zip(dims, value.shape, strict=True):
+        shape[dim] = size
+
+    def place(layer: Layer) -> Layer:
+        sizes = [1] * rank
+        for dim, size in zip(dims, layer.shape, strict=True):
+            sizes[dim] = size
+        return layer.permute(order).reshape(sizes)
+
+    return Value(tuple(shape), tuple(place(layer) for layer in value.layers), None, value.computed)

@@ -1,0 +1,56 @@
+"""Attributes in which modules repeat the sizes of their parameters, brought up to date after a cut."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+WIDTHS = ("channels", "num_features", "num_channels", "normalized_shape")
+"""Attributes of modules with one width: anti-aliasing filters, normalisations."""
+
+
+def normalising(module: nn.Module) -> int | None:
+    """The dimension over which a module normalises its input, None for other modules.
+
+    Only modules that know their width count, since that has to be changed with it.
+    """
+    if isinstance(module, nn.GroupNorm):
+        return 1 if module.num_groups == 1 else None
+    shape = getattr(module, "normalized_shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 1:
+        return None
+    return 1 if "2d" in type(module).__name__ else -1
+
+
+def update(module: nn.Module, dense: tuple[int, ...]) -> None:
+    """Repeats the new sizes in a module's attributes, its weight having had the shape `dense` before."""
+    weight = module.get_parameter("weight")
+    if isinstance(module, nn.Linear):
+        module.out_features, module.in_features = weight.shape
+    elif isinstance(module, _ConvNd):
+        if drops_groups(module.groups, dense[1]):
+            module.groups = weight.shape[0] // (dense[0] // module.groups)
+        narrow, wide = weight.shape[0], weight.shape[1] * module.groups
+        transposed = isinstance(module, _ConvTransposeNd)
+        module.out_channels, module.in_channels = (wide, narrow) if transposed else (narrow, wide)
+    elif isinstance(module, nn.GroupNorm):
+        if module.num_groups > 1:
+            module.num_groups = module.num_groups * weight.shape[0] // dense[0]
+        module.num_channels = weight.shape[0]
+    else:
+        resize(module, dense[-1], weight.shape[-1])
+
+
+def drops_groups(groups: int, per_group: int) -> bool:
+    """Whether units of a grouped convolution are whole groups, as in depthwise ones, or one channel of each group."""
+    return groups > 1 and per_group < groups
+
+
+def resize(module: nn.Module, old: int, new: int) -> None:
+    """Changes the width that a module knows itself by."""
+    for name in WIDTHS:
+        value = getattr(module, name, None)
+        if value == old:
+            setattr(module, name, new)
+        elif isinstance(value, tuple) and value[-1:] == (old,):
+            setattr(module, name, (*value[:-1], new))
