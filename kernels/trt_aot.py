@@ -32,18 +32,19 @@ def register_ahead_of_time(trt: ModuleType) -> None:
     """
     trtp = importlib.import_module(f"{trt.__name__}.plugin")
     words = {trt.float32: "fp32", trt.float16: "fp16", trt.bfloat16: "bf16"}
-    attributes = {"qk_dims": npt.NDArray[np.int32], "v_dims": npt.NDArray[np.int32], "scale": float}
+    # an array of one element for the scale: TensorRT 10.13 reads a plain float in a way that NumPy 2.4 refuses
+    attributes = {"qk_dims": npt.NDArray[np.int32], "v_dims": npt.NDArray[np.int32], "scale": npt.NDArray[np.float32]}
 
-    def describe(qkv: Any, qk_dims: Any, v_dims: Any, scale: float) -> Any:
+    def describe(qkv: Any, qk_dims: Any, v_dims: Any, scale: Any) -> Any:
         batch, tokens = qkv.shape_expr[0], qkv.shape_expr[1]
         return trtp.from_shape_expr((batch, tokens, int(np.sum(v_dims))), qkv.dtype)
 
-    def autotune(qkv: Any, qk_dims: Any, v_dims: Any, scale: float, outputs: Any) -> Any:
+    def autotune(qkv: Any, qk_dims: Any, v_dims: Any, scale: Any, outputs: Any) -> Any:
         word = words[qkv.dtype]
         tactics = list(range(1, 1 + len(layer_tiles(_layout(qk_dims, v_dims, scale), word))))
         return [trtp.AutoTuneCombination(f"{word.upper()}, {word.upper()}", "LINEAR", tactics)]
 
-    def implement(qkv: Any, qk_dims: Any, v_dims: Any, scale: float, outputs: Any, tactic: Any) -> Any:
+    def implement(qkv: Any, qk_dims: Any, v_dims: Any, scale: Any, outputs: Any, tactic: Any) -> Any:
         layout, word = _layout(qk_dims, v_dims, scale), words[qkv.dtype]
         image = layer_image(layout, word, layer_tiles(layout, word)[tactic - 1])
         batch, tokens = qkv.shape_expr[0], qkv.shape_expr[1]
@@ -66,5 +67,5 @@ def register_ahead_of_time(trt: ModuleType) -> None:
     trtp.aot_impl(PLUGIN_ID)(implement)
 
 
-def _layout(qk_dims: Any, v_dims: Any, scale: float) -> HeadLayout:
-    return HeadLayout(tuple(int(n) for n in qk_dims), tuple(int(n) for n in v_dims), float(scale))
+def _layout(qk_dims: Any, v_dims: Any, scale: Any) -> HeadLayout:
+    return HeadLayout(tuple(int(n) for n in qk_dims), tuple(int(n) for n in v_dims), float(np.ravel(scale)[0]))

@@ -87,7 +87,8 @@ def test_ahead_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert register_plugin(trt) == "ahead of time"
     assert register_plugin(trt) == "ahead of time"  # a second time changes nothing
     functions = registry.plugins["secateur::RaggedAttention"]
-    heads = {"qk_dims": np.array([16, 8], np.int32), "v_dims": np.array([8, 24], np.int32), "scale": 0.5}
+    heads = {"qk_dims": np.array([16, 8], np.int32), "v_dims": np.array([8, 24], np.int32)}
+    heads["scale"] = np.array([0.5], np.float32)
     for dtype, kind in TYPES.items():
         qkv = TensorDesc((3, 37, LAYOUT.row_width), kind)
         out = functions["register"](qkv, **heads)
