@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from secateur.pipeline.errors import BenchError
 from secateur.pipeline.files import write_json
 from secateur.pipeline.scores.lrp.composite import DEPTHS, find_composite
-from secateur.pipeline.scores.lrp.relevance import relevances
+from secateur.pipeline.scores.lrp.relevance import IMAGES, relevances
 
 TOLERANCE = 1e-5
 """Of the largest relevance, in float64; what is left are stabilisers at different places."""
@@ -67,7 +67,8 @@ def needed(module: str, package: str) -> Any:
 def ours(model: nn.Module, x: Tensor, rules: dict[str, Any]) -> Tensor:
     """Our relevance of the images, for the predicted class."""
     labels = torch.zeros(len(x), dtype=torch.long)
-    return next(iter(relevances(model, [(x, labels)], [], find_composite(rules), "predicted"))).images
+    (found,) = relevances(model, [(x, labels)], (IMAGES,), find_composite(rules), "predicted")
+    return found.images
 
 
 def randomised(model: nn.Module) -> nn.Module:

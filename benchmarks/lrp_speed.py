@@ -27,10 +27,11 @@ from secateur.benchmarks.bootstrap import LEAST_BLOCKS, ratio_interval
 from secateur.benchmarks.lrp_agreement import needed
 from secateur.pipeline.files import read_json, write_json
 from secateur.pipeline.scores.lrp.composite import DEPTHS, find_composite
-from secateur.pipeline.scores.lrp.relevance import relevances
+from secateur.pipeline.scores.lrp.relevance import IMAGES, relevances
 
 Work = Callable[[], None]
 RULES = ("epsilon", "gamma", "z_plus", "alpha_beta")
+UNITS = {"heads": ("head",), "neurons": ("mlp_hidden",), "heads and neurons": ("head", "mlp_hidden")}
 BATCH = 8
 FIRST = F.one_hot(torch.tensor(0), 1000)
 VIT = {"image_size": 224, "patch_size": 16, "num_layers": 12, "num_heads": 3, "hidden_dim": 192, "mlp_dim": 768}
@@ -81,7 +82,7 @@ def maps(model: str, images: Tensor, rules: dict[str, Any]) -> Work:
     loader = [(batch, torch.zeros(len(batch), dtype=torch.long)) for batch in batched(images)]
 
     def work() -> None:
-        for _ in relevances(network, loader, (), find_composite(rules)):
+        for _ in relevances(network, loader, (IMAGES,), find_composite(rules)):
             pass
 
     return work
@@ -140,15 +141,16 @@ def unit_scores(images: Tensor) -> Work:
     return work
 
 
-def published_unit_scores(images: Tensor, kind: str, authors: Path) -> Work:
-    """The published scores of heads or of neurons, one image at a time."""
+def published_unit_scores(images: Tensor, kinds: tuple[str, ...], authors: Path) -> Work:
+    """The published scores of heads, of neurons, or of both in two runs; one image at a time."""
     from secateur.benchmarks.pxp_authors import attributed
 
     network = transformer()
     loader = [(image[None], torch.zeros(1, dtype=torch.long)) for image in images]
 
     def work() -> None:
-        attributed(network, loader, kind, authors)
+        for kind in kinds:
+            attributed(network, loader, kind, authors)
 
     return work
 
@@ -222,9 +224,9 @@ def comparisons(authors: Path | None, images: int) -> dict[str, tuple[Side, Side
     rules["attention"] = "cp"
     found["vit, lxt, cp"] = (Side("maps", {"model": "vit", "rules": rules}, images), Side("lxt_maps", {}, images))
     if authors is not None:
-        for kind in ("head", "mlp_hidden"):
-            theirs = Side("published_unit_scores", {"kind": kind, "authors": authors}, 1)
-            found[f"deit_tiny {kind}, published code, epsilon"] = (Side("unit_scores", {}, images), theirs)
+        for words, kinds in UNITS.items():
+            theirs = Side("published_unit_scores", {"kinds": kinds, "authors": authors}, 1)
+            found[f"deit_tiny {words}, published code, epsilon"] = (Side("unit_scores", {}, images), theirs)
     return found
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from secateur.pipeline.errors import DataError, PlanError
 from secateur.pipeline.scores.lrp.composite import Composite, find_composite
-from secateur.pipeline.scores.lrp.relevance import TARGETS, relevances
+from secateur.pipeline.scores.lrp.relevance import IMAGES, TARGETS, relevances
 from secateur.pipeline.scores.observe import frozen
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -140,7 +140,7 @@ def _maps(model: nn.Module, batches: Batches, rules: Rules, target: str) -> Iter
     if rules == GRADIENT:
         yield from _gradients(model, batches, target)
     else:
-        for batch in relevances(model, batches, (), find_composite(rules), target):
+        for batch in relevances(model, batches, (IMAGES,), find_composite(rules), target):
             yield batch.images.sum(1).cpu(), batch.classes.cpu()
 
 

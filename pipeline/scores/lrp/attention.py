@@ -101,8 +101,20 @@ def multi_head(
             "self-attention over one input is supported; score this model by taylor"
         )
     tokens, batch, width = query.shape
-    packed = linear(query, in_proj_weight, in_proj_bias)
-    q, k, v = packed.reshape(tokens, batch, 3, num_heads, -1).permute(2, 1, 3, 0, 4)
+
+    def by_head(packed: Tensor) -> Tensor:
+        return packed.reshape(tokens, batch, -1, num_heads, width // num_heads).permute(2, 1, 3, 0, 4)
+
+    if softmax is detached:  # queries and keys are constants, and their part of the layer needs no backward pass
+        parts = [
+            (in_proj_weight[rows], None if in_proj_bias is None else in_proj_bias[rows])
+            for rows in (slice(2 * width), slice(2 * width, None))
+        ]
+        with torch.no_grad():
+            q, k = by_head(F.linear(query, *parts[0]))
+        (v,) = by_head(linear(value, *parts[1]))
+    else:
+        q, k, v = by_head(linear(query, in_proj_weight, in_proj_bias))
     mask = None if attn_mask is None else attn_mask.reshape(-1, *([1] * (attn_mask.ndim == 3)), *attn_mask.shape[-2:])
     if mask is not None and mask.ndim == 4:
         mask = mask.reshape(batch, num_heads, *mask.shape[-2:])

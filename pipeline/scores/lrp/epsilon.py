@@ -32,5 +32,4 @@ class _Damp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (z,) = ctx.saved_tensors
-        size = z.abs()
-        return gradient * size.div_(size + ctx.epsilon), None
+        return gradient.addcdiv(gradient, z.abs().add_(ctx.epsilon), value=-ctx.epsilon), None

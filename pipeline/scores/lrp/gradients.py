@@ -42,6 +42,34 @@ def standardised(x: Tensor, dims: tuple[int, ...], eps: float, centred: bool = T
     return x * (x.detach().square().mean(dims, keepdim=True) + eps).rsqrt()
 
 
+def layer_normalised(
+    x: Tensor, shape: tuple[int, ...], weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """`standardised` over the last dimensions, times `weight` plus `bias`, by the fused kernel.
+
+    Only the standard deviations are kept for the backward pass.
+    """
+    out: Tensor = _LayerNorm.apply(x, shape, weight, bias, eps)
+    return out
+
+
+class _LayerNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, shape: tuple[int, ...], weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> Tensor:
+        out, _, inverse = torch.native_layer_norm(x, shape, weight, bias, eps)
+        ctx.dims = tuple(range(-len(shape), 0))
+        ctx.save_for_backward(inverse, weight)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        inverse, weight = ctx.saved_tensors
+        found = gradient * inverse if weight is None else gradient * weight * inverse
+        return found - found.mean(ctx.dims, keepdim=True), None, None, None, None
+
+
 class _Identity(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:

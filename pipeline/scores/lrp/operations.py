@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from secateur.pipeline.scores.lrp.attention import Softmax, multi_head, scaled_dot_product
-from secateur.pipeline.scores.lrp.gradients import identity, shared, standardised
+from secateur.pipeline.scores.lrp.gradients import identity, layer_normalised, shared, standardised
 
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]
@@ -106,25 +106,23 @@ def _out_of_place(function: Function) -> Step:
     return step
 
 
-def _layer_norm(mode: Mode, func: Function, args: Arguments, kwargs: Keywords, *, centred: bool = True) -> Any:
-    names = (
-        ("input", "normalized_shape", "weight", "bias", "eps")
-        if centred
-        else ("input", "normalized_shape", "weight", "eps")
-    )
-    given = {**dict(zip(names, args, strict=False)), **kwargs}
+def _layer_norm(mode: Mode, func: Function, args: Arguments, kwargs: Keywords) -> Any:
+    given = {**dict(zip(("input", "normalized_shape", "weight", "bias", "eps"), args, strict=False)), **kwargs}
     x = given["input"]
     if not x.requires_grad:
         return func(*args, **kwargs)
-    shape = given["normalized_shape"]
-    dims = tuple(range(-len(shape), 0))
-    eps = given.get("eps")
-    y = standardised(x, dims, (1e-5 if centred else torch.finfo(x.dtype).eps) if eps is None else eps, centred)
-    return _affine(y, given.get("weight"), given.get("bias"))
+    shape = tuple(given["normalized_shape"])
+    return layer_normalised(x, shape, given.get("weight"), given.get("bias"), given.get("eps", 1e-5))
 
 
 def _rms_norm(mode: Mode, func: Function, args: Arguments, kwargs: Keywords) -> Any:
-    return _layer_norm(mode, func, args, kwargs, centred=False)
+    given = {**dict(zip(("input", "normalized_shape", "weight", "eps"), args, strict=False)), **kwargs}
+    x, eps = given["input"], given.get("eps")
+    if not x.requires_grad:
+        return func(*args, **kwargs)
+    dims = tuple(range(-len(given["normalized_shape"]), 0))
+    y = standardised(x, dims, torch.finfo(x.dtype).eps if eps is None else eps, centred=False)
+    return _affine(y, given.get("weight"), None)
 
 
 def _group_norm(mode: Mode, func: Function, args: Arguments, kwargs: Keywords) -> Any:

@@ -16,20 +16,26 @@ from secateur.pipeline.scores.observe import frozen, observed
 from secateur.pipeline.structure.groups import Site
 
 TARGETS = ("label", "predicted")
+IMAGES = Site("", "input", 1, ())
+"""The images themselves: what the model as a whole reads."""
 AGREEMENT = 1e-2  # of the logits' scale; half precision stays below it, a wrong computation does not
 
 
 @dataclass(frozen=True, eq=False)
 class Relevance:
-    """The relevance of one batch: of the tensors at (module, side), of the images, and the classes explained `[B]`.
+    """The relevance of one batch: of the tensors at (module, side), and the classes explained `[B]`.
 
     Each tensor has the shape of the values at its site; sums over positions and units are the user's.
     """
 
     at: Mapping[tuple[str, str], Tensor]
-    images: Tensor
     classes: Tensor
     logits: Tensor
+
+    @property
+    def images(self) -> Tensor:
+        """The relevance of the images `[B, C, H, W]`, where `IMAGES` is among the sites."""
+        return self.at[IMAGES.module, IMAGES.side]
 
 
 def relevances(
@@ -41,8 +47,9 @@ def relevances(
 ) -> Iterator[Relevance]:
     """The relevance for one logit of each image, the label's or the predicted one, streamed batch by batch.
 
-    The relevance that starts at the logit is its value. The model is frozen while the iterator is open, and left as
-    it was. Raises `ModelError` when the model under the rules does not compute what it computes without them.
+    The relevance that starts at the logit is its value, and goes back as far as the `sites` ask. The model is frozen
+    while the iterator is open, and left as it was. Raises `ModelError` when the model under the rules does not
+    compute what it computes without them.
     """
     if target not in TARGETS:
         raise PlanError(f"the target of relevance is {target!r}, but must be one of {', '.join(TARGETS)}")
@@ -61,13 +68,13 @@ def relevances(
                 classes = labels.to(device) if target == "label" else logits.detach().argmax(1)
                 start = logits.gather(1, classes[:, None]).sum()
             keys = sorted(values)
-            found = torch.autograd.grad(start, [images, *(values[key] for key in keys)], allow_unused=True)
+            found = torch.autograd.grad(start, [values[key] for key in keys], allow_unused=True)
             at = {
                 key: torch.zeros_like(values[key]) if gradient is None else values[key].detach() * gradient
-                for key, gradient in zip(keys, found[1:], strict=True)
+                for key, gradient in zip(keys, found, strict=True)
             }
             values.clear()
-            yield Relevance(at, (images * found[0]).detach(), classes, logits.detach())
+            yield Relevance(at, classes, logits.detach())
 
 
 def record(model: nn.Module, images: Tensor) -> tuple[Layout, Tensor]:

@@ -15,7 +15,7 @@ from secateur.pipeline.errors import DataError, PlanError
 from secateur.pipeline.plan.plan import Plan
 from secateur.pipeline.scores.fidelity import GRADIENT, Fidelity, fidelity, rank_correlation
 from secateur.pipeline.scores.lrp.composite import find_composite
-from secateur.pipeline.scores.lrp.relevance import relevances
+from secateur.pipeline.scores.lrp.relevance import IMAGES, relevances
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.surgery import prune
 
@@ -35,7 +35,7 @@ def relevance_map(model: nn.Module, images: Tensor, classes: Tensor, rules: str)
         model(images).gather(1, classes[:, None]).sum().backward()
         assert images.grad is not None
         return (images * images.grad).detach().sum(1)
-    (found,) = relevances(model, [(images, classes)], (), find_composite(rules))
+    (found,) = relevances(model, [(images, classes)], (IMAGES,), find_composite(rules))
     return found.images.sum(1)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from secateur.pipeline.scores.lrp.composite import DEPTHS, find_composite
-from secateur.pipeline.scores.lrp.relevance import relevances
+from secateur.pipeline.scores.lrp.relevance import IMAGES, relevances
 
 EXACT: dict[str, Any] = {depth: {"rule": "epsilon", "epsilon": 0} for depth in DEPTHS}
 SMALL = {"img_size": 32, "embed_dim": 48, "depth": 2, "num_heads": 3}
@@ -43,7 +43,7 @@ def test_a_model_without_biases_conserves_relevance(name: str) -> None:
     side = FAMILIES[name].get("img_size", 64)
     images = torch.randn(2, 3, side, side).double()
     rules = find_composite({**EXACT, "attention": "cp"})
-    (found,) = relevances(model, [(images, torch.tensor([1, 2]))], (), rules)
+    (found,) = relevances(model, [(images, torch.tensor([1, 2]))], (IMAGES,), rules)
     logits = found.logits.gather(1, found.classes[:, None])[:, 0]
     assert logits.abs().min() > 0
     torch.testing.assert_close(found.images.flatten(1).sum(1), logits, rtol=1e-3, atol=0)

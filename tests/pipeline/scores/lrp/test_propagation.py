@@ -14,18 +14,18 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from secateur.pipeline.errors import ModelError, PlanError
 from secateur.pipeline.scores.lrp.composite import find_composite
-from secateur.pipeline.scores.lrp.gradients import identity, standardised
+from secateur.pipeline.scores.lrp.gradients import identity, layer_normalised, standardised
 from secateur.pipeline.scores.lrp.layout import Call, Layout
-from secateur.pipeline.scores.lrp.relevance import record, relevances
+from secateur.pipeline.scores.lrp.relevance import IMAGES, record, relevances
 from secateur.pipeline.structure.groups import Site
 from tests.conftest import make_vit
 
 
 def explained(model: nn.Module, x: Tensor, composite: Any, *sites: Site, target: str = "predicted") -> Any:
     """The relevance of one batch."""
-    return next(
-        iter(relevances(model, [(x, torch.zeros(len(x), dtype=torch.long))], sites, find_composite(composite), target))
-    )
+    batches = [(x, torch.zeros(len(x), dtype=torch.long))]
+    (found,) = relevances(model, batches, (IMAGES, *sites), find_composite(composite), target)
+    return found
 
 
 def logits_of(found: Any) -> Tensor:
@@ -161,9 +161,11 @@ def test_multi_head_attention_is_taken_apart(x: Tensor) -> None:
             out = ((q / 2) @ k.transpose(-2, -1)).softmax(-1) @ v
             return self.fc(self.attn.out_proj(out.transpose(1, 2).flatten(2)).mean(1))
 
-    one, other = explained(Own().eval(), x, "gamma"), explained(Written().eval(), x, "gamma")
-    torch.testing.assert_close(one.logits, other.logits)
-    torch.testing.assert_close(one.images, other.images, rtol=1e-3, atol=1e-5)
+    for attention in ("attnlrp", "attnlrp_z_plus", "cp"):
+        composite = {"first": "gamma", "middle": "epsilon", "attention": attention}
+        one, other = explained(Own().eval(), x, composite), explained(Written().eval(), x, composite)
+        torch.testing.assert_close(one.logits, other.logits)
+        torch.testing.assert_close(one.images, other.images, rtol=1e-3, atol=1e-5)
 
 
 def test_a_ragged_attention_is_scored_like_the_one_it_came_from() -> None:
@@ -203,6 +205,19 @@ def test_identity_and_layer_norm_rules() -> None:
     torch.testing.assert_close(y, F.layer_norm(x, (6,), eps=1e-6))
     (g,) = torch.autograd.grad(y, x, upper / y.detach())
     torch.testing.assert_close((x * g).sum(1), upper.sum(1))
+
+
+@pytest.mark.parametrize("shape", [(6,), (3, 6)])
+@pytest.mark.parametrize("affine", [True, False])
+def test_the_fused_layer_norm_has_the_gradient_of_the_written_one(shape: tuple[int, ...], affine: bool) -> None:
+    x = torch.randn(4, 3, 6).double().requires_grad_()
+    weight, bias = (torch.randn(shape).double() if affine else None for _ in range(2))
+    fused = layer_normalised(x, shape, weight, bias, 1e-5)
+    written = standardised(x, tuple(range(-len(shape), 0)), 1e-5)
+    written = written * weight + bias if weight is not None and bias is not None else written
+    torch.testing.assert_close(fused, written)
+    upper = torch.randn(4, 3, 6).double()
+    torch.testing.assert_close(*(torch.autograd.grad(y, x, upper)[0] for y in (fused, written)))
 
 
 def test_nothing_is_left_behind_when_it_fails_in_between(x: Tensor) -> None:
