@@ -100,7 +100,8 @@ def test_evaluation_images_are_never_touched(run: Run, monkeypatch: pytest.Monke
         return original(images, transform, batch_size, indices)  # type: ignore[arg-type]  # passed through
 
     monkeypatch.setattr(for_run, "Loader", loader)
-    search_run(run, 1, kinds=("mlp_hidden",), rates=(0.5,))
+    search_run(run, 1, rates=(0.5,))
+    assert json.loads((run.folder / "search" / "search.json").read_text())["shape"]["kinds"] == ["head"]
     labels = run.data.calibration.labels
     assert len(used) == len(set(used)) > len(labels) // 2
     assert np.bincount(labels[used[:20]]).tolist() == [2] * 10  # the recipe's samples_per_class

@@ -67,7 +67,8 @@ def test_a_stopped_search_goes_on_as_if_it_had_not_been(
     look(vit, vit_groups, batches, judged, 11, parts)
     assert look(vit, vit_groups, batches, judged, 14, parts) == expected
     assert look(vit, vit_groups, batches, judged, 9, parts) == expected  # it has more trials than are asked for
-    assert look(vit, vit_groups, batches, judged, 1, parts, identity="other images").study != expected.study
+    for changed in ({"identity": "other images"}, {"seed": 1}):
+        assert look(vit, vit_groups, batches, judged, 1, parts, **changed).study != expected.study
 
 
 def test_a_trial_that_is_interrupted_leaves_no_row(

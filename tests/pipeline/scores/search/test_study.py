@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -84,3 +85,19 @@ def test_postgresql_holds_a_study(postgresql: str) -> None:
     open_study(postgresql, "held", 0).optimize(draw, 3)
     again = open_study(postgresql, "held", 0)
     assert [row.number for row in trial_rows(again)] == [0, 1, 2]
+
+
+def test_the_trial_of_a_worker_that_died_is_tried_again(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    died = open_study(f"sqlite:///{path}", "one", 0)
+    trial = died.ask()
+    params = {"rule": trial.suggest_categorical("rule", ["epsilon", "gamma", "z_plus"])}
+    died._storage.record_heartbeat(trial._trial_id)
+    with sqlite3.connect(path) as database:
+        database.execute("update trial_heartbeats set heartbeat = datetime('now', '-1 hour')")
+    database.close()
+    study = open_study(f"sqlite:///{path}", "one", 0)
+    study.optimize(draw, 1)
+    assert [found.state.name for found in study.trials] == ["FAIL", "COMPLETE"]
+    assert params.items() <= study.trials[1].params.items()
+    assert [row.number for row in trial_rows(study)] == [1]
