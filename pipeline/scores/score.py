@@ -60,7 +60,8 @@ def score(
 ) -> Scores:
     """The scores of all `groups` by `method`; the model is left exactly as it was.
 
-    Raises `PlanError` for an unknown method or option, and `NotFiniteError` for scores that are not finite.
+    Raises `PlanError` for an unknown method or option and for a model without groups, and `NotFiniteError` for scores
+    that are not finite.
     """
     chosen = find_method(method)
     for key in options:
@@ -68,6 +69,8 @@ def score(
             allowed = ", ".join(chosen.options) or "none"
             hint = near_matches(key, chosen.options)
             raise PlanError(f"the score method {method!r} has no option {key!r}; its options: {allowed}{hint}")
+    if not groups:
+        raise PlanError("nothing can be removed from this model, so that there is nothing to score")
     values = chosen.function(model, groups, loader, seed=seed, **options)
     for name, value in values.items():
         if not torch.isfinite(value).all():

@@ -124,7 +124,9 @@ def test_rules_that_overflow_are_given_up_and_the_search_goes_on(
 def test_models_without_attention_are_searched_without_its_rules(batches: Batches, url: str) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(768, 6), nn.ReLU(), nn.Linear(6, 5))
     groups = Groups((), (), (), {}, frozenset(), (3, 16, 16))
-    with pytest.raises(PlanError):  # it has no units to remove, but the trial was made before that is seen
+    with pytest.raises(
+        PlanError, match="nothing to score"
+    ):  # it has no units to remove, but the trial was made before that is seen
         search(model, groups, batches, batches, 1, url, Shape(("mlp_hidden",), rates=(0.5,)), study_name="plain")
     (trial, *waiting) = optuna.load_study(study_name="plain", storage=url).trials
     assert "attention" not in trial.params
