@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,47 +16,82 @@ from secateur.pipeline.structure.groups import Site
 
 @dataclass
 class Moments:
-    """The count, the sum `[d]` and the sum of outer products `[d, d]` of a layer's inputs, in float64."""
+    """The count (or the sum of weights), the sum `[d]` and the sum of outer products `[d, d]` of rows, in float64."""
 
-    count: int
+    count: float
     total: Tensor
     outer: Tensor
 
+    @staticmethod
+    def empty(width: int, device: torch.device) -> Moments:
+        """Moments of no rows yet."""
+        zeros = torch.zeros(width + 1, width, dtype=torch.float64, device=device)
+        return Moments(0, zeros[0], zeros[1:])
+
+    def add(self, rows: Tensor, weights: Tensor | None = None) -> None:
+        """Adds rows `[..., d]`, each with its weight `[...]` (1 without)."""
+        x = rows.reshape(-1, rows.shape[-1])
+        if weights is None:
+            weighted, self.count = x, self.count + len(x)
+        else:
+            weighted = x * weights.reshape(-1, 1)
+            self.count += float(weights.sum(dtype=torch.float64))
+        self.total += weighted.sum(0, dtype=torch.float64)
+        self.outer += (weighted.T @ x).double()  # one batch in the model's precision, the sum over batches in float64
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.count + other.count, self.total + other.total, self.outer + other.outer)
+
     @property
     def mean(self) -> Tensor:
-        """The mean input, `[d]`."""
+        """The mean row, `[d]`."""
         return self.total / self.count
 
     @property
+    def second(self) -> Tensor:
+        """The mean outer product, `[d, d]`: the second moment about zero."""
+        return self.outer / self.count
+
+    @property
     def covariance(self) -> Tensor:
-        """The covariance of the inputs, `[d, d]`."""
-        return self.outer / self.count - torch.outer(self.mean, self.mean)
+        """The covariance of the rows, `[d, d]`."""
+        return self.second - torch.outer(self.mean, self.mean)
 
 
-def input_moments(
-    model: nn.Module, layers: Iterable[str], loader: Iterable[tuple[Tensor, Tensor]]
-) -> dict[str, Moments]:
-    """The moments of the inputs `[..., d]` of the named linear layers over all samples and tokens of `loader`.
+@dataclass(frozen=True)
+class Probe:
+    """Rows `[B, positions, d]` made from the tensor at one side of a module."""
 
-    Memory does not grow with the number of images. Raises `DataError` when the loader is empty.
+    module: str
+    side: Literal["input", "output"]
+    rows: Callable[[Tensor], Tensor]
+
+
+def gather_moments(
+    model: nn.Module, probes: Mapping[str, Probe], loader: Iterable[tuple[Tensor, Tensor]], folds: int = 1
+) -> dict[str, list[Moments]]:
+    """For each probe, by name, the moments of its rows in each fold.
+
+    The images go to the folds in turn, whatever the batches. Memory does not grow with the number of images. Raises
+    `DataError` when there are fewer images than folds.
     """
-    names = list(layers)
     device = next(model.parameters()).device
-    moments: dict[str, Moments] = {}
-    sites = [Site(name, "input", -1, ()) for name in names]
+    found: dict[str, list[Moments]] = {}
+    samples = 0
+    sites = [Site(probe.module, probe.side, -1, ()) for probe in probes.values()]
     with frozen(model), torch.no_grad(), observed(model, sites) as values:
         for images, _ in loader:
             model(images.to(device))
-            for name in names:
-                x = values[name, "input"].flatten(0, -2)
-                if name not in moments:
-                    width = x.shape[1]
-                    zeros = torch.zeros(width + 1, width, dtype=torch.float64, device=device)
-                    moments[name] = Moments(0, zeros[0], zeros[1:])
-                found = moments[name]
-                found.count += x.shape[0]
-                found.total += x.sum(0, dtype=torch.float64)
-                found.outer += (x.T @ x).double()  # one batch in the model's precision, the sum over batches in float64
-    if not moments and names:
-        raise DataError("there are no images to gather statistics from: give a data set with at least one")
-    return moments
+            turn = (torch.arange(len(images)) + samples) % folds
+            samples += len(images)
+            for name, probe in probes.items():
+                rows = probe.rows(values[probe.module, probe.side])
+                if name not in found:
+                    found[name] = [Moments.empty(rows.shape[-1], device) for _ in range(folds)]
+                for place, moments in enumerate(found[name]):
+                    moments.add(rows[turn == place])
+    if samples < folds:
+        raise DataError(
+            f"{samples or 'no'} images cannot give {folds} sets of statistics: give at least {folds} images"
+        )
+    return found

@@ -43,10 +43,13 @@ class PlanSpec:
 
 @dataclass(frozen=True, config=STRICT)
 class RecoverSpec:
-    """How the rest is repaired: ridge compensation over `samples_per_class` images of each class (0: all)."""
+    """How the rest is repaired: ridge compensation over `samples_per_class` images of each class (0: all).
+
+    Without a `ridge`, images held out choose it for each layer.
+    """
 
     compensate: bool = True
-    ridge: float = 1e-3
+    ridge: float | None = None
     samples_per_class: int = 0
     batch_size: int = 32
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from secateur.pipeline.files import write_json
 from secateur.pipeline.plan.make import make_plan
-from secateur.pipeline.recover.compensate import compensate
+from secateur.pipeline.recover.compensate import repair
 from secateur.pipeline.runs.bench_stage import bench_run
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.export_stage import build_run, export_run
@@ -75,12 +75,15 @@ def _prune(run: Run, say: Say) -> list[str]:
 def _recover(run: Run, say: Say) -> list[str]:
     spec = run.recipe.recover
     small = load(run.folder / "pruned")
+    written = []
     if spec.compensate:
         loader = run.calibration(spec.samples_per_class, spec.batch_size)
         say(f"ridge compensation on {loader.samples} images")
-        small = compensate(small, run.dense, run.plan, loader, spec.ridge, run.groups)
+        small, repairs = repair(small, run.dense, run.plan, loader, spec.ridge, run.groups)
+        write_json(run.folder / "repairs.json", "repairs", {"layers": [asdict(found) for found in repairs]})
+        written.append("repairs.json")
     save(small, run.folder / "model")
-    return ["model/structure.json", "model/model.safetensors"]
+    return [*written, "model/structure.json", "model/model.safetensors"]
 
 
 def _report(run: Run, say: Say) -> list[str]:

@@ -16,7 +16,7 @@ Scored = Mapping[str, Tensor]
 ScoreFunction = Callable[..., Scored]
 """Called as `function(model, groups, loader, seed=seed, **options)`."""
 
-MODULES = ("random", "magnitude", "activation", "taylor", "lrp_score", "integrated_gradients")
+MODULES = ("random", "magnitude", "activation", "taylor", "lrp_score", "integrated_gradients", "obs")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,78 @@
+"""The best linear reconstruction of what a layer read, folded into its weight and bias."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from secateur.pipeline.recover.statistics import Moments
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A layer that reads fewer features: weight `[out, kept]`, what its bias gains `[out]`, in float64."""
+
+    weight: Tensor
+    shift: Tensor
+
+
+def fold(weight: Tensor, encoder: Tensor, moments: Moments, ridge: float) -> Folded:
+    """The layer that computes W x from z = E x as well as ridge regression can.
+
+    With the covariance C and mean m of x: D = C E^T (E C E^T + ridge mean(diag(E C E^T)) I)^-1, W' = W D and
+    b' = b + W (m - D E m). `weight` is W `[out, d]`, `encoder` E `[kept, d]`; rows of the identity select features.
+    Only what E loses is penalised: features that are kept themselves are read with their own weight and more. Where
+    E C E^T is singular, the ridge keeps the solution unique; with ridge 0 the pseudo-inverse is taken.
+    """
+    base = torch.linalg.pinv(encoder) if _mixes(encoder) else encoder.T
+    rest = torch.eye(encoder.shape[1]).to(encoder) - base @ encoder  # what the features alone do not give
+    if not len(encoder):
+        return Folded(weight @ base, weight @ moments.mean)
+    covariance = moments.covariance
+    across, within = rest @ covariance @ encoder.T, encoder @ covariance @ encoder.T
+    if ridge > 0:
+        strength = ridge * within.diagonal().mean().clamp_min(1e-30)
+        extra = torch.linalg.solve(within + strength * torch.eye(len(within)).to(within), across.T).T
+    else:
+        extra = across @ torch.linalg.pinv(within, hermitian=True)
+    decoder = base + extra
+    return Folded(weight @ decoder, weight @ (moments.mean - decoder @ (encoder @ moments.mean)))
+
+
+def unrepaired(weight: Tensor, encoder: Tensor) -> Folded:
+    """The layer as surgery left it: the weights of the kept features, the bias as it was."""
+    return Folded(weight @ encoder.T, weight.new_zeros(len(weight)))
+
+
+def error_of(weight: Tensor, encoder: Tensor, folded: Folded, moments: Moments) -> float:
+    """E |W x - (W' E x + b')|^2 over the rows that `moments` were gathered from."""
+    gap = weight - folded.weight @ encoder
+    mean = gap @ moments.mean - folded.shift
+    return float(((gap @ moments.covariance) * gap).sum() + mean.square().sum())
+
+
+def cross_validated(
+    fit: Callable[[Moments], Folded], weight: Tensor, encoder: Tensor, folds: Sequence[Moments]
+) -> float:
+    """The mean error on each fold of what `fit` makes of the other ones."""
+    errors = []
+    for place, held_out in enumerate(folds):
+        rest = [found for other, found in enumerate(folds) if other != place]
+        errors.append(error_of(weight, encoder, fit(summed(rest)), held_out))
+    return sum(errors) / len(errors)
+
+
+def summed(parts: Sequence[Moments]) -> Moments:
+    """The moments of all rows of the parts."""
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def _mixes(encoder: Tensor) -> bool:
+    """Whether the encoder does more than select features or turn them."""
+    return not torch.equal(encoder @ encoder.T, torch.eye(len(encoder)).to(encoder))

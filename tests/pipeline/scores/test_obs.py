@@ -1,0 +1,102 @@
+"""The obs score of whole models: which losses it predicts, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from secateur.pipeline.errors import PlanError
+from secateur.pipeline.plan.plan import plan_from_kept
+from secateur.pipeline.recover.compensate import compensate
+from secateur.pipeline.scores.score import score
+from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.surgery import prune
+
+Batches = list[tuple[Tensor, Tensor]]
+
+
+@pytest.fixture(scope="module")
+def many() -> Batches:
+    generator = torch.Generator().manual_seed(5)
+    return [(torch.randn(16, 3, 16, 16, generator=generator), torch.zeros(16, dtype=torch.long)) for _ in range(4)]
+
+
+def test_a_duplicate_goes_first_and_an_unread_unit_costs_nothing(
+    vit: nn.Module, vit_groups: Groups, many: Batches
+) -> None:
+    mlp = vit.get_submodule("blocks.0.mlp")
+    with torch.no_grad():
+        mlp.fc1.weight[7], mlp.fc1.bias[7] = mlp.fc1.weight[3], mlp.fc1.bias[3]
+        mlp.fc2.weight[:, 11] = 0
+    found = score(vit, vit_groups, many, "obs", rounds=192, shrinkage=1e-9).values["blocks.0.mlp.hidden"]
+    first = found.argsort()[:2].tolist()
+    assert 11 in first
+    assert {3, 7} & set(first)
+
+
+def test_units_chosen_by_it_leave_less_error_after_compensation(
+    vit: nn.Module, vit_groups: Groups, many: Batches
+) -> None:
+    """Against the units that a random choice keeps, in the divergence of the model's predictions."""
+
+    def divergence(kept: dict[str, list[int]]) -> float:
+        plan = plan_from_kept(vit_groups, kept)
+        small = compensate(prune(vit, plan, vit_groups), vit, plan, many, groups=vit_groups)
+        with torch.no_grad():
+            gaps = [
+                F.kl_div(small(x).log_softmax(1), vit(x).log_softmax(1), log_target=True, reduction="sum")
+                for x, _ in many
+            ]
+        return float(sum(gaps))
+
+    found = score(vit, vit_groups, many, "obs").values
+    for kind, keep in (("mlp.hidden", 96), ("attn.heads", 2)):
+        names = [f"blocks.{number}.{kind}" for number in (0, 1)]
+        best = divergence({name: found[name].argsort(descending=True)[:keep].tolist() for name in names})
+        worst = divergence({name: found[name].argsort()[:keep].tolist() for name in names})
+        assert best < 0.9 * worst
+
+
+def test_a_layer_whose_output_the_loss_ignores_scores_low(vit: nn.Module, vit_groups: Groups, many: Batches) -> None:
+    with torch.no_grad():
+        block = vit.get_submodule("blocks.1.mlp.fc2")
+        block.weight *= 1e-3
+    found = {
+        metric: score(vit, vit_groups, many, "obs", metric=metric).values for metric in ("fisher", "trace", "none")
+    }
+    for metric in ("fisher", "trace"):
+        assert found[metric]["blocks.1.mlp.hidden"].sum() < 1e-3 * found[metric]["blocks.0.mlp.hidden"].sum()
+    assert not torch.equal(found["fisher"]["blocks.0.mlp.hidden"], found["trace"]["blocks.0.mlp.hidden"])
+
+
+@pytest.mark.parametrize("weights", ["gradient", "relevance", "class_token"])
+def test_token_weights_change_the_scores(weights: str, vit: nn.Module, vit_groups: Groups, batches: Batches) -> None:
+    plain, weighted = (score(vit, vit_groups, batches, "obs", weights=w).values for w in ("none", weights))
+    assert not torch.allclose(plain["blocks.0.mlp.hidden"], weighted["blocks.0.mlp.hidden"], rtol=1e-2)
+
+
+def test_channels_of_convolutions_are_scored() -> None:
+    torch.manual_seed(0)
+    model = timm.create_model("resnet18", num_classes=4, channels=(16, 16, 16, 16)).eval()
+    batches = [(torch.randn(4, 3, 32, 32), torch.zeros(4, dtype=torch.long))]
+    groups = find_groups(model, batches[0][0][:1])
+    with torch.no_grad():
+        model.get_submodule("layer1.0.conv2").weight[:, 5] = 0
+    found = score(model, groups, batches, "obs", rounds=64).values
+    assert found["layer1.0.conv1.channels"].argmin().item() == 5
+    assert all(torch.isfinite(value).all() for value in found.values())
+
+
+def test_bad_options_are_refused(vit: nn.Module, vit_groups: Groups, batches: Batches) -> None:
+    for options, words in [
+        ({"metric": "fischer"}, "did you mean 'fisher'"),
+        ({"shrinkage": -1.0}, "shrinkage is -1"),
+        ({"weights": "tokens"}, "no token weighting 'tokens'"),
+        ({"rounds": 0}, "rounds is 0"),
+    ]:
+        with pytest.raises(PlanError, match=words):
+            score(vit, vit_groups, batches, "obs", **options)
