@@ -42,8 +42,8 @@ METHODS = (
     Method("activation", "activation"),
     Method("taylor", "taylor"),
     Method("integrated gradients", "integrated_gradients", {"steps": 5}),
-    Method("lrp: epsilon", "lrp", {"composite": "epsilon"}),
-    Method("lrp: epsilon, absolute before the sum", "lrp", {"composite": "epsilon", "aggregate": "absolute_before"}),
+    Method("lrp: epsilon", "lrp", {"composite": "epsilon", "aggregate": "absolute_before"}),
+    Method("lrp: epsilon, absolute mean", "lrp", {"composite": "epsilon", "aggregate": "absolute_mean"}),
 )
 PUBLISHED = Method("published code: epsilon", "published")
 
@@ -137,7 +137,7 @@ def composite_for(model: nn.Module, data: Path, work: Path, kind: str, trials: i
 @click.option("--authors", type=click.Path(path_type=Path, exists=True), help="A checkout of the published code.")
 @click.option("--draws", default=3, show_default=True, help="Draws of three classes.")
 @click.option("--random-seeds", default=2, show_default=True)
-@click.option("--trials", default=16, show_default=True, help="Trials of each search.")
+@click.option("--trials", default=24, show_default=True, help="Trials of each search.")
 @click.option("--only", default="", help="Tasks to run, by the beginnings of their names. [default: all]")
 def main(
     data: Path, out: Path, work: Path, authors: Path | None, draws: int, random_seeds: int, trials: int, only: str

@@ -28,7 +28,7 @@ def integrated_gradients(
     """The mean over samples of (h(x) - h(x')) times the mean of dF/dh on the straight path from x' to x.
 
     Sundararajan et al., 2017 (arXiv 1703.01365), for a unit's values `h` and the label's logit `F`, by the midpoint
-    rule; `x'` is an image of the constant `baseline` (after preprocessing). Sums over tokens or space as `lrp` does;
+    rule; `x'` is an image of the constant `baseline` (after preprocessing). `aggregate` is one of `AGGREGATES`;
     `[units]`, or `[classes, units]` if `per_class`.
     """
     if steps < 1:

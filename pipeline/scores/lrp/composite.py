@@ -44,7 +44,7 @@ class Composite:
 
     rules: Mapping[tuple[str, str], RuleSpec]
     attention: str = "attnlrp"
-    aggregate: str = "absolute_mean"
+    aggregate: str = "absolute_before"  # as the published code of Pruning by eXplaining does for linear layers
 
     def rule(self, depth: str, kind: str) -> RuleSpec:
         """The rule of the layers of one depth group and type."""
