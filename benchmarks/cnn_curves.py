@@ -26,7 +26,7 @@ from secateur.pipeline.models import create_model, transform_for
 
 LITE = "tf_efficientnet_lite0"
 REFERENCES = 100
-CIFAR_JUDGED, IMAGENET_JUDGED = 500, 120
+CIFAR_JUDGED, IMAGENET_JUDGED = 500, 80
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 METHODS = (
     Method("random", "random"),
@@ -71,8 +71,9 @@ def imagenet(data: Path, model: Any) -> tuple[Batches, Batches]:
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Weights and images.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/cnn_curves.json"))
-@click.option("--random-seeds", default=3, show_default=True)
-def main(data: Path, out: Path, random_seeds: int) -> None:
+@click.option("--random-seeds", default=2, show_default=True)
+@click.option("--only", default="", help="Tasks to run, by the beginnings of their names. [default: all]")
+def main(data: Path, out: Path, random_seeds: int, only: str) -> None:
     """Measures what is not in the file yet, and writes it row by row."""
     rows = Rows(out, "cnn_curves", "python -m secateur.benchmarks.cnn_curves --data DATA")
     lite = create_model(LITE, weights=str(data / f"weights/{LITE}.safetensors")).eval()
@@ -83,7 +84,7 @@ def main(data: Path, out: Path, random_seeds: int) -> None:
         ),
         Task(f"{LITE} on imagenet", lite, *imagenet(data, lite)),
     )
-    for task in tasks:
+    for task in (task for task in tasks if task.name.startswith(tuple(only.split(",")))):
         for method in METHODS:
             for seed in range(random_seeds if method.name == "random" else 1):
                 rows.add(task, "channels", "channel", method, seed)

@@ -35,7 +35,7 @@ MODEL = "deit_tiny_patch16_224"
 UNITS = {"heads": "head", "neurons": "mlp_hidden"}
 REFERENCES = 10  # of each class; of all 1,000 classes one in ten has one
 JUDGED = {"three": 15, "ten": 5}  # of each class
-FULL_JUDGED = 120
+FULL_JUDGED = 80
 METHODS = (
     Method("random", "random"),
     Method("magnitude", "magnitude"),
@@ -137,7 +137,7 @@ def composite_for(model: nn.Module, data: Path, work: Path, kind: str, trials: i
 @click.option("--authors", type=click.Path(path_type=Path, exists=True), help="A checkout of the published code.")
 @click.option("--draws", default=3, show_default=True, help="Draws of three classes.")
 @click.option("--random-seeds", default=2, show_default=True)
-@click.option("--trials", default=24, show_default=True, help="Trials of each search.")
+@click.option("--trials", default=16, show_default=True, help="Trials of each search.")
 @click.option("--only", default="", help="Tasks to run, by the beginnings of their names. [default: all]")
 def main(
     data: Path, out: Path, work: Path, authors: Path | None, draws: int, random_seeds: int, trials: int, only: str
