@@ -8,7 +8,14 @@ from torch import Tensor
 from secateur.kernels import launch as launching
 from secateur.kernels.errors import KernelError
 from secateur.kernels.heads import HeadLayout
-from secateur.kernels.variants import gelu_launch, layernorm_launch, ragged_launch, window_launch
+from secateur.kernels.variants import (
+    Tile,
+    attention_launch,
+    gelu_launch,
+    layernorm_launch,
+    ragged_launch,
+    window_launch,
+)
 
 NAMES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 ALIGNMENT_BYTES = 16
@@ -21,11 +28,15 @@ def ragged_attention(
     bias: Tensor | None = None,
     mask: Tensor | None = None,
     gates: Tensor | None = None,
+    tile: Tile | None = None,
 ) -> Tensor:
-    """`[B, N, sum(v)]`, as `portable.ragged_attention`, in one launch."""
+    """`[B, N, sum(v)]`, as `portable.ragged_attention`, in one launch; by `tile` instead of the usual choice."""
     qkv = _aligned(qkv)
     batch, tokens, _ = qkv.shape
-    launch = ragged_launch(layout, _dtype(qkv), batch, tokens, launching.device_limits(qkv.device))
+    if tile is not None:
+        launch = attention_launch("ragged_attention", tile, layout, _dtype(qkv), batch, tokens)
+    else:
+        launch = ragged_launch(layout, _dtype(qkv), batch, tokens, launching.device_limits(qkv.device))
     out = qkv.new_empty(batch, tokens, layout.out_width)
     launching.run(
         launch,

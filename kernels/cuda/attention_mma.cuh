@@ -1,12 +1,15 @@
-// Attention on tensor cores (sm_80 and newer): one block computes `Shape::kRows` query rows of one head of one sequence.
+// Attention on tensor cores (sm_80 and newer): a block computes `Shape::kRows` query rows of one head of one sequence.
 //
 // Four warps; each owns 16 query rows. With Split = 1 the warps own different rows and all keys. With Split > 1 `Split`
 // warps share 16 rows and take different keys of each tile, each with its own running maximum and sum; the partial
 // results meet in shared memory at the end. More, smaller blocks then fill a GPU when batch, heads and tokens are few.
 //
 // Keys and values come by cp.async, tile t + 1 while tile t is multiplied. A row of shared memory is D elements;
-// 16-byte chunk c of row r lies at chunk c ^ (r % 8), so ldmatrix and the copies are free of bank conflicts. Widths that
-// are no multiple of 16 are filled with zeros; a head narrower than D skips the steps that it does not need.
+// 16-byte chunk c of row r lies at chunk c ^ (r % 8), so ldmatrix and the copies are free of bank conflicts. Widths
+// that are no multiple of 16 are filled with zeros; a head narrower than D skips the steps that it does not need.
+//
+// Rows and keys go 16 at a time: a warp does no arithmetic for rows past the last token, and of the last tile only as
+// many steps of 16 keys as there are. At N = 197 that is 208 x 208 for a head instead of 256 x 256.
 //
 // The projection's bias costs nothing on keys (it adds the same to all logits of a row) and nothing per tile on values
 // (the weights of a row sum to 1, so it is added at the end); it is added to the queries as they are read.
@@ -74,6 +77,102 @@ __device__ __forceinline__ void load_tile(T* tile, const T* qkv, const Rows& row
     }
 }
 
+// What a warp works on: the sequence and head, the first row of its block and key of its tile, its own share of both.
+struct Share {
+    int sequence, head, row, key, warp_row, warp_key;
+};
+
+// The running softmax of a warp's 16 rows (Milakov and Gimelshein, 2018), in the layout of the accumulators of
+// mma.sync: lane l has rows l / 4 and l / 4 + 8, columns 2 (l % 4) and its right neighbour of each eight.
+template <int D>
+struct Running {
+    float sums[D / 8][4] = {};
+    float highest[2] = {MINUS_INFINITY, MINUS_INFINITY}, weight[2] = {0.f, 0.f};
+};
+
+// Adds `key_steps` times 16 keys of a tile to what a warp has.
+template <class T, int D, int Split, class Rows>
+__device__ __forceinline__ void attend_tile(const T* q_tile, const T* keys, const T* values, const Rows& rows,
+                                            const Head& head, const Share& mine, int key_steps, Running<D>& so_far) {
+    constexpr int kWarpKeys = MmaShape<D, Split>::kWarpKeys;
+    const int lane = threadIdx.x % 32;
+    const int qk_steps = ceil_div(head.qk, 16), v_steps = ceil_div(head.v, 16);
+
+    float logits[kWarpKeys / 8][4] = {};
+#pragma unroll
+    for (int step = 0; step < D / 16; ++step) {
+        if (step < qk_steps) {
+            unsigned a[4], b[4];
+            ldmatrix(a, q_tile + swizzled<D>(mine.warp_row + lane % 16, 2 * step + lane / 16));
+#pragma unroll
+            for (int n = 0; n < kWarpKeys / 16; ++n) {
+                if (n >= key_steps) continue;
+                const int key = mine.warp_key + 16 * n + lane % 8 + lane / 16 * 8;
+                ldmatrix(b, keys + swizzled<D>(key, 2 * step + lane / 8 % 2));
+                mma<T>(logits[2 * n], a, b[0], b[1]);
+                mma<T>(logits[2 * n + 1], a, b[2], b[3]);
+            }
+        }
+    }
+
+    float tile_highest[2] = {so_far.highest[0], so_far.highest[1]};
+#pragma unroll
+    for (int n = 0; n < kWarpKeys / 8; ++n) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+            const int i = mine.row + mine.warp_row + lane / 4 + e / 2 * 8;
+            const int j = mine.key + mine.warp_key + 8 * n + 2 * (lane % 4) + e % 2;
+            float logit = logits[n][e] * head.scale_log2;
+            if (rows.adds() && i < rows.tokens && j < rows.tokens)
+                logit += rows.added(mine.sequence, mine.head, i, j) * kLog2e;
+            logit = j < rows.tokens ? logit : MINUS_INFINITY;
+            logits[n][e] = logit;
+            tile_highest[e / 2] = fmaxf(tile_highest[e / 2], logit);
+        }
+    }
+    float base[2];
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+        tile_highest[r] = fmaxf(tile_highest[r], __shfl_xor_sync(0xffffffffu, tile_highest[r], 1));
+        tile_highest[r] = fmaxf(tile_highest[r], __shfl_xor_sync(0xffffffffu, tile_highest[r], 2));
+        base[r] = exponent_base(tile_highest[r]);
+        const float shrink = exp2f(so_far.highest[r] - base[r]);
+        so_far.highest[r] = tile_highest[r];
+        so_far.weight[r] *= shrink;
+#pragma unroll
+        for (int n = 0; n < D / 8; ++n) {
+            so_far.sums[n][2 * r] *= shrink;
+            so_far.sums[n][2 * r + 1] *= shrink;
+        }
+    }
+#pragma unroll
+    for (int n = 0; n < kWarpKeys / 8; ++n) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+            logits[n][e] = exp2f(logits[n][e] - base[e / 2]);
+            so_far.weight[e / 2] += logits[n][e];
+        }
+    }
+#pragma unroll
+    for (int n = 0; n < kWarpKeys / 16; ++n) {
+        if (n >= key_steps) continue;
+        const unsigned a[4] = {pack_pair(T(), logits[2 * n][0], logits[2 * n][1]),
+                               pack_pair(T(), logits[2 * n][2], logits[2 * n][3]),
+                               pack_pair(T(), logits[2 * n + 1][0], logits[2 * n + 1][1]),
+                               pack_pair(T(), logits[2 * n + 1][2], logits[2 * n + 1][3])};
+#pragma unroll
+        for (int step = 0; step < D / 16; ++step) {
+            if (step < v_steps) {
+                unsigned b[4];
+                const int key = mine.warp_key + 16 * n + lane % 16;
+                ldmatrix_transposed(b, values + swizzled<D>(key, 2 * step + lane / 16));
+                mma<T>(so_far.sums[2 * step], a, b[0], b[1]);
+                mma<T>(so_far.sums[2 * step + 1], a, b[2], b[3]);
+            }
+        }
+    }
+}
+
 template <class T, int D, int Split, class Rows>
 __device__ __forceinline__ void attend_mma(const T* qkv, const T* qkv_bias, const float* gates, const int* table,
                                            const Rows rows, T* out) {
@@ -91,7 +190,6 @@ __device__ __forceinline__ void attend_mma(const T* qkv, const T* qkv_bias, cons
     const Head head(table, h);
     const int qk_steps = ceil_div(head.qk, 16), v_steps = ceil_div(head.v, 16);
     const int tiles = ceil_div(rows.tokens, kKeys);
-    const bool adds = rows.adds();
 
     load_tile<T, D, kKeys>(k_tile, qkv, rows, sequence, 0, head.k_at, head.qk, head.qk_packs, head.row_stride);
     load_tile<T, D, kKeys>(v_tile, qkv, rows, sequence, 0, head.v_at, head.v, head.v_packs, head.row_stride);
@@ -106,9 +204,8 @@ __device__ __forceinline__ void attend_mma(const T* qkv, const T* qkv_bias, cons
                      gather<T>(row, chunk * 8, head.qk, inside, head.qk_packs, bias));
     }
 
-    float sums[D / 8][4] = {};
-    float highest[2] = {MINUS_INFINITY, MINUS_INFINITY}, weight[2] = {0.f, 0.f};
-
+    const bool awake = first_row + warp_row < rows.tokens;
+    Running<D> so_far;
     for (int tile = 0; tile < tiles; ++tile) {
         const int stage = tile & 1;
         if (tile + 1 < tiles) {
@@ -126,92 +223,28 @@ __device__ __forceinline__ void attend_mma(const T* qkv, const T* qkv_bias, cons
         const T* const keys = k_tile + stage * kKeys * D;
         const T* const values = v_tile + stage * kKeys * D;
 
-        float logits[kWarpKeys / 8][4] = {};
-#pragma unroll
-        for (int step = 0; step < D / 16; ++step) {
-            if (step < qk_steps) {
-                unsigned a[4], b[4];
-                ldmatrix(a, q_tile + swizzled<D>(warp_row + lane % 16, 2 * step + lane / 16));
-#pragma unroll
-                for (int n = 0; n < kWarpKeys / 16; ++n) {
-                    const int key = warp_key + 16 * n + lane % 8 + lane / 16 * 8;
-                    ldmatrix(b, keys + swizzled<D>(key, 2 * step + lane / 8 % 2));
-                    mma<T>(logits[2 * n], a, b[0], b[1]);
-                    mma<T>(logits[2 * n + 1], a, b[2], b[3]);
-                }
-            }
-        }
-
-        float tile_highest[2] = {highest[0], highest[1]};
-#pragma unroll
-        for (int n = 0; n < kWarpKeys / 8; ++n) {
-#pragma unroll
-            for (int e = 0; e < 4; ++e) {
-                const int i = first_row + warp_row + lane / 4 + e / 2 * 8;
-                const int j = tile * kKeys + warp_key + 8 * n + 2 * (lane % 4) + e % 2;
-                float logit = logits[n][e] * head.scale_log2;
-                if (adds && i < rows.tokens && j < rows.tokens) logit += rows.added(sequence, h, i, j) * kLog2e;
-                logit = j < rows.tokens ? logit : MINUS_INFINITY;
-                logits[n][e] = logit;
-                tile_highest[e / 2] = fmaxf(tile_highest[e / 2], logit);
-            }
-        }
-        float base[2];
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            tile_highest[r] = fmaxf(tile_highest[r], __shfl_xor_sync(0xffffffffu, tile_highest[r], 1));
-            tile_highest[r] = fmaxf(tile_highest[r], __shfl_xor_sync(0xffffffffu, tile_highest[r], 2));
-            base[r] = exponent_base(tile_highest[r]);
-            const float shrink = exp2f(highest[r] - base[r]);
-            highest[r] = tile_highest[r];
-            weight[r] *= shrink;
-#pragma unroll
-            for (int n = 0; n < D / 8; ++n) {
-                sums[n][2 * r] *= shrink;
-                sums[n][2 * r + 1] *= shrink;
-            }
-        }
-#pragma unroll
-        for (int n = 0; n < kWarpKeys / 8; ++n) {
-#pragma unroll
-            for (int e = 0; e < 4; ++e) {
-                logits[n][e] = exp2f(logits[n][e] - base[e / 2]);
-                weight[e / 2] += logits[n][e];
-            }
-        }
-#pragma unroll
-        for (int n = 0; n < kWarpKeys / 16; ++n) {
-            const unsigned a[4] = {pack_pair(T(), logits[2 * n][0], logits[2 * n][1]),
-                                   pack_pair(T(), logits[2 * n][2], logits[2 * n][3]),
-                                   pack_pair(T(), logits[2 * n + 1][0], logits[2 * n + 1][1]),
-                                   pack_pair(T(), logits[2 * n + 1][2], logits[2 * n + 1][3])};
-#pragma unroll
-            for (int step = 0; step < D / 16; ++step) {
-                if (step < v_steps) {
-                    unsigned b[4];
-                    const int key = warp_key + 16 * n + lane % 16;
-                    ldmatrix_transposed(b, values + swizzled<D>(key, 2 * step + lane / 16));
-                    mma<T>(sums[2 * step], a, b[0], b[1]);
-                    mma<T>(sums[2 * step + 1], a, b[2], b[3]);
-                }
-            }
+        // only as far as there are keys; a warp whose rows all lie past the last token has nothing to do
+        const int key_steps = awake ? ceil_div(rows.tokens - tile * kKeys - warp_key, 16) : 0;
+        if (key_steps > 0) {
+            const Share mine = {sequence, h, first_row, tile * kKeys, warp_row, warp_key};
+            attend_tile<T, D, Split>(q_tile, keys, values, rows, head, mine, key_steps, so_far);
         }
         __syncthreads();  // all warps have read this stage before the next copy writes to it
     }
 
-    float* const partial = reinterpret_cast<float*>(k_tile);   // [kWarps][16][D]
+    float* const partial = reinterpret_cast<float*>(k_tile);  // [kWarps][16][D]
     float2* const weights = reinterpret_cast<float2*>(q_tile);  // [kWarps][16] of (highest, weight)
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-        weight[r] += __shfl_xor_sync(0xffffffffu, weight[r], 1);
-        weight[r] += __shfl_xor_sync(0xffffffffu, weight[r], 2);
+        so_far.weight[r] += __shfl_xor_sync(0xffffffffu, so_far.weight[r], 1);
+        so_far.weight[r] += __shfl_xor_sync(0xffffffffu, so_far.weight[r], 2);
         const int at = 16 * warp + lane / 4 + 8 * r;
-        if (lane % 4 == 0) shared_store(weights + at, make_float2(highest[r], weight[r]));
+        if (lane % 4 == 0) shared_store(weights + at, make_float2(so_far.highest[r], so_far.weight[r]));
 #pragma unroll
         for (int n = 0; n < D / 8; ++n)
             if (n < 2 * v_steps)
                 shared_store(reinterpret_cast<float2*>(partial + swizzled<D>(at, n) + 2 * (lane % 4)),
-                             make_float2(sums[n][2 * r], sums[n][2 * r + 1]));
+                             make_float2(so_far.sums[n][2 * r], so_far.sums[n][2 * r + 1]));
     }
     __syncthreads();  // all partial results are there
 

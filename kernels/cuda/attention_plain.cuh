@@ -65,7 +65,8 @@ __device__ __forceinline__ void attend_plain(const T* qkv, const T* qkv_bias, co
             for (int e = 0; e < 4; ++e) k[e] = shared_load(tile + lane * kStride + d + e);
 #pragma unroll
             for (int r = 0; r < kRowsPerWarp; ++r) {
-                const float4 q = shared_load(reinterpret_cast<const float4*>(q_tile + (kRowsPerWarp * warp + r) * D + d));
+                const float* const row = q_tile + (kRowsPerWarp * warp + r) * D + d;
+                const float4 q = shared_load(reinterpret_cast<const float4*>(row));
                 logit[r] += q.x * k[0] + q.y * k[1] + q.z * k[2] + q.w * k[3];
             }
         }
