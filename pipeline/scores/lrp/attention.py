@@ -31,26 +31,48 @@ def scaled_dot_product(
 ) -> Tensor:
     """What `F.scaled_dot_product_attention` computes in evaluation mode, `[..., N, E]` in and out.
 
-    Two of the softmax rules leave the gradient of the softmax alone or stop it: then the fused function serves, with
-    the shares of its products applied to what goes in. It saves the time and the memory of the attention matrices.
+    Two of the softmax rules keep the gradient of the softmax, or stop it: then the fused function serves, with the
+    shares of its two products applied to what goes in. It saves the time and the memory of the attention matrices.
     """
-    if softmax in (taylor, detached) and not (attn_mask is not None and attn_mask.requires_grad):
-        if softmax is detached:
-            query, key = query.detach(), key.detach()
-        query, key, value = _shares(query, key, value)
-        return F.scaled_dot_product_attention(
-            query, key, value, attn_mask, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa
-        )
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    if softmax is detached:
+        out: Tensor = _Constant.apply(query.detach(), key.detach(), value, attn_mask, is_causal, scale)
+        return out
+    if softmax is taylor and not (attn_mask is not None and attn_mask.requires_grad):
+        query, key, value = _shares(query, key, value)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask, is_causal=is_causal, scale=scale)
+    return shared(torch.matmul, softmax(_logits(query, key, attn_mask, is_causal, scale), -1), value)
+
+
+def _logits(query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool, scale: float) -> Tensor:
+    """What the softmax reads, `[..., N, N]`."""
     logits = shared(torch.matmul, query * scale, key.transpose(-2, -1))
     if is_causal:
         logits = logits.masked_fill(logits.new_ones(logits.shape[-2:]).triu(1).bool(), -math.inf)
-    if attn_mask is not None:
-        logits = logits.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else logits + attn_mask
-    return shared(torch.matmul, softmax(logits, -1), value)
+    if mask is not None:
+        logits = logits.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else logits + mask
+    return logits
+
+
+class _Constant(torch.autograd.Function):
+    """Attention whose weights are constants; they are computed again rather than kept for the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool, scale: float
+    ) -> Tensor:
+        ctx.save_for_backward(query, key, mask)
+        ctx.is_causal, ctx.scale = is_causal, scale
+        return F.scaled_dot_product_attention(query, key, value, mask, is_causal=is_causal, scale=scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, mask = ctx.saved_tensors
+        weights = _logits(query, key, mask, ctx.is_causal, ctx.scale).softmax(-1)
+        return None, None, weights.transpose(-2, -1) @ gradient, None, None, None
 
 
 def _shares(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
