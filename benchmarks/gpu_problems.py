@@ -47,13 +47,14 @@ class Problem:
 class Cost:
     """What a problem needs (`flops`, `bytes_moved`: each tensor once) and what its launch really multiplies.
 
-    `launched_flops` counts whole steps: rows, keys and widths filled up to what the instructions take. `padded_flops`
-    is the same arithmetic for heads all as wide as the widest. `waves` is how often the blocks fill the device.
+    `launched_flops` counts whole steps: rows, keys and widths filled up to what the instructions take. The padded
+    numbers are those of heads all as wide as the widest. `waves` is how often the blocks fill the device.
     """
 
     bytes_moved: int
     flops: int
     launched_flops: int
+    padded_bytes_moved: int
     padded_flops: int
     blocks: int
     blocks_per_multiprocessor: int
@@ -104,7 +105,7 @@ def cost_of(problem: Problem, limits: DeviceLimits, resources: Mapping[str, Reso
         flops = count * problem.width * (9 if problem.kernel == "residual_layernorm" else 20)
         vectors = 2 if problem.kernel == "residual_layernorm" else 1
         moved = item * (tensors * count + vectors) * problem.width
-        return Cost(moved, flops, flops, flops, blocks, fit, blocks / (fit * limits.multiprocessors))
+        return Cost(moved, flops, flops, moved, flops, blocks, fit, blocks / (fit * limits.multiprocessors))
     layout = problem.layout
     tile = next(tile for tile in RAGGED_TILES if launch.kernel.endswith(f"{problem.dtype}{tile.suffix}"))
     useful = launched = 0
@@ -114,12 +115,13 @@ def cost_of(problem: Problem, limits: DeviceLimits, resources: Mapping[str, Reso
             launched += 2 * _up(problem.tokens, 16) ** 2 * (_up(qk, 16) + _up(v, 16))
         else:
             launched += 2 * _up(problem.tokens, tile.rows) * _up(problem.tokens, tile.keys) * (_up(qk, 4) + _up(v, 32))
-    widest = 2 * problem.tokens**2 * layout.heads * (max(layout.qk_dims) + max(layout.v_dims))
+    widest = layout.heads * (max(layout.qk_dims) + max(layout.v_dims))
     return Cost(
         bytes_moved=item * count * (layout.row_width + layout.out_width),
         flops=problem.rows * useful,
         launched_flops=problem.rows * launched,
-        padded_flops=problem.rows * widest,
+        padded_bytes_moved=item * count * 2 * widest,
+        padded_flops=problem.rows * 2 * problem.tokens**2 * widest,
         blocks=blocks,
         blocks_per_multiprocessor=fit,
         waves=blocks / (fit * limits.multiprocessors),

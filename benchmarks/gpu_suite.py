@@ -150,7 +150,7 @@ def _row(problem: Problem, cost: Cost, peak: Peak, own: Mapping[str, Resources])
         "shared_bytes": launch.shared_bytes,
         **asdict(cost),
         "roofline_us": roofline_us(peak, problem.dtype, cost.bytes_moved, cost.flops),
-        "padded_roofline_us": roofline_us(peak, problem.dtype, cost.bytes_moved, cost.padded_flops),
+        "padded_roofline_us": roofline_us(peak, problem.dtype, cost.padded_bytes_moved, cost.padded_flops),
         "launched_floor_us": floor,
     }
 

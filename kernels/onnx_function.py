@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from secateur.kernels.errors import KernelError
 from secateur.kernels.heads import HeadLayout
 
 if TYPE_CHECKING:
@@ -91,7 +92,10 @@ def add_functions(program: ir.Model) -> int:
         qk_dims, v_dims = (tuple(node.attributes[name].as_ints()) for name in ATTRIBUTES[:2])
         layout = HeadLayout(qk_dims, v_dims, node.attributes["scale"].as_float())
         present = [index < len(node.inputs) and node.inputs[index] is not None for index in range(1, len(INPUTS))]
-        node.resize_inputs(1 + max((i for i, there in enumerate(present, 1) if there), default=0))
+        values = [value for value in node.inputs if value is not None]
+        node.resize_inputs(len(values))  # TensorRT wants as many as the function has, so none may be empty
+        for index, value in enumerate(values):
+            node.replace_input_with(index, value)
         node.op_type = function_name(layout, present)
         identifier = (DOMAIN, node.op_type, "")
         if identifier not in program.functions:
@@ -104,7 +108,8 @@ def add_functions(program: ir.Model) -> int:
 def without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of the model for a runtime with the plugin: plain `RaggedAttention` nodes, none of our functions.
 
-    A parser of TensorRT takes a function of the model before a plugin, so the functions have to go.
+    A parser of TensorRT takes a function of the model before a plugin, so the functions have to go. Raises
+    `KernelError` for a node with more inputs than the plugin has.
     """
     from onnx import ModelProto, helper
 
@@ -112,6 +117,11 @@ def without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     copy.CopyFrom(model)
     for node in copy.graph.node:
         if node.domain == DOMAIN and node.op_type.startswith(NAME):
+            if len(node.input) > 1:
+                raise KernelError(
+                    f"{node.name or node.op_type} has {len(node.input)} inputs, but the TensorRT plugin takes the "
+                    "packed projection only: export the model without kernels"
+                )
             node.op_type = NAME
             node.attribute.append(helper.make_attribute("plugin_namespace", DOMAIN))
             node.attribute.append(helper.make_attribute("plugin_version", str(VERSION)))

@@ -45,6 +45,7 @@ def test_the_cost_of_attention_is_what_one_counts(widths: list[tuple[int, int]],
     assert cost.flops == batch * counted
     assert cost.padded_flops == batch * padded
     assert cost.bytes_moved == 2 * batch * tokens * (2 * sum(layout.qk_dims) + 2 * sum(layout.v_dims))
+    assert cost.padded_bytes_moved == 2 * batch * tokens * len(widths) * 2 * (max(layout.qk_dims) + max(layout.v_dims))
     assert cost.flops <= cost.launched_flops
     steps = -(-tokens // 16)
     filled = sum(-(-qk // 16) + -(-v // 16) for qk, v in widths)

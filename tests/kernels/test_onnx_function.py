@@ -20,7 +20,7 @@ import secateur as sc
 from secateur.kernels.errors import KernelError
 from secateur.kernels.fuse import is_fused
 from secateur.kernels.heads import HeadLayout
-from secateur.kernels.onnx_function import INPUTS, add_functions
+from secateur.kernels.onnx_function import INPUTS, add_functions, function_name, without_functions
 from secateur.pipeline.errors import ExportError
 from secateur.pipeline.plan.plan import plan_from_kept
 from secateur.pipeline.structure.find import find_groups
@@ -67,7 +67,9 @@ def test_every_combination_of_inputs(name: str, chosen: tuple[bool, ...]) -> Non
     for seed, (extra, there) in enumerate(zip(SHAPES, chosen, strict=True)):
         if there:
             inputs[extra] = drawn(seed + 1, SHAPES[extra](layout), "fp32")
-    (out,) = ReferenceEvaluator(graph_of(layout, inputs)).run(None, inputs)
+    model = graph_of(layout, inputs)
+    assert [len(model.graph.node[0].input), len(model.functions[0].input)] == [len(inputs)] * 2
+    (out,) = ReferenceEvaluator(model).run(None, inputs)
     assert error_of(out, attention(inputs["qkv"], layout, **{n: x for n, x in inputs.items() if n != "qkv"})) < 2e-6
 
 
@@ -107,11 +109,10 @@ def test_export_with_the_node(small: nn.Module, tmp_path: Path, precision: str) 
     info = sc.export_onnx(small, tmp_path / "a.onnx", image(), precision=precision, kernels=True)
     model = onnx.load(info.path)
     nodes = [node for node in model.graph.node if node.domain == "secateur"]
-    assert [node.op_type for node in nodes] == ["RaggedAttention"] * 2
-    assert {(f.domain, f.name, f.overload) for f in model.functions} == {
-        (n.domain, n.op_type, n.overload) for n in nodes
-    }
-    assert len(model.functions) == 2  # the layers differ
+    assert [node.op_type for node in nodes] == [
+        "RaggedAttention_1x1v3_1x2v1_1x8v16_s3e800000", "RaggedAttention_2x16v16_s3e800000"
+    ]  # fmt: skip
+    assert [(f.domain, f.name, f.overload) for f in model.functions] == [("secateur", n.op_type, "") for n in nodes]
     assert info.precision == precision
     assert not is_fused(small)
     if precision != "bf16":  # ONNX Runtime has no bf16 on CPUs
@@ -125,7 +126,7 @@ def test_a_fused_model_exports_too(small: nn.Module, tmp_path: Path, kernels: bo
     """Without the flag as standard operators only; with it, all but attention as standard operators."""
     fused = sc.fuse(small)
     info = sc.export_onnx(fused, tmp_path / "a.onnx", image(), kernels=kernels)
-    assert nodes_of(info.path).count("secateur::RaggedAttention") == 2 * kernels
+    assert sum(node.startswith("secateur::RaggedAttention_") for node in nodes_of(info.path)) == 2 * kernels
     assert {node.split("::")[0] for node in nodes_of(info.path)} == {"", *(["secateur"] if kernels else [])}
     with torch.no_grad():
         torch.testing.assert_close(logits_of(info.path, image(5)), small(image(5)), atol=1e-5, rtol=1e-4)
@@ -168,3 +169,23 @@ def test_a_pruned_deit_gives_the_same_logits_everywhere(real_data: Path, tmp_pat
         expected = small(images)
         torch.testing.assert_close(sc.fuse(small)(images), expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(logits_of(info.path, images), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_plugin_takes_the_projection_only() -> None:
+    layout = LAYOUTS["equal"]
+    qkv, bias = drawn(0, (1, 6, layout.row_width), "fp32"), drawn(1, (1, 6, 6), "fp32")
+    without_functions(graph_of(layout, {"qkv": qkv}))
+    with pytest.raises(KernelError, match=r"has 2 inputs, but the TensorRT plugin takes the packed projection only"):
+        without_functions(graph_of(layout, {"qkv": qkv, "bias": bias}))
+
+
+def test_names_tell_functions_apart() -> None:
+    """Heads, their order, the scale and the inputs: whatever changes the body changes the name."""
+    layouts = [
+        HeadLayout((8, 8), (8, 8), 0.5), HeadLayout((8, 8), (8, 8), 0.25), HeadLayout((8, 8), (8, 4), 0.5),
+        HeadLayout((8, 8), (4, 8), 0.5), HeadLayout((8,), (8,), 0.5),
+    ]  # fmt: skip
+    present = list(product([False, True], repeat=4))
+    names = {function_name(layout, given) for layout in layouts for given in present}
+    assert len(names) == len(layouts) * len(present)
+    assert all(name.isidentifier() for name in names)
