@@ -11,9 +11,10 @@ from secateur.pipeline.errors import ModelError
 from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.cost import layer_terms
 from secateur.pipeline.structure.graph.assemble import assemble, norms_of, parts_of, terms_of
-from secateur.pipeline.structure.graph.walk import Walk, aliases_of, trace
+from secateur.pipeline.structure.graph.walk import SAMPLES, Walk, aliases_of, trace
 from secateur.pipeline.structure.groups import Fixed, Group, Groups, Term
 from secateur.pipeline.structure.mirror import normalising
+from secateur.pipeline.structure.traced import Traced
 from secateur.pipeline.structure.trial import tried
 from secateur.pipeline.structure.vit import attention_groups, is_mlp
 
@@ -31,7 +32,7 @@ def find_groups(model: nn.Module, example_input: Tensor, verify: bool = True) ->
     parts = parts_of(walk)
     attentions = {name: module for name, module in model.named_modules() if isinstance(module, Attention)}
     reuse = {
-        cost.module: cost.macs / model.get_parameter(f"{cost.module}.weight").numel()
+        cost.module: cost.macs / SAMPLES / model.get_parameter(f"{cost.module}.weight").numel()
         for cost in walk.costs
         if cost.module.rpartition(".")[0] in attentions
     }
@@ -57,7 +58,8 @@ def find_groups(model: nn.Module, example_input: Tensor, verify: bool = True) ->
         shapes.setdefault(name, tuple(1 if atoms is None else len(atoms) for atoms in dims))
     parameters = frozenset(key for key, _ in model.named_parameters())
     shape, norms = tuple(example_input.shape[1:]), norms_of(walk, parts, found)
-    result = Groups(tuple(groups), tuple(fixed), (), shapes, parameters, shape, norms)
+    traced = Traced(walk, parts, found.units)
+    result = Groups(tuple(groups), tuple(fixed), (), shapes, parameters, shape, norms, traced=traced)
     inside = tuple(f"{name}." for name in attentions)
     terms = [
         *(term for term in terms_of(walk, parts, found.units) if not f"{term.name}.".startswith(inside)),
@@ -65,7 +67,7 @@ def find_groups(model: nn.Module, example_input: Tensor, verify: bool = True) ->
         *extra,
     ]
     result = replace(result, terms=tuple(terms))
-    return tried(model, result, example_input) if verify else result
+    return tried(model, result) if verify else result
 
 
 def _may_go(model: nn.Module, group: Group) -> Group:

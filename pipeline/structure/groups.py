@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, get_args, overload
+from typing import TYPE_CHECKING, Literal, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secateur.pipeline.errors import PlanError, near_matches
 from secateur.pipeline.files import sha256_json
+
+if TYPE_CHECKING:
+    from secateur.pipeline.structure.traced import Traced
 
 Kind = Literal["head", "qk_dim", "v_dim", "mlp_hidden", "channel", "width"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -131,7 +134,8 @@ class Groups(Sequence[Group]):
 
     `shapes` holds every tensor of the model's state dict with its dense shape; `input_shape` is that of one sample
     (without the batch). `norms` has, for each module that normalises over units of a group, the axis of its width;
-    `architecture` is the fingerprint where it is not that of these groups alone.
+    `architecture` is the fingerprint where it is not that of these groups alone. The code of the modules `adapted`
+    repeats numbers of units, so that surgery takes it from the graph, `traced`.
     """
 
     groups: tuple[Group, ...]
@@ -142,6 +146,8 @@ class Groups(Sequence[Group]):
     input_shape: tuple[int, ...]
     norms: Mapping[str, Axis] = field(default_factory=dict)
     architecture: str = ""
+    adapted: tuple[str, ...] = ()
+    traced: Traced | None = field(default=None, repr=False, compare=False)
     _by_name: dict[str, Group] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:

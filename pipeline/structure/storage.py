@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,8 +15,8 @@ from secateur.pipeline.errors import ModelError
 from secateur.pipeline.files import read_json, sha256_file, write_json, write_tensors
 from secateur.pipeline.models import Origin, create_model, origin_of
 from secateur.pipeline.plan.plan import Plan
+from secateur.pipeline.structure.cutting import adapted_of, cut, example_for, plan_of
 from secateur.pipeline.structure.find import find_groups
-from secateur.pipeline.structure.surgery import cut, example_for, plan_of
 
 STRUCTURE, WEIGHTS = "structure.json", "model.safetensors"
 
@@ -34,6 +35,7 @@ def save(small: nn.Module, folder: str | Path, plan: Plan | None = None, origin:
     content = {
         "model": {"name": origin.name, "kwargs": dict(origin.kwargs)},
         "plan": plan.to_json() if plan else None,
+        "adapted": list(adapted_of(small)),
         "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()},
         "weights_sha256": sha256_file(folder / WEIGHTS),
     }
@@ -62,7 +64,7 @@ def load(folder: str | Path) -> nn.Module:
                 f"timm builds {origin.name!r} differently from when {folder} was saved: "
                 "install the timm version of that time, or prune the model again"
             )
-        small = cut(small, groups, plan)
+        small = cut(small, replace(groups, adapted=tuple(content.get("adapted", ()))), plan)
     small.load_state_dict(_read_weights(folder / WEIGHTS, small, content["weights_sha256"]))
     return small.eval()
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-
-import torch
-from timm.layers import Attention
-from torch import Tensor, nn
+from torch import nn
 
 from secateur.pipeline.errors import PlanError
 from secateur.pipeline.plan.plan import Plan
-from secateur.pipeline.structure.attention import RaggedAttention
-from secateur.pipeline.structure.canonical import canonical
-from secateur.pipeline.structure.constant import ConstantBranch
+from secateur.pipeline.structure.cutting import cut, example_for, plan_of
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
-from secateur.pipeline.structure.mirror import resize, update
 from secateur.pipeline.structure.proof import prove
-from secateur.pipeline.structure.vit import is_mlp
+
+__all__ = ["cut", "example_for", "plan_of", "prune"]
 
 
 def prune(model: nn.Module, plan: Plan, groups: Groups | None = None) -> nn.Module:
@@ -28,7 +22,7 @@ def prune(model: nn.Module, plan: Plan, groups: Groups | None = None) -> nn.Modu
     `SurgeryError`, naming the first group that disagrees, when removed is not equal to masked.
     """
     if groups is None:
-        groups = find_groups(model, example_for(model, plan.input_shape), verify=False)
+        groups = find_groups(model, example_for(model, plan.input_shape))
     if groups.fingerprint() != plan.fingerprint:
         raise PlanError(
             "the plan was made for another architecture: the model's groups, shapes or input size differ; "
@@ -37,84 +31,3 @@ def prune(model: nn.Module, plan: Plan, groups: Groups | None = None) -> nn.Modu
     small = cut(model, groups, plan)
     prove(model, small, groups, plan, lambda part: cut(model, groups, part))
     return small
-
-
-def cut(model: nn.Module, groups: Groups, plan: Plan) -> nn.Module:
-    """The smaller module, unchecked: every touched tensor sliced, every module that hard-codes a width rebuilt."""
-    small = copy.deepcopy(canonical(model))
-    keep = {
-        key: torch.from_numpy(axis.positions(plan.kept))
-        for key, axis in groups.axes.items()
-        if axis.length(plan.kept) < axis.size
-    }
-    for name in dict.fromkeys(name for name, _ in keep):
-        _slice(small, name, {dim: stays for (tensor, dim), stays in keep.items() if tensor == name})
-    touched = {name.rpartition(".")[0] for name, _ in keep}
-    for name in sorted(touched):
-        dense = groups.shapes.get(f"{name}.weight")
-        if dense is not None:
-            update(small.get_submodule(name), dense)
-        else:  # a module whose tensors have other names, such as an anti-aliasing filter
-            for tensor, dim in [key for key in keep if key[0].rpartition(".")[0] == name]:
-                resize(small.get_submodule(name), groups.shapes[tensor][dim], int(keep[tensor, dim].sum()))
-    for name, axis in groups.norms.items():
-        resize(small.get_submodule(name), axis.size, axis.length(plan.kept))
-    for name, module in list(small.named_modules()):
-        if isinstance(module, Attention) and any(f"{name}.{part}" in touched for part in ("qkv", "proj")):
-            small.set_submodule(name, _smaller_attention(name, module, groups, plan))
-        elif is_mlp(module) and f"{name}.fc2" in touched and module.fc2.in_features == 0:
-            small.set_submodule(name, ConstantBranch("fc2", module.fc2.out_features, module.fc2.bias))
-    small.secateur_plan = plan  # type: ignore[assignment]  # nn.Module types every attribute as Tensor | Module
-    return small
-
-
-def plan_of(small: nn.Module) -> Plan | None:
-    """The plan that a module was pruned by, or None for a dense one."""
-    plan = getattr(small, "secateur_plan", None)
-    return plan if isinstance(plan, Plan) else None
-
-
-def example_for(model: nn.Module, shape: tuple[int, ...], batch: int = 1, seed: int = 0) -> Tensor:
-    """A seeded random input `[batch, *shape]` on the model's device, in its dtype."""
-    parameter = next(model.parameters())
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(batch, *shape, generator=generator).to(parameter.device, parameter.dtype)
-
-
-def _slice(model: nn.Module, name: str, keep: dict[int, Tensor]) -> None:
-    """Replaces a parameter or buffer by what is left of it along some dimensions."""
-    path, _, leaf = name.rpartition(".")
-    owner = model.get_submodule(path)
-    tensor = getattr(owner, leaf)
-    data = tensor.detach()
-    for dim, stays in keep.items():
-        data = data[(slice(None),) * dim + (stays.to(data.device),)]
-    if isinstance(tensor, nn.Parameter):
-        setattr(owner, leaf, nn.Parameter(data.clone(), requires_grad=tensor.requires_grad))
-    else:
-        owner.register_buffer(leaf, data.clone(), persistent=leaf not in owner._non_persistent_buffers_set)
-
-
-def _smaller_attention(name: str, module: Attention, groups: Groups, plan: Plan) -> nn.Module:
-    """The attention that is left, with its already sliced layers; a constant when no head is left."""
-    heads, dims = module.num_heads, module.head_dim
-    qkv = groups.axes.get((f"{name}.qkv.weight", 0))
-    if qkv is None:
-        raise PlanError(f"{name}: a plan removes values of heads that have no group")
-    stays = qkv.positions(plan.kept).reshape(3, heads, dims).sum(axis=2)
-    alive = stays[2] > 0
-    if not alive.any():
-        return ConstantBranch("proj", module.proj.out_features, module.proj.bias)
-    return RaggedAttention(
-        module.qkv,
-        module.proj,
-        [int(width) for width in stays[0][alive]],
-        [int(width) for width in stays[2][alive]],
-        float(module.scale),
-        gate=module.gate,
-        q_norm=module.q_norm,
-        k_norm=module.k_norm,
-        norm=module.norm,
-        attn_drop=module.attn_drop.p,
-        proj_drop=module.proj_drop.p,
-    ).train(module.training)

@@ -11,19 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from secateur.pipeline.structure.graph.walk import Walk
+from secateur.pipeline.structure.graph.walk import SAMPLES, Walk
 from secateur.pipeline.structure.groups import Axis, Fixed, Group, Kind, Role, Site, Slice, Term
 
 Place = tuple[str, int]
 UNSEEN = "no layer is called whose input or output shows the units' values"
-ATTENTION = "the forward function of its attention cannot run with fewer of them"
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The sets of atoms that go together. `at[place]` has the set of every position of a parameter's dimension."""
+    """The sets of atoms that go together.
+
+    `at[place]` has the set of every position of a parameter's dimension, `heads` those of queries, keys and values,
+    `[heads, dims]` each.
+    """
 
     components: NDArray[np.int64]
+    heads: list[NDArray[np.int64]]
     at: dict[Place, NDArray[np.int64]]
     reasons: dict[int, str]
     marks: dict[str, set[int]]
@@ -39,7 +43,8 @@ def parts_of(walk: Walk) -> Parts:
         if atoms is not None
     }
     marks = {mark: walk.atoms.marked(mark, components) for mark in ("width", "norm", "query_key", "value")}
-    return Parts(components, at, walk.atoms.reasons(components), marks)
+    heads = [components[atoms.numpy()] for atoms in walk.heads]
+    return Parts(components, heads, at, walk.atoms.reasons(components), marks)
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,9 @@ def assemble(model: nn.Module, walk: Walk, parts: Parts, leave: Sequence[str] = 
         if all(tensor.startswith(inside) for tensor, _ in places):
             continue
         roles = {walk.roles.get(place, "norm") for place in places}
-        if not {"in", "out"} <= roles:
+        if "out" not in roles or not ("in" in roles or members[0] in parts.marks["query_key"]):
             continue  # a table or a bias that nothing reads, or what only reads the input: nothing would get smaller
-        live = [component for component in members if component not in parts.reasons]
+        live, blocks = _by_head(parts, [component for component in members if component not in parts.reasons])
         kind = _kind(model, walk, parts, members[0], places)
         name = _name(walk, places, kind, taken)
         if len(live) < len(members):
@@ -73,17 +78,16 @@ def assemble(model: nn.Module, walk: Walk, parts: Parts, leave: Sequence[str] = 
             fixed.append(Fixed(name, kind, len(members) - len(live), why))
         if len(live) < 2:
             continue
-        reason = _obstacle(walk, parts, live, kind, places)
         sites = _sites(model, walk, places, parts, live)
-        if reason or not sites:
-            fixed.append(Fixed(name, kind, len(live), reason or UNSEEN))
+        if not sites:
+            fixed.append(Fixed(name, kind, len(live), UNSEEN))
             continue
         taken.add(name)
         slices = tuple(
             Slice(tensor, dim, walk.roles.get((tensor, dim), "norm"), _numbered(parts.at[tensor, dim], live))
             for tensor, dim in places
         )
-        groups.append(Group(name, kind, len(live), slices, sites, 1, "", _family(walk, kind, places), 1))
+        groups.append(Group(name, kind, len(live), slices, sites, blocks, "", _family(walk, kind, places), 1))
         units.update({component: (name, unit) for unit, component in enumerate(live)})
     return Assembled(tuple(groups), tuple(fixed), units)
 
@@ -94,7 +98,7 @@ def terms_of(walk: Walk, parts: Parts, units: dict[int, tuple[str, int]]) -> tup
     for cost in walk.costs:
         axes = [_axis(parts.components[layer.reshape(-1).numpy()], units) for layer in cost.layers]
         fixed = math.prod(axis.size for axis in axes if not axis.members)
-        terms.append(Term(cost.module, cost.factor * fixed, tuple(axis for axis in axes if axis.members)))
+        terms.append(Term(cost.module, cost.factor * fixed / SAMPLES, tuple(axis for axis in axes if axis.members)))
     return tuple(terms)
 
 
@@ -137,8 +141,13 @@ def _by_signature(parts: Parts) -> list[tuple[list[Place], list[int]]]:
     ]
 
 
-def _obstacle(walk: Walk, parts: Parts, live: Sequence[int], kind: Kind, places: Sequence[Place]) -> str:
-    return ATTENTION if kind in ("qk_dim", "v_dim") else ""
+def _by_head(parts: Parts, live: list[int]) -> tuple[list[int], int]:
+    """The components in the order of their heads, and how many heads they form; 1 where they are in none."""
+    members = set(live)
+    for found in parts.heads:
+        if len(found) > 1 and found.size == len(live) and set(found.ravel().tolist()) == members:
+            return found.ravel().tolist(), len(found)
+    return live, 1
 
 
 def _numbered(found: NDArray[np.int64], live: Sequence[int]) -> tuple[int, ...]:

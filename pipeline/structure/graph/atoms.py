@@ -29,6 +29,7 @@ class Atoms:
         self._edges: list[NDArray[np.int64]] = []
         self._fixed: list[tuple[NDArray[np.int64], str]] = []
         self._marks: dict[Mark, list[NDArray[np.int64]]] = {}
+        self._stuck: set[int] = {FIXED}
         self.blocks: list[tuple[Tensor, Tensor]] = []
 
     def fresh(self, number: int) -> Tensor:
@@ -47,6 +48,11 @@ class Atoms:
         """The atoms stay; of several reasons the first one is told."""
         found = np.unique(atoms.numpy())
         self._fixed.append((found[found != FIXED], reason))
+        self._stuck.update(found.tolist())
+
+    def stuck(self, atoms: Tensor) -> bool:
+        """Whether all of some atoms have been fixed themselves, so that nothing more need be said of them."""
+        return self._stuck.issuperset(np.unique(atoms.numpy()).tolist())
 
     def mark(self, atoms: Tensor, mark: Mark) -> None:
         """Remembers where atoms were seen."""

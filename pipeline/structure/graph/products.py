@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, fx
 
-from secateur.pipeline.structure.graph.atoms import FIXED
-from secateur.pipeline.structure.graph.relate import Cost, contract
+from secateur.pipeline.structure.graph.atoms import FIXED, Mark
+from secateur.pipeline.structure.graph.relate import Cost, contract, relate
 from secateur.pipeline.structure.graph.value import Value, dims_of, placed
 from secateur.pipeline.structure.graph.walk import Call, Result, Walk, plain, rule
 from secateur.pipeline.structure.mirror import drops_groups
@@ -50,10 +50,10 @@ def _product(walk: Walk, call: Call, operands: list[Value], summed: int, heads: 
     if heads:
         for operand in operands:
             for layer in operand.on(summed):
-                walk.atoms.mark(layer, "query_key")
-        for layer in operands[1].layers:
+                _heads(walk, layer, summed, "query_key")
+        for layer in operands[1].on(summed + 1):
             if not dims_of(layer) & {summed}:
-                walk.atoms.mark(layer, "value")
+                _heads(walk, layer, summed + 1, "value")
     layers, cost = contract(walk.atoms, operands, {summed}, call.module, heads)
     walk.costs.append(cost)
     made = [layer.squeeze(summed) for layer in layers]
@@ -71,9 +71,9 @@ def _attention(walk: Walk, call: Call) -> Result:
     atoms = walk.atoms
     for value in (q, k):
         for layer in value.on(len(value.shape) - 1):
-            atoms.mark(layer, "query_key")
+            _heads(walk, layer, len(value.shape) - 1, "query_key")
     for layer in v.on(len(v.shape) - 1):
-        atoms.mark(layer, "value")
+        _heads(walk, layer, len(v.shape) - 1, "value")
     left = placed(q, [*batch, row, inner], rank)
     right = placed(k, [*batch, column, inner], rank)
     logits, cost = contract(atoms, [left, right], {inner}, call.module, heads=True)
@@ -81,8 +81,6 @@ def _attention(walk: Walk, call: Call) -> Result:
     shape = (*q.shape[:-1], k.shape[-2])
     scores = Value(shape, tuple(layer.squeeze(inner) for layer in logits), None, True)
     if isinstance(mask, Value):
-        from secateur.pipeline.structure.graph.relate import relate
-
         aligned = placed(mask, range(len(shape) - len(mask.shape), len(shape)), len(shape))
         scores = Value(shape, relate(atoms, [scores, aligned], call.module), None, True)
     for layer in scores.on(len(shape) - 1):
@@ -92,6 +90,12 @@ def _attention(walk: Walk, call: Call) -> Result:
     layers, cost = contract(atoms, operands, {inner}, call.module)
     walk.costs.append(cost)
     return Value(call.shape, tuple(layer.squeeze(inner) for layer in layers), None, True)
+
+
+def _heads(walk: Walk, layer: Tensor, dim: int, mark: Mark) -> None:
+    """Notes the atoms of queries, keys or values, one row for each head."""
+    walk.atoms.mark(layer, mark)
+    walk.heads.append(layer.movedim(dim, -1).reshape(-1, layer.shape[dim]))
 
 
 @rule("einsum")
@@ -121,7 +125,7 @@ def _convolution(walk: Walk, call: Call) -> Result:
     channel = len(x.shape) - len(weight.shape) + 1
     cin, (out, per) = _channels(walk, call, x, channel), weight.shape[:2]
     wout, win = _vector(weight, 0), _vector(weight, 1)
-    positions = math.prod(call.shape[channel + 1 :])
+    positions = math.prod(call.shape[channel + 1 :]) * call.shape[0]
     taps = math.prod(weight.shape[2:])
     if groups == 1:
         _read(walk, call, win, cin, 1)
@@ -141,7 +145,7 @@ def _transposed(walk: Walk, call: Call) -> Result:
     channel = len(x.shape) - len(weight.shape) + 1
     cin, (inside, per) = _channels(walk, call, x, channel), weight.shape[:2]
     win, wout = _vector(weight, 0), _vector(weight, 1)
-    positions = math.prod(x.shape[channel + 1 :])
+    positions = math.prod(x.shape[channel + 1 :]) * x.shape[0]
     walk.costs.append(_cost(call, positions * math.prod(weight.shape[2:]), (win, inside), (wout, per)))
     if groups == 1:
         _read(walk, call, win, cin, 0)

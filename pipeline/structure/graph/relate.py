@@ -39,7 +39,7 @@ def relate(atoms: Atoms, operands: Sequence[Value], where: str) -> tuple[Layer, 
             for layer in a.layers:
                 _meet(atoms, layer, a, b, where)
     merged: list[Layer] = []
-    every = [layer for operand in operands for layer in operand.layers if dims_of(layer)]
+    every = [layer for operand in operands for layer in operand.layers if dims_of(layer) and not atoms.stuck(layer)]
     for layer in sorted(every, key=lambda layer: -len(dims_of(layer))):
         if not any(dims_of(layer) & dims_of(other) for other in merged):
             merged.append(layer)

@@ -42,7 +42,7 @@ def compressed(labels: Tensor) -> Layer:
     for dim, size in enumerate(labels.shape):
         if size > 1 and (labels.stride(dim) == 0 or bool((labels == labels.narrow(dim, 0, 1)).all())):
             labels = labels.narrow(dim, 0, 1)
-    return labels
+    return labels.clone()  # a view would keep the whole alive
 
 
 def moved(value: Value, move: Callable[[Tensor], Tensor]) -> Value:

@@ -20,6 +20,8 @@ from secateur.pipeline.structure.groups import Role
 Result = Value | tuple[Any, ...]
 Rule = Callable[["Walk", "Call"], Result]
 RULES: dict[str, Rule] = {}
+SAMPLES = 2
+"""The batch of the traced example; with 1, lengths that come from the batch would look like constants."""
 INPLACE = "_"
 
 
@@ -48,7 +50,7 @@ class Call:
     def shape(self) -> tuple[int, ...]:
         """The shape of the (first) result."""
         found = self.node.meta["val"]
-        return tuple(int(size) for size in (found[0] if isinstance(found, (tuple, list)) else found).shape)
+        return lengths(found[0] if isinstance(found, (tuple, list)) else found)
 
 
 @dataclass
@@ -69,6 +71,7 @@ class Walk:
     values: dict[fx.Node, Any] = field(default_factory=dict)
     names: dict[fx.Node, str] = field(default_factory=dict)
     normalising: frozenset[str] = frozenset()
+    heads: list[Tensor] = field(default_factory=list)
     _past: dict[fx.Node, int] = field(default_factory=dict)
 
     def parameter(self, name: str, tensor: Tensor) -> Value:
@@ -115,7 +118,7 @@ class Walk:
                 continue
             if node.name not in names:
                 value = node.meta.get("val")
-                inputs[node] = Value(tuple(value.shape), computed=True) if isinstance(value, Tensor) else value
+                inputs[node] = Value(lengths(value), computed=True) if isinstance(value, Tensor) else value
                 continue
             name, kind = names[node.name]
             tensor = state[name].detach()
@@ -151,16 +154,20 @@ class Walk:
         return ()
 
     def _call(self, node: fx.Node, module: str) -> Any:
-        args, kwargs = (fx.map_arg(part, self.values.__getitem__) for part in (node.args, node.kwargs))
-        target = node.target
-        name = (
-            str(target).split(".")[1] if str(target).startswith("aten.") else getattr(target, "__name__", str(target))
-        )
-        call = Call(name, module, target, tuple(args), kwargs, node)  # type: ignore[arg-type]  # call_function: callable
+        args: Any = fx.map_arg(node.args, self.values.__getitem__)
+        kwargs: Any = fx.map_arg(node.kwargs, self.values.__getitem__)
+        target: Any = node.target
+        aten = str(target).startswith("aten.")
+        name = str(target).split(".")[1] if aten else str(getattr(target, "__name__", target))
+        call = Call(name, module, target, tuple(args), kwargs, node)
         inplace = name.endswith(INPLACE) and not name.startswith("_")
         rule = RULES.get(name) or RULES.get(name.removesuffix(INPLACE)) or _unknown
         values = call.values()
-        if name != "getitem" and values and not any(value.layers or value.computed for value in values):
+        if name == "sym_size":
+            return args[0].shape[args[1]]
+        if not values and not aten:
+            return target(*args, **kwargs)  # arithmetic on lengths
+        if name != "getitem" and not any(value.layers or value.computed for value in values):
             result = _constant(call, values)
         else:
             result = rule(self, call)
@@ -190,10 +197,9 @@ def plain(call: Call, layers: Sequence[Tensor] = (), computed: bool = True) -> R
     found = call.node.meta["val"]
     if isinstance(found, (tuple, list)):
         return tuple(
-            Value(tuple(part.shape), tuple(layers), None, computed) if isinstance(part, Tensor) else part
-            for part in found
+            Value(lengths(part), tuple(layers), None, computed) if isinstance(part, Tensor) else part for part in found
         )
-    return Value(tuple(found.shape), tuple(layers), None, computed) if isinstance(found, Tensor) else found
+    return Value(lengths(found), tuple(layers), None, computed) if isinstance(found, Tensor) else found
 
 
 def _unknown(walk: Walk, call: Call) -> Result:
@@ -225,11 +231,21 @@ def _leaves(tree: Any) -> list[Any]:
     return [tree]
 
 
+def lengths(tensor: Tensor) -> tuple[int, ...]:
+    """The shape of a traced tensor, the batch having the length of the example."""
+    return tuple(size if isinstance(size, int) else int(size.node.hint) for size in tensor.shape)
+
+
+def stack_of(node: fx.Node) -> list[tuple[str, str]]:
+    """The modules whose forward runs a node, outermost first: a key for the call, and the module's path."""
+    stack = node.meta.get("nn_module_stack") or {}
+    return [(str(key), str(path).split("@")[0]) for key, (path, _) in stack.items()]
+
+
 def _module_of(node: fx.Node) -> str:
     """The path of the innermost module whose forward runs a node."""
-    stack = node.meta.get("nn_module_stack") or {}
-    paths = [path for path, _ in stack.values()]
-    return str(paths[-1]) if paths else ""
+    stack = stack_of(node)
+    return stack[-1][1] if stack else ""
 
 
 def aliases_of(model: nn.Module) -> dict[str, str]:
@@ -240,12 +256,13 @@ def aliases_of(model: nn.Module) -> dict[str, str]:
 
 
 def trace(model: nn.Module, example: Tensor) -> ExportedProgram:
-    """The model's graph of ATen operations for one sample, in evaluation mode."""
+    """The model's graph of ATen operations in evaluation mode, for any batch and the sample size of `example`."""
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.no_grad():
-            return torch.export.export(model, (example[:1],), strict=False)
+            batch = torch.cat([example[:1]] * SAMPLES)
+            return torch.export.export(model, (batch,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False)
     finally:
         for module, mode in training.items():
             module.training = mode

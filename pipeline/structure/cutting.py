@@ -1,0 +1,131 @@
+"""Cutting: a smaller module with the removed units' parameters sliced away, unchecked."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from timm.layers import Attention
+from torch import Tensor, nn
+
+from secateur.pipeline.errors import PlanError
+from secateur.pipeline.plan.plan import Plan
+from secateur.pipeline.structure.attention import RaggedAttention
+from secateur.pipeline.structure.calls import CodeError
+from secateur.pipeline.structure.canonical import canonical
+from secateur.pipeline.structure.constant import ConstantBranch
+from secateur.pipeline.structure.graph.walk import SAMPLES
+from secateur.pipeline.structure.groups import Groups, Kept
+from secateur.pipeline.structure.mirror import resize, update
+from secateur.pipeline.structure.vit import is_mlp
+
+
+def cut(model: nn.Module, groups: Groups, plan: Plan) -> nn.Module:
+    """The smaller module, unchecked: every touched tensor sliced, every module that hard-codes a width rebuilt."""
+    small = copy.deepcopy(canonical(model))
+    keep = {
+        key: torch.from_numpy(axis.positions(plan.kept))
+        for key, axis in groups.axes.items()
+        if axis.length(plan.kept) < axis.size
+    }
+    for name in dict.fromkeys(name for name, _ in keep):
+        _slice(small, name, {dim: stays for (tensor, dim), stays in keep.items() if tensor == name})
+    touched = {name.rpartition(".")[0] for name, _ in keep}
+    for name in sorted(touched):
+        dense = groups.shapes.get(f"{name}.weight")
+        if dense is not None:
+            update(small.get_submodule(name), dense)
+        else:  # a module whose tensors have other names, such as an anti-aliasing filter
+            for tensor, dim in [key for key in keep if key[0].rpartition(".")[0] == name]:
+                resize(small.get_submodule(name), groups.shapes[tensor][dim], int(keep[tensor, dim].sum()))
+    for name, axis in groups.norms.items():
+        resize(small.get_submodule(name), axis.size, axis.length(plan.kept))
+    for name, module in list(small.named_modules()):
+        if isinstance(module, Attention) and any(f"{name}.{part}" in touched for part in ("qkv", "proj")):
+            small.set_submodule(name, _smaller_attention(name, module, groups, plan))
+        elif is_mlp(module) and f"{name}.fc2" in touched and module.fc2.in_features == 0:
+            small.set_submodule(name, ConstantBranch("fc2", module.fc2.out_features, module.fc2.bias))
+    adapt(small, canonical(model), groups, plan.kept)
+    small.secateur_adapted = groups.adapted  # type: ignore[assignment]  # see below
+    small.secateur_plan = plan  # type: ignore[assignment]  # nn.Module types every attribute as Tensor | Module
+    return small
+
+
+def adapt(small: nn.Module, dense: nn.Module, groups: Groups, kept: Kept) -> None:
+    """Replaces the modules of `groups.adapted` whose code repeats a number that has changed, innermost first.
+
+    Raises `CodeError`, naming all modules whose code cannot be taken over.
+    """
+    if not groups.adapted or groups.traced is None:
+        return
+    example = example_for(dense, groups.input_shape, batch=SAMPLES)
+    errors: list[CodeError] = []
+    for name in sorted(groups.adapted, key=lambda name: -name.count(".")):
+        try:
+            module = groups.traced.replaced(name, small, dense, example, kept)
+        except CodeError as error:
+            errors.append(error)
+            continue
+        if module is not None:
+            small.set_submodule(name, module)
+    if errors:
+        others = tuple(error.modules[0] for error in errors[1:])
+        raise CodeError(errors[0].modules[0], errors[0].reason, others)
+
+
+def adapted_of(small: nn.Module) -> tuple[str, ...]:
+    """The modules whose code was taken from the graph when a module was pruned."""
+    found = getattr(small, "secateur_adapted", ())
+    return found if isinstance(found, tuple) else ()
+
+
+def plan_of(small: nn.Module) -> Plan | None:
+    """The plan that a module was pruned by, or None for a dense one."""
+    plan = getattr(small, "secateur_plan", None)
+    return plan if isinstance(plan, Plan) else None
+
+
+def example_for(model: nn.Module, shape: tuple[int, ...], batch: int = 1, seed: int = 0) -> Tensor:
+    """A seeded random input `[batch, *shape]` on the model's device, in its dtype."""
+    parameter = next(model.parameters())
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, *shape, generator=generator).to(parameter.device, parameter.dtype)
+
+
+def _slice(model: nn.Module, name: str, keep: dict[int, Tensor]) -> None:
+    """Replaces a parameter or buffer by what is left of it along some dimensions."""
+    path, _, leaf = name.rpartition(".")
+    owner = model.get_submodule(path)
+    tensor = getattr(owner, leaf)
+    data = tensor.detach()
+    for dim, stays in keep.items():
+        data = data[(slice(None),) * dim + (stays.to(data.device),)]
+    if isinstance(tensor, nn.Parameter):
+        setattr(owner, leaf, nn.Parameter(data.clone(), requires_grad=tensor.requires_grad))
+    else:
+        owner.register_buffer(leaf, data.clone(), persistent=leaf not in owner._non_persistent_buffers_set)
+
+
+def _smaller_attention(name: str, module: Attention, groups: Groups, plan: Plan) -> nn.Module:
+    """The attention that is left, with its already sliced layers; a constant when no head is left."""
+    heads, dims = module.num_heads, module.head_dim
+    qkv = groups.axes.get((f"{name}.qkv.weight", 0))
+    if qkv is None:
+        raise PlanError(f"{name}: a plan removes values of heads that have no group")
+    stays = qkv.positions(plan.kept).reshape(3, heads, dims).sum(axis=2)
+    alive = stays[2] > 0
+    if not alive.any():
+        return ConstantBranch("proj", module.proj.out_features, module.proj.bias)
+    return RaggedAttention(
+        module.qkv,
+        module.proj,
+        [int(width) for width in stays[0][alive]],
+        [int(width) for width in stays[2][alive]],
+        float(module.scale),
+        gate=module.gate,
+        q_norm=module.q_norm,
+        k_norm=module.k_norm,
+        norm=module.norm,
+        attn_drop=module.attn_drop.p,
+        proj_drop=module.proj_drop.p,
+    ).train(module.training)
