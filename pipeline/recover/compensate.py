@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -14,9 +13,11 @@ from secateur.pipeline.errors import PlanError
 from secateur.pipeline.plan.plan import Plan
 from secateur.pipeline.recover.batch_norm import reestimate
 from secateur.pipeline.recover.fold import Folded, cross_validated, error_of, fold, summed, unrepaired
+from secateur.pipeline.recover.follow import follow
 from secateur.pipeline.recover.layers import Heads, find_cut
 from secateur.pipeline.recover.low_rank import product_encoders, product_error, value_encoder
 from secateur.pipeline.recover.readers import matrix
+from secateur.pipeline.recover.report import Repair
 from secateur.pipeline.recover.statistics import Moments, gather_moments
 from secateur.pipeline.structure.attention import RaggedAttention
 from secateur.pipeline.structure.find import find_groups
@@ -29,21 +30,6 @@ FOLDS = 2
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 
-@dataclass(frozen=True)
-class Repair:
-    """What was done to one layer: the way (`none` where nothing beat surgery alone on images held out), its ridge.
-
-    The errors are mean squared errors of the layer's output (of an attention's logits, for products) on images held
-    out from the fit, before and after.
-    """
-
-    layer: str
-    way: str
-    ridge: float | None
-    error_before: float
-    error_after: float
-
-
 def compensate(
     small: nn.Module,
     dense: nn.Module,
@@ -51,9 +37,10 @@ def compensate(
     loader: Batches,
     ridge: float | None = None,
     groups: Groups | None = None,
+    front_to_back: bool = True,
 ) -> nn.Module:
     """A repaired copy of `small`; see `repair`."""
-    return repair(small, dense, plan, loader, ridge, groups)[0]
+    return repair(small, dense, plan, loader, ridge, groups, front_to_back)[0]
 
 
 def repair(
@@ -63,6 +50,7 @@ def repair(
     loader: Batches,
     ridge: float | None = None,
     groups: Groups | None = None,
+    front_to_back: bool = True,
 ) -> tuple[nn.Module, tuple[Repair, ...]]:
     """A copy of `small` whose layers make up for the removed units in weight and bias, and what was done to each.
 
@@ -71,8 +59,9 @@ def repair(
     with fewer query/key dimensions the best low-rank form of their logits (`low_rank`). Everything comes from one
     pass of `dense` over `loader`, whose images are split in two: each half judges what the other one gives. The
     ridge is chosen so for each layer unless it is given; where nothing is better than surgery alone, the layer stays
-    as it was. Batch normalisations behind repaired convolutions are estimated anew. Raises `PlanError` for a
-    negative ridge and `DataError` for fewer than two images.
+    as it was. Then, unless `front_to_back` is off, the layers of transformer blocks are refitted on what the pruned
+    model feeds them (`follow.follow`), and batch normalisations behind repaired convolutions are estimated anew.
+    Raises `PlanError` for a negative ridge and `DataError` for fewer than two images.
     """
     if ridge is not None and not ridge >= 0:
         raise PlanError(f"ridge is {ridge}, but must be 0 or more (leave it out to have it chosen for each layer)")
@@ -92,6 +81,8 @@ def repair(
         for name, stays in cut.layers.items():
             heads_here = cut.heads.get(name.rpartition(".")[0])
             repairs.append(_repair_layer(repaired, dense, name, stays, heads_here, moments[name], ridges))
+    if front_to_back:
+        repairs += follow(repaired, dense, cut.layers, loader)
     if any(isinstance(dense.get_submodule(name), nn.Conv2d) for name in cut.layers):
         reestimate(repaired, loader)
     return repaired, tuple(repairs)

@@ -45,11 +45,13 @@ class PlanSpec:
 class RecoverSpec:
     """How the rest is repaired: ridge compensation over `samples_per_class` images of each class (0: all).
 
-    Without a `ridge`, images held out choose it for each layer.
+    Without a `ridge`, images held out choose it for each layer. `front_to_back` adapts transformers to their own
+    pruned inputs.
     """
 
     compensate: bool = True
     ridge: float | None = None
+    front_to_back: bool = True
     samples_per_class: int = 0
     batch_size: int = 32
 

@@ -79,7 +79,7 @@ def _recover(run: Run, say: Say) -> list[str]:
     if spec.compensate:
         loader = run.calibration(spec.samples_per_class, spec.batch_size)
         say(f"ridge compensation on {loader.samples} images")
-        small, repairs = repair(small, run.dense, run.plan, loader, spec.ridge, run.groups)
+        small, repairs = repair(small, run.dense, run.plan, loader, spec.ridge, run.groups, spec.front_to_back)
         write_json(run.folder / "repairs.json", "repairs", {"layers": [asdict(found) for found in repairs]})
         written.append("repairs.json")
     save(small, run.folder / "model")
