@@ -98,8 +98,8 @@ def difference(model: nn.Module, small: nn.Module, groups: Groups, plan: Plan, b
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, *groups.input_shape, generator=generator).to(parameter.device, parameter.dtype)
     with torch.no_grad(), _evaluating(small):
-        reference = _outputs(masked(model, groups, plan, small).eval()(x))
         result = _outputs(small(x))
+        reference = _outputs(masked(model, groups, plan, small).eval()(x))
     if [tuple(tensor.shape) for tensor in reference] != [tuple(tensor.shape) for tensor in result]:
         return float("inf")
     differences = []

@@ -57,7 +57,8 @@ def tried(model: nn.Module, groups: Groups) -> Groups:
         if len(adapted) > len(groups.adapted):
             groups = replace(groups, adapted=adapted)
         else:
-            blamed.update(_to_blame(model, groups, rest, failure))
+            found = _to_blame(model, groups, rest, failure)
+            blamed.update({**_alike(model, groups, found, failure.module), **found})
     if not rest:
         raise ModelError(f"nothing can be removed from this {type(model).__name__}: {next(iter(blamed.values()))}")
     return _without(groups, blamed) if blamed else groups
@@ -139,6 +140,31 @@ def _to_blame(model: nn.Module, groups: Groups, some: Sequence[Group], failure: 
         if again is not None:
             found |= _to_blame(model, groups, part, again)
     return found or {some[-1].name: failure.reason}  # they disagree only with one another
+
+
+def _alike(model: nn.Module, groups: Groups, found: dict[str, str], module: str) -> dict[str, str]:
+    """The groups at the same place of other modules of the class that failed: the reason is the same."""
+    if not module:
+        return {}
+    kind = type(model.get_submodule(module))
+    alike = [name for name, other in model.named_modules() if type(other) is kind]
+    places = {
+        (group.kind, inner): reason
+        for name, reason in found.items()
+        for group in [groups.named(name)]
+        if (inner := _inside(group, module))
+    }
+    return {
+        group.name: places[group.kind, inner]
+        for other in alike
+        for group in groups
+        if (group.kind, (inner := _inside(group, other))) in places
+    }
+
+
+def _inside(group: Group, module: str) -> frozenset[str]:
+    """The names within a module of the tensors that a group has there."""
+    return frozenset(part.tensor.removeprefix(f"{module}.") for part in group.slices if _near(part.tensor, module))
 
 
 def _near(tensor: str, module: str) -> bool:
