@@ -87,6 +87,7 @@ def test_postgresql_holds_a_study(postgresql: str) -> None:
     assert [row.number for row in trial_rows(again)] == [0, 1, 2]
 
 
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")  # the worker that dies asks for its trial by hand
 def test_the_trial_of_a_worker_that_died_is_tried_again(tmp_path: Path) -> None:
     path = tmp_path / "study.db"
     died = open_study(f"sqlite:///{path}", "one", 0)
