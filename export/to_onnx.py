@@ -17,7 +17,7 @@ from secateur.export.graph_types import declared_precisions, first_line, graph_p
 from secateur.export.precision import DTYPES, OPSETS, parse_precision, typed_copy
 from secateur.export.quiet import quiet
 from secateur.export.tensors import TensorInfo
-from secateur.kernels.fuse import fuse, is_fused
+from secateur.kernels.fuse import FusedAttention, fuse, is_fused
 from secateur.kernels.onnx_function import add_functions
 from secateur.kernels.onnx_program import lowered
 from secateur.pipeline.errors import ExportError
@@ -73,13 +73,14 @@ def export_onnx(
     kind = parse_precision(precision)
     shape = _sample_shape(model, example, input_shape)
     ours = fuse(model, ["ragged_attention"]) if kernels and not is_fused(model) else model
-    graph = _Graph(typed_copy(ours, kind), DTYPES[kind])
-    program = _exported(graph, torch.zeros(2, *shape, device=device_of(model)), opset or OPSETS[kind], kernels)
-    if not add_functions(program) and kernels:
+    if kernels and not any(isinstance(module, FusedAttention) for module in ours.modules()):
         raise ExportError(
             f"{type(model).__name__} has no attention that the kernels serve: fuse() its attention too, or export it "
             "without kernels"
         )
+    graph = _Graph(typed_copy(ours, kind), DTYPES[kind])
+    program = _exported(graph, torch.zeros(2, *shape, device=device_of(model)), opset or OPSETS[kind], kernels)
+    add_functions(program)
     follow_batch(program, path.name)
     match_weights(program)
     tidy(program, {"input_shape": "x".join(map(str, shape)), "precision": kind, **(metadata or {})})

@@ -82,13 +82,11 @@ def ragged_attention_function(layout: HeadLayout, present: Sequence[bool], opset
     return ir.Function(DOMAIN, function_name(layout, present), graph=graph, attributes=attributes)
 
 
-def add_functions(program: ir.Model) -> int:
-    """Gives every `RaggedAttention` node of the program its function, in place; returns how many nodes there are."""
-    count = 0
+def add_functions(program: ir.Model) -> None:
+    """Gives every `RaggedAttention` node of the program its function, in place."""
     for node in program.graph.all_nodes():
         if (node.domain, node.op_type) != (DOMAIN, NAME):
             continue
-        count += 1
         qk_dims, v_dims = (tuple(node.attributes[name].as_ints()) for name in ATTRIBUTES[:2])
         layout = HeadLayout(qk_dims, v_dims, node.attributes["scale"].as_float())
         present = [index < len(node.inputs) and node.inputs[index] is not None for index in range(1, len(INPUTS))]
@@ -100,9 +98,7 @@ def add_functions(program: ir.Model) -> int:
         identifier = (DOMAIN, node.op_type, "")
         if identifier not in program.functions:
             program.functions[identifier] = ragged_attention_function(layout, present, program.opset_imports[""])
-    if count:
         program.opset_imports[DOMAIN] = VERSION
-    return count
 
 
 def without_functions(model: onnx.ModelProto) -> onnx.ModelProto:

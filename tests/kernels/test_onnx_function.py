@@ -53,7 +53,7 @@ def graph_of(layout: HeadLayout, inputs: dict[str, np.ndarray]) -> onnx.ModelPro
     node.outputs[0].shape = ir.Shape(["B", "N", "C"])
     graph = ir.Graph(list(values.values()), node.outputs, nodes=[node], opset_imports={"": 20}, name="one node")
     program = ir.Model(graph, ir_version=10)
-    assert add_functions(program) == 1
+    add_functions(program)
     model = ir.to_proto(program)
     onnx.checker.check_model(model, full_check=True)
     return model
