@@ -1,20 +1,48 @@
-"""How much each group gives: the registry of allocations, and the search for the budget that they share."""
+"""How much each group gives: the registry of allocations, and the search for the budget that they share.
+
+A new allocation is one file with one decorated function, named in `MODULES`.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from secateur.pipeline.errors import PlanError, near_matches
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.chunks import Chunk
-from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.groups import Groups, Kept
 
 Order = list[Chunk]
 """All chunks in the order in which they go; within a group always from the least important on."""
-Allocation = Callable[[Groups, Mapping[str, Sequence[Chunk]]], Order]
+Judge = Callable[[Kept], float]
+"""How far a model with these units is from the dense one; smaller is better."""
+MODULES = ("uniform", "ranked", "knapsack", "sensitivity")
+MEASURING = ("sensitivity",)
+"""The allocations that need a judge."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What an allocation decides on: the removal steps of each group, the budget, and a judge where there is one."""
+
+    groups: Groups
+    chunks: Mapping[str, Sequence[Chunk]]
+    budget: Budget
+    judge: Judge | None = None
+
+    def cost(self, kept: Kept) -> float:
+        """What a choice costs, in the budget's measure."""
+        return self.budget.cost(self.groups, kept, list(self.chunks))
+
+    def without(self, name: str, count: int) -> Kept:
+        """The choice that removes the first `count` chunks of one group and nothing else."""
+        gone = {unit for chunk in self.chunks[name][:count] for unit in chunk.units}
+        return {name: [unit for unit in range(self.groups.named(name).units) if unit not in gone]}
+
+
+Allocation = Callable[[Problem], Order]
 
 _ALLOCATIONS: dict[str, Allocation] = {}
 
@@ -33,54 +61,17 @@ def allocation(name: str) -> Callable[[Allocation], Allocation]:
 
 def allocations() -> tuple[str, ...]:
     """The names of all registered allocations."""
+    for module in MODULES:
+        importlib.import_module(f"secateur.pipeline.plan.{module}")
     return tuple(sorted(_ALLOCATIONS))
 
 
 def find_allocation(name: str) -> Allocation:
     """The allocation of that name; raises `PlanError` with the choices when there is none."""
-    if name not in _ALLOCATIONS:
-        known = allocations()
+    known = allocations()
+    if name not in known:
         raise PlanError(f"there is no allocation {name!r}, but {', '.join(known)}{near_matches(name, known)}")
     return _ALLOCATIONS[name]
-
-
-@allocation("uniform")
-def uniform(groups: Groups, chunks: Mapping[str, Sequence[Chunk]]) -> Order:
-    """Every group gives the same share: chunks ordered by the share of its group that is gone after them."""
-    keyed: list[tuple[float, int, Chunk]] = []
-    for place, (name, steps) in enumerate(chunks.items()):
-        gone = 0
-        for chunk in steps:
-            gone += len(chunk.units)
-            keyed.append((gone / groups.named(name).units, place, chunk))
-    return [chunk for _, _, chunk in sorted(keyed, key=lambda item: item[:2])]
-
-
-@allocation("global")
-def ranked_globally(groups: Groups, chunks: Mapping[str, Sequence[Chunk]]) -> Order:
-    """Groups of one family are ranked together by score; the families give equal shares of their units.
-
-    Ranking only within isomorphic groups is that of Isomorphic Pruning (Fang et al., 2024, arXiv 2407.04616).
-    """
-    families: dict[str, list[str]] = {}
-    for name in chunks:
-        families.setdefault(groups.named(name).family or name, []).append(name)
-    keyed: list[tuple[float, int, Chunk]] = []
-    for place, names in enumerate(families.values()):
-        total = sum(groups.named(name).units for name in names)
-        # a group's later chunks never come before its earlier ones: scores made to rise within the group
-        rising = [
-            (float(value), name, chunk)
-            for name in names
-            for value, chunk in zip(
-                np.maximum.accumulate([chunk.score for chunk in chunks[name]] or [0.0]), chunks[name], strict=False
-            )
-        ]
-        gone = 0
-        for _, _, chunk in sorted(rising, key=lambda item: item[0]):
-            gone += len(chunk.units)
-            keyed.append((gone / total, place, chunk))
-    return [chunk for _, _, chunk in sorted(keyed, key=lambda item: item[:2])]
 
 
 @dataclass(frozen=True)

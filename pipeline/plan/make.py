@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 import numpy as np
 
 from secateur.pipeline.errors import PlanError, near_matches
-from secateur.pipeline.plan.allocate import find_allocation, meet
+from secateur.pipeline.plan.allocate import Judge, Problem, find_allocation, meet
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.chunks import Chunk, chunks
 from secateur.pipeline.plan.plan import Plan, plan_from_kept
@@ -28,13 +28,14 @@ def make_plan(
     kinds: Sequence[str] = DEFAULT_KINDS,
     skip: Sequence[str] = (),
     least: int | None = None,
+    judge: Judge | None = None,
 ) -> Plan:
     """The plan that keeps the most important units under `budget`.
 
     `kinds` may be pruned; groups that match a glob of `skip` are left alone; every group keeps `least` units at
     least (per head, for per-head dimensions; by default `align`, and no head needs to stay). Resulting widths are
-    multiples of `align`. The budget is never exceeded. Raises `PlanError` for unknown names and for a budget that
-    cannot be met.
+    multiples of `align`. The budget is never exceeded. Allocations that measure need a `judge`, such as
+    `judge.divergence`. Raises `PlanError` for unknown names and for a budget that cannot be met.
     """
     for kind in kinds:
         if kind not in KINDS:
@@ -58,7 +59,7 @@ def make_plan(
             raise PlanError(f"the scores do not fit the model: {group.name!r} has {group.units} units; score it again")
         floor = least if least is not None else (0 if group.kind == "head" else align)
         steps[group.name] = chunks(groups, group, np.asarray(values), align, floor)
-    order = find_allocation(allocate)(groups, steps)
+    order = find_allocation(allocate)(Problem(groups, steps, budget, judge))
     choice = meet(groups, order, budget, [group.name for group in chosen])
     return plan_from_kept(
         groups,

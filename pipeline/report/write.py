@@ -71,6 +71,14 @@ def fidelity_content(found: Fidelity) -> dict[str, Any]:
     return {**means, "cosine": found.cosine, "rank": found.rank, "examples": examples}
 
 
+def _recovery(recover: dict[str, Any]) -> str:
+    """How the rest was repaired, in words."""
+    if not recover["compensate"]:
+        return "none"
+    ridge = "chosen for each layer" if recover["ridge"] is None else f"{recover['ridge']:g}"
+    return f"ridge compensation ({ridge}){', front to back' if recover.get('front_to_back') else ''}"
+
+
 def _facts(bench: dict[str, Any], recipe: dict[str, Any], plan: dict[str, Any]) -> list[tuple[str, str]]:
     """What was done, as pairs of a name and a phrase."""
     budget = {key: value for key, value in recipe["budget"].items() if value is not None}
@@ -79,7 +87,7 @@ def _facts(bench: dict[str, Any], recipe: dict[str, Any], plan: dict[str, Any]) 
         ("budget", ", ".join(f"{key} {value}" for key, value in budget.items())),
         ("scores", recipe["score"]["method"]),
         ("allocation", f"{recipe['plan']['allocate']}, widths in multiples of {recipe['plan']['align']}"),
-        ("recovery", f"ridge compensation, {recover['ridge']:g}" if recover["compensate"] else "none"),
+        ("recovery", _recovery(recover)),
         ("planned MACs", f"{compact(plan['notes']['macs'])} of {compact(plan['notes']['macs_dense'])}"),
         ("held-out images", str(bench.get("evaluation_images", "unknown"))),
     ]

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from secateur.pipeline.files import write_json
+from secateur.pipeline.plan.allocate import MEASURING, Judge
+from secateur.pipeline.plan.judge import divergence
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.recover.compensate import repair
 from secateur.pipeline.runs.bench_stage import bench_run
@@ -20,6 +22,8 @@ from secateur.pipeline.structure.storage import load, save
 from secateur.pipeline.structure.surgery import prune
 
 Say = Callable[[str], None]
+JUDGED = 64
+"""How many calibration images judge a plan."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,27 @@ def _plan(run: Run, say: Say) -> list[str]:
     spec = run.recipe.plan
     scores = Scores.load(run.folder / "scores.safetensors")
     plan = make_plan(
-        run.groups, scores, run.recipe.budget, spec.allocate, spec.align, spec.kinds, spec.skip, spec.least
+        run.groups,
+        scores,
+        run.recipe.budget,
+        spec.allocate,
+        spec.align,
+        spec.kinds,
+        spec.skip,
+        spec.least,
+        judge=_judge(run, say) if spec.allocate in MEASURING else None,
     )
     plan.save(run.folder / "plan.json")
     return ["plan.json"]
+
+
+def _judge(run: Run, say: Say) -> Judge:
+    """The divergence on calibration images of each class, JUDGED in all."""
+    per_class = max(1, JUDGED // len(run.data.calibration.classes))
+    loader = run.calibration(per_class, JUDGED)
+    images = next(iter(loader))
+    say(f"measuring plans on {len(images[0])} images")
+    return divergence(run.dense, run.groups, [images])
 
 
 def _prune(run: Run, say: Say) -> list[str]:
@@ -103,7 +124,7 @@ def _held_out_images(run: Run) -> dict[str, Any]:
 STAGES = (
     Stage("groups", (), _groups, identity=lambda run: {"model": run.model_identity}),
     Stage("score", ("groups",), _score, ("score", "seed"), _calibration_images),
-    Stage("plan", ("groups", "score"), _plan, ("plan", "budget")),
+    Stage("plan", ("groups", "score"), _plan, ("plan", "budget", "seed"), _calibration_images),
     Stage("prune", ("plan",), _prune),
     Stage("recover", ("prune",), _recover, ("recover", "seed"), _calibration_images),
     Stage("export", ("recover",), export_run, ("export",)),

@@ -193,5 +193,6 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_space(fin
 
 def test_the_recipe_in_the_run_is_complete(finished: Path) -> None:
     content = yaml.safe_load((finished / "recipe.yaml").read_text())
-    assert content["recover"]["ridge"] == 0.001
+    assert content["recover"]["ridge"] is None
+    assert content["recover"]["front_to_back"] is True
     assert content["plan"]["allocate"] == "global"

@@ -1,0 +1,77 @@
+"""The least loss under the budget, as a multiple-choice knapsack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from secateur.pipeline.errors import PlanError
+from secateur.pipeline.plan.allocate import Order, Problem, allocation
+
+ROUNDS = 12
+SECONDS = 20.0
+
+
+@allocation("knapsack")
+def knapsack(problem: Problem) -> Order:
+    """Each group takes one width, so that the scores that go are the least for what they save.
+
+    A binary variable for each group and number of removed chunks; the scores must compare between groups (those of
+    `obs` do: they are losses). What a width saves is measured on the group alone. Groups that multiply each other
+    (heads and their dimensions) save less together, so the limit of the linear problem is tightened until the true
+    cost fits. Solved with HiGHS. Raises `PlanError` when the solver finds nothing in time.
+    """
+    names = list(problem.chunks)
+    dense = problem.cost({})
+    losses = [np.cumsum([0.0, *(chunk.score * len(chunk.units) for chunk in problem.chunks[n])]) for n in names]
+    savings = [
+        np.array([dense - problem.cost(problem.without(n, k)) for k in range(len(problem.chunks[n]) + 1)])
+        for n in names
+    ]
+    limit = problem.budget.limit(problem.groups, names)
+    most = sum(float(part[-1]) for part in savings)
+    asked = min(dense - limit, most)
+    counts = [0] * len(names)
+    for _ in range(ROUNDS):
+        counts = solve(losses, savings, asked)
+        kept: dict[str, Sequence[int]] = {}
+        for name, count in zip(names, counts, strict=True):
+            kept.update(problem.without(name, count))
+        over = problem.cost(kept) - limit
+        if over <= 0 or asked >= most:
+            break
+        asked = min(asked + over, most)
+    chosen = dict(zip(names, counts, strict=True))
+    gone = [chunk for name in names for chunk in problem.chunks[name][: chosen[name]]]
+    rest = [step for name in names for step in enumerate(problem.chunks[name][chosen[name] :])]
+    return gone + [chunk for _, chunk in sorted(rest, key=lambda step: step[0])]
+
+
+def solve(losses: list[NDArray[np.float64]], savings: list[NDArray[np.float64]], asked: float) -> list[int]:
+    """For each group, which of its choices gives the least sum of losses with savings of at least `asked` in all.
+
+    Scores may be negative (signed relevance). Raises `PlanError` when there is no solution or no time.
+    """
+    sizes = [len(part) for part in losses]
+    value, saved = np.concatenate(losses), np.concatenate(savings)
+    one_each = np.zeros((len(sizes), len(value)))
+    for row, (size, end) in enumerate(zip(sizes, np.cumsum(sizes), strict=True)):
+        one_each[row, end - size : end] = 1
+    scale, unit = max(float(np.abs(value).max()), 1e-300), max(float(saved.max()), 1e-300)
+    result = milp(
+        value / scale,
+        constraints=[
+            LinearConstraint(one_each, 1, 1),
+            LinearConstraint(saved[None] / unit, asked / unit * (1 - 1e-9), np.inf),
+        ],
+        integrality=np.ones(len(value)),
+        bounds=Bounds(0, 1),
+        options={"time_limit": SECONDS, "mip_rel_gap": 1e-4},
+    )
+    if result.x is None:
+        raise PlanError(f"the knapsack has no solution ({result.message}); use allocate: global, or a larger budget")
+    ends = np.cumsum(sizes)
+    return [int(np.argmax(result.x[end - size : end])) for size, end in zip(sizes, ends, strict=True)]

@@ -1,0 +1,51 @@
+"""Curves measured on the model: what each group costs when it alone is pruned."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from secateur.pipeline.errors import PlanError
+from secateur.pipeline.plan.allocate import Order, Problem, allocation
+
+POINTS = 4
+
+
+@allocation("sensitivity")
+def sensitivity(problem: Problem) -> Order:
+    """All chunks by what their group's measured curve says of them: the rise of the judge for each unit of cost.
+
+    Each group alone is pruned to `POINTS` widths, evenly spread, in the order of its scores; between them the curve
+    is taken as linear, and made to rise ever faster (its lower convex hull), so that chunks of a group stay in order.
+    Raises `PlanError` without a judge.
+    """
+    if problem.judge is None:
+        raise PlanError(
+            "the allocation 'sensitivity' measures the model: give make_plan a judge (pipeline.plan.judge.divergence)"
+        )
+    dense, base = problem.cost({}), problem.judge({})
+    keyed = []
+    for place, (name, steps) in enumerate(problem.chunks.items()):
+        if not steps:
+            continue
+        counts = sorted({round(share * len(steps)) for share in np.linspace(0, 1, POINTS + 1)})
+        rises = [problem.judge(problem.without(name, count)) - base if count else 0.0 for count in counts]
+        saved = [dense - problem.cost(problem.without(name, count)) for count in counts]
+        for slope, start, stop in slopes(counts, rises, saved):
+            keyed += [(slope, place, count, steps[count]) for count in range(start, stop)]
+    return [chunk for *_, chunk in sorted(keyed, key=lambda item: item[:3])]
+
+
+def slopes(counts: list[int], rises: list[float], saved: list[float]) -> list[tuple[float, int, int]]:
+    """The pieces (rise for each unit saved, first count, last count) of the lower convex hull of a measured curve."""
+    hull: list[int] = []
+    for point in range(len(counts)):
+        while len(hull) > 1 and _slope(rises, saved, hull[-2], point) <= _slope(rises, saved, hull[-2], hull[-1]):
+            hull.pop()
+        hull.append(point)
+    return [(_slope(rises, saved, a, b), counts[a], counts[b]) for a, b in pairwise(hull)]
+
+
+def _slope(rises: list[float], saved: list[float], start: int, stop: int) -> float:
+    return (rises[stop] - rises[start]) / max(saved[stop] - saved[start], 1e-300)
