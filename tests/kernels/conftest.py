@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from secateur.kernels.variants import Launch
 
 HERE = Path(__file__).parent
 SOURCES = Path(cuda.__path__[0])
-FLAGS = ["-std=c++17", "-g1", "-Wno-unknown-pragmas"]
+FLAGS = ["-std=c++17", "-O0", "-g1", "-Wno-unknown-pragmas"]  # optimising takes longer than it saves
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+LARGEST_FIRST = ("ragged_attention", "window_attention", "residual_layernorm", "bias_gelu")
 ENTRY = re.compile(r"^(?:RAGGED_(?:MMA|PLAIN)|WINDOW_(?:MMA|PLAIN)|RESIDUAL_LAYERNORM|BIAS_GELU)\((\w+),", re.M)
 Argument = NDArray[np.generic] | int | float | None
 
@@ -69,13 +71,11 @@ class Emulator:
             self.process.communicate()
 
 
-def compile_source(
-    text: str, folder: Path, names: Sequence[str] = (), optimise: str = "-O0", sanitize: bool = True
-) -> Path:
+def compile_source(text: str, folder: Path, names: Sequence[str] = (), sanitize: bool = True) -> Path:
     """The emulator of a `.cu` file's text; the headers are taken from `folder` first, then from the package.
 
-    It serves the functions `names`, or all kernels that the text declares with the macros of our sources. Without
-    optimisation and without sanitizers it compiles in half the time, and still reports races.
+    It serves the functions `names`, or all kernels that the text declares with the macros of our sources. Without the
+    sanitizers it compiles in half the time, and still reports races.
     """
     names = names or ENTRY.findall(text)
     entries = ", ".join(f'{{"{name}", entry({name})}}' for name in names)
@@ -86,7 +86,7 @@ def compile_source(
     source.write_text(main)
     binary = folder / "emulator"
     folders = [f"-I{path}" for path in (folder, SOURCES, HERE / "emulator")]
-    flags = [*FLAGS, optimise, *(SANITIZERS if sanitize else [])]
+    flags = [*FLAGS, *(SANITIZERS if sanitize else [])]
     command = ["g++", *flags, *folders, str(source), "-o", str(binary)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -104,18 +104,23 @@ def need_gpp() -> None:
 def emulate(
     need_gpp: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., list[NDArray[np.generic]]]]:
-    """A function that runs one launch, compiling its source the first time."""
-    built: dict[str, Emulator] = {}
+    """A function that runs one launch; all sources are compiled beside the first tests."""
+    emulators: dict[str, Emulator] = {}
 
-    def run(launch: Launch, arguments: Sequence[Argument], order: int = 0) -> list[NDArray[np.generic]]:
-        if launch.source not in built:
-            text = (SOURCES / f"{launch.source}.cu").read_text()
-            folder = tmp_path_factory.mktemp(launch.source)
-            built[launch.source] = Emulator(compile_source(text, folder, optimise="-O1"))
-        return built[launch.source].run(launch, arguments, order)
+    def built(source: str) -> Path:
+        text = (SOURCES / f"{source}.cu").read_text()
+        return compile_source(text, tmp_path_factory.mktemp(source))
 
-    yield run
-    for emulator in built.values():
+    with ThreadPoolExecutor(2) as pool:  # all at once: the first test that needs one waits for that one only
+        binaries = {source: pool.submit(built, source) for source in LARGEST_FIRST}
+
+        def run(launch: Launch, arguments: Sequence[Argument], order: int = 0) -> list[NDArray[np.generic]]:
+            if launch.source not in emulators:
+                emulators[launch.source] = Emulator(binaries[launch.source].result())
+            return emulators[launch.source].run(launch, arguments, order)
+
+        yield run
+    for emulator in emulators.values():
         emulator.close()
 
 
