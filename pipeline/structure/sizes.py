@@ -70,13 +70,18 @@ class Sizes:
         return None
 
     def along(self, value: Value, dim: int) -> Tensor | None:
-        """A mask of one dimension's positions, None where all stay."""
+        """A mask of the positions of one dimension that keep anything, None where all do.
+
+        Raises `CodeError` where the dimensions that are left differ from head to head, so that no position is one.
+        """
         for layer in value.on(dim):
-            stays = self.stays(layer)
+            rows = self.stays(layer).movedim(dim, 0).flatten(1)
+            columns = rows[:, rows.any(0)]
+            if dim == max(dims_of(layer)) and bool((columns != columns[:, :1]).any()):
+                raise CodeError(self.module, "it cuts heads at a position that differs from head to head")
+            stays = rows.any(1)
             if not bool(stays.all()):
-                if dims_of(layer) != {dim}:
-                    raise CodeError(self.module, "it cuts across heads and their dimensions")
-                return stays.reshape(-1)
+                return stays
         return None
 
 

@@ -20,7 +20,6 @@ ONE = "a forward function picks one of them by its number"
     *("view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "movedim", "unsqueeze", "squeeze"),
     *("expand", "slice", "select", "flip", "roll", "repeat", "tile", "repeat_interleave", "unfold", "narrow"),
     *(
-        "pixel_shuffle",
         "pixel_unshuffle",
         "channel_shuffle",
         "swapaxes",
@@ -168,6 +167,22 @@ def _one(shape: tuple[int, ...], dim: int) -> tuple[int, ...]:
 
 def _only(shape: tuple[int, ...], dim: int) -> tuple[int, ...]:
     return tuple(size if at == dim else 1 for at, size in enumerate(shape))
+
+
+@rule("pixel_shuffle")
+def _pixel_shuffle(walk: Walk, call: Call) -> Result:
+    """`[..., C * r * r, H, W]` to `[..., C, H * r, W * r]`: the r * r channels of a new one go together."""
+    value, factor = call.args
+    channel = len(value.shape) - 3
+    layers = []
+    for layer in value.layers:
+        if dims_of(layer) != {channel}:
+            walk.atoms.fix(layer, f"{call.module}: pixels are shuffled along it")
+            continue
+        rows = layer.reshape(-1, factor * factor)
+        walk.atoms.unite(rows, rows[:, :1])
+        layers.append(rows[:, 0].reshape([-1 if dim == channel else 1 for dim in range(len(value.shape))]))
+    return Value(call.shape, tuple(layers), None, value.computed)
 
 
 @rule("im2col")
