@@ -20,6 +20,7 @@ from secateur.kernels.variants import SIGNATURES, DeviceLimits, Launch
 from secateur.pipeline.errors import MissingPackageError
 
 STATIC_SHARED_BYTES = 48 * 1024  # more dynamic shared memory than this must be asked for
+DURING_CAPTURE = -1  # the stream beside whatever stream is being captured: no stream is made during a capture
 NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no order with the default stream other than the one asked for
 Argument = Tensor | int | float | None
 
@@ -79,7 +80,8 @@ def run(launch: Launch, arguments: Sequence[Argument]) -> None:
             for argument in arguments
         ]
         current = torch.cuda.current_stream(device)
-        ours = _side_stream(device.index, current.cuda_stream) if current.cuda_stream else None
+        beside = DURING_CAPTURE if torch.cuda.is_current_stream_capturing() else current.cuda_stream
+        ours = _side_stream(device.index, beside) if current.cuda_stream else None
         if ours is not None:
             ours.torch.wait_stream(current)
         stream = None if ours is None else ours.pycuda
@@ -161,6 +163,7 @@ def _module(index: int, source: str) -> Any:
     driver = _driver()
     architecture, form = image_for(_limits_of(index).capability)
     image = compile_kernel(source, architecture, form).image
+    _side_stream(index, DURING_CAPTURE)
     try:
         return driver.module_from_buffer(image)
     except driver.Error as error:

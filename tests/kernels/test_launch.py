@@ -107,6 +107,7 @@ def install(monkeypatch: pytest.MonkeyPatch, fake: Driver) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
     monkeypatch.setattr(launching, "_initialised", lambda index: None)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     stream(monkeypatch, fake, 0)
 
 
@@ -144,6 +145,8 @@ def test_a_launch_in_the_default_stream(driver: Driver) -> None:
         ("init",),
         ("retain", 0),
         ("push",),
+        ("stream", 1),
+        ("wrap", 77),
         ("module", b"\x7fELF"),
         ("function", "bias_gelu_fp32"),
         ("prepare", "PPiiP"),
@@ -167,6 +170,17 @@ def test_a_launch_in_another_stream_is_ordered_by_events(driver: Driver, monkeyp
         ("current", "waits for", "ours"), ("pop",),
     ]  # fmt: skip
     assert driver.log[4][3].handle == 77
+
+
+def test_no_stream_is_made_during_a_capture(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(LAUNCH, arguments())
+    driver.log.clear()
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    for handle in (4711, 4712):
+        stream(monkeypatch, driver, handle)
+        run(LAUNCH, arguments())
+    names = [call[0] for call in driver.log]
+    assert names == ["push", "ours", "launch", "current", "pop"] * 2
 
 
 def test_much_shared_memory_is_asked_for(driver: Driver) -> None:

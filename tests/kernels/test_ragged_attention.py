@@ -107,3 +107,12 @@ def test_the_same_input_gives_the_same_bytes(emulate: Run) -> None:
     for tile in RAGGED_TILES[:2]:
         first, second = (run_ragged(emulate, tile, "fp16", layout, qkv, order=order) for order in (0, 1))
         assert first.tobytes() == second.tobytes()
+
+
+@pytest.mark.parametrize("tile", RAGGED_TILES[:2], ids=lambda tile: tile.suffix)
+def test_a_layer_of_a_pruned_deit(emulate: Run, tile: Tile) -> None:
+    """197 tokens: four tiles of keys, of which the last holds five, and rows of the last block that do not exist."""
+    layout = HeadLayout((64, 24), (40, 8), 0.125)
+    qkv = drawn(0, (1, 197, layout.row_width), "fp16")
+    out = run_ragged(emulate, tile, "fp16", layout, qkv)
+    assert error_of(out, attention(qkv, layout)) < TOLERANCE["fp16"]
