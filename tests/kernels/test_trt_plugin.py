@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -220,6 +222,31 @@ def test_the_graph_for_the_plugin(graph: Path) -> None:
     assert [list(one["v_dims"]) for one in found] == [[3, 1, 16], [16, 16]]
     plain = onnx.helper.make_model(onnx.helper.make_graph([], "none", [], []))
     assert not needs_plugin(plain)
+
+
+PARSE_WITH_PLUGIN = """
+import sys
+import onnx, tensorrt_rtx as trt
+from secateur.kernels.onnx_function import without_functions
+from secateur.kernels.trt_v3 import make_creator
+
+creator = make_creator(trt)
+assert trt.get_plugin_registry().register_creator(creator, "secateur")
+logger = trt.Logger(trt.Logger.ERROR)
+network = trt.Builder(logger).create_network(0)
+print("parsing", flush=True)
+trt.OnnxParser(network, logger).parse(without_functions(onnx.load(sys.argv[1])).SerializeToString())
+"""
+
+
+def test_the_parser_of_tensorrt_rtx_ends_the_process_at_a_plugin(rtx: Any, graph: Path) -> None:
+    """Why it is refused: the parser finds the plugin, makes it, and calls std::terminate without an exception."""
+    if not rtx.__version__.startswith("1.7."):
+        pytest.skip(f"this is known of TensorRT-RTX 1.7, and {rtx.__version__} is installed")
+    done = subprocess.run([sys.executable, "-P", "-c", PARSE_WITH_PLUGIN, str(graph)], capture_output=True, text=True)
+    assert done.stdout == "parsing\n"
+    assert done.returncode == -signal.SIGABRT
+    assert "terminate called without an active exception" in done.stderr
 
 
 def test_tensorrt_rtx_builds_from_the_functions(rtx: Any, graph: Path, tmp_path: Path) -> None:
