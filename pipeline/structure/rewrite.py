@@ -41,6 +41,11 @@ class Writer:
         self.env: dict[fx.Node, Any] = {}
         self.changed = False
         self.constants: dict[str, Tensor] = {}
+        self.own = {
+            first: name.removeprefix(f"{self.name}.")
+            for name, first in walk.aliases.items()
+            if name.startswith(f"{self.name}.")
+        }
         self.nodes = [node for node in self.values if node.op == "call_function" and self._depth(node) is not None]
         keys = {stack_of(node)[self._depth(node) or 0][0] for node in self.nodes}
         if len(keys) != 1 or len(calls[self.name]) != 1:
@@ -120,7 +125,7 @@ class Writer:
         foreign = [
             source
             for source in dict.fromkeys(source for node in self.nodes for source in node.all_input_nodes)
-            if source in self.walk.names and not self.walk.names[source].startswith(f"{self.name}.")
+            if source in self.walk.names and self.walk.names[source] not in self.own
         ]
         wanted = [*self._entering(self.nodes), *foreign]
         signature = inspect.signature(self.small.forward)
@@ -146,7 +151,7 @@ class Writer:
             return self.env[node]
         value = self.values[node]
         if node in self.walk.names:
-            self.env[node] = self.graph.get_attr(self.walk.names[node].removeprefix(f"{self.name}."))
+            self.env[node] = self.graph.get_attr(self.own[self.walk.names[node]])
         elif isinstance(value, Value) and value.data is not None:
             name = f"traced_{len(self.constants)}"
             self.constants[name] = value.data

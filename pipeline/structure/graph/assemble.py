@@ -216,9 +216,9 @@ def _sites(
     for tensor, dim in places:
         role = walk.roles.get((tensor, dim), "norm")
         module = tensor.rpartition(".")[0]
-        if role not in found or walk.owners.get(tensor) != module:
-            continue
         layer = model.get_submodule(module)
+        if role not in found or tensor not in walk.owners or model.get_submodule(walk.owners[tensor]) is not layer:
+            continue
         if not isinstance(layer, (nn.Linear, nn.modules.conv._ConvNd)):
             continue
         numbers = _numbered(parts.at[tensor, dim], live)

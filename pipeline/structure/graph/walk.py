@@ -72,6 +72,7 @@ class Walk:
     names: dict[fx.Node, str] = field(default_factory=dict)
     normalising: frozenset[str] = frozenset()
     heads: list[Tensor] = field(default_factory=list)
+    aliases: dict[str, str] = field(default_factory=dict)
     _past: dict[fx.Node, int] = field(default_factory=dict)
 
     def parameter(self, name: str, tensor: Tensor) -> Value:
@@ -107,6 +108,7 @@ class Walk:
 
     def run(self, program: ExportedProgram, aliases: Mapping[str, str]) -> None:
         """Follows a whole program; its outputs keep their shape. `aliases` has the first name of a shared tensor."""
+        self.aliases = dict(aliases)
         names = {}
         state = {**program.state_dict, **program.constants}
         for entry in program.graph_signature.input_specs:
