@@ -16,6 +16,7 @@ COMMANDS = {
     "inspect": "what can be removed from a model, and what cannot",
     "score": "the score stage of a run directory, or a search for its relevance rules",
     "curve": "accuracy against pruning rate and MACs, by method",
+    "profile": "latencies of a model's parts on a target, for latency budgets",
     "plan": "the plan stage of a run directory",
     "prune": "the surgery stage of a run directory",
     "recover": "the recovery stage of a run directory",

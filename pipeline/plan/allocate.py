@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from secateur.pipeline.errors import PlanError, near_matches
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.chunks import Chunk
+from secateur.pipeline.plan.latency import LatencyTable
 from secateur.pipeline.structure.groups import Groups, Kept
 
 Order = list[Chunk]
@@ -31,10 +32,15 @@ class Problem:
     chunks: Mapping[str, Sequence[Chunk]]
     budget: Budget
     judge: Judge | None = None
+    table: LatencyTable | None = None
+
+    def limit(self) -> float:
+        """The most that the small model may cost, in the budget's measure."""
+        return self.budget.limit(self.groups, list(self.chunks), self.table)
 
     def cost(self, kept: Kept) -> float:
         """What a choice costs, in the budget's measure."""
-        return self.budget.cost(self.groups, kept, list(self.chunks))
+        return self.budget.cost(self.groups, kept, list(self.chunks), self.table)
 
     def without(self, name: str, count: int) -> Kept:
         """The choice that removes the first `count` chunks of one group and nothing else."""
@@ -83,13 +89,13 @@ class Choice:
     limit: float
 
 
-def meet(groups: Groups, order: Order, budget: Budget, names: list[str]) -> Choice:
+def meet(problem: Problem, order: Order) -> Choice:
     """The longest prefix of `order` that need not go under the budget, then single chunks put back while they fit.
 
     The cost never exceeds the limit. Raises `PlanError`, saying how far one can go, when removing everything that
     may go is not enough.
     """
-    limit = budget.limit(groups, names)
+    groups, names, limit = problem.groups, list(problem.chunks), problem.limit()
 
     def kept_without(count: int, back: frozenset[int] = frozenset()) -> dict[str, tuple[int, ...]]:
         gone: dict[str, set[int]] = {name: set() for name in names}
@@ -99,15 +105,15 @@ def meet(groups: Groups, order: Order, budget: Budget, names: list[str]) -> Choi
         return {n: tuple(u for u in range(groups.named(n).units) if u not in gone[n]) for n in names}
 
     def cost(count: int, back: frozenset[int] = frozenset()) -> float:
-        return budget.cost(groups, kept_without(count, back), names)
+        return problem.cost(kept_without(count, back))
 
     low, high = 0, len(order)
     if (least := cost(high)) > limit:
-        dense = budget.cost(groups, {}, names)
+        dense = problem.cost({})
         raise PlanError(
-            f"the budget of {limit:.4g} {budget.measure} ({limit / dense:.1%} of dense) cannot be met: with everything "
-            f"gone that may go, {least:.4g} ({least / dense:.1%}) are left; allow more kinds, fewer minimum units or "
-            "a larger budget"
+            f"the budget of {limit:.4g} {problem.budget.measure} ({limit / dense:.1%} of dense) cannot be met: with "
+            f"everything gone that may go, {least:.4g} ({least / dense:.1%}) are left; allow more kinds, fewer minimum "
+            "units or a larger budget"
         )
     while low < high:  # the smallest number of chunks whose removal meets the budget
         middle = (low + high) // 2

@@ -3,49 +3,65 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from secateur.pipeline.errors import PlanError
+from secateur.pipeline.plan.latency import LatencyTable
 from secateur.pipeline.structure.groups import Groups, Kept
 
 UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
+Measure = Literal["macs", "params", "units", "latency"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """At most so many MACs, parameters or units; exactly one of the three is given.
+    """At most so many MACs, parameters or units, or so much latency on a target; exactly one of the four is given.
 
     A number in (0, 1) is a fraction of the dense model; a string such as `600M` or `1.2G` is absolute. `units` is
-    the fraction of the units of the groups that may be pruned, whatever they cost.
+    the fraction of the units of the groups that may be pruned, whatever they cost. A latency (a fraction, or such as
+    `2.5ms`) goes with its `target`, and with the table that `profile` measured there.
     """
 
     macs: float | str | None = None
     params: float | str | None = None
     units: float | None = None
+    latency: float | str | None = None
+    target: str | None = None
 
     def __post_init__(self) -> None:
-        given = [name for name in ("macs", "params", "units") if getattr(self, name) is not None]
+        given = [name for name in MEASURES if getattr(self, name) is not None]
         if len(given) != 1:
-            raise PlanError(f"a budget needs exactly one of macs, params and units, but got {given or 'none'}")
+            words = ", ".join(given) or "none"
+            raise PlanError(f"a budget needs exactly one of macs, params, units and latency, but got {words}")
+        if (self.latency is None) != (self.target is None):
+            raise PlanError("a latency needs the target it is measured on, and only a latency has a target")
         self._parse()
 
     @property
-    def measure(self) -> Literal["macs", "params", "units"]:
+    def measure(self) -> Measure:
         """What is counted."""
-        return "macs" if self.macs is not None else "params" if self.params is not None else "units"
+        return next(name for name in MEASURES if getattr(self, name) is not None)
 
-    def limit(self, groups: Groups, names: list[str]) -> float:
-        """The most that the small model may cost, in MACs, parameters, or units of the groups `names`."""
+    def limit(self, groups: Groups, names: list[str], table: LatencyTable | None = None) -> float:
+        """The most that the small model may cost: MACs, parameters, units of the groups `names`, or milliseconds."""
         value, absolute = self._parse()
-        dense = self.cost(groups, {}, names)
+        dense = self.cost(groups, {}, names, table)
         if absolute and value >= dense:
             raise PlanError(
                 f"the budget {self.measure} = {value:.4g} is no less than the dense model's {dense:.4g}: give less"
             )
         return value if absolute else value * dense
 
-    def cost(self, groups: Groups, kept: Kept, names: list[str]) -> float:
-        """What a choice costs, in the budget's own measure."""
+    def cost(self, groups: Groups, kept: Kept, names: list[str], table: LatencyTable | None = None) -> float:
+        """What a choice costs, in the budget's own measure; raises `PlanError` for a latency without its table."""
+        if self.measure == "latency":
+            if table is None:
+                raise PlanError(
+                    f"a latency budget needs the latencies of {self.target}: measure with `secateur profile`"
+                )
+            table.check(groups, str(self.target))
+            return table.predict_ms(groups, kept)
         if self.measure == "macs":
             return groups.macs(kept)
         if self.measure == "params":
@@ -58,9 +74,11 @@ class Budget:
         wrong = PlanError(f"the budget {self.measure} is {given!r}, but must be {allowed}")
         if isinstance(given, str):
             text = given.strip()
-            factor = UNITS.get(text[-1:].upper())
+            ends = {"ms": 1.0} if self.measure == "latency" else UNITS
+            end = next((end for end in ends if text.upper().endswith(end.upper())), "")
+            factor = ends.get(end)
             try:
-                number = float(text[:-1] if factor else text)
+                number = float(text[: len(text) - len(end)])
             except ValueError:
                 raise wrong from None
             if factor and number > 0 and self.measure != "units":

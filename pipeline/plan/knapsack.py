@@ -13,6 +13,8 @@ from secateur.pipeline.plan.allocate import Order, Problem, allocation
 
 ROUNDS = 12
 SECONDS = 20.0
+MOST_CHOICES = 64
+"""At most so many widths of a group are weighed; `allocate.meet` puts single chunks back afterwards."""
 
 
 @allocation("knapsack")
@@ -26,17 +28,22 @@ def knapsack(problem: Problem) -> Order:
     """
     names = list(problem.chunks)
     dense = problem.cost({})
-    losses = [np.cumsum([0.0, *(chunk.score * len(chunk.units) for chunk in problem.chunks[n])]) for n in names]
-    savings = [
-        np.array([dense - problem.cost(problem.without(n, k)) for k in range(len(problem.chunks[n]) + 1)])
-        for n in names
+    widths = [choices(len(problem.chunks[name])) for name in names]
+    losses = [
+        np.cumsum([0.0, *(chunk.score * len(chunk.units) for chunk in problem.chunks[name])])[counts]
+        for name, counts in zip(names, widths, strict=True)
     ]
-    limit = problem.budget.limit(problem.groups, names)
+    savings = [
+        np.array([dense - problem.cost(problem.without(name, int(count))) for count in counts])
+        for name, counts in zip(names, widths, strict=True)
+    ]
+    limit = problem.limit()
     most = sum(float(part[-1]) for part in savings)
     asked = min(dense - limit, most)
     counts = [0] * len(names)
     for _ in range(ROUNDS):
-        counts = solve(losses, savings, asked)
+        found = solve(losses, savings, asked)
+        counts = [int(width[choice]) for width, choice in zip(widths, found, strict=True)]
         kept: dict[str, Sequence[int]] = {}
         for name, count in zip(names, counts, strict=True):
             kept.update(problem.without(name, count))
@@ -48,6 +55,11 @@ def knapsack(problem: Problem) -> Order:
     gone = [chunk for name in names for chunk in problem.chunks[name][: chosen[name]]]
     rest = [step for name in names for step in enumerate(problem.chunks[name][chosen[name] :])]
     return gone + [chunk for _, chunk in sorted(rest, key=lambda step: step[0])]
+
+
+def choices(steps: int) -> NDArray[np.int64]:
+    """The numbers of removed chunks that are weighed, from none to all of `steps`."""
+    return np.unique(np.linspace(0, steps, min(steps, MOST_CHOICES) + 1).round().astype(np.int64))
 
 
 def solve(losses: list[NDArray[np.float64]], savings: list[NDArray[np.float64]], asked: float) -> list[int]:

@@ -93,7 +93,10 @@ def _written(run: Run) -> Run:
         parse_target(target)
     if not len(run.data.evaluation):
         raise DataError("the held-out split is empty: give data.evaluation, or more images per class")
-    recipe.budget.limit(run.groups, [group.name for group in run.groups])
+    if recipe.budget.target is not None:
+        parse_target(recipe.budget.target)
+    else:
+        recipe.budget.limit(run.groups, [group.name for group in run.groups])
     write_text(run.folder / "recipe.yaml", recipe.to_yaml())
     return run
 

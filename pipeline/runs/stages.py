@@ -9,7 +9,9 @@ from typing import Any
 from secateur.pipeline.files import write_json
 from secateur.pipeline.plan.allocate import MEASURING, Judge
 from secateur.pipeline.plan.judge import divergence
+from secateur.pipeline.plan.latency import LatencyTable
 from secateur.pipeline.plan.make import make_plan
+from secateur.pipeline.plan.profile import profile
 from secateur.pipeline.recover.compensate import repair
 from secateur.pipeline.runs.bench_stage import bench_run
 from secateur.pipeline.runs.context import Run
@@ -73,9 +75,21 @@ def _plan(run: Run, say: Say) -> list[str]:
         spec.skip,
         spec.least,
         judge=_judge(run, say) if spec.allocate in MEASURING else None,
+        table=_latencies(run, say) if run.recipe.budget.measure == "latency" else None,
     )
     plan.save(run.folder / "plan.json")
     return ["plan.json"]
+
+
+def _latencies(run: Run, say: Say) -> LatencyTable:
+    """The latency table of the run, measured now unless `secateur profile` has done so."""
+    path, target = run.folder / "latency.json", str(run.recipe.budget.target)
+    if path.exists() and (table := LatencyTable.load(path)).target == target:
+        return table
+    spec, threads = run.recipe.plan, run.recipe.bench.threads
+    table = profile(run.dense, run.groups, target, spec.kinds, align=spec.align, threads=threads, say=say)
+    table.save(path)
+    return table
 
 
 def _judge(run: Run, say: Say) -> Judge:

@@ -1,0 +1,45 @@
+"""`secateur profile RUN_DIR --target T`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from secateur.pipeline.cli.common import Progress, json_option, print_json
+
+
+@click.command("profile", short_help="Latencies of a model's parts on a target, for latency budgets.")
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--target", default="onnxruntime:cpu", show_default=True, help="Where to measure.")
+@click.option("--batch", default=1, show_default=True, help="Images at once.")
+@click.option("--seconds", default=3.0, show_default=True, help="For each width.")
+@json_option
+def command(run_dir: Path, target: str, batch: int, seconds: float, as_json: bool) -> None:
+    """Measures what narrower layers of a run's model save on a target, and writes latency.json into the run.
+
+    A budget such as `budget: {latency: 0.6, target: "onnxruntime:cpu"}` uses it.
+
+    Example: secateur profile runs/half --target onnxruntime:cpu
+    """
+    from dataclasses import asdict
+
+    from secateur.pipeline.plan.profile import profile
+    from secateur.pipeline.runs.runner import open_run
+
+    run = open_run(run_dir)
+    spec, threads = run.recipe.plan, run.recipe.bench.threads
+    with Progress() as progress:
+        table = profile(
+            *(run.dense, run.groups, target, spec.kinds, batch, spec.align, seconds, threads),
+            say=lambda message: progress("profile", message),
+        )
+    table.save(run_dir / "latency.json")
+    if as_json:
+        print_json(asdict(table))
+        return
+    click.echo(f"{target}, batch {batch}: dense {table.dense_ms:.3f} ms")
+    for curve in table.curves:
+        for share, saved, low, high in zip(curve.shares, curve.saved_ms, curve.low_ms, curve.high_ms, strict=True):
+            if share < 1:
+                click.echo(f"{curve.family} at {share:.0%}: {saved:+.4f} ms saved a group [{low:.4f}, {high:.4f}]")
