@@ -20,6 +20,7 @@ SIGNATURES = {
     "bias_gelu": "PPiiP",
 }
 GELU_THREADS = 256
+ROW_SHARED_BYTES = 48 * 1024  # what every device gives a block without being asked
 
 
 @dataclass(frozen=True)
@@ -114,22 +115,24 @@ def attention_launch(source: str, tile: Tile, layout: HeadLayout, dtype: str, se
     return Launch(source, f"{source}_{dtype}{tile.suffix}", grid, (THREADS, 1, 1), tile.shared_bytes)
 
 
-def layernorm_launch(dtype: str, rows: int, width: int, aligned: bool = True, shared_limit: int = 48 * 1024) -> Launch:
+def layernorm_launch(dtype: str, rows: int, width: int) -> Launch:
     """The launch of `residual_layernorm` on `rows` rows of `width`; one warp a row, as many as fit in shared memory."""
     count = 16 // element_bytes(dtype)
-    packs = aligned and width % count == 0
+    packs = width % count == 0
     row_bytes = 4 * width
-    warps = min(WARPS, shared_limit // row_bytes)
+    warps = min(WARPS, ROW_SHARED_BYTES // row_bytes)
     if not warps or not rows:
-        raise KernelError(f"rows of {width} elements were given, but at most {shared_limit // 4} fit: use LayerNorm")
+        raise KernelError(
+            f"rows of {width} elements were given, but at most {ROW_SHARED_BYTES // 4} fit: use LayerNorm"
+        )
     name = f"residual_layernorm_{dtype}" + ("" if packs else "_scalar")
     return Launch("residual_layernorm", name, (-(-rows // warps), 1, 1), (32, warps, 1), warps * row_bytes)
 
 
-def gelu_launch(dtype: str, rows: int, width: int, multiprocessors: int, aligned: bool = True) -> Launch:
+def gelu_launch(dtype: str, rows: int, width: int, multiprocessors: int) -> Launch:
     """The launch of `bias_gelu`: at most eight blocks a multiprocessor, each thread striding over what is left."""
     count = 16 // element_bytes(dtype)
-    packs = aligned and width % count == 0
+    packs = width % count == 0
     items = rows * width // count if packs else rows * width
     if not items:
         raise KernelError(f"{rows} rows of {width} elements were given: both must be at least 1")

@@ -9,7 +9,7 @@ import pytest
 from secateur.kernels.compile import ARCHITECTURES, SOURCES, Compiled, compile_kernel, compiler_name, source_digest
 from secateur.kernels.errors import KernelError
 from secateur.kernels.resource_report import ResourceReport, read_report
-from secateur.kernels.resources import blocks_that_fit, planned_blocks, resources_of
+from secateur.kernels.resources import Resources, blocks_that_fit, planned_blocks, resources_of
 
 REPORT = Path(__file__).parents[2] / "benchmarks" / "results" / "kernel_resources.json"
 
@@ -61,6 +61,7 @@ def test_a_fresh_compilation_agrees(report: ResourceReport, tmp_path: Path, monk
         (80, 128, 128, 0, 4),  # registers: 4 warps of 4096 each
         (80, 128, 129, 0, 3),  # handed out in units of 256 a warp: 129 registers count as 136
         (80, 128, 32, 40960, 4),  # shared memory: 164 KiB over 40 + 1
+        (80, 128, 32, 41 * 1024, 3),  # the system's own KiB counts
         (75, 128, 32, 32768, 2),  # sm_75 reserves nothing
         (86, 128, 32, 99 * 1024, 1),
         (86, 128, 32, 99 * 1024 + 1, 0),
@@ -77,3 +78,24 @@ def test_a_log_without_resources_is_refused() -> None:
         resources_of(Compiled("bias_gelu", 80, "cubin", b"", "", "nvrtc 13.2"))
     with pytest.raises(KernelError, match="said nothing of the registers of bias_gelu_fp32"):
         resources_of(Compiled("bias_gelu", 80, "cubin", b"", "Compiling entry function 'bias_gelu_fp32'", "nvcc"))
+
+
+LOG = """
+ptxas info    : Compiling entry function 'bias_gelu_fp32' for 'sm_80'
+ptxas info    : Function properties for bias_gelu_fp32
+    24 bytes stack frame, 16 bytes spill stores, 12 bytes spill loads
+ptxas info    : Used 40 registers, used 1 barriers, 1024 bytes smem, 384 bytes cmem[0]
+ptxas info    : Compiling entry function 'bias_gelu_bf16' for 'sm_80'
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 31 registers, used 0 barriers, 384 bytes cmem[0]
+"""
+
+
+def test_what_ptxas_says_is_read() -> None:
+    found = resources_of(Compiled("bias_gelu", 80, "cubin", b"", LOG, "nvcc"))
+    assert found == [
+        Resources("bias_gelu_bf16", 80, 256, 31, 0, 0, 0, 0, 8),
+        Resources("bias_gelu_fp32", 80, 256, 40, 1024, 0, 24, 28, 6),
+    ]
+    with pytest.raises(KernelError, match="said nothing of the registers of bias_gelu_bf16"):
+        resources_of(Compiled("bias_gelu", 80, "cubin", b"", LOG.replace("Used 31 registers, ", ""), "nvcc"))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
+from secateur.kernels import variants
 from secateur.kernels.compile import FOLDER, SOURCES
 from secateur.kernels.errors import KernelError
 from secateur.kernels.heads import HeadLayout
@@ -14,6 +16,7 @@ from secateur.kernels.variants import (
     SIGNATURES,
     WINDOW_TILES,
     DeviceLimits,
+    Tile,
     gelu_launch,
     layernorm_launch,
     ragged_launch,
@@ -23,6 +26,7 @@ from secateur.kernels.variants import (
 ORIN = DeviceLimits(87, 8, 163 * 1024)
 H100 = DeviceLimits(90, 132, 227 * 1024)
 T4 = DeviceLimits(75, 40, 64 * 1024)
+WIDER = SimpleNamespace(widest=257)  # wider than a HeadLayout lets a head be
 SIX = HeadLayout((64,) * 6, (64,) * 6, 0.125)
 
 
@@ -80,24 +84,30 @@ def test_windows_are_sequences() -> None:
     layout = HeadLayout((32,) * 3, (32,) * 3, 1.0)
     launch = window_launch(layout, "fp16", 2, (56, 28), (7, 7), H100)
     assert (launch.kernel, launch.grid) == ("window_attention_fp16_d64", (2 * 8 * 4, 3, 1))
+    assert window_launch(layout, "fp16", 1, (20, 14), (10, 7), H100).grid == (2 * 2 * 2, 3, 1)  # 70 tokens: two blocks
     with pytest.raises(KernelError, match="55 x 28 was given with windows of 7 x 7"):
         window_launch(layout, "fp16", 2, (55, 28), (7, 7), H100)
     with pytest.raises(KernelError, match="a head is 136 wide, but window_attention takes at most 128"):
         window_launch(HeadLayout((136,), (8,), 1.0), "fp16", 1, (7, 7), (7, 7), H100)
+    with pytest.raises(KernelError, match="a head is 257 wide, but ragged_attention takes at most 256 in fp32"):
+        variants._fitting(RAGGED_TILES, WIDER, "fp32", H100, "ragged_attention")
+    tiles = (Tile("_a", 64, 64, 64, True), Tile("_b", 128, 16, 32, False))
+    with pytest.raises(KernelError, match="takes at most 128 in fp32"):
+        variants._fitting(tiles, WIDER, "fp32", H100, "window_attention")
 
 
 @pytest.mark.parametrize(
-    ("dtype", "width", "aligned", "name", "warps"),
+    ("dtype", "width", "name", "warps"),
     [
-        ("fp16", 768, True, "residual_layernorm_fp16", 4),
-        ("fp16", 766, True, "residual_layernorm_fp16_scalar", 4),
-        ("fp16", 768, False, "residual_layernorm_fp16_scalar", 4),
-        ("fp32", 764, True, "residual_layernorm_fp32", 4),
-        ("fp32", 5000, True, "residual_layernorm_fp32", 2),
+        ("fp16", 768, "residual_layernorm_fp16", 4),
+        ("fp16", 766, "residual_layernorm_fp16_scalar", 4),
+        ("fp16", 764, "residual_layernorm_fp16_scalar", 4),
+        ("fp32", 764, "residual_layernorm_fp32", 4),
+        ("fp32", 5000, "residual_layernorm_fp32", 2),
     ],
 )
-def test_rows_of_layernorm(dtype: str, width: int, aligned: bool, name: str, warps: int) -> None:
-    launch = layernorm_launch(dtype, 10, width, aligned)
+def test_rows_of_layernorm(dtype: str, width: int, name: str, warps: int) -> None:
+    launch = layernorm_launch(dtype, 10, width)
     assert (launch.kernel, launch.block, launch.shared_bytes) == (name, (32, warps, 1), warps * width * 4)
     assert launch.grid == (-(-10 // warps), 1, 1)
 
