@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from timm.layers.grn import GlobalResponseNorm
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
@@ -16,6 +17,8 @@ def normalising(module: nn.Module) -> int | None:
     """
     if isinstance(module, nn.GroupNorm):
         return 1 if module.num_groups == 1 else None
+    if isinstance(module, GlobalResponseNorm):
+        return int(module.channel_dim)
     shape = getattr(module, "normalized_shape", None)
     if not isinstance(shape, tuple) or len(shape) != 1:
         return None

@@ -1,0 +1,187 @@
+"""Models of other people: timm's families, torchvision's, CIFAR ResNets, several outputs; pruned, saved, trained on."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+from secateur.pipeline.errors import ModelError, SurgeryError
+from secateur.pipeline.models import create_model
+from secateur.pipeline.plan.plan import Plan, plan_from_kept
+from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.storage import load, save
+from secateur.pipeline.structure.surgery import prune
+from tests.pipeline.structure.test_random_networks import plan_for, unread
+
+FAMILIES = {
+    "test_resnet": {"channel", "width"},
+    "test_efficientnet": {"channel"},
+    "test_byobnet": {"channel"},
+    "test_convnext": {"mlp_hidden", "width"},
+    "test_nfnet": {"channel"},
+    "test_mambaout": {"channel", "width"},
+    "test_coatnet": {"channel", "qk_dim", "width"},
+    "levit_128s": {"channel", "mlp_hidden", "qk_dim", "v_dim"},
+}
+
+
+def half(groups: Groups) -> Plan:
+    """Every second unit of each group stays, of each head alike."""
+    kept = {g.name: [u for u in range(g.units) if u % (g.units // g.blocks) % 2 == 0] for g in groups}
+    return plan_from_kept(groups, kept)
+
+
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_a_timm_family_is_pruned_saved_and_trained_on(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = create_model(name, num_classes=7)
+    size = model.pretrained_cfg["input_size"]
+    before = copy.deepcopy(model.state_dict())
+    x = torch.randn(2, *size)
+    groups = find_groups(model, x)
+    assert FAMILIES[name] <= {group.kind for group in groups}
+    small = prune(model, half(groups), groups)
+    assert sum(p.numel() for p in small.parameters()) < 0.7 * sum(p.numel() for p in model.parameters())
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+    save(small, tmp_path / "small")
+    with torch.no_grad():
+        expected = small(x)
+        assert torch.equal(load(tmp_path / "small")(x), expected)
+        assert torch.equal(copy.deepcopy(small)(x), expected)
+        assert small.forward_features(x).shape[0] == 2
+    small.train()(x).sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in small.parameters())
+    assert sum(p.grad is not None for p in small.parameters()) > 0.9 * len(list(small.parameters()))
+
+
+class TwoHeads(nn.Module):
+    """A mask and classes at once, as segmentation models return them; the mask at the size of the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Sequential(nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.ReLU())
+        self.two = nn.Sequential(nn.Conv2d(16, 24, 3, padding=1), nn.ReLU())
+        self.mask, self.classes = nn.Conv2d(24, 4, 1), nn.Linear(24, 5)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        features = self.two(self.one(x))
+        mask = F.interpolate(self.mask(features), size=x.shape[-2:], mode="bilinear")
+        return {"mask": mask, "classes": self.classes(features.mean((2, 3)))}
+
+
+def test_all_outputs_of_a_model_stay_and_are_proven() -> None:
+    model = TwoHeads().eval()
+    x = torch.randn(2, 3, 32, 48)
+    groups = find_groups(model, x)
+    assert [(group.name, group.units) for group in groups] == [("one.0.channels", 16), ("two.0.channels", 24)]
+    plan = plan_for(groups, 1)
+    found, expected = prune(model, plan, groups)(x), unread(model, groups, plan)(x)
+    for key, tensor in expected.items():
+        torch.testing.assert_close(found[key], tensor, atol=1e-5, rtol=1e-5)
+
+
+def test_torchvisions_models_need_no_timm() -> None:
+    x = torch.randn(1, 3, 64, 64)
+    for model in (torchvision.models.resnet18(), torchvision.models.mobilenet_v3_small()):
+        groups = find_groups(model.eval(), x)
+        plan = half(groups)
+        small = prune(model, plan, groups)
+        assert groups.macs(plan.kept) < 0.5 * groups.macs()
+        assert small(x).shape == (1, 1000)
+    vit = torchvision.models.VisionTransformer(32, 8, 2, 3, 48, 96).eval()
+    groups = find_groups(vit, torch.randn(1, 3, 32, 32))
+    assert [group.units for group in groups if group.kind == "mlp_hidden"] == [96, 96]
+    assert prune(vit, half(groups), groups)(torch.randn(2, 3, 32, 32)).shape == (2, 1000)
+
+
+class CifarBlock(nn.Module):
+    """The block of the CIFAR ResNets: its shortcut takes every second pixel and pads the channels with zeros."""
+
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inside, outside, 3, stride=outside // inside, padding=1, bias=False)
+        self.bn1, self.bn2 = nn.BatchNorm2d(outside), nn.BatchNorm2d(outside)
+        self.conv2 = nn.Conv2d(outside, outside, 3, padding=1, bias=False)
+        self.pad = (outside - inside) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.pad:
+            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.pad, self.pad))
+        return F.relu(out + x)
+
+
+def test_shortcuts_that_slice_and_pad_keep_what_they_pad() -> None:
+    torch.manual_seed(0)
+    stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+    blocks = [CifarBlock(8, 8), CifarBlock(8, 16), CifarBlock(16, 16)]
+    model = nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)).eval()
+    x = torch.randn(2, 3, 16, 16)
+    groups = find_groups(model, x)
+    assert sorted(group.units for group in groups if group.kind == "channel") == [8, 16, 16]
+    plan = plan_for(groups, 3)
+    with torch.no_grad():
+        small = prune(model, plan, groups)
+        torch.testing.assert_close(small(x), unread(model, groups, plan)(x), atol=1e-5, rtol=1e-5)
+
+
+class Fixed(nn.Module):
+    """Code that no graph replaces: it returns two tensors, and compares a width with a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(12, 16), nn.Linear(16, 12)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.one(x)
+        if hidden.shape[-1] != 16:
+            raise RuntimeError("16 features, please")
+        return self.two(hidden), x
+
+
+class Around(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.first, self.last = Fixed(), nn.Linear(6, 12), nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out, skipped = self.inner(self.first(x))
+        return self.last(out + skipped)
+
+
+def test_what_the_code_refuses_is_fixed_with_its_own_words() -> None:
+    model = Around().eval()
+    groups = find_groups(model, torch.randn(1, 6))
+    assert [group.name for group in groups] == ["inner.two.width"]
+    assert [(fixed.name, fixed.units) for fixed in groups.fixed] == [("inner.hidden", 16)]
+    assert "16 features, please" in groups.fixed[0].reason
+
+
+def test_a_replayed_plan_on_unverified_groups_is_still_proven() -> None:
+    model = Around().eval()
+    groups = find_groups(model, torch.randn(1, 6), verify=False)
+    assert groups.fingerprint() == find_groups(model, torch.randn(1, 6)).fingerprint()
+    with pytest.raises((SurgeryError, RuntimeError), match="16 features, please"):
+        prune(model, plan_from_kept(groups, {"inner.hidden": [0, 1]}), groups)
+
+
+def test_features_only_models_are_pruned() -> None:
+    model = timm.create_model("test_resnet", features_only=True).eval()
+    groups = find_groups(model, torch.randn(1, 3, 64, 64))
+    plan = half(groups)
+    small = prune(model, plan, groups)
+    shapes = [tuple(tensor.shape) for tensor in model(torch.randn(1, 3, 64, 64))]
+    assert [tuple(tensor.shape) for tensor in small(torch.randn(1, 3, 64, 64))] == shapes
+
+
+def test_only_one_layer_is_nothing_to_prune() -> None:
+    with pytest.raises(ModelError, match="nothing can be removed"):
+        find_groups(nn.Sequential(nn.Linear(6, 5)), torch.zeros(1, 6))
