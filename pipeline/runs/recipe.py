@@ -16,6 +16,7 @@ from secateur.pipeline.errors import RecipeError, near_matches
 from secateur.pipeline.models import ModelSpec
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.make import DEFAULT_KINDS
+from secateur.pipeline.recover.distill_spec import DistillSpec
 
 STRICT = ConfigDict(extra="forbid")
 
@@ -46,12 +47,13 @@ class RecoverSpec:
     """How the rest is repaired: ridge compensation over `samples_per_class` images of each class (0: all).
 
     Without a `ridge`, images held out choose it for each layer. `front_to_back` adapts transformers to their own
-    pruned inputs.
+    pruned inputs. Then the result is distilled for `distill.epochs`.
     """
 
     compensate: bool = True
     ridge: float | None = None
     front_to_back: bool = True
+    distill: DistillSpec = DistillSpec()
     samples_per_class: int = 0
     batch_size: int = 32
 

@@ -15,6 +15,7 @@ from secateur.pipeline.plan.profile import profile
 from secateur.pipeline.recover.compensate import repair
 from secateur.pipeline.runs.bench_stage import bench_run
 from secateur.pipeline.runs.context import Run
+from secateur.pipeline.runs.distill_stage import distill_together
 from secateur.pipeline.runs.export_stage import build_run, export_run
 from secateur.pipeline.runs.fidelity_of_run import fidelity_of_run
 from secateur.pipeline.runs.recipe import plain
@@ -117,6 +118,8 @@ def _recover(run: Run, say: Say) -> list[str]:
         small, repairs = repair(small, run.dense, run.plan, loader, spec.ridge, run.groups, spec.front_to_back)
         write_json(run.folder / "repairs.json", "repairs", {"layers": [asdict(found) for found in repairs]})
         written.append("repairs.json")
+    if spec.distill.epochs:
+        small = distill_together(run, small, say)
     save(small, run.folder / "model")
     return [*written, "model/structure.json", "model/model.safetensors"]
 

@@ -1,0 +1,191 @@
+"""Distillation from the dense model: one CPU to many machines by the same code, and exact resume."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from secateur.pipeline.data.images import Images
+from secateur.pipeline.data.transform import Transform
+from secateur.pipeline.errors import DataError, RunError
+from secateur.pipeline.files import atomic_path, sha256_json
+from secateur.pipeline.recover.distill_spec import DistillSpec
+from secateur.pipeline.recover.views import Key, Views, seeded
+
+CHECKPOINT = "distill.pt"
+Say = Callable[[str], None]
+
+
+def distill(
+    small: nn.Module,
+    dense: nn.Module,
+    images: Images,
+    transform: Transform,
+    spec: DistillSpec,
+    folder: Path,
+    seed: int = 0,
+    accelerator: Accelerator | None = None,
+    say: Say = lambda message: None,
+) -> nn.Module:
+    """A copy of `small` taught by `dense` on augmented `images`, its weights averaged along the way.
+
+    All processes of `accelerator` take part; the result does not depend on their number but for rounding. A
+    checkpoint lies in `folder` from time to time, and a run that was stopped goes on from it with the same result.
+    Raises `DataError` for fewer images than a step takes, and `RunError` for a batch that the processes cannot share.
+    """
+    accelerator = accelerator or make_accelerator(spec, next(small.parameters()).device.type == "cpu")
+    parts = accelerator.num_processes * spec.accumulate
+    if spec.batch_size % parts:
+        raise RunError(
+            f"the batch of {spec.batch_size} cannot be shared by {accelerator.num_processes} processes and "
+            f"{spec.accumulate} accumulated parts: give recover.distill.batch_size as a multiple of {parts}"
+        )
+    steps = len(images) // spec.batch_size * spec.epochs
+    if spec.epochs and not steps:
+        raise DataError(f"{len(images)} images are fewer than recover.distill.batch_size = {spec.batch_size}")
+    student = copy.deepcopy(small).train()
+    keep = get_ema_multi_avg_fn(spec.ema)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    average = AveragedModel(student, multi_avg_fn=keep, use_buffers=True)
+    optimizer = create_optimizer_v2(student, opt="adamw", lr=spec.lr, weight_decay=spec.weight_decay)
+    teacher = copy.deepcopy(dense).eval().requires_grad_(False).to(accelerator.device)
+    average.to(accelerator.device)
+    pair, optimizer = accelerator.prepare(Student(student), optimizer)
+    schedule = CosineLRScheduler(
+        optimizer, max(steps, 1), lr_min=spec.lr / 100, warmup_t=round(spec.warmup * steps), t_in_epochs=False
+    )
+    identity = [asdict(replace(spec, workers=0)), seed, len(images), weights_hash(small)]
+    place = Checkpoint(folder / CHECKPOINT, sha256_json(identity))
+    parts_of = {"student": student, "average": average, "optimizer": optimizer}
+    done = place.load(parts_of)
+    batches = _batches(images, transform, spec, seed, done, steps, accelerator)
+    for step in range(done, steps):
+        schedule.step_update(step)
+        total = 0.0
+        with seeded(seed + step):
+            for _ in range(spec.accumulate):
+                with accelerator.accumulate(pair):
+                    loss = loss_of(pair, teacher, next(batches).to(accelerator.device), spec)
+                    accelerator.backward(loss)
+                    if accelerator.sync_gradients:
+                        accelerator.clip_grad_norm_(pair.parameters(), spec.clip)
+                    optimizer.step()
+                    optimizer.zero_grad()
+                total += float(loss.detach()) / spec.accumulate
+        average.update_parameters(accelerator.unwrap_model(pair).model)
+        say(f"step {step + 1} of {steps}: loss {total:.4f}")
+        if (step + 1) % spec.checkpoint_steps == 0 and accelerator.is_main_process:
+            place.save(parts_of, step + 1)
+    result = average.module if spec.ema else accelerator.unwrap_model(pair).model
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        place.path.unlink(missing_ok=True)
+    device = next(small.parameters()).device
+    return copy.deepcopy(result).to(device).train(small.training)
+
+
+def make_accelerator(spec: DistillSpec, cpu: bool) -> Accelerator:
+    """The processes that this one was launched with, or itself alone."""
+    return Accelerator(cpu=cpu, mixed_precision=spec.precision, gradient_accumulation_steps=spec.accumulate)
+
+
+def weights_hash(model: nn.Module) -> str:
+    """The SHA-256 of all weights of a model."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class Student(nn.Module):
+    """A timm model that returns its features beside its logits, through one call that data parallelism can see."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features `[B, ...]` before the head, and logits `[B, classes]`."""
+        features = self.model.forward_features(images)  # type: ignore[operator]  # every timm model has it
+        return features, self.model.forward_head(features)  # type: ignore[operator]  # likewise
+
+
+def loss_of(pair: nn.Module, teacher: nn.Module, images: Tensor, spec: DistillSpec) -> Tensor:
+    """T^2 KL(teacher || student) of the softened predictions, and the features' squared error, averaged over images.
+
+    An image's error is taken relative to the variance of the teacher's features, and left out where the widths differ
+    (Hinton et al., 2015, arXiv 1503.02531).
+    """
+    with torch.no_grad():
+        goal_features, goal = Student(teacher)(images)
+    features, logits = pair(images)
+    soft = spec.temperature
+    loss = soft**2 * F.kl_div(
+        (logits.float() / soft).log_softmax(1), (goal.float() / soft).log_softmax(1), log_target=True, reduction="none"
+    ).sum(1).mean()  # fmt: skip
+    if spec.features and features.shape == goal_features.shape:
+        wanted = goal_features.float().flatten(1)
+        gaps = (features.float().flatten(1) - wanted).square().mean(1) / wanted.var(1).clamp_min(1e-12)
+        loss = loss + spec.features * gaps.mean()
+    return loss
+
+
+class Checkpoint:
+    """A file with the state of a distillation after a step; of another recipe, it is not used."""
+
+    def __init__(self, path: Path, identity: str) -> None:
+        self.path = path
+        self.identity = identity
+
+    def save(self, parts: dict[str, Any], steps: int) -> None:
+        """Writes the state of all parts, atomically."""
+        states = {name: part.state_dict() for name, part in parts.items()}
+        with atomic_path(self.path) as path:
+            torch.save({"identity": self.identity, "steps": steps, **states}, path)
+
+    def load(self, parts: dict[str, Any]) -> int:
+        """Puts the parts into the state in the file; returns the steps done, 0 without a file that fits."""
+        if not self.path.exists():
+            return 0
+        content = torch.load(self.path, map_location="cpu", weights_only=True)
+        if content.get("identity") != self.identity:
+            return 0
+        for name, part in parts.items():
+            part.load_state_dict(content[name])
+        return int(content["steps"])
+
+
+def _batches(
+    images: Images,
+    transform: Transform,
+    spec: DistillSpec,
+    seed: int,
+    done: int,
+    steps: int,
+    accelerator: Accelerator,
+) -> Iterator[Tensor]:
+    """This process's part of every step from `done` on, in `spec.accumulate` pieces."""
+    each = len(images) // spec.batch_size
+    pieces: list[list[Key]] = []
+    for step in range(done, steps):
+        epoch, number = divmod(step, each)
+        order = np.random.default_rng((seed, epoch)).permutation(len(images))
+        whole = [(epoch, int(index)) for index in order[number * spec.batch_size : (number + 1) * spec.batch_size]]
+        mine = whole[accelerator.process_index :: accelerator.num_processes]
+        size = len(mine) // spec.accumulate
+        pieces += [mine[start : start + size] for start in range(0, len(mine), size)]
+    views = Views(images, transform, spec, seed)
+    yield from DataLoader(views, batch_sampler=pieces, num_workers=spec.workers)

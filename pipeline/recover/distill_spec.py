@@ -1,0 +1,63 @@
+"""How a pruned model is distilled: the part of a recipe under `recover.distill`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from secateur.pipeline.errors import RecipeError
+
+PRECISIONS = ("no", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class DistillSpec:
+    """Distillation from the dense model for `epochs` passes over the calibration images (0: none); no labels needed.
+
+    `batch_size` images make one step, whatever the number of processes and of `accumulate`d parts. AdamW with a
+    cosine schedule from `lr` after `warmup` (a share of all steps). `temperature` is that of the logits, `features`
+    the weight of the features' error beside them. `mix` is the share of images mixed with another one, half by mixup
+    and half by cutmix; `scale` the least share of the picture that a crop takes, `flip` the chance of mirroring,
+    `augment` a policy of timm such as `rand-m9-mstd0.5`. `ema` is the decay of the average that is kept (0: none).
+    """
+
+    epochs: int = 0
+    batch_size: int = 64
+    accumulate: int = 1
+    lr: float = 1e-4
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    clip: float = 1.0
+    temperature: float = 2.0
+    features: float = 1.0
+    mix: float = 0.5
+    scale: float = 0.5
+    flip: float = 0.5
+    augment: str = ""
+    ema: float = 0.99
+    precision: str = "no"
+    workers: int = 0
+    checkpoint_steps: int = 50
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "epochs": (0, None),
+            "batch_size": (1, None),
+            "accumulate": (1, None),
+            "lr": (0, None),
+            "warmup": (0, 1),
+            "temperature": (1e-3, None),
+            "features": (0, None),
+            "mix": (0, 1),
+            "scale": (0.01, 1),
+            "flip": (0, 1),
+            "ema": (0, 0.999999),
+            "workers": (0, None),
+            "checkpoint_steps": (1, None),
+        }
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if not value >= low or (high is not None and value > high):
+                allowed = f"{low} or more" if high is None else f"from {low} to {high}"
+                raise RecipeError(f"recover.distill.{name} is {value}, but must be {allowed}")
+        if self.precision not in PRECISIONS:
+            raise RecipeError(f"recover.distill.precision is {self.precision!r}, but must be {', '.join(PRECISIONS)}")

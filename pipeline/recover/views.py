@@ -1,0 +1,82 @@
+"""Augmented views for distillation, each decided by the seed, the epoch and the image alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data.mixup import rand_bbox
+from timm.data.transforms_factory import transforms_imagenet_train
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from secateur.pipeline.data.images import Images
+from secateur.pipeline.data.transform import Transform
+from secateur.pipeline.recover.distill_spec import DistillSpec
+
+Key = tuple[int, int]
+"""The epoch and the index of an image."""
+
+
+class Views(Dataset[Tensor]):
+    """The view `[C, H, W]` of an image in an epoch: cropped, mirrored, augmented, and mixed with another image.
+
+    A view depends on its key and the seed only, so that the same views are seen by one process and by many, and
+    after a resume.
+    """
+
+    def __init__(self, images: Images, transform: Transform, spec: DistillSpec, seed: int) -> None:
+        self.images = images
+        self.spec = spec
+        self.seed = seed
+        self.mode = "L" if transform.shape[0] == 1 else "RGB"
+        self.transform: Callable[[Image.Image], Tensor] = transforms_imagenet_train(
+            img_size=transform.shape[1:],
+            scale=(spec.scale, 1.0),
+            hflip=spec.flip,
+            color_jitter=0.0,
+            auto_augment=spec.augment or None,
+            interpolation=transform.interpolation,
+            mean=transform.mean,
+            std=transform.std,
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: Key) -> Tensor:
+        epoch, index = key
+        draws = np.random.default_rng((self.seed, epoch, index))
+        with seeded(int(draws.integers(2**31))):
+            view = self._view(index)
+            if draws.random() >= self.spec.mix:
+                return view
+            other = self._view(int(draws.integers(len(self.images))))
+            share = float(draws.beta(0.8, 0.8))
+            if draws.random() < 0.5:
+                return share * view + (1 - share) * other
+            top, bottom, left, right = rand_bbox(view.shape, share)  # type: ignore[no-untyped-call]  # timm leaves it untyped
+            view[:, top:bottom, left:right] = other[:, top:bottom, left:right]
+            return view
+
+    def _view(self, index: int) -> Tensor:
+        return torch.as_tensor(self.transform(self.images.read(index).convert(self.mode)), dtype=torch.float32)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """The block draws the same random numbers of Python, NumPy and PyTorch each time; nobody else notices."""
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])

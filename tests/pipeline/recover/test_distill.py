@@ -1,0 +1,173 @@
+"""Distillation: it teaches, resumes exactly, and gives the same on two processes as on one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from secateur.pipeline.data.images import ArrayImages
+from secateur.pipeline.data.transform import Transform
+from secateur.pipeline.errors import DataError, RecipeError, RunError
+from secateur.pipeline.recover.distill import CHECKPOINT, Student, distill, loss_of, make_accelerator
+from secateur.pipeline.recover.distill_spec import DistillSpec
+from secateur.pipeline.recover.views import Views
+from tests.conftest import make_vit
+
+TRANSFORM = Transform((3, 16, 16), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+SPEC = DistillSpec(epochs=2, batch_size=8, lr=3e-3, ema=0.5, checkpoint_steps=3)
+
+
+def pictures(count: int = 40) -> ArrayImages:
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 20, 20, 3), dtype=np.uint8)
+    return ArrayImages(pixels, np.zeros(count, dtype=np.int64), ("one",))
+
+
+def student() -> nn.Module:
+    """The dense model with noise on its weights."""
+    model = make_vit()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.03 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    return model
+
+
+def gap(model: nn.Module, dense: nn.Module) -> float:
+    views = Views(pictures(), TRANSFORM, DistillSpec(mix=0), 9)
+    x = torch.stack([views[0, index] for index in range(40)])
+    with torch.no_grad():
+        return F.kl_div(model(x).log_softmax(1), dense(x).log_softmax(1), log_target=True, reduction="sum").item() / 40
+
+
+def weights(model: nn.Module) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_the_student_gets_closer_and_nothing_else_changes(tmp_path: Path) -> None:
+    small, dense = student(), make_vit()
+    before = weights(small), weights(dense)
+    taught = distill(small, dense, pictures(), TRANSFORM, SPEC, tmp_path)
+    assert gap(taught, dense) < 0.7 * gap(small, dense)
+    assert torch.equal(before[0], weights(small))
+    assert torch.equal(before[1], weights(dense))
+    assert not taught.training
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    small, dense = student(), make_vit()
+    whole = distill(small, dense, pictures(), TRANSFORM, SPEC, tmp_path)
+    said: list[str] = []
+
+    def stop(message: str) -> None:
+        said.append(message)
+        if message.startswith("step 8"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distill(small, dense, pictures(), TRANSFORM, SPEC, tmp_path, say=stop)
+    assert (tmp_path / CHECKPOINT).is_file()
+    torch.rand(3)  # what happens to the generator in between does not matter
+    said.clear()
+    resumed = distill(small, dense, pictures(), TRANSFORM, SPEC, tmp_path, say=said.append)
+    assert said[0].startswith("step 7 of 10")
+    assert torch.equal(weights(resumed), weights(whole))
+
+
+def test_a_checkpoint_of_another_student_is_not_used(tmp_path: Path) -> None:
+    def stop(message: str) -> None:
+        if message.startswith("step 4"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distill(student(), make_vit(), pictures(), TRANSFORM, SPEC, tmp_path, say=stop)
+    said: list[str] = []
+    distill(make_vit(seed=5), make_vit(), pictures(), TRANSFORM, SPEC, tmp_path, say=said.append)
+    assert said[0].startswith("step 1 ")
+
+
+def same_but_for_rounding(one: nn.Module, other: nn.Module) -> None:
+    """AdamW turns rounding of a vanishing gradient into whole steps, so a few weights may differ."""
+    gaps, moved = (weights(one) - weights(other)).abs(), (weights(one) - weights(student())).abs().mean()
+    assert gaps.mean() < 1e-2 * moved
+
+
+def test_accumulated_parts_make_the_same_step(tmp_path: Path) -> None:
+    settings = [replace(SPEC, epochs=1, accumulate=parts) for parts in (1, 4)]
+    made = [distill(student(), make_vit(), pictures(16), TRANSFORM, spec, tmp_path) for spec in settings]
+    same_but_for_rounding(*made)
+
+
+def work() -> None:
+    """One of two processes, as a launcher would start it."""
+    accelerator = make_accelerator(SPEC, cpu=True)
+    assert accelerator.num_processes == 2
+    out, spec = Path(sys.argv[2]), replace(SPEC, epochs=1)
+    taught = distill(student(), make_vit(), pictures(16), TRANSFORM, spec, out, accelerator=accelerator)
+    torch.save(taught.state_dict(), out / f"{accelerator.process_index}.pt")
+
+
+def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = "import sys; sys.path.append(sys.argv[1]); from tests.pipeline.recover.test_distill import work; work()"
+    root = str(Path(__file__).parents[3])
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-P", "-c", code, root, str(tmp_path)],
+            env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank},
+        )
+        for rank in ("0", "1")
+    ]
+    assert [child.wait(200) for child in children] == [0, 0]
+    both = [make_vit(), make_vit()]
+    for rank, model in enumerate(both):
+        model.load_state_dict(torch.load(tmp_path / f"{rank}.pt"))
+    assert torch.equal(*map(weights, both))
+    alone = distill(student(), make_vit(), pictures(16), TRANSFORM, replace(SPEC, epochs=1), tmp_path)
+    same_but_for_rounding(both[0], alone)
+
+
+def test_the_loss_is_the_divergence_and_the_features_error() -> None:
+    small, dense = student(), make_vit()
+    x = torch.randn(3, 3, 16, 16)
+    found = loss_of(Student(small), dense, x, DistillSpec(temperature=3.0, features=0.5))
+    with torch.no_grad():
+        p, q = ((model(x) / 3).softmax(1) for model in (dense, small))
+        a, b = dense.forward_features(x), small.forward_features(x)
+    expected = 9 * (p * (p / q).log()).sum(1).mean() + 0.5 * ((a - b).square().mean((1, 2)) / a.var((1, 2))).mean()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_views_depend_on_seed_epoch_and_image_only() -> None:
+    views = Views(pictures(), TRANSFORM, DistillSpec(mix=1.0), 0)
+    one = views[1, 5]
+    state = torch.get_rng_state()
+    torch.testing.assert_close(views[1, 5], one)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.equal(views[2, 5], one)
+    assert not torch.equal(views[1, 6], one)
+    assert not torch.equal(Views(pictures(), TRANSFORM, DistillSpec(mix=1.0), 1)[1, 5], one)
+    assert one.shape == (3, 16, 16)
+
+
+def test_bad_settings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"distill.mix is 1.5, but must be from 0 to 1"):
+        DistillSpec(mix=1.5)
+    with pytest.raises(RecipeError, match="precision is 'fp8'"):
+        DistillSpec(precision="fp8")
+    with pytest.raises(RunError, match="as a multiple of 3"):
+        distill(student(), make_vit(), pictures(), TRANSFORM, DistillSpec(epochs=1, accumulate=3), tmp_path)
+    with pytest.raises(DataError, match="40 images are fewer"):
+        distill(student(), make_vit(), pictures(), TRANSFORM, DistillSpec(epochs=1, batch_size=64), tmp_path)
