@@ -1,8 +1,8 @@
 """What each part of one-shot pruning is worth: DeiT-Tiny without half of its MLP hidden units, row by row.
 
 `python -m secateur.benchmarks.oneshot_ablation --data ../shared/data` scores, allocates and repairs in the ways of
-`ROWS` with statistics from 1,000 images and measures top-1 on 1,000 others. Finished rows are kept, so that it goes on
-where it was stopped.
+`ROWS` with statistics from 1,000 images and measures top-1 on 1,000 others. Finished rows and scores are kept, so
+that it goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -42,34 +42,39 @@ WAYS: dict[str, dict[str, Any] | None] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One choice of units and the ways to repair what they leave."""
+    """One choice of units and one way to repair what they leave."""
 
     method: str
     allocate: str
-    ways: tuple[str, ...]
+    way: str
     options: dict[str, Any] = field(default_factory=dict)
 
 
-BOTH = ("dense statistics", "front to back")
 ROWS = (
-    Row("obs", "global", ("none", *BOTH)),
-    Row("obs", "uniform", BOTH),
-    Row("obs", "uniform", ("dense statistics",), {"metric": "none"}),
-    Row("taylor", "global", BOTH),
-    Row("obs", "global", ("dense statistics",), {"weights": "gradient"}),
-    Row("obs", "global", ("dense statistics",), {"metric": "trace"}),
-    Row("obs", "global", ("dense statistics",), {"weights": "class_token"}),
-    Row("obs", "global", ("dense statistics",), {"weights": "relevance"}),
-    Row("activation", "uniform", ("front to back",)),
-    Row("magnitude", "uniform", ("front to back",)),
+    Row("obs", "global", "front to back"),
+    Row("obs", "global", "dense statistics"),
+    Row("obs", "uniform", "front to back"),
+    Row("obs", "uniform", "dense statistics"),
+    Row("obs", "global", "none"),
+    Row("obs", "knapsack", "front to back"),
+    Row("taylor", "global", "front to back"),
+    Row("taylor", "global", "dense statistics"),
+    Row("obs", "uniform", "dense statistics", {"metric": "none"}),
+    Row("obs", "global", "dense statistics", {"metric": "trace"}),
+    Row("obs", "global", "dense statistics", {"weights": "gradient"}),
+    Row("obs", "global", "dense statistics", {"weights": "relevance"}),
+    Row("obs", "global", "dense statistics", {"weights": "class_token"}),
+    Row("activation", "uniform", "front to back"),
+    Row("magnitude", "uniform", "front to back"),
 )
 
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Weights and images.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/oneshot_ablation.json"))
+@click.option("--work", type=click.Path(path_type=Path), default=Path("runs/oneshot_ablation"), show_default=True)
 @click.option("--keep", default=0.5, show_default=True, help="The fraction of the MLP hidden units that stays.")
-def main(data: Path, out: Path, keep: float) -> None:
+def main(data: Path, out: Path, work: Path, keep: float) -> None:
     """Measures the rows that are not in the file yet."""
     from secateur.benchmarks.environment import environment
 
@@ -77,7 +82,7 @@ def main(data: Path, out: Path, keep: float) -> None:
     images = open_data(
         DataSpec(calibration=str(data / "imagenet-train1000"), evaluation=str(data / "imagenet-val1000"))
     )
-    calibration, held_out = (Loader(part, transform_for(model), 50) for part in (images.calibration, images.evaluation))
+    calibration, held_out = (Loader(part, transform_for(model), 25) for part in (images.calibration, images.evaluation))
     groups = find_groups(model, example_for(model, input_shape(model)))
     content: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
     if not content:
@@ -94,46 +99,40 @@ def main(data: Path, out: Path, keep: float) -> None:
             "dense": {"top1": dense, "macs": groups.macs()},
             "rows": [],
         }
-    known: dict[str, Scores] = {}
     for row in ROWS:
-        made = {**asdict(row), "keep": keep}
-        if any(all(found[key] == json.loads(json.dumps(made))[key] for key in made) for found in content["rows"]):
+        made = asdict(row)
+        if any(all(found[key] == made[key] for key in made) for found in content["rows"]):
             continue
-        content["rows"].append({**made, **measure(model, groups, row, keep, calibration, held_out, known)})
+        content["rows"].append({**made, **measure(model, groups, row, keep, calibration, held_out, work)})
+        content["rows"][-1]["share_of_dense"] = content["rows"][-1]["top1"] / content["dense"]["top1"]
         write_json(out, "oneshot", {key: value for key, value in content.items() if key != "schema"})
         click.echo(json.dumps(content["rows"][-1]), err=True)
 
 
 def measure(
-    model: nn.Module,
-    groups: Groups,
-    row: Row,
-    keep: float,
-    calibration: Loader,
-    held_out: Loader,
-    known: dict[str, Scores],
+    model: nn.Module, groups: Groups, row: Row, keep: float, calibration: Loader, held_out: Loader, work: Path
 ) -> dict[str, Any]:
-    """The MACs, top-1 and seconds of one row; `known` holds the scores that rows share."""
-    started = time.perf_counter()
-    key = f"{row.method} {sorted(row.options.items())}"
-    if key not in known:
-        known[key] = score(model, groups, calibration, row.method, **row.options)
-    scored = time.perf_counter() - started
-    plan = make_plan(groups, known[key], Budget(units=keep), allocate=row.allocate, kinds=("mlp_hidden",))
-    small = prune(model, plan, groups)
-    top, seconds = {}, {}
-    for way in row.ways:
-        options, started = WAYS[way], time.perf_counter()
-        repaired = small if options is None else repair(small, model, plan, calibration, groups=groups, **options)[0]
-        seconds[way] = time.perf_counter() - started
-        top[way] = top1(repaired, held_out)
+    """The MACs, widths, top-1 and seconds of one row; its scores are kept in the folder `work`."""
+    words = [row.method, *(f"{key}={value}" for key, value in sorted(row.options.items()))]
+    place = work / f"{'-'.join(words)}.safetensors"
+    if not place.exists():
+        started = time.perf_counter()
+        score(model, groups, calibration, row.method, **row.options).save(place)
+        click.echo(f"scored by {' '.join(words)} in {time.perf_counter() - started:.0f} s", err=True)
+    plan = make_plan(groups, Scores.load(place), Budget(units=keep), allocate=row.allocate, kinds=("mlp_hidden",))
+    small, options, started = prune(model, plan, groups), WAYS[row.way], time.perf_counter()
+    repairs: list[dict[str, Any]] = []
+    if options is not None:
+        small, found = repair(small, model, plan, calibration, groups=groups, **options)
+        repairs = [asdict(part) for part in found]
+    seconds = time.perf_counter() - started
     kept = [len(plan.kept.get(group.name, range(group.units))) for group in groups if group.kind == "mlp_hidden"]
     return {
         "macs": groups.macs(plan.kept),
         "kept": kept,
-        "top1": top,
-        "score_seconds": scored,
+        "top1": top1(small, held_out),
         "repair_seconds": seconds,
+        "repairs": repairs,
     }
 
 

@@ -13,6 +13,7 @@ from secateur.pipeline.errors import SecateurError, near_matches
 COMMANDS = {
     "demo": "the embedded default, end to end, no network",
     "run": "all stages of a recipe; resumes where it stopped",
+    "sweep": "accuracy against cost over several budgets, scored once",
     "inspect": "what can be removed from a model, and what cannot",
     "score": "the score stage of a run directory, or a search for its relevance rules",
     "curve": "accuracy against pruning rate and MACs, by method",

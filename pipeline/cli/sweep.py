@@ -1,0 +1,41 @@
+"""`secateur sweep RECIPE --budgets 0.8,0.6`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from secateur.pipeline.cli.common import Progress, json_option, print_json, settings_option
+
+
+@click.command("sweep", short_help="Accuracy against cost over several budgets; resumes where it stopped.")
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--budgets", default="0.8,0.6,0.4,0.25", show_default=True, help="Fractions of dense, apart by commas.")
+@click.option("--out", type=click.Path(path_type=Path), help="The folder of the runs. [default: runs/<recipe>-sweep]")
+@settings_option
+@json_option
+def command(recipe: Path, budgets: str, out: Path | None, settings: tuple[str, ...], as_json: bool) -> None:
+    """Prunes and repairs a recipe's model to several budgets, scored once, and writes sweep.json.
+
+    Example: secateur sweep recipes/deit-tiny.yaml --budgets 0.8,0.6,0.4,0.25
+    """
+    from dataclasses import asdict
+
+    from secateur.pipeline.errors import PlanError
+    from secateur.pipeline.runs.recipe import read_recipe
+    from secateur.pipeline.runs.sweep import sweep
+
+    try:
+        fractions = [float(word) for word in budgets.split(",")]
+    except ValueError:
+        raise PlanError(f"--budgets got {budgets!r}, but needs numbers apart by commas, such as 0.8,0.6") from None
+    with Progress() as progress:
+        points = sweep(read_recipe(recipe, settings), fractions, out or Path("runs") / f"{recipe.stem}-sweep", progress)
+    if as_json:
+        print_json([asdict(point) for point in points])
+        return
+    for point in points:
+        click.echo(
+            f"{point.budget:6g}  {point.macs / 1e6:10.1f} MMACs  {point.params / 1e6:8.2f} M  {point.top1:6.2f} %"
+        )

@@ -1,0 +1,53 @@
+"""Sweeps: one run for each budget, scored once, resumed where they stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from secateur.pipeline.errors import PlanError, RunError
+from secateur.pipeline.runs.recipe import Recipe, make_recipe
+from secateur.pipeline.runs.sweep import sweep
+
+KWARGS = {"img_size": 16, "patch_size": 8, "in_chans": 1, "embed_dim": 48, "depth": 1, "num_heads": 3}
+
+
+def recipe(depth: int = 1) -> Recipe:
+    content = {
+        "model": {"name": "vit_tiny_patch16_224", "kwargs": {**KWARGS, "num_classes": 10, "depth": depth}},
+        "data": {"path": "digits"},
+        "budget": {"macs": 0.5},
+        "score": {"samples_per_class": 2},
+        "recover": {"samples_per_class": 2},
+    }
+    return make_recipe(content, "here")
+
+
+def test_every_budget_gets_its_run_and_the_scores_are_made_once(tmp_path: Path) -> None:
+    said: list[tuple[str, str]] = []
+    points = sweep(recipe(), [0.6, 0.8], tmp_path, lambda stage, message: said.append((stage, message)))
+    assert [point.budget for point in points] == [0.8, 0.6]
+    assert points[1].macs < points[0].macs
+    for point in points:
+        notes = json.loads((tmp_path / point.run / "plan.json").read_text())["notes"]
+        assert point.macs == notes["macs"] <= point.budget * notes["macs_dense"]
+        assert 0 <= point.top1 <= 100
+    assert ("0.6 score", "up to date") in said
+    assert ("0.6 plan", "up to date") not in said
+    said.clear()
+    assert sweep(recipe(), [0.8, 0.6], tmp_path, lambda stage, message: said.append((stage, message))) == points
+    assert {message for _, message in said} == {"up to date"}
+    more = sweep(recipe(), [0.8, 0.7], tmp_path)
+    assert more[0] == points[0]
+    assert len(json.loads((tmp_path / "sweep.json").read_text())["points"]) == 3
+
+
+def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    for budgets in ([], [0.5, 0.5]):
+        with pytest.raises(PlanError, match="needs different budgets"):
+            sweep(recipe(), budgets, tmp_path)
+    sweep(recipe(), [0.8], tmp_path)
+    with pytest.raises(RunError, match="another recipe's sweep"):
+        sweep(recipe(2), [0.8], tmp_path)
