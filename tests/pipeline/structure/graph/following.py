@@ -53,7 +53,7 @@ def follow(model: nn.Module, example: Tensor) -> Followed:
     walk.run(program, aliases_of(model))
     output = program.graph.output_node().args[0]
     assert isinstance(output, tuple)
-    return Followed(walk, tuple(walk.values[node] for node in output))  # type: ignore[index]  # nodes, as fx returns
+    return Followed(walk, tuple(walk.values[node] for node in output))
 
 
 class Function(nn.Module):

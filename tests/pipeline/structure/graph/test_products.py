@@ -1,0 +1,222 @@
+"""Sums of products: what is summed over goes together, what is left is what the operands had, and costs add up."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.pipeline.structure.graph.following import Followed, follow, of
+
+LENGTHS = {"a": 2, "b": 3, "c": 4, "d": 5}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.sampled_from("abcd"), min_size=1, max_size=4, unique=True),
+    st.lists(st.sampled_from("abcd"), min_size=1, max_size=4, unique=True),
+    st.randoms(use_true_random=False),
+)
+def test_einsum_ties_positions_of_one_letter(one: list[str], two: list[str], random: Random) -> None:
+    letters = sorted(set(one) | set(two))
+    output = [letter for letter in letters if random.random() < 0.6]
+    random.shuffle(output)
+    equation = f"{''.join(one)},{''.join(two)}->{''.join(output)}"
+    shapes = [tuple(LENGTHS[letter] for letter in operand) for operand in (one, two)]
+    found = of(lambda p, q, x: torch.einsum(equation, p, q), *shapes)
+    seen: set[int] = set()
+    for letter in letters:
+        places = [(f"p{i}", operand.index(letter)) for i, operand in enumerate((one, two)) if letter in operand]
+        components = found.at(*places[0])
+        assert all(found.at(*place) == components for place in places)
+        assert len(set(components)) == LENGTHS[letter]
+        assert not seen & set(components)
+        seen |= set(components)
+        if letter in output:
+            assert found.along(0, output.index(letter)) == components
+    assert sum(cost.macs for cost in found.walk.costs) == math.prod(LENGTHS[letter] for letter in letters)
+
+
+def test_an_ellipsis_is_not_followed() -> None:
+    found = of(lambda p, q, x: torch.einsum("...a,...a->...", p, q), (2, 3), (2, 3))
+    assert "cannot follow" in found.reason("p0", 1) and "cannot follow" in found.reason("p1", 1)
+
+
+def macs(function: nn.Module, example: Tensor) -> float:
+    """Multiply-accumulates for one sample, as PyTorch counts them."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        function(example)
+    return counter.get_total_flops() / 2
+
+
+def test_matrix_products_align_their_dimensions_from_the_end() -> None:
+    found = of(lambda p, q, x: p @ q, (2, 3, 4), (4, 5))
+    assert found.at("p0", 2) == found.at("p1", 0)
+    assert [found.along(0, dim) for dim in range(3)] == [found.at("p0", 0), found.at("p0", 1), found.at("p1", 1)]
+    assert [cost.macs for cost in found.walk.costs] == [2 * 3 * 4 * 5]
+
+
+def test_batched_products_tie_their_batch_dimensions() -> None:
+    found = of(lambda p, q, x: torch.bmm(p, q), (2, 3, 4), (2, 4, 5))
+    assert found.at("p0", 0) == found.at("p1", 0)
+    assert found.at("p0", 2) == found.at("p1", 1)
+    assert len(set(found.at("p0", 0) + found.at("p0", 1) + found.at("p0", 2) + found.at("p1", 2))) == 14
+
+
+def test_a_product_with_a_vector_is_not_followed() -> None:
+    assert "cannot follow" in of(lambda p, q, x: p @ q, (3, 4), (4,)).reason("p0", 1)
+
+
+def test_a_linear_layer_reads_and_makes() -> None:
+    model = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 5, bias=False))
+    found = follow(model, torch.randn(1, 7, 3))
+    assert found.at("0.weight", 0) == found.at("0.bias", 0) == found.at("2.weight", 1)
+    assert not found.reason("0.weight", 0)
+    assert found.reason("0.weight", 1), "nothing makes the model's input"
+    roles = found.walk.roles
+    assert (roles["0.weight", 0], roles["0.weight", 1], roles["0.bias", 0]) == ("out", "in", "out")
+    assert found.walk.owners == {"0.weight": "0", "2.weight": "2"}
+    assert sum(cost.macs for cost in found.walk.costs) == 2 * 7 * (3 * 6 + 6 * 5)
+
+
+def between(*layers: nn.Module, size: int = 5) -> Followed:
+    """The walk through convolutions between one that makes eight channels and one that reads them all."""
+    example = torch.randn(1, 3, size, size)
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), *layers, nn.LazyConv2d(2, 1))
+    model(example)  # the last layer learns how many channels it reads
+    return follow(model, example)
+
+
+def test_a_convolution_reads_all_channels_alike() -> None:
+    found = between(nn.Conv2d(8, 6, 3, padding=1))
+    assert found.at("1.weight", 1) == found.at("0.weight", 0)
+    assert found.at("2.weight", 1) == found.at("1.weight", 0) == found.at("1.bias", 0)
+    assert len(set(found.at("0.weight", 0) + found.at("1.weight", 0))) == 14
+    assert "cannot be removed" in found.reason("0.weight", 1)
+
+
+@pytest.mark.parametrize("multiplier", [1, 3])
+def test_a_depthwise_convolution_makes_what_it_reads(multiplier: int) -> None:
+    found = between(nn.Conv2d(8, 8 * multiplier, 3, padding=1, groups=8))
+    read = found.at("0.weight", 0)
+    assert len(set(read)) == 8
+    assert found.at("1.weight", 0) == [component for component in read for _ in range(multiplier)]
+    assert found.at("2.weight", 1) == found.at("1.weight", 0)
+
+
+def test_many_narrow_groups_go_as_a_whole() -> None:
+    found = between(nn.Conv2d(8, 12, 3, padding=1, groups=4))
+    read, made = found.at("0.weight", 0), found.at("1.weight", 0)
+    assert [read.index(component) for component in read] == [0, 0, 2, 2, 4, 4, 6, 6]
+    assert made == [read[2 * (channel // 3)] for channel in range(12)]
+    assert "every group" in found.reason("1.weight", 1)
+
+
+def test_of_few_wide_groups_the_same_channel_of_each_goes() -> None:
+    found = between(nn.Conv2d(8, 6, 3, padding=1, groups=2))
+    read, made = found.at("0.weight", 0), found.at("1.weight", 0)
+    assert read == [*read[:4], *read[:4]] and len(set(read)) == 4
+    assert made == [*made[:3], *made[:3]] and len(set(made)) == 3
+    assert found.at("1.weight", 1) == read[:4]
+    assert not set(read) & set(made)
+
+
+def test_a_transposed_convolution_has_its_input_first() -> None:
+    found = between(nn.ConvTranspose2d(8, 6, 2, stride=2))
+    assert found.at("1.weight", 0) == found.at("0.weight", 0)
+    assert found.at("1.weight", 1) == found.at("1.bias", 0) == found.at("2.weight", 1)
+    roles = found.walk.roles
+    assert (roles["1.weight", 0], roles["1.weight", 1]) == ("in", "out")
+
+
+def test_a_depthwise_transposed_convolution_makes_what_it_reads() -> None:
+    found = between(nn.ConvTranspose2d(8, 8, 2, stride=2, groups=8))
+    assert found.at("2.weight", 1) == found.at("1.weight", 0) == found.at("1.bias", 0) == found.at("0.weight", 0)
+    assert not found.reason("0.weight", 0)
+    assert "grouped transposed" in between(nn.ConvTranspose2d(8, 4, 2, groups=2)).reason("1.weight", 0)
+
+
+def test_what_a_convolution_runs_over_stays() -> None:
+    def function(p: Tensor, q: Tensor, x: Tensor) -> Tensor:
+        return F.conv1d(p[None], q)
+
+    found = of(function, (4, 9), (5, 4, 3))
+    assert "convolution runs over it" in found.reason("p0", 1)
+    assert found.at("p0", 0) == found.at("p1", 1)
+    assert found.along(0, 1) == found.at("p1", 0)
+
+
+@pytest.mark.parametrize("size", [4, 5])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(8, 6, 3, stride=2, padding=1),
+        nn.Conv2d(8, 16, 3, groups=8),
+        nn.Conv2d(8, 12, 1, groups=4),
+        nn.Conv2d(8, 12, 1, groups=2),
+        nn.ConvTranspose2d(8, 6, 3, stride=2),
+        nn.ConvTranspose2d(8, 8, 2, groups=8),
+    ],
+)
+def test_convolutions_cost_what_pytorch_counts(layer: nn.Module, size: int) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), layer)
+    example = torch.randn(1, 3, size, size)
+    found = follow(model, example)
+    expected = macs(model, torch.cat([example, example]))
+    assert sum(cost.macs for cost in found.walk.costs) == pytest.approx(expected)
+
+
+class Heads(nn.Module):
+    """Attention of two heads of four dimensions for queries and keys, three for values."""
+
+    def __init__(self, fused: bool) -> None:
+        super().__init__()
+        self.fused = fused
+        self.q, self.k, self.v = nn.Linear(6, 8), nn.Linear(6, 8), nn.Linear(6, 6)
+        self.proj = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (layer(x).unflatten(-1, (2, -1)).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        if self.fused:
+            out = F.scaled_dot_product_attention(q, k, v)
+        else:
+            out = (q @ k.transpose(-2, -1) / 2).softmax(dim=-1) @ v
+        found: Tensor = self.proj(out.transpose(1, 2).flatten(2))
+        return found
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_attention_ties_queries_to_keys_and_values_to_what_reads_them(fused: bool) -> None:
+    model, example = Heads(fused), torch.randn(1, 7, 6)
+    found = follow(model, example)
+    queries, values = found.at("q.weight", 0), found.at("v.weight", 0)
+    assert found.at("k.weight", 0) == found.at("q.bias", 0) == queries
+    assert found.at("proj.weight", 1) == found.at("v.bias", 0) == values
+    assert len(set(queries + values)) == 14
+    assert found.marks("query_key") == set(queries)
+    assert found.marks("value") == set(values)
+    assert not found.reason("q.weight", 0) and not found.reason("v.weight", 0)
+    components = found.walk.atoms.components()
+    heads = [components[atoms.numpy()].tolist() for atoms in found.walk.heads]
+    assert [queries[:4], queries[4:]] in heads
+    assert [values[:3], values[3:]] in heads
+    expected = macs(model, torch.cat([example, example]))
+    assert sum(cost.macs for cost in found.walk.costs) == pytest.approx(expected)
+
+
+def test_softmax_over_keys_keeps_them() -> None:
+    def attended(q: Tensor, k: Tensor, v: Tensor, x: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q[None] + x.sum(), k[None] + x.sum(), v[None] + x.sum())
+
+    found = of(attended, (2, 5, 4), (2, 7, 4), (2, 7, 3))
+    assert "softmax runs over it" in found.reason("p1", 1)
+    assert found.reason("p2", 1)
+    assert not found.reason("p0", 1)
+    assert found.at("p0", 0) == found.at("p1", 0) == found.at("p2", 0)
