@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from secateur.benchmarks.score_tables import Table, cnn_a_pr, relevance_speed, transformer_a_pr
 from secateur.pipeline.errors import BenchError
 from secateur.pipeline.files import read_json, write_text
 from secateur.pipeline.report.table import rows_of
@@ -46,7 +47,15 @@ def deit_tiny_oneshot(results: Path) -> str:
     )
 
 
-TABLES: dict[str, Callable[[Path], str]] = {table.__name__: table for table in (demo, deit_tiny_oneshot)}
+def of_scores(table: Callable[[Path], Table]) -> Callable[[Path], str]:
+    """The Markdown of a table of scores."""
+    return lambda results: markdown(*table(results))
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    **{table.__name__: table for table in (demo, deit_tiny_oneshot)},
+    **{table.__name__: of_scores(table) for table in (transformer_a_pr, cnn_a_pr, relevance_speed)},
+}
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

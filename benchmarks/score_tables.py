@@ -18,7 +18,7 @@ def transformer_a_pr(results: Path) -> Table:
 
 
 def cnn_a_pr(results: Path) -> Table:
-    """A_PR of the channels of two CNNs."""
+    """A_PR of the channels of CNNs."""
     return a_pr_table(read_json(results / "cnn_curves.json", "cnn_curves"))
 
 
