@@ -31,14 +31,17 @@ def _unary(_walk: Walk, call: Call) -> Result:
 
 @rule(*NARY)
 def _nary(walk: Walk, call: Call) -> Result:
-    """Elements that meet go together. A sum of a value and what was computed from it is a residual stream."""
+    """Elements that meet go together. A sum of a value and what was computed from it is a residual stream.
+
+    Within a normalisation it is not: response normalisation adds what it scales to its input.
+    """
     values = call.values()
     rank = len(call.shape)
     operands = [placed(value, range(rank - len(value.shape), rank), rank) for value in values]
     layers = relate(walk.atoms, operands, call.module)
     nodes = [node for node in call.node.args if isinstance(node, fx.Node)]
     two = call.name.startswith("add") and len(nodes) == 2 and all(value.computed for value in values)
-    if two and walk.residual(*nodes):
+    if two and call.module not in walk.normalising and walk.residual(*nodes):
         for layer in layers:
             walk.atoms.mark(layer, "width")
     return Value(call.shape, layers, None, any(value.computed for value in values))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from timm.layers.grn import GlobalResponseNorm
 from torch import Tensor, nn
 
 from tests.pipeline.structure.graph.following import Followed, follow, of
@@ -94,3 +95,18 @@ def test_group_norm_takes_its_statistics_over_space() -> None:
     found = of(lambda p, x: F.group_norm(p[None, :, :], 3), (6, 5))
     assert "statistic" in found.reason("p0", 1)
     assert not found.reason("p0", 0)
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_response_normalisation_is_noted_and_is_no_residual_stream(last: bool) -> None:
+    norm = GlobalResponseNorm(8, channels_last=last)
+    if last:
+        found = follow(Normalised(nn.Linear(3, 8), norm), torch.randn(1, 5, 5, 3))
+    else:
+        found = over(norm)
+    made = found.at("layer.weight", 0)
+    assert found.at("norm.weight", 0) == found.at("norm.bias", 0) == made
+    assert len(set(made)) == 8
+    assert list(found.walk.norms) == ["norm"]
+    assert not found.marks("width")
+    assert not found.reason("layer.weight", 0)
