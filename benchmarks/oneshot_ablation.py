@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.surgery import example_for, prune
 
 MODEL = "deit_tiny_patch16_224"
+KIND = "mlp_hidden"
 WAYS: dict[str, dict[str, Any] | None] = {
     "none": None,
     "dense statistics": {"front_to_back": False},
@@ -51,8 +52,8 @@ class Row:
 
 
 ROWS = (
-    Row("obs", "global", "front to back"),
     Row("obs", "global", "dense statistics"),
+    Row("obs", "global", "front to back"),
     Row("obs", "uniform", "front to back"),
     Row("obs", "uniform", "dense statistics"),
     Row("obs", "global", "none"),
@@ -117,16 +118,17 @@ def measure(
     place = work / f"{'-'.join(words)}.safetensors"
     if not place.exists():
         started = time.perf_counter()
-        score(model, groups, calibration, row.method, **row.options).save(place)
+        pruned = replace(groups, groups=tuple(group for group in groups if group.kind == KIND))
+        score(model, pruned, calibration, row.method, **row.options).save(place)
         click.echo(f"scored by {' '.join(words)} in {time.perf_counter() - started:.0f} s", err=True)
-    plan = make_plan(groups, Scores.load(place), Budget(units=keep), allocate=row.allocate, kinds=("mlp_hidden",))
+    plan = make_plan(groups, Scores.load(place), Budget(units=keep), allocate=row.allocate, kinds=(KIND,))
     small, options, started = prune(model, plan, groups), WAYS[row.way], time.perf_counter()
     repairs: list[dict[str, Any]] = []
     if options is not None:
         small, found = repair(small, model, plan, calibration, groups=groups, **options)
         repairs = [asdict(part) for part in found]
     seconds = time.perf_counter() - started
-    kept = [len(plan.kept.get(group.name, range(group.units))) for group in groups if group.kind == "mlp_hidden"]
+    kept = [len(plan.kept.get(group.name, range(group.units))) for group in groups if group.kind == KIND]
     return {
         "macs": groups.macs(plan.kept),
         "kept": kept,

@@ -12,6 +12,21 @@ from secateur.pipeline.errors import PlanError
 TIE = 1e-6  # a unit that goes later scores higher by this share at least, so that a ranking follows the path
 
 
+def shrunk(moments: Tensor, shrinkage: float) -> Tensor:
+    """The moments `[d, d]` with `shrinkage` times their mean diagonal added to the diagonal."""
+    ridge = (shrinkage * moments.diagonal().mean()).clamp_min(1e-30)
+    return moments + ridge * torch.eye(len(moments)).to(moments)
+
+
+def cholesky(moments: Tensor) -> Tensor:
+    """The lower Cholesky factor; raises `PlanError` for moments that are not positive definite."""
+    found = torch.linalg.cholesky_ex(moments)
+    if found.info:
+        raise PlanError("the statistics have too low a rank: give the score a larger shrinkage, or more images")
+    lower: Tensor = found.L
+    return lower
+
+
 class Regression:
     """A layer `y = W x` that loses columns: the inverse of their covariance, and what `W` becomes after each refit.
 
@@ -20,10 +35,8 @@ class Regression:
     """
 
     def __init__(self, covariance: Tensor, weight: Tensor, columns: Tensor, metric: Tensor, shrinkage: float) -> None:
-        ridge = (shrinkage * covariance.diagonal().mean()).clamp_min(1e-30)
-        lower = torch.linalg.cholesky(covariance + ridge * torch.eye(len(covariance)).to(covariance))
-        self.inverse = torch.cholesky_inverse(lower)
-        self.weight = torch.linalg.cholesky(metric).T @ weight
+        self.inverse = torch.cholesky_inverse(cholesky(shrunk(covariance, shrinkage)))
+        self.weight = cholesky(metric).T @ weight
         self.columns = columns
 
     def losses(self, units: int) -> Tensor:

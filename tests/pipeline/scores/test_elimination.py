@@ -102,6 +102,13 @@ def test_units_of_two_readers_cost_the_sum() -> None:
     assert found.min().item() == pytest.approx(float(both.min()))  # type: ignore[union-attr]  # two parts
 
 
+def test_statistics_of_too_low_a_rank_ask_for_shrinkage() -> None:
+    flat, weight = torch.ones(3, 3).double(), torch.randn(2, 3).double()
+    with pytest.raises(PlanError, match="larger shrinkage"):
+        Regression(flat - torch.eye(3), weight, torch.arange(3), torch.eye(2).double(), 0.0)
+    Regression(flat, weight, torch.arange(3), torch.eye(2).double(), 1e-3)
+
+
 def test_no_rounds_are_refused() -> None:
     with pytest.raises(PlanError, match="rounds is 0"):
         eliminate([], 4, 1, rounds=0)

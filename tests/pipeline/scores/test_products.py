@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from secateur.pipeline.scores.products import eliminate_products, product_errors
+from secateur.pipeline.scores.products import eliminate_products, errors_without_each, product_error
 
 
 def pairs(dims: int = 5, count: int = 30) -> tuple[Tensor, Tensor]:
@@ -28,8 +28,10 @@ def test_the_error_is_that_of_the_best_two_sided_refit() -> None:
     q, k = pairs()
     moments = [x.T @ x / len(x) for x in (q, k)]
     for stay in ([0, 1, 2, 3], [1, 4], [2], []):
-        found = product_errors(*moments, torch.tensor(stay, dtype=torch.long)[None])
-        assert found.item() == pytest.approx(regressed(q, k, stay), rel=1e-8)
+        index = torch.tensor(stay, dtype=torch.long)
+        assert product_error(*moments, index) == pytest.approx(regressed(q, k, stay), rel=1e-8)
+        expected = [regressed(q, k, [other for other in stay if other != unit]) for unit in stay]
+        assert errors_without_each(*moments, index).tolist() == pytest.approx(expected, rel=1e-7)
 
 
 def test_dimensions_go_greedily_and_their_errors_add_up() -> None:
