@@ -1,4 +1,4 @@
-"""Fixtures that many tests share: small models and random images; two threads, as on the smallest CI machine."""
+"""Fixtures that many tests share: small models and random images; one thread, which the small cases here run fastest on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 
 
 def make_vit(seed: int = 0, **kwargs: object) -> nn.Module:
