@@ -1,4 +1,4 @@
-"""Fixtures that many tests share: small models and random images; one thread, which the small cases here run fastest on."""
+"""Fixtures that many tests share: small models and random images; one thread, on which small cases are fastest."""
 
 from __future__ import annotations
 
