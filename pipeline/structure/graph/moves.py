@@ -10,7 +10,7 @@ from torch import Tensor
 
 from secateur.pipeline.structure.graph.atoms import FIXED
 from secateur.pipeline.structure.graph.relate import relate
-from secateur.pipeline.structure.graph.value import Value, compressed, dims_of, moved
+from secateur.pipeline.structure.graph.value import Layer, Value, compressed, dims_of, moved
 from secateur.pipeline.structure.graph.walk import Call, Result, Walk, plain, rule
 
 ONE = "a forward function picks one of them by its number"
@@ -38,7 +38,20 @@ def _move(walk: Walk, call: Call) -> Result:
     for before, after in zip(value.layers, result.layers, strict=True):
         if dims_of(before) and not dims_of(after):
             walk.atoms.fix(after, f"{call.module}: {ONE}")
+        if len(dims_of(after)) < len(dims_of(before)):
+            _interleave(walk, before)
     return Value(result.shape, tuple(layer for layer in result.layers if dims_of(layer)), result.data, value.computed)
+
+
+def _interleave(walk: Walk, layer: Layer) -> None:
+    """Where a dimension of all heads comes before the next one, heads keep the same dimensions, so as to stay aligned.
+
+    With heads outside, each may keep others, since the order of what is left is the same before and after merging.
+    """
+    inner = max(dims_of(layer))
+    rows = layer.movedim(inner, -1).reshape(-1, layer.shape[inner])
+    if any(torch.equal(heads, rows.T) for heads in walk.heads if len(heads) > 1):
+        walk.atoms.unite(rows, rows[:, :1])
 
 
 @rule(

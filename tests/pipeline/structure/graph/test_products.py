@@ -220,3 +220,21 @@ def test_softmax_over_keys_keeps_them() -> None:
     assert found.reason("p2", 1)
     assert not found.reason("p0", 1)
     assert found.at("p0", 0) == found.at("p1", 0) == found.at("p2", 0)
+
+
+class Alternating(Heads):
+    """Reads one dimension of all heads before the next, as NesT does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (layer(x).unflatten(-1, (2, -1)).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        out = (q @ k.transpose(-2, -1)).softmax(dim=-1) @ v
+        found: Tensor = self.proj(out.permute(0, 2, 3, 1).flatten(2))
+        return found
+
+
+def test_heads_that_alternate_in_what_reads_them_keep_the_same_dimensions() -> None:
+    found = follow(Alternating(False), torch.randn(1, 7, 6))
+    values = found.at("v.weight", 0)
+    assert values[:3] == values[3:] and len(set(values)) == 3
+    assert found.at("proj.weight", 1) == [values[column // 2] for column in range(6)]
+    assert len(set(found.at("q.weight", 0))) == 8
