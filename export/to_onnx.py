@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from secateur.export.attention_rank import FourDimensions
 from secateur.export.forward import device_of, evaluating, flat_outputs
 from secateur.export.graph_file import write_graph
 from secateur.export.graph_tidy import follow_batch, match_weights, tidy
@@ -111,7 +112,8 @@ class _Graph(nn.Module):
         self.names: tuple[str, ...] = ()
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        outputs = flat_outputs(self.model(image.to(self.dtype)))
+        with FourDimensions():
+            outputs = flat_outputs(self.model(image.to(self.dtype)))
         return tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in outputs.values())
 
 
