@@ -58,7 +58,7 @@ def main(data: Path, out: Path, methods: str, allocate: str, keep: float) -> Non
         plan = make_plan(groups, scores, Budget(units=keep), allocate=allocate, kinds=("mlp_hidden",))
         small = prune(model, plan, groups)
         cut = time.perf_counter()
-        repaired = compensate(small, model, plan, calibration, groups=groups)
+        repaired = compensate(small, model, plan, calibration, ridge=1e-3, groups=groups, front_to_back=False)
         done = time.perf_counter()
         row: dict[str, Any] = {
             "score": method,
