@@ -27,34 +27,6 @@ def is_mlp(module: nn.Module) -> bool:
     return isinstance(module, MLP_CLASSES) and isinstance(module.fc2, nn.Linear)
 
 
-def mlp_groups(name: str, module: nn.Module) -> Found:
-    """The hidden units of one MLP: rows of the first layer(s), columns of the last."""
-    second = module.get_submodule("fc2")
-    assert isinstance(second, nn.Linear)
-    hidden = second.in_features
-    if not isinstance(module.get_submodule("norm"), nn.Identity):
-        reason = "a normalisation over the hidden units changes when one of them goes"
-        return Found(fixed=(Fixed(f"{name}.hidden", "mlp_hidden", hidden, reason),))
-    units = tuple(range(hidden))
-    if isinstance(module, SwiGLU):
-        firsts = {"fc1_g": units, "fc1_x": units}
-    elif isinstance(module, GluMlp):
-        firsts = {"fc1": units * 2}  # gate and value halves of one projection
-    else:
-        firsts = {"fc1": units}
-    slices = [part for first, rows in firsts.items() for part in _rows(module, name, first, rows)]
-    slices.append(Slice(f"{name}.fc2.weight", 1, "in", units))
-    group = Group(
-        name=f"{name}.hidden",
-        kind="mlp_hidden",
-        units=hidden,
-        slices=tuple(slices),
-        sites=(Site(f"{name}.fc2", "input", -1, units),),
-        family=f"mlp_hidden:{type(module).__name__}:{hidden}x{second.out_features}",
-    )
-    return Found(groups=(group,))
-
-
 def attention_groups(name: str, module: Attention, tokens: float) -> Found:
     """The heads, query/key dims and value dims of one attention; `tokens` is the sequence length it sees."""
     heads, dims = module.num_heads, module.head_dim

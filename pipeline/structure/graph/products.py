@@ -128,11 +128,10 @@ def _convolution(walk: Walk, call: Call) -> Result:
     positions = math.prod(call.shape[channel + 1 :]) * call.shape[0]
     taps = math.prod(weight.shape[2:])
     if groups == 1:
-        _read(walk, call, win, cin, 1)
-        walk.costs.append(_cost(call, positions * taps, (wout, out), (win, per)))
+        _read(walk, call, win, cin)
     else:
         _grouped(walk, call, cin.reshape(groups, per), wout.reshape(groups, out // groups), win)
-        walk.costs.append(_cost(call, positions * taps, (wout, out), (win, per)))
+    walk.costs.append(_cost(call, positions * taps, (wout, out), (win, per)))
     _weight(walk, call, None if groups > 1 and per == 1 else 1, 0 if groups == 1 or per > 1 else None)
     return _made(walk, call, wout, channel)
 
@@ -148,7 +147,7 @@ def _transposed(walk: Walk, call: Call) -> Result:
     positions = math.prod(x.shape[channel + 1 :]) * x.shape[0]
     walk.costs.append(_cost(call, positions * math.prod(weight.shape[2:]), (win, inside), (wout, per)))
     if groups == 1:
-        _read(walk, call, win, cin, 0)
+        _read(walk, call, win, cin)
         _weight(walk, call, 0, 1)
         return _made(walk, call, wout, channel)
     walk.atoms.unite(win, cin)
@@ -185,7 +184,7 @@ def _channels(walk: Walk, call: Call, x: Value, channel: int) -> Tensor:
     return found
 
 
-def _read(walk: Walk, call: Call, win: Tensor, cin: Tensor, _dim: int) -> None:
+def _read(walk: Walk, call: Call, win: Tensor, cin: Tensor) -> None:
     if bool((cin == FIXED).all()):
         walk.atoms.fix(win, f"{call.module}: {INPUT}")
     else:
