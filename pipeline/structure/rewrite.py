@@ -39,7 +39,6 @@ class Writer:
         self.values = walk.values
         self.graph = fx.Graph()
         self.env: dict[fx.Node, Any] = {}
-        self.changed = False
         self.constants: dict[str, Tensor] = {}
         self.own = {
             first: name.removeprefix(f"{self.name}.")
@@ -52,11 +51,12 @@ class Writer:
             raise CodeError(self.name, f"it runs {len(calls[self.name])} times in one forward pass")
 
     def module(self) -> nn.Module | None:
-        """The module with the new code; None where nothing in it had to change."""
+        """The module with the new code; None where neither a number in it nor its input changes."""
         outputs = self._leaving(self.nodes)
         if len(outputs) != 1 or not isinstance(self.calls[self.name][0].result, Tensor):
             raise CodeError(self.name, f"it returns {len(outputs)} values instead of one")
         self._inputs()
+        self.changed = any(self._smaller(source) for source in self._entering(self.nodes))
         done: set[str] = set()
         for node in self.nodes:
             if node in self.env:
@@ -74,6 +74,11 @@ class Writer:
             self.small.register_buffer(name, value, persistent=False)
         module = fx.GraphModule(self.small, self.graph, type(self.small).__name__)
         return module.train(self.small.training)
+
+    def _smaller(self, node: fx.Node) -> bool:
+        """Whether an input loses units: code may derive sizes from those of its input."""
+        value = self.values[node]
+        return any(not bool(self.sizes.stays(layer).all()) for layer in value.layers)
 
     def _depth(self, node: fx.Node) -> int | None:
         """Where the module is in the stack of a node; None for nodes of other modules."""

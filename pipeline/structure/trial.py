@@ -210,7 +210,10 @@ def _watched(model: nn.Module, running: list[str]) -> Iterator[None]:
 
 
 def _some_gone(group: Group, step: int) -> tuple[int, ...]:
-    """Every third (fourth, fifth) unit gone, of each block alike; neighbouring groups keep different shares."""
+    """Every third (fourth, fifth) unit gone, as many of each block but others; neighbouring groups keep other shares.
+
+    Code that takes one head's dimensions for another's would go unnoticed if the same ones of every head went.
+    """
     width = group.units // group.blocks
-    gone = range(1, width, step)
-    return tuple(unit for unit in range(group.units) if unit % width not in gone)
+    gone = {b * width + (unit + b) % width for b in range(group.blocks) for unit in range(1, width, step)}
+    return tuple(unit for unit in range(group.units) if unit not in gone)
