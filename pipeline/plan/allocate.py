@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from secateur.pipeline.errors import PlanError, near_matches
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.chunks import Chunk
+from secateur.pipeline.plan.evolution_spec import EvolutionSpec
 from secateur.pipeline.plan.latency import LatencyTable
 from secateur.pipeline.structure.groups import Groups, Kept
 
@@ -19,20 +20,24 @@ Order = list[Chunk]
 """All chunks in the order in which they go; within a group always from the least important on."""
 Judge = Callable[[Kept], float]
 """How far a model with these units is from the dense one; smaller is better."""
-MODULES = ("uniform", "ranked", "knapsack", "sensitivity")
-MEASURING = ("sensitivity",)
-"""The allocations that need a judge."""
+MODULES = ("uniform", "ranked", "knapsack", "sensitivity", "evolution")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What an allocation decides on: the removal steps of each group, the budget, and a judge where there is one."""
+    """What an allocation decides on: the removal steps of each group, the budget, and a judge where there is one.
+
+    `evolution`, `seed` and `identity` (what decides the judge's values: weights, images) are for allocations that draw.
+    """
 
     groups: Groups
     chunks: Mapping[str, Sequence[Chunk]]
     budget: Budget
     judge: Judge | None = None
     table: LatencyTable | None = None
+    evolution: EvolutionSpec = EvolutionSpec()
+    seed: int = 0
+    identity: str = ""
 
     def limit(self) -> float:
         """The most that the small model may cost, in the budget's measure."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,16 @@ from secateur.pipeline.structure.groups import Groups, Kept
 from secateur.pipeline.structure.surgery import cut
 
 
-def divergence(model: nn.Module, groups: Groups, loader: Iterable[tuple[Tensor, Tensor]]) -> Judge:
+def divergence(
+    model: nn.Module,
+    groups: Groups,
+    loader: Iterable[tuple[Tensor, Tensor]],
+    small: Callable[[Kept], nn.Module] | None = None,
+) -> Judge:
     """A judge: the mean Kullback-Leibler divergence of the pruned model's prediction from the dense one's, in nats.
 
-    Labels are not looked at. The images are kept in memory, so give few (64 will do). Raises `DataError` without any.
+    `small` makes the pruned model, by surgery alone without it. Labels are not looked at. The images are kept in
+    memory, so give few (64 will do). Raises `DataError` without any.
     """
     device = next(model.parameters()).device
     batches = [images.to(device) for images, _ in loader]
@@ -28,11 +34,11 @@ def divergence(model: nn.Module, groups: Groups, loader: Iterable[tuple[Tensor, 
         goals = [model(images).log_softmax(1) for images in batches]
 
     def judge(kept: Kept) -> float:
-        small = cut(model, groups, plan_from_kept(groups, kept))
+        pruned = small(kept) if small else cut(model, groups, plan_from_kept(groups, kept))
         total = 0.0
-        with frozen(small), torch.inference_mode():
+        with frozen(pruned), torch.inference_mode():
             for images, goal in zip(batches, goals, strict=True):
-                found = small(images).log_softmax(1)
+                found = pruned(images).log_softmax(1)
                 total += float((goal.exp() * (goal - found)).sum())
         return total / sum(len(images) for images in batches)
 

@@ -11,6 +11,7 @@ from secateur.pipeline.errors import PlanError, near_matches
 from secateur.pipeline.plan.allocate import Judge, Problem, find_allocation, meet
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.chunks import Chunk, chunks
+from secateur.pipeline.plan.evolution_spec import EvolutionSpec
 from secateur.pipeline.plan.latency import LatencyTable
 from secateur.pipeline.plan.plan import Plan, plan_from_kept
 from secateur.pipeline.scores.score import Scores
@@ -31,14 +32,18 @@ def make_plan(
     least: int | None = None,
     judge: Judge | None = None,
     table: LatencyTable | None = None,
+    evolution: EvolutionSpec = EvolutionSpec(),
+    seed: int = 0,
+    identity: str = "",
 ) -> Plan:
     """The plan that keeps the most important units under `budget`.
 
     `kinds` may be pruned; groups that match a glob of `skip` are left alone; every group keeps `least` units at
     least (per head, for per-head dimensions; by default `align`, and no head needs to stay). Resulting widths are
     multiples of `align`. The budget is never exceeded. Allocations that measure need a `judge`, such as
-    `judge.divergence`, and a latency budget the `table` of its target. Raises `PlanError` for unknown names and for a
-    budget that cannot be met.
+    `judge.divergence`, and a latency budget the `table` of its target. `evolution`, `seed` and `identity` (a name for
+    the weights and images behind the judge) belong to the allocation of that name. Raises `PlanError` for unknown
+    names and for a budget that cannot be met.
     """
     for kind in kinds:
         if kind not in KINDS:
@@ -62,7 +67,7 @@ def make_plan(
             raise PlanError(f"the scores do not fit the model: {group.name!r} has {group.units} units; score it again")
         floor = least if least is not None else (0 if group.kind == "head" else align)
         steps[group.name] = chunks(groups, group, np.asarray(values), align, floor)
-    problem = Problem(groups, steps, budget, judge, table)
+    problem = Problem(groups, steps, budget, judge, table, evolution, seed, identity)
     choice = meet(problem, find_allocation(allocate)(problem))
     return plan_from_kept(
         groups,

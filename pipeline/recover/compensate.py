@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -14,7 +14,7 @@ from secateur.pipeline.plan.plan import Plan
 from secateur.pipeline.recover.batch_norm import reestimate
 from secateur.pipeline.recover.fold import Folded, cross_validated, error_of, fold, summed, unrepaired
 from secateur.pipeline.recover.follow import follow
-from secateur.pipeline.recover.layers import Heads, find_cut
+from secateur.pipeline.recover.layers import Cut, Heads, find_cut
 from secateur.pipeline.recover.low_rank import product_encoders, product_error, value_encoder
 from secateur.pipeline.recover.readers import matrix
 from secateur.pipeline.recover.report import Repair
@@ -71,21 +71,28 @@ def repair(
     if not cut.layers and not cut.heads:
         return repaired, ()
     moments = gather_moments(dense, cut.probes(dense), loader, FOLDS)
-    ridges = RIDGES if ridge is None else (ridge,)
-    repairs = []
-    with torch.no_grad():
-        for heads in cut.heads.values():
-            if heads.mixes_products():
-                q, k = moments[f"{heads.name}.q"], moments[f"{heads.name}.k"]
-                repairs.append(_repair_products(repaired, dense, heads, q, k))
-        for name, stays in cut.layers.items():
-            heads_here = cut.heads.get(name.rpartition(".")[0])
-            repairs.append(_repair_layer(repaired, dense, name, stays, heads_here, moments[name], ridges))
+    repairs = refit(repaired, dense, cut, moments, RIDGES if ridge is None else (ridge,))
     if front_to_back:
         repairs += follow(repaired, dense, cut.layers, loader)
     if any(isinstance(dense.get_submodule(name), nn.Conv2d) for name in cut.layers):
         reestimate(repaired, loader)
     return repaired, tuple(repairs)
+
+
+@torch.no_grad()
+def refit(
+    small: nn.Module, dense: nn.Module, cut: Cut, moments: Mapping[str, Sequence[Moments]], ridges: Sequence[float]
+) -> list[Repair]:
+    """Refits every layer of `cut` in place from the dense model's `moments`, folds by probe; says what was done."""
+    repairs = []
+    for heads in cut.heads.values():
+        if heads.mixes_products():
+            q, k = moments[f"{heads.name}.q"], moments[f"{heads.name}.k"]
+            repairs.append(_repair_products(small, dense, heads, q, k))
+    for name, stays in cut.layers.items():
+        heads_here = cut.heads.get(name.rpartition(".")[0])
+        repairs.append(_repair_layer(small, dense, name, stays, heads_here, moments[name], ridges))
+    return repairs
 
 
 def _repair_layer(

@@ -15,6 +15,7 @@ from secateur.pipeline.data.spec import DataSpec
 from secateur.pipeline.errors import RecipeError, near_matches
 from secateur.pipeline.models import ModelSpec
 from secateur.pipeline.plan.budget import Budget
+from secateur.pipeline.plan.evolution_spec import EvolutionSpec
 from secateur.pipeline.plan.make import DEFAULT_KINDS
 from secateur.pipeline.recover.distill_spec import DistillSpec
 
@@ -40,6 +41,7 @@ class PlanSpec:
     kinds: tuple[str, ...] = DEFAULT_KINDS
     skip: tuple[str, ...] = ()
     least: int | None = None
+    evolution: EvolutionSpec = EvolutionSpec()
 
 
 @dataclass(frozen=True, config=STRICT)

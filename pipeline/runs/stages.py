@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from secateur.pipeline.files import write_json
-from secateur.pipeline.plan.allocate import MEASURING, Judge
+from secateur.pipeline.data.loader import Loader
+from secateur.pipeline.files import sha256_json, write_json
+from secateur.pipeline.models import transform_for
+from secateur.pipeline.plan.allocate import Judge
+from secateur.pipeline.plan.evolution_spec import EvolutionSpec
 from secateur.pipeline.plan.judge import divergence
 from secateur.pipeline.plan.latency import LatencyTable
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.plan.profile import profile
 from secateur.pipeline.recover.compensate import repair
+from secateur.pipeline.recover.inherit import Inheritance
 from secateur.pipeline.runs.bench_stage import bench_run
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.distill_stage import distill_together
@@ -20,6 +24,7 @@ from secateur.pipeline.runs.export_stage import build_run, export_run
 from secateur.pipeline.runs.fidelity_of_run import fidelity_of_run
 from secateur.pipeline.runs.recipe import plain
 from secateur.pipeline.scores.score import Scores, score
+from secateur.pipeline.scores.search.for_run import split
 from secateur.pipeline.structure.describe import describe
 from secateur.pipeline.structure.storage import load, save
 from secateur.pipeline.structure.surgery import prune
@@ -75,8 +80,11 @@ def _plan(run: Run, say: Say) -> list[str]:
         spec.kinds,
         spec.skip,
         spec.least,
-        judge=_judge(run, say) if spec.allocate in MEASURING else None,
+        judge=JUDGES[spec.allocate](run, say) if spec.allocate in JUDGES else None,
         table=_latencies(run, say) if run.recipe.budget.measure == "latency" else None,
+        evolution=_evolution(run),
+        seed=run.recipe.seed,
+        identity=sha256_json([run.model_identity, run.data.calibration.fingerprint()]),
     )
     plan.save(run.folder / "plan.json")
     return ["plan.json"]
@@ -100,6 +108,27 @@ def _judge(run: Run, say: Say) -> Judge:
     images = next(iter(loader))
     say(f"measuring plans on {len(images[0])} images")
     return divergence(run.dense, run.groups, [images])
+
+
+def _inherited(run: Run, say: Say) -> Judge:
+    """The divergence of candidates that inherit from the dense model, on calibration images that this leaves out."""
+    images, spec = run.data.calibration, run.recipe.plan
+    share = min(0.5, spec.evolution.images / len(images))
+    statistics, judged = split(images.labels, share, run.recipe.seed)
+    say(f"measuring candidates on {len(judged)} images, with statistics from {len(statistics)}")
+    transform, batch_size = transform_for(run.dense), run.recipe.recover.batch_size
+    small = Inheritance(run.dense, run.groups, spec.kinds, Loader(images, transform, batch_size, statistics))
+    return divergence(run.dense, run.groups, Loader(images, transform, batch_size, judged), small)
+
+
+JUDGES = {"sensitivity": _judge, "evolution": _inherited}
+"""What measures for the allocations that need it."""
+
+
+def _evolution(run: Run) -> EvolutionSpec:
+    """How widths evolve, with a study in the run's folder unless the recipe names another place."""
+    spec = run.recipe.plan.evolution
+    return spec if spec.storage else replace(spec, storage=f"sqlite:///{(run.folder / 'plan.db').resolve()}")
 
 
 def _prune(run: Run, say: Say) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from timm.layers import Attention
@@ -22,19 +24,21 @@ from secateur.pipeline.structure.vit import is_mlp
 
 def cut(model: nn.Module, groups: Groups, plan: Plan) -> nn.Module:
     """The smaller module, unchecked: every touched tensor sliced, every module that hard-codes a width rebuilt."""
-    small = copy.deepcopy(canonical(model))
+    dense = canonical(model)
     keep = {
         key: torch.from_numpy(axis.positions(plan.kept))
         for key, axis in groups.axes.items()
         if axis.length(plan.kept) < axis.size
     }
-    for name in dict.fromkeys(name for name, _ in keep):
-        _slice(small, name, {dim: stays for (tensor, dim), stays in keep.items() if tensor == name})
+    cuts: dict[str, dict[int, Tensor]] = {}
+    for (name, dim), stays in keep.items():
+        cuts.setdefault(name, {})[dim] = stays
+    small = copied_with(dense, {name: _sliced(dense, name, dims) for name, dims in cuts.items()})
     touched = {name.rpartition(".")[0] for name, _ in keep}
     for name in sorted(touched):
-        dense = groups.shapes.get(f"{name}.weight")
-        if dense is not None:
-            update(small.get_submodule(name), dense)
+        shape = groups.shapes.get(f"{name}.weight")
+        if shape is not None:
+            update(small.get_submodule(name), shape)
         else:  # a module whose tensors have other names, such as an anti-aliasing filter
             for tensor, dim in [key for key in keep if key[0].rpartition(".")[0] == name]:
                 resize(small.get_submodule(name), groups.shapes[tensor][dim], int(keep[tensor, dim].sum()))
@@ -45,7 +49,7 @@ def cut(model: nn.Module, groups: Groups, plan: Plan) -> nn.Module:
             small.set_submodule(name, _smaller_attention(name, module, groups, plan))
         elif is_mlp(module) and f"{name}.fc2" in touched and module.fc2.in_features == 0:
             small.set_submodule(name, ConstantBranch("fc2", module.fc2.out_features, module.fc2.bias))
-    adapt(small, canonical(model), groups, plan.kept)
+    adapt(small, dense, groups, plan.kept)
     small.secateur_adapted = groups.adapted  # type: ignore[assignment]  # see below
     small.secateur_plan = plan  # type: ignore[assignment]  # nn.Module types every attribute as Tensor | Module
     return small
@@ -92,18 +96,29 @@ def example_for(model: nn.Module, shape: tuple[int, ...], batch: int = 1, seed: 
     return torch.randn(batch, *shape, generator=generator).to(parameter.device, parameter.dtype)
 
 
-def _slice(model: nn.Module, name: str, keep: dict[int, Tensor]) -> None:
-    """Replaces a parameter or buffer by what is left of it along some dimensions."""
+def copied_with(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """A deep copy of a module with these parameters and buffers, which are not copied: that bounds the memory."""
+    memo: dict[int, Any] = {}
+    for name, tensor in tensors.items():
+        old = _tensor(model, name)
+        trained = isinstance(old, nn.Parameter)
+        memo[id(old)] = nn.Parameter(tensor, requires_grad=old.requires_grad) if trained else tensor
+    return copy.deepcopy(model, memo)
+
+
+def _tensor(model: nn.Module, name: str) -> Tensor:
     path, _, leaf = name.rpartition(".")
-    owner = model.get_submodule(path)
-    tensor = getattr(owner, leaf)
-    data = tensor.detach()
+    tensor = getattr(model.get_submodule(path), leaf)
+    assert isinstance(tensor, Tensor)  # for the type checker: groups name parameters and buffers only
+    return tensor
+
+
+def _sliced(model: nn.Module, name: str, keep: dict[int, Tensor]) -> Tensor:
+    """What is left of a parameter or buffer along some dimensions, contiguous and of its own memory."""
+    tensor = _tensor(model, name).detach()
     for dim, stays in keep.items():
-        data = data[(slice(None),) * dim + (stays.to(data.device),)]
-    if isinstance(tensor, nn.Parameter):
-        setattr(owner, leaf, nn.Parameter(data.clone(), requires_grad=tensor.requires_grad))
-    else:
-        owner.register_buffer(leaf, data.clone(), persistent=leaf not in owner._non_persistent_buffers_set)
+        tensor = tensor.index_select(dim, stays.nonzero().flatten().to(tensor.device))
+    return tensor
 
 
 def _smaller_attention(name: str, module: Attention, groups: Groups, plan: Plan) -> nn.Module:

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from secateur.pipeline.errors import SurgeryError
 from secateur.pipeline.plan.plan import Plan
 from secateur.pipeline.structure.canonical import canonical
+from secateur.pipeline.structure.cutting import copied_with
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.mirror import normalising
 
@@ -38,17 +39,21 @@ class KeptNorm(nn.Module):
 
 
 def masked(model: nn.Module, groups: Groups, plan: Plan, small: nn.Module | None = None) -> nn.Module:
-    """A copy of the dense model in which every parameter slice of a removed unit is zero.
+    """The dense model with every parameter slice of a removed unit at zero; it shares all other tensors.
 
-    Where a normalisation runs over removed units, it counts the others only, by the module of `small`.
+    It is not for training. Where a normalisation runs over removed units, it counts the others only, by the module of
+    `small`.
     """
-    copied = copy.deepcopy(canonical(model))
-    tensors = dict([*copied.named_parameters(), *copied.named_buffers()])
-    with torch.no_grad():
-        for (name, dim), axis in groups.axes.items():
-            gone = torch.from_numpy(~axis.positions(plan.kept))
-            if gone.any():
-                tensors[name][(slice(None),) * dim + (gone,)] = 0
+    dense = canonical(model)
+    gone = {key: ~axis.positions(plan.kept) for key, axis in groups.axes.items()}
+    changed = {name for (name, _), removed in gone.items() if removed.any()}
+    tensors = {name: tensor.detach() for name, tensor in [*dense.named_parameters(), *dense.named_buffers()]}
+    for name in changed:
+        tensors[name] = tensors[name].clone()
+    for (name, dim), removed in gone.items():
+        if removed.any():
+            tensors[name][(slice(None),) * dim + (torch.from_numpy(removed),)] = 0
+    copied = copied_with(dense, tensors)
     for name, axis in groups.norms.items():
         stays = torch.from_numpy(axis.positions(plan.kept))
         if small is not None and not stays.all():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,24 +37,34 @@ class TrialRow:
 def open_study(storage: str, name: str, seed: int) -> optuna.Study:
     """The study of that name in the database at the URL `storage`, made where it is not there yet.
 
-    A worker that dies stops its heartbeat, and another one tries its trial again. Raises `RunError` when the storage
-    cannot be used, and `MissingPackageError` without PostgreSQL's driver.
+    A worker that dies stops its heartbeat, and another one tries its trial again. Raises what `shared_study` does.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        retry = RetryHeartbeatStaleTrialCallback(max_retry=3)
+    return shared_study(
+        storage,
+        name,
+        {"heartbeat_interval": HEARTBEAT_SECONDS, "heartbeat_stale_trial_callback": retry},
+        direction="maximize",
+        sampler=SamplerByNumber(seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3),
+    )
+
+
+def shared_study(storage: str, name: str, backend: Mapping[str, Any], **settings: Any) -> optuna.Study:
+    """The study of that name in the database at the URL `storage`, made with `settings` where it is not there yet.
+
+    `backend` goes to Optuna's storage. Raises `RunError` when the storage cannot be used, and `MissingPackageError`
+    without PostgreSQL's driver.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url, shown = _url(storage)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            retry = RetryHeartbeatStaleTrialCallback(max_retry=3)
-            backend = RDBStorage(url, heartbeat_interval=HEARTBEAT_SECONDS, heartbeat_stale_trial_callback=retry)
-        return optuna.create_study(
-            storage=backend,
-            study_name=name,
-            direction="maximize",
-            sampler=SamplerByNumber(seed),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3),
-            load_if_exists=True,
-        )
+            place = RDBStorage(url, **backend)
+        return optuna.create_study(storage=place, study_name=name, load_if_exists=True, **settings)
     except Exception as error:  # SQLAlchemy, its drivers and Optuna raise errors without a common root
         if isinstance(error.__cause__, ModuleNotFoundError) and error.__cause__.name == "psycopg":
             raise MissingPackageError("psycopg", "a study in PostgreSQL", "fleet") from error
