@@ -100,7 +100,10 @@ def _in_a_process(name: str, models: Path, limit: int) -> dict[str, Any]:
     error = ""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
-        output, error = done.stdout, done.stderr.strip().splitlines()[-1][:300] if done.returncode else ""
+        output = done.stdout
+        if done.returncode:
+            words = done.stderr.strip().splitlines()
+            error = words[-1][:300] if words else f"its process ended with {done.returncode}"
     except subprocess.TimeoutExpired as stopped:
         output = stopped.stdout.decode() if isinstance(stopped.stdout, bytes) else stopped.stdout or ""
         error = f"over {limit} s"

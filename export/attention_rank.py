@@ -14,22 +14,22 @@ ATTENTION = (F.scaled_dot_product_attention, torch.ops.aten.scaled_dot_product_a
 
 
 class FourDimensions(TorchFunctionMode):
-    """Within it, attention over `[..., H, N, D]` runs over `[B, H, N, D]`, all earlier dimensions being one."""
+    """Within it, attention over `[..., H, N, D]` runs over `[B, H, N, D]`: earlier dimensions are one, or are added."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func not in ATTENTION or len(args) < 3 or args[0].ndim < 5:
+        if func not in ATTENTION or len(args) < 3 or args[0].ndim in (2, 4):
             return func(*args, **kwargs)
         query, key, value, *rest = args
         outer = query.shape[:-3]
         mask = rest[0] if rest else kwargs.get("attn_mask")
         if isinstance(mask, Tensor) and mask.ndim > 2:
-            mask = mask.expand(*outer, *mask.shape[-3:]).flatten(0, -4)
+            mask = mask.expand(*outer, *mask.shape[-3:]).reshape(-1, *mask.shape[-3:])
         if rest:
             rest[0] = mask
         elif "attn_mask" in kwargs:
             kwargs = {**kwargs, "attn_mask": mask}
-        result = func(*(part.flatten(0, -4) for part in (query, key, value)), *rest, **kwargs)
+        result = func(*(part.reshape(-1, *part.shape[-3:]) for part in (query, key, value)), *rest, **kwargs)
         return result.reshape(*outer, *result.shape[-3:])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.export.attention_rank import FourDimensions
+from secateur.export.fold import FoldAsConvolution
 from secateur.export.forward import device_of, evaluating, flat_outputs
 from secateur.export.graph_file import write_graph
 from secateur.export.graph_tidy import follow_batch, match_weights, tidy
@@ -112,7 +113,7 @@ class _Graph(nn.Module):
         self.names: tuple[str, ...] = ()
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        with FourDimensions():
+        with FourDimensions(), FoldAsConvolution():
             outputs = flat_outputs(self.model(image.to(self.dtype)))
         return tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in outputs.values())
 

@@ -16,11 +16,11 @@ def magnitude(model: nn.Module, groups: Groups, loader: Loader, *, seed: int) ->
 
     The grouped L2 norm of DepGraph (Fang et al., 2023, arXiv 2301.12900, eq. 3); no data is read.
     """
-    tensors = model.state_dict()
+    tensors = dict(model.named_parameters(remove_duplicate=False))
     scores: dict[str, Tensor] = {}
     for group in groups:
         squares = torch.zeros(group.units, dtype=torch.float64)
-        for part in group.slices:
+        for part in [part for part in group.slices if part.tensor in tensors]:
             weight = tensors[part.tensor].detach().double().cpu()
             by_position = weight.square().movedim(part.dim, 0).flatten(1).sum(1) if weight.ndim > 1 else weight.square()
             index = torch.as_tensor(part.units)

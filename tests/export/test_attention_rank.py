@@ -27,6 +27,16 @@ def test_it_computes_the_same(mask: tuple[int, ...] | None, function: Callable[.
         torch.testing.assert_close(tensor, expected)
 
 
+@pytest.mark.parametrize("mask", [None, (7, 9), (4, 7, 9), (1, 7, 9)])
+@pytest.mark.parametrize("function", ATTENTION)
+def test_it_computes_the_same_without_a_batch(mask: tuple[int, ...] | None, function: Callable[..., Tensor]) -> None:
+    query, key, value = torch.randn(4, 7, 6), torch.randn(4, 9, 6), torch.randn(4, 9, 5)
+    bias = None if mask is None else torch.randn(mask)
+    with FourDimensions():
+        found = function(query, key, value, bias)
+    torch.testing.assert_close(found, F.scaled_dot_product_attention(query, key, value, attn_mask=bias))
+
+
 class Windows(nn.Module):
     """Attention within windows that are a dimension of their own, as in Hiera and NesT."""
 
