@@ -31,7 +31,7 @@ def activation(model: nn.Module, groups: Groups, loader: Loader, *, seed: int) -
         for images, _ in loader:
             model(images.to(device))
             for place in places:
-                x = along(values[place[:2]], place[2]).double()
+                x = along(values[place[:2]], place[2], len(images)).double()
                 counts[place] = counts.get(place, 0.0) + x.shape[0] * x.shape[2]
                 sums[place] = sums.get(place, torch.zeros((), device=device)) + x.sum((0, 2))
                 squares[place] = squares.get(place, torch.zeros((), device=device)) + x.square().sum((0, 2))

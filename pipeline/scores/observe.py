@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from secateur.pipeline.errors import PlanError
 from secateur.pipeline.structure.groups import Groups, Site
 
 
@@ -62,9 +63,19 @@ def all_sites(groups: Groups) -> list[Site]:
     return [site for group in groups for site in group.sites]
 
 
-def along(tensor: Tensor, dim: int) -> Tensor:
-    """The tensor as `[batch, positions, rest]`, `positions` being its dimension `dim`."""
-    return tensor.movedim(dim, 1).reshape(tensor.shape[0], tensor.shape[dim], -1)
+def along(tensor: Tensor, dim: int, samples: int) -> Tensor:
+    """The tensor as `[samples, positions, rest]`, `positions` being its dimension `dim`.
+
+    Window attention puts a sample's windows one after another into the batch: they are part of the rest. Raises
+    `PlanError` when the first dimension holds no whole number of windows for each sample.
+    """
+    if tensor.shape[0] % samples:
+        raise PlanError(
+            f"a layer sees {tensor.shape[0]} windows of {samples} images: scores need the same number for each image; "
+            "leave its groups out"
+        )
+    windows = tensor.unflatten(0, (samples, -1)).movedim(dim if dim < 0 else dim + 1, 1)
+    return windows.reshape(samples, tensor.shape[dim], -1)
 
 
 def sum_by_unit(values: Tensor, site: Site, units: int) -> Tensor:

@@ -33,7 +33,7 @@ def taylor(model: nn.Module, groups: Groups, loader: Loader, *, seed: int) -> Sc
                 change: Tensor = images.new_zeros(len(images), group.units, dtype=torch.float64)
                 for site in group.sites:
                     key = (site.module, site.side)
-                    product = along((values[key] * gradients[key]).detach(), site.dim).sum(2).double()
+                    product = along((values[key] * gradients[key]).detach(), site.dim, len(images)).sum(2).double()
                     change += sum_by_unit(product, site, group.units)
                 totals[group.name] += change.abs().sum(0)
     return {name: (total / max(samples, 1)).float().cpu() for name, total in totals.items()}
