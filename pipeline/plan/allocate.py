@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from secateur.pipeline.errors import PlanError, near_matches
 from secateur.pipeline.plan.budget import Budget
@@ -35,7 +35,7 @@ class Problem:
     budget: Budget
     judge: Judge | None = None
     table: LatencyTable | None = None
-    evolution: EvolutionSpec = EvolutionSpec()
+    evolution: EvolutionSpec = field(default_factory=EvolutionSpec)
     seed: int = 0
     identity: str = ""
 

@@ -32,7 +32,7 @@ def make_plan(
     least: int | None = None,
     judge: Judge | None = None,
     table: LatencyTable | None = None,
-    evolution: EvolutionSpec = EvolutionSpec(),
+    evolution: EvolutionSpec | None = None,
     seed: int = 0,
     identity: str = "",
 ) -> Plan:
@@ -67,7 +67,7 @@ def make_plan(
             raise PlanError(f"the scores do not fit the model: {group.name!r} has {group.units} units; score it again")
         floor = least if least is not None else (0 if group.kind == "head" else align)
         steps[group.name] = chunks(groups, group, np.asarray(values), align, floor)
-    problem = Problem(groups, steps, budget, judge, table, evolution, seed, identity)
+    problem = Problem(groups, steps, budget, judge, table, evolution or EvolutionSpec(), seed, identity)
     choice = meet(problem, find_allocation(allocate)(problem))
     return plan_from_kept(
         groups,

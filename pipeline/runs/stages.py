@@ -24,7 +24,6 @@ from secateur.pipeline.runs.export_stage import build_run, export_run
 from secateur.pipeline.runs.fidelity_of_run import fidelity_of_run
 from secateur.pipeline.runs.recipe import plain
 from secateur.pipeline.scores.score import Scores, score
-from secateur.pipeline.scores.search.for_run import split
 from secateur.pipeline.structure.describe import describe
 from secateur.pipeline.structure.storage import load, save
 from secateur.pipeline.structure.surgery import prune
@@ -112,6 +111,8 @@ def _judge(run: Run, say: Say) -> Judge:
 
 def _inherited(run: Run, say: Say) -> Judge:
     """The divergence of candidates that inherit from the dense model, on calibration images that this leaves out."""
+    from secateur.pipeline.scores.search.for_run import split  # Optuna is slow to import
+
     images, spec = run.data.calibration, run.recipe.plan
     share = min(0.5, spec.evolution.images / len(images))
     statistics, judged = split(images.labels, share, run.recipe.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from secateur.pipeline.errors import MissingPackageError, RunError
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 HEARTBEAT_SECONDS = 60
+OPENINGS = 5
 _EXAMPLES = "sqlite:///search.db or postgresql://user@host/database"
 
 
@@ -63,7 +65,7 @@ def shared_study(storage: str, name: str, backend: Mapping[str, Any], **settings
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            place = RDBStorage(url, **backend)
+            place = _opened(url, backend)
         return optuna.create_study(storage=place, study_name=name, load_if_exists=True, **settings)
     except Exception as error:  # SQLAlchemy, its drivers and Optuna raise errors without a common root
         if isinstance(error.__cause__, ModuleNotFoundError) and error.__cause__.name == "psycopg":
@@ -113,6 +115,18 @@ class SamplerByNumber(BaseSampler):
     ) -> Any:
         """The value of a parameter that was not drawn with the others."""
         return self._inner.sample_independent(study, trial, param_name, param_distribution)
+
+
+def _opened(url: str, backend: Mapping[str, Any]) -> RDBStorage:
+    """Optuna's storage. Workers that start together all try to make its tables: those who come second look again."""
+    for _ in range(OPENINGS):
+        try:
+            return RDBStorage(url, **backend)
+        except DBAPIError as error:
+            if not isinstance(error, IntegrityError) and "already exists" not in str(error):
+                raise
+            time.sleep(0.5)
+    return RDBStorage(url, **backend)
 
 
 def _url(storage: str) -> tuple[str, str]:
