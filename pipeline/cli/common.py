@@ -48,6 +48,26 @@ def print_json(content: Any) -> None:
     click.echo(json.dumps(content, indent=1))
 
 
+def by_all_processes(command: click.Command) -> click.Command:
+    """The command, when a launcher starts it in many processes: the first one runs it, the others take part."""
+    alone = command.callback
+
+    def together(**words: Any) -> None:
+        from secateur.pipeline.runs.runner import open_run
+        from secateur.pipeline.runs.take_part import take_part
+        from secateur.pipeline.runs.together import DONE, announce, is_first
+
+        if is_first():
+            assert alone is not None  # for the type checker: the command was made with a callback
+            alone(**words)
+            announce(DONE)
+        else:
+            take_part(open_run(Path(words["run_dir"])))
+
+    command.callback = together
+    return command
+
+
 def stage_command(stage: str, summary: str) -> click.Command:
     """The command that brings a run directory up to date through one stage."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from secateur.pipeline.cli.common import Progress, print_json, stage_command
+from secateur.pipeline.cli.common import Progress, by_all_processes, print_json, stage_command
 
 _HELP = """Scores every unit of a run's model by the recipe's method.
 
@@ -85,4 +85,6 @@ def _with_search(stage: click.Command) -> click.Command:
     )
 
 
-command = _with_search(stage_command("score", "Scores every unit of a run's model by the recipe's method."))
+command = _with_search(
+    by_all_processes(stage_command("score", "Scores every unit of a run's model by the recipe's method."))
+)

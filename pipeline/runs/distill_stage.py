@@ -1,15 +1,12 @@
 """Distillation in a run, by one process or by all that a launcher started.
 
-Only the first process runs stages; the others wait for its word, so that `secateur recover RUN` and
-`accelerate launch -m secateur recover RUN` do the same.
+`secateur recover RUN` and `accelerate launch -m secateur recover RUN` do the same.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
-from datetime import timedelta
 
 import torch
 from torch import nn
@@ -17,12 +14,11 @@ from torch import nn
 from secateur.pipeline.models import transform_for
 from secateur.pipeline.recover.distill import distill, make_accelerator
 from secateur.pipeline.runs.context import Run
+from secateur.pipeline.runs.together import announce
 from secateur.pipeline.structure.storage import load, save
 
-DISTILL, DONE = "distill", "done"
+DISTILL = "distill"
 START = "undistilled"
-PATIENCE = timedelta(days=7)
-"""How long the other processes wait for the first one, which scores and compensates alone."""
 
 
 def distill_run(run: Run, small: nn.Module, say: Callable[[str], None] = lambda message: None) -> nn.Module:
@@ -42,39 +38,6 @@ def distill_together(run: Run, small: nn.Module, say: Callable[[str], None]) -> 
     return result
 
 
-def take_part(run: Run) -> None:
-    """What every process but the first one does in a run: it waits, and distils when the first one does."""
-    while listen() == DISTILL:
-        distill_run(run, load(run.folder / START))
-
-
-def processes() -> int:
-    """How many processes a launcher started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def is_first() -> bool:
-    """Whether this is the process that runs the stages."""
-    return int(os.environ.get("RANK", "0")) == 0
-
-
-def announce(word: str) -> None:
-    """Tells all other processes what comes next."""
-    if processes() > 1:
-        _meet()
-        torch.distributed.broadcast_object_list([word], src=0)
-
-
-def listen() -> str:
-    """What the first process announces."""
-    _meet()
-    words: list[str] = [""]
-    torch.distributed.broadcast_object_list(words, src=0)
-    return words[0]
-
-
-def _meet() -> None:
-    """Joins the group of all processes, once."""
-    from accelerate import PartialState
-
-    PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+def help_distilling(run: Run) -> None:
+    """What every other process does then."""
+    distill_run(run, load(run.folder / START))

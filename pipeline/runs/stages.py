@@ -23,7 +23,8 @@ from secateur.pipeline.runs.distill_stage import distill_together
 from secateur.pipeline.runs.export_stage import build_run, export_run
 from secateur.pipeline.runs.fidelity_of_run import fidelity_of_run
 from secateur.pipeline.runs.recipe import plain
-from secateur.pipeline.scores.score import Scores, score
+from secateur.pipeline.runs.score_stage import score_together
+from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.describe import describe
 from secateur.pipeline.structure.storage import load, save
 from secateur.pipeline.structure.surgery import prune
@@ -56,15 +57,6 @@ class Stage:
 def _groups(run: Run, say: Say) -> list[str]:
     write_json(run.folder / "groups.json", "groups", describe(run.groups))
     return ["groups.json"]
-
-
-def _score(run: Run, say: Say) -> list[str]:
-    spec = run.recipe.score
-    loader = run.calibration(spec.samples_per_class, spec.batch_size)
-    say(f"{spec.method} on {loader.samples} images")
-    found = score(run.dense, run.groups, loader, spec.method, run.recipe.seed, **spec.options)
-    found.save(run.folder / "scores.safetensors")
-    return ["scores.safetensors"]
 
 
 def _plan(run: Run, say: Say) -> list[str]:
@@ -170,7 +162,7 @@ def _held_out_images(run: Run) -> dict[str, Any]:
 
 STAGES = (
     Stage("groups", (), _groups, identity=lambda run: {"model": run.model_identity}),
-    Stage("score", ("groups",), _score, ("score", "seed"), _calibration_images),
+    Stage("score", ("groups",), score_together, ("score", "seed"), _calibration_images),
     Stage("plan", ("groups", "score"), _plan, ("plan", "budget", "seed"), _calibration_images),
     Stage("prune", ("plan",), _prune),
     Stage("recover", ("prune",), _recover, ("recover", "seed"), _calibration_images),

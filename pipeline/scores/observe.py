@@ -74,7 +74,7 @@ def along(tensor: Tensor, dim: int, samples: int) -> Tensor:
             f"a layer sees {tensor.shape[0]} windows of {samples} images: scores need the same number for each image; "
             "leave its groups out"
         )
-    windows = tensor.unflatten(0, (samples, -1)).movedim(dim if dim < 0 else dim + 1, 1)
+    windows = tensor.reshape(samples, -1, *tensor.shape[1:]).movedim(dim if dim < 0 else dim + 1, 1)
     return windows.reshape(samples, tensor.shape[dim], -1)
 
 

@@ -14,18 +14,24 @@ from secateur.pipeline.errors import PlanError, near_matches
 Scored = Mapping[str, Tensor]
 """For each group, by name, a float tensor `[units]` or `[classes, units]`; larger is more important."""
 ScoreFunction = Callable[..., Scored]
-"""Called as `function(model, groups, loader, seed=seed, **options)`."""
+"""Called as `function(model, groups, loader, seed=seed, **options)`.
 
-MODULES = ("random", "magnitude", "activation", "taylor", "lrp_score", "integrated_gradients", "obs")
+A function that trains takes `say`, which is told of its progress, and `folder` for its checkpoints (None: no place).
+"""
+
+MODULES = ("random", "magnitude", "activation", "taylor", "lrp_score", "integrated_gradients", "obs", "xmask_score")
+GIVEN = ("model", "groups", "loader", "seed", "say", "folder")
+"""The parameters of a score function that are no options."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A registered method: its name, its function and the options that it takes besides `seed`."""
+    """A registered method: its name, its function, the options that it takes besides `seed`, whether it trains."""
 
     name: str
     function: ScoreFunction
     options: tuple[str, ...]
+    trains: bool
 
 
 _METHODS: dict[str, Method] = {}
@@ -37,9 +43,9 @@ def method(name: str) -> Callable[[ScoreFunction], ScoreFunction]:
     def register(function: ScoreFunction) -> ScoreFunction:
         if name in _METHODS:
             raise ValueError(f"the score method {name!r} is registered twice")
-        known = {"model", "groups", "loader", "seed"}
-        options = tuple(key for key in inspect.signature(function).parameters if key not in known)
-        _METHODS[name] = Method(name, function, options)
+        taken = inspect.signature(function).parameters
+        options = tuple(key for key in taken if key not in GIVEN)
+        _METHODS[name] = Method(name, function, options, "folder" in taken)
         return function
 
     return register

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,18 @@ class Scores:
 
 
 def score(
-    model: nn.Module, groups: Groups, loader: Loader, method: str = "taylor", seed: int = 0, **options: Any
+    model: nn.Module,
+    groups: Groups,
+    loader: Loader,
+    method: str = "taylor",
+    seed: int = 0,
+    say: Callable[[str], None] = lambda message: None,
+    folder: Path | None = None,
+    **options: Any,
 ) -> Scores:
     """The scores of all `groups` by `method`; the model is left exactly as it was.
 
+    A method that trains tells `say` how far it is, and keeps a checkpoint in the `folder`, from which it goes on.
     Raises `PlanError` for an unknown method or option and for a model without groups, and `NotFiniteError` for scores
     that are not finite.
     """
@@ -71,7 +79,8 @@ def score(
             raise PlanError(f"the score method {method!r} has no option {key!r}; its options: {allowed}{hint}")
     if not groups:
         raise PlanError("nothing can be removed from this model, so that there is nothing to score")
-    values = chosen.function(model, groups, loader, seed=seed, **options)
+    training = {"say": say, "folder": folder} if chosen.trains else {}
+    values = chosen.function(model, groups, loader, seed=seed, **training, **options)
     for name, value in values.items():
         if not torch.isfinite(value).all():
             raise NotFiniteError(
