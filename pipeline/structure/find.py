@@ -11,6 +11,7 @@ from secateur.pipeline.errors import ModelError
 from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.cost import layer_terms
 from secateur.pipeline.structure.graph.assemble import assemble, norms_of, parts_of, terms_of
+from secateur.pipeline.structure.graph.heads import with_heads
 from secateur.pipeline.structure.graph.walk import SAMPLES, Walk, aliases_of, trace
 from secateur.pipeline.structure.groups import Fixed, Group, Groups, Term
 from secateur.pipeline.structure.mirror import normalising
@@ -37,7 +38,7 @@ def find_groups(model: nn.Module, example_input: Tensor, verify: bool = True) ->
         if cost.module.rpartition(".")[0] in attentions
     }
     attentions = {name: module for name, module in attentions.items() if f"{name}.qkv" in reuse}
-    found = assemble(model, walk, parts, leave=tuple(attentions))
+    found = with_heads(walk, parts, assemble(model, walk, parts, leave=tuple(attentions)))
     groups: list[Group] = [_may_go(model, group) for group in found.groups]
     fixed: list[Fixed] = list(found.fixed)
     extra: list[Term] = []

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from secateur.pipeline.structure.calls import Seen, calls_of
-from secateur.pipeline.structure.graph.assemble import Parts
+from secateur.pipeline.structure.graph.assemble import Parts, Units
 from secateur.pipeline.structure.graph.walk import Walk, stack_of
 from secateur.pipeline.structure.groups import Kept
 from secateur.pipeline.structure.rewrite import Writer
@@ -18,20 +17,19 @@ from secateur.pipeline.structure.sizes import Sizes
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """The model's graph, with what is known of each of its values, and the unit that each component is."""
+    """The model's graph, with what is known of each of its values, and the units that each component belongs to."""
 
     walk: Walk
     parts: Parts
-    units: Mapping[int, tuple[str, int]]
+    units: Units
     _calls: dict[str, list[Seen]] = field(default_factory=dict)
 
     def alive(self, kept: Kept) -> Tensor:
         """For each component of atoms whether it stays."""
         stays = torch.ones(int(self.parts.components.max()) + 1, dtype=torch.bool)
         sets = {name: frozenset(units) for name, units in kept.items()}
-        for component, (name, unit) in self.units.items():
-            if name in sets and unit not in sets[name]:
-                stays[component] = False
+        for component, memberships in self.units.items():
+            stays[component] = all(name not in sets or unit in sets[name] for name, unit in memberships)
         return stays
 
     def own_code(self, module: str) -> bool:

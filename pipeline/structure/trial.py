@@ -44,7 +44,7 @@ def tried(model: nn.Module, groups: Groups) -> Groups:
     groups, blamed = plain, dict[str, str]()
     hopeless: set[str] = set()
     tried_all = False
-    while rest := [group for group in groups if group.name not in blamed and group.parent not in blamed]:
+    while rest := [group for group in groups if group.name not in blamed]:
         failure = _failure(model, groups, rest)
         if failure is None:
             break
@@ -104,20 +104,19 @@ _LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, n
 
 
 def _without(groups: Groups, blamed: dict[str, str]) -> Groups:
-    """The groups without those to blame, which are fixed."""
+    """The groups without those to blame, which are fixed; dimensions of heads that stay may go on their own."""
 
     def left(axis: Axis) -> Axis:
-        return replace(axis, members=tuple(member for member in axis.members if member[0] not in reasons))
+        return replace(axis, members=tuple(member for member in axis.members if member[0] not in blamed))
 
-    reasons = {
-        group.name: blamed.get(group.name) or blamed[group.parent]
-        for group in groups
-        if group.name in blamed or group.parent in blamed
-    }
-    fixed = [Fixed(g.name, g.kind, g.units, reasons[g.name]) for g in groups if g.name in reasons]
+    fixed = [Fixed(g.name, g.kind, g.units, blamed[g.name]) for g in groups if g.name in blamed]
     return replace(
         groups,
-        groups=tuple(group for group in groups if group.name not in reasons),
+        groups=tuple(
+            replace(group, parent="") if group.parent in blamed else group
+            for group in groups
+            if group.name not in blamed
+        ),
         fixed=(*groups.fixed, *fixed),
         terms=tuple(replace(term, axes=tuple(map(left, term.axes))) for term in groups.terms),
         norms={name: left(axis) for name, axis in groups.norms.items()},

@@ -15,6 +15,7 @@ from secateur.pipeline.structure.graph.walk import SAMPLES, Walk
 from secateur.pipeline.structure.groups import Axis, Fixed, Group, Kind, Role, Site, Slice, Term
 
 Place = tuple[str, int]
+Units = dict[int, tuple[tuple[str, int], ...]]
 UNSEEN = "no layer is called whose input or output shows the units' values"
 
 
@@ -49,11 +50,11 @@ def parts_of(walk: Walk) -> Parts:
 
 @dataclass(frozen=True)
 class Assembled:
-    """Groups, what is fixed, and for each component the group and unit that it is."""
+    """Groups, what is fixed, and for each component the units that it belongs to, with their groups."""
 
     groups: tuple[Group, ...]
     fixed: tuple[Fixed, ...]
-    units: dict[int, tuple[str, int]]
+    units: Units
 
 
 def assemble(model: nn.Module, walk: Walk, parts: Parts, leave: Sequence[str] = ()) -> Assembled:
@@ -61,7 +62,7 @@ def assemble(model: nn.Module, walk: Walk, parts: Parts, leave: Sequence[str] = 
     families = _by_signature(parts)
     groups: list[Group] = []
     fixed: list[Fixed] = []
-    units: dict[int, tuple[str, int]] = {}
+    units: Units = {}
     taken: set[str] = set()
     inside = tuple(f"{name}." for name in leave)
     for places, members in families:
@@ -88,11 +89,11 @@ def assemble(model: nn.Module, walk: Walk, parts: Parts, leave: Sequence[str] = 
             for tensor, dim in places
         )
         groups.append(Group(name, kind, len(live), slices, sites, blocks, "", _family(walk, kind, places), 1))
-        units.update({component: (name, unit) for unit, component in enumerate(live)})
+        units.update({component: ((name, unit),) for unit, component in enumerate(live)})
     return Assembled(tuple(groups), tuple(fixed), units)
 
 
-def terms_of(walk: Walk, parts: Parts, units: dict[int, tuple[str, int]]) -> tuple[Term, ...]:
+def terms_of(walk: Walk, parts: Parts, units: Units) -> tuple[Term, ...]:
     """What the operations cost, as products of lengths that shrink with the groups."""
     terms = []
     for cost in walk.costs:
@@ -112,12 +113,11 @@ def norms_of(walk: Walk, parts: Parts, found: Assembled) -> dict[str, Axis]:
     return norms
 
 
-def _axis(found: NDArray[np.int64], units: dict[int, tuple[str, int]]) -> Axis:
+def _axis(found: NDArray[np.int64], units: Units) -> Axis:
     """The axis of a length whose positions belong to components."""
     members: dict[str, list[int]] = {}
     for position, component in enumerate(found.tolist()):
-        if component in units:
-            name, unit = units[component]
+        for name, unit in units.get(component, ()):
             members.setdefault(name, [-1] * len(found))[position] = unit
     return Axis(len(found), tuple((name, tuple(numbers)) for name, numbers in members.items()))
 
@@ -142,11 +142,16 @@ def _by_signature(parts: Parts) -> list[tuple[list[Place], list[int]]]:
 
 
 def _by_head(parts: Parts, live: list[int]) -> tuple[list[int], int]:
-    """The components in the order of their heads, and how many heads they form; 1 where they are in none."""
+    """The components in the order of their heads, and how many heads they form; 1 where they are in none.
+
+    Heads that share keys and values are one.
+    """
     members = set(live)
     for found in parts.heads:
-        if len(found) > 1 and found.size == len(live) and set(found.ravel().tolist()) == members:
-            return found.ravel().tolist(), len(found)
+        heads = list(dict.fromkeys(map(tuple, found.tolist())))
+        order = [component for head in heads for component in head]
+        if len(heads) > 1 and len(order) == len(live) and set(order) == members:
+            return order, len(heads)
     return live, 1
 
 

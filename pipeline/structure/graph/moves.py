@@ -19,15 +19,8 @@ ONE = "a forward function picks one of them by its number"
 @rule(
     *("view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "movedim", "unsqueeze", "squeeze"),
     *("expand", "slice", "select", "flip", "roll", "repeat", "tile", "repeat_interleave", "unfold", "narrow"),
-    *(
-        "pixel_unshuffle",
-        "channel_shuffle",
-        "swapaxes",
-        "numpy_T",
-        "as_strided",
-        "view_as",
-        "diagonal",
-    ),
+    *("pixel_unshuffle", "channel_shuffle", "swapaxes", "numpy_T", "matrix_H", "mT", "mH", "adjoint"),
+    *("as_strided", "view_as", "diagonal"),
 )
 def _move(walk: Walk, call: Call) -> Result:
     """The same operation on atoms; where only one atom of a layer is left, that one cannot go."""

@@ -191,7 +191,7 @@ def test_removed_equals_not_read_and_costs_what_it_says(chosen: list[int], width
         (3, {"channel": 3}),
         (4, {"channel": 6}),
         (5, {"channel": 5}),
-        (6, {"width": 1, "qk_dim": 1, "v_dim": 1}),
+        (6, {"width": 1, "head": 1, "qk_dim": 1, "v_dim": 1}),
     ],
 )
 def test_every_unit_that_there_is_is_found(piece: int, kinds: dict[str, int]) -> None:
@@ -203,6 +203,7 @@ def test_every_unit_that_there_is_is_found(piece: int, kinds: dict[str, int]) ->
 def test_dimensions_are_numbered_head_by_head() -> None:
     groups = find_groups(Net([6], 8, 0).eval(), torch.zeros(1, 3, 4, 4))
     assert {group.kind: (group.units, group.blocks) for group in groups if group.kind != "width"} == {
+        "head": (2, 1),
         "qk_dim": (16, 2),
         "v_dim": (16, 2),
     }

@@ -1,0 +1,191 @@
+"""Heads of attention that no class name tells: written out, with shared keys, with biases of a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from secateur.pipeline.plan.plan import plan_from_kept
+from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.graph.heads import SHARED, WHOLE
+from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.surgery import prune
+
+HEADS, DIMS, WIDTH, TOKENS = 4, 3, 10, 5
+
+
+class Block(nn.Module):
+    """Attention as a function of queries, keys and values `[B, heads, tokens, dims]`, with its input beside it."""
+
+    def __init__(self, keys: int = HEADS) -> None:
+        super().__init__()
+        self.keys = keys
+        self.q, self.kv = nn.Linear(WIDTH, HEADS * DIMS), nn.Linear(WIDTH, 2 * keys * DIMS)
+        self.proj = nn.Linear(HEADS * DIMS, WIDTH)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        repeat = HEADS // self.keys
+        k, v = (part.repeat_interleave(repeat, dim=1) for part in (k, v))
+        return (q @ k.mT).softmax(-1) @ v
+
+    def forward(self, x: Tensor) -> Tensor:
+        q = self.q(x).unflatten(-1, (HEADS, DIMS)).transpose(1, 2)
+        k, v = self.kv(x).unflatten(-1, (2, self.keys, DIMS)).permute(2, 0, 3, 1, 4).unbind(0)
+        out: Tensor = self.proj(self.attend(q, k, v).transpose(1, 2).flatten(2))
+        return out
+
+
+class Cosine(Block):
+    """The length of queries and keys does not count."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return super().attend(F.normalize(q, dim=-1), F.normalize(k, dim=-1), v)
+
+
+class Normalised(Block):
+    """Queries are normalised by a layer that all heads share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(DIMS)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return super().attend(self.norm(q), k, v)
+
+
+class Scaled(Block):
+    """The dimensions of all heads are scaled alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.rand(DIMS))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return super().attend(q * self.scale, k, v)
+
+
+class Model(nn.Module):
+    """One attention between two layers."""
+
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        self.first, self.a, self.last = nn.Linear(WIDTH, WIDTH), attention, nn.Linear(WIDTH, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(self.first(x))
+        out: Tensor = self.last((x[0] if isinstance(x, tuple) else x).mean(1))
+        return out
+
+
+def found(attention: nn.Module) -> Groups:
+    return find_groups(Model(attention).eval(), torch.zeros(1, TOKENS, WIDTH))
+
+
+def test_a_head_has_its_queries_keys_and_values() -> None:
+    groups = found(Block())
+    heads = next(group for group in groups if group.kind == "head")
+    assert heads.units == HEADS
+    assert {group.kind for group in groups if group.parent == heads.name} == {"qk_dim", "v_dim"}
+    rows = [head for head in range(HEADS) for _ in range(DIMS)]
+    at = {(part.tensor, part.dim): list(part.units) for part in heads.slices}
+    assert at == {
+        ("a.q.weight", 0): rows,
+        ("a.q.bias", 0): rows,
+        ("a.kv.weight", 0): rows * 2,
+        ("a.kv.bias", 0): rows * 2,
+        ("a.proj.weight", 1): rows,
+    }
+    assert [(site.module, site.side, list(site.units)) for site in heads.sites] == [("a.proj", "input", rows)]
+
+
+def test_heads_go_and_others_lose_dimensions() -> None:
+    torch.manual_seed(0)
+    model = Model(Block()).eval()
+    groups = find_groups(model, torch.zeros(1, TOKENS, WIDTH))
+    kept = {"a.kv.heads": (0, 2, 3), "a.kv.v": (0, 2, 6, 7, 9, 11), "a.q.qk": (1, 2, 7, 8, 9, 10)}
+    assert set(kept) <= {group.name for group in groups}
+    small = prune(model, plan_from_kept(groups, kept), groups)
+    shapes = {name: tuple(tensor.shape) for name, tensor in small.state_dict().items()}
+    assert (shapes["a.q.weight"], shapes["a.kv.weight"]) == ((6, WIDTH), (12, WIDTH))
+    assert groups.params(plan_from_kept(groups, kept).kept) == sum(p.numel() for p in small.parameters())
+
+
+def test_heads_that_share_keys_go_together() -> None:
+    torch.manual_seed(0)
+    model = Model(Block(keys=2)).eval()
+    groups = find_groups(model, torch.zeros(1, TOKENS, WIDTH))
+    heads = next(group for group in groups if group.kind == "head")
+    assert heads.units == 2
+    small = prune(model, plan_from_kept(groups, {heads.name: (1,)}), groups)
+    assert small.state_dict()["a.q.weight"].shape == (2 * DIMS, WIDTH)
+    assert small.state_dict()["a.kv.weight"].shape == (2 * DIMS, WIDTH)
+
+
+@pytest.mark.parametrize(("kind", "reason"), [(Cosine, WHOLE), (Normalised, SHARED), (Scaled, SHARED)])
+def test_heads_that_are_not_apart_stay_with_the_reason(kind: type[Block], reason: str) -> None:
+    groups = found(kind())
+    assert "head" not in {group.kind for group in groups}
+    assert {"v_dim"} <= {group.kind for group in groups if group.blocks == HEADS}
+    assert [(one.units, one.reason) for one in groups.fixed if one.kind == "head"] == [(HEADS, reason)]
+
+
+class Insisting(Block):
+    """Code that wants all its heads."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if q.shape[1] != HEADS:
+            raise ValueError("all heads were expected")
+        return super().attend(q, k, v)
+
+
+class Flexible(Insisting):
+    """Code that takes any dimensions of its heads, and returns two values, so that it cannot be taken over."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # that is the point
+        q = self.q(x).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+        k, v = self.kv(x).tensor_split((q[0, 0].shape[1] * HEADS,), dim=-1)
+        k, v = (part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in (k, v))
+        return self.proj(self.attend(q, k, v).transpose(1, 2).flatten(2)), x
+
+
+def test_code_that_insists_on_all_heads_is_taken_over() -> None:
+    groups = found(Insisting())
+    assert "head" in {group.kind for group in groups}
+    assert groups.adapted == ("a",)
+
+
+def test_dimensions_stay_free_where_heads_cannot_go() -> None:
+    groups = found(Flexible())
+    assert {group.kind: group.parent for group in groups} == {"mlp_hidden": "", "qk_dim": "", "v_dim": ""}
+    assert [one.kind for one in groups.fixed if "own code" in one.reason] == ["head"]
+
+
+SWIN: dict[str, Any] = {"img_size": 32, "depths": (2, 1), "num_heads": (2, 4), "embed_dim": 16, "window_size": 4}
+FAMILIES: dict[str, tuple[str, dict[str, Any], int, str]] = {
+    "shifted windows": ("swin_tiny_patch4_window7_224", SWIN, 32, "layers.0.blocks.1.attn.qkv.heads"),
+    "queries without a site": (
+        "beit_base_patch16_224",
+        {"img_size": 32, "depth": 1, "embed_dim": 48, "num_heads": 3},
+        32,
+        "blocks.0.attn.qkv.heads",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", list(FAMILIES))
+def test_a_table_of_biases_loses_the_columns_of_its_heads(case: str) -> None:
+    name, settings, size, heads = FAMILIES[case]
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=7, **settings).eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.2)  # some tables begin with zeros, which would hide a mistake
+    groups = find_groups(model, torch.zeros(1, 3, size, size))
+    table = next(part for part in groups.named(heads).slices if part.tensor.endswith("relative_position_bias_table"))
+    small = prune(model, plan_from_kept(groups, {heads: (1,)}), groups)
+    assert small.state_dict()[table.tensor].shape[1] == 1
+    assert torch.equal(small.state_dict()[table.tensor][:, 0], model.state_dict()[table.tensor][:, 1])
