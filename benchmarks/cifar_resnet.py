@@ -46,9 +46,17 @@ class CifarResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, 3, 32, 32]` to logits `[B, classes]`."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """`[B, 3, 32, 32]` to the last feature map `[B, 64, 8, 8]`."""
         x = F.relu(self.bn1(self.conv1(x)))
         for number in (1, 2, 3):
             x = self.get_submodule(f"layer{number}")(x)
+        return x
+
+    def forward_head(self, x: Tensor) -> Tensor:
+        """The last feature map to logits."""
         logits: Tensor = self.linear(x.mean((2, 3)))
         return logits
 

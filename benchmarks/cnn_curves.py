@@ -19,6 +19,7 @@ from torch import Tensor
 from secateur.benchmarks.cifar_resnet import cifar_resnet
 from secateur.benchmarks.curve_rows import Batches, Method, Rows, Task
 from secateur.pipeline.data.dataset import open_data
+from secateur.pipeline.data.images import ArrayImages, numbered_classes
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.sampling import few_shot
 from secateur.pipeline.data.spec import DataSpec
@@ -39,16 +40,22 @@ METHODS = (
 
 
 def cifar10(folder: Path, side: str, per_class: int) -> Batches:
-    """Images of one side (`train` or `test`), as many of each class, from the lossless mosaics of 500 in the folder."""
+    """Batches of `cifar10_images`, normalised as the ResNets were trained."""
+    found = cifar10_images(folder, side, per_class)
+    images, labels = torch.from_numpy(found.pixels), torch.from_numpy(found.labels)
+    images = (images.permute(0, 3, 1, 2) / 255 - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    return [(images[first : first + 100], labels[first : first + 100]) for first in range(0, len(labels), 100)]
+
+
+def cifar10_images(folder: Path, side: str, per_class: int) -> ArrayImages:
+    """Images of one side (`train` or `test`), as many of each class (0: all), from the folder's mosaics of 500."""
     labels = np.load(folder / "labels.npz")[f"y_{side}"].astype(np.int64)
     chosen = few_shot(labels, per_class)
     mosaics = {
         number: _mosaic(folder / f"{side}_{number:03d}.webp") for number in sorted({int(i) // 500 for i in chosen})
     }
-    images = torch.from_numpy(np.stack([mosaics[int(i) // 500][int(i) % 500] for i in chosen]))
-    images = (images.permute(0, 3, 1, 2) / 255 - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
-    found = torch.from_numpy(labels[chosen])
-    return [(images[first : first + 100], found[first : first + 100]) for first in range(0, len(found), 100)]
+    pixels = np.stack([mosaics[int(i) // 500][int(i) % 500] for i in chosen])
+    return ArrayImages(pixels, labels[chosen], numbered_classes(labels))
 
 
 def _mosaic(path: Path) -> NDArray[np.uint8]:

@@ -1,0 +1,154 @@
+"""Torch-Pruning and secateur at equal MACs: one-shot accuracy on the same images, from one script.
+
+`python -m secateur.benchmarks.peers_oneshot --data ../shared/data --peer DIR` cuts MLP hidden units of DeiT-Tiny and
+channels of EfficientNet-Lite0 and ResNet-56, in the ways of `contenders`. Finished rows are kept, so that it goes on
+where it was stopped; with `--epochs`, ResNet-56's rows are distilled, all alike.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch import nn
+
+from secateur.benchmarks.environment import environment
+from secateur.benchmarks.flops import count
+from secateur.benchmarks.peer_pruning import IMPORTANCES, import_peer, prune_peer, slopes
+from secateur.benchmarks.peer_tasks import TASKS, Subject
+from secateur.pipeline.files import read_json, write_json
+from secateur.pipeline.plan.budget import Budget
+from secateur.pipeline.plan.make import make_plan
+from secateur.pipeline.recover.batch_norm import reestimate
+from secateur.pipeline.recover.compensate import compensate
+from secateur.pipeline.recover.distill import distill
+from secateur.pipeline.recover.distill_spec import DistillSpec
+from secateur.pipeline.runs.evaluate import top1
+from secateur.pipeline.scores.score import Scores, score
+from secateur.pipeline.structure.surgery import prune
+
+SCHEMA = "peers_oneshot"
+DISTILLED = DistillSpec(batch_size=100, lr=1e-3, scale=0.7, mix=0.0, ema=0.9)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to a small model: whose surgery, by which score, ranked how, over which units, repaired how.
+
+    `units` is "same" for those that secateur's plan may take, "all" for whatever the peer can cut.
+    """
+
+    side: str
+    score: str
+    ranking: str
+    repair: str
+    units: str = "same"
+
+
+def contenders(subject: Subject) -> list[Contender]:
+    """All ways that are compared on a subject; the peer's convolutions get fresh batch statistics, as ours do."""
+    convolutional = subject.kind == "channel"
+    ours = [("obs", "compensate"), ("taylor", "compensate"), ("obs", "none"), ("taylor", "none")]
+    return [Contender("secateur", method, "global", repair) for method, repair in ours] + [
+        Contender("torch-pruning", importance, ranking, "batch norm" if convolutional else "none", units)
+        for units in (("same", "all") if convolutional else ("same",))
+        for ranking in ("isomorphic", "uniform")
+        for importance in IMPORTANCES
+    ]
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Weights and images.")
+@click.option("--peer", type=click.Path(path_type=Path, exists=True), required=True, help="Where torch-pruning lies.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/peers_oneshot.json"))
+@click.option("--work", type=click.Path(path_type=Path), default=Path("runs/peers_oneshot"), show_default=True)
+@click.option("--only", default="", help="Tasks to run, by the beginnings of their names. [default: all]")
+@click.option("--removed", default="0.5", show_default=True, help="The shares of the MACs that go.")
+@click.option("--epochs", default=0, show_default=True, help="Distil ResNet-56's rows for so many epochs.")
+def main(data: Path, peer: Path, out: Path, work: Path, only: str, removed: str, epochs: int) -> None:
+    """Measures the rows that are not in the file yet."""
+    there = read_json(out, SCHEMA) if out.exists() else {"dense": {}, "rows": []}
+    content: dict[str, Any] = {
+        **there,
+        "command": "python -m secateur.benchmarks.peers_oneshot --data DATA --peer DIR",
+        "environment": asdict(environment()),
+        "peer": "torch-pruning 1.6.1",
+        "distillation": asdict(DISTILLED),
+    }
+    module = import_peer(peer)
+    for name in (name for name in TASKS if name.startswith(tuple(only.split(",")))):
+        subject = TASKS[name](data)
+        if name not in content["dense"]:
+            content["dense"][name] = subject.about()
+        for share in map(float, removed.split(",")):
+            for contender in contenders(subject):
+                key = {"task": name, "removed": share, "epochs": epochs, **asdict(contender)}
+                if any(key.items() <= row.items() for row in content["rows"]):
+                    continue
+                row = {**key, **measure(module, subject, contender, share, epochs, work / name)}
+                content["rows"].append(row)
+                write_json(out, SCHEMA, content)
+                click.echo(json.dumps(row), err=True)
+
+
+def measure(
+    peer: Any, subject: Subject, contender: Contender, removed: float, epochs: int, work: Path
+) -> dict[str, Any]:
+    """The MACs and top-1 of one row, or the error of a peer that cannot handle the model."""
+    started = time.perf_counter()
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        small = (_ours if contender.side == "secateur" else _theirs)(peer, subject, contender, removed, work)
+        if contender.repair == "batch norm":
+            reestimate(small, subject.calibration)
+        if epochs:
+            spec = DistillSpec(**{**asdict(DISTILLED), "epochs": epochs})
+            small = distill(small, subject.model, subject.images, subject.transform, spec, work)
+        accuracy = top1(small, subject.judged)
+    except Exception as error:  # a peer that fails on a model may raise anything
+        if contender.side == "secateur":
+            raise
+        return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
+    cost = count(small, subject.example)
+    return {
+        "macs": cost.macs,
+        "params": cost.params,
+        "top1": accuracy,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def _ours(peer: Any, subject: Subject, contender: Contender, removed: float, work: Path) -> nn.Module:
+    place = work / f"{contender.score}.safetensors"
+    if not place.exists():
+        score(subject.model, subject.scored, subject.calibration, contender.score).save(place)
+    limit = subject.limit(removed)
+    plan = make_plan(
+        *(subject.groups, Scores.load(place), Budget(macs=limit / subject.macs), contender.ranking, subject.align),
+        kinds=(subject.kind,),
+    )
+    small = prune(subject.model, plan, subject.groups)
+    if contender.repair == "none":
+        return small
+    return compensate(small, subject.model, plan, subject.calibration, groups=subject.groups)
+
+
+def _theirs(peer: Any, subject: Subject, contender: Contender, removed: float, work: Path) -> nn.Module:
+    place = work / f"slopes-{contender.score}.pt"
+    if not place.exists():
+        torch.save(slopes(subject.model, subject.calibration, contender.score), place)
+    found = torch.load(place, weights_only=True)
+    roots: Sequence[str] = subject.roots(contender.units)
+    isomorphic = contender.ranking == "isomorphic"
+    limit = subject.limit(removed)
+    return prune_peer(peer, subject.model, subject.example, contender.score, isomorphic, found, roots, limit)
+
+
+if __name__ == "__main__":
+    main()
