@@ -14,20 +14,23 @@ from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.chunks import Chunk
 from secateur.pipeline.plan.evolution_spec import EvolutionSpec
 from secateur.pipeline.plan.latency import LatencyTable
+from secateur.pipeline.plan.soft_judge import SoftJudge
+from secateur.pipeline.plan.xpruner_spec import XprunerSpec
 from secateur.pipeline.structure.groups import Groups, Kept
 
 Order = list[Chunk]
 """All chunks in the order in which they go; within a group always from the least important on."""
 Judge = Callable[[Kept], float]
 """How far a model with these units is from the dense one; smaller is better."""
-MODULES = ("uniform", "ranked", "knapsack", "sensitivity", "evolution")
+MODULES = ("uniform", "ranked", "knapsack", "sensitivity", "evolution", "xpruner")
 
 
 @dataclass(frozen=True)
 class Problem:
     """What an allocation decides on: the removal steps of each group, the budget, and a judge where there is one.
 
-    `evolution`, `seed` and `identity` (what decides the judge's values: weights, images) are for allocations that draw.
+    `evolution`, `seed` and `identity` (what decides the judge's values: weights, images) are for allocations that draw,
+    `xpruner` and the `soft` judge for the one that trains; `say` is told of progress.
     """
 
     groups: Groups
@@ -38,6 +41,9 @@ class Problem:
     evolution: EvolutionSpec = field(default_factory=EvolutionSpec)
     seed: int = 0
     identity: str = ""
+    xpruner: XprunerSpec = field(default_factory=XprunerSpec)
+    soft: SoftJudge | None = None
+    say: Callable[[str], None] = lambda message: None
 
     def limit(self) -> float:
         """The most that the small model may cost, in the budget's measure."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 
 import numpy as np
@@ -14,6 +14,8 @@ from secateur.pipeline.plan.chunks import Chunk, chunks
 from secateur.pipeline.plan.evolution_spec import EvolutionSpec
 from secateur.pipeline.plan.latency import LatencyTable
 from secateur.pipeline.plan.plan import Plan, plan_from_kept
+from secateur.pipeline.plan.soft_judge import SoftJudge
+from secateur.pipeline.plan.xpruner_spec import XprunerSpec
 from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.groups import KINDS, Groups
 
@@ -35,6 +37,9 @@ def make_plan(
     evolution: EvolutionSpec | None = None,
     seed: int = 0,
     identity: str = "",
+    xpruner: XprunerSpec | None = None,
+    soft: SoftJudge | None = None,
+    say: Callable[[str], None] = lambda message: None,
 ) -> Plan:
     """The plan that keeps the most important units under `budget`.
 
@@ -42,7 +47,8 @@ def make_plan(
     least (per head, for per-head dimensions; by default `align`, and no head needs to stay). Resulting widths are
     multiples of `align`. The budget is never exceeded. Allocations that measure need a `judge`, such as
     `judge.divergence`, and a latency budget the `table` of its target. `evolution`, `seed` and `identity` (a name for
-    the weights and images behind the judge) belong to the allocation of that name. Raises `PlanError` for unknown
+    the weights and images behind the judge) belong to the allocation of that name, as do `xpruner` and its `soft`
+    judge (`soft_judge.soft_judge`). `say` is told of progress. Raises `PlanError` for unknown
     names and for a budget that cannot be met.
     """
     for kind in kinds:
@@ -67,7 +73,10 @@ def make_plan(
             raise PlanError(f"the scores do not fit the model: {group.name!r} has {group.units} units; score it again")
         floor = least if least is not None else (0 if group.kind == "head" else align)
         steps[group.name] = chunks(groups, group, np.asarray(values), align, floor)
-    problem = Problem(groups, steps, budget, judge, table, evolution or EvolutionSpec(), seed, identity)
+    problem = Problem(
+        *(groups, steps, budget, judge, table, evolution or EvolutionSpec(), seed, identity),
+        *(xpruner or XprunerSpec(), soft, say),
+    )
     choice = meet(problem, find_allocation(allocate)(problem))
     return plan_from_kept(
         groups,

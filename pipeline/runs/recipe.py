@@ -17,6 +17,7 @@ from secateur.pipeline.models import ModelSpec
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.evolution_spec import EvolutionSpec
 from secateur.pipeline.plan.make import DEFAULT_KINDS
+from secateur.pipeline.plan.xpruner_spec import XprunerSpec
 from secateur.pipeline.recover.distill_spec import DistillSpec
 
 STRICT = ConfigDict(extra="forbid")
@@ -42,6 +43,7 @@ class PlanSpec:
     skip: tuple[str, ...] = ()
     least: int | None = None
     evolution: EvolutionSpec = EvolutionSpec()
+    xpruner: XprunerSpec = XprunerSpec()
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -15,6 +15,7 @@ from secateur.pipeline.plan.judge import divergence
 from secateur.pipeline.plan.latency import LatencyTable
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.plan.profile import profile
+from secateur.pipeline.plan.soft_judge import SoftJudge, soft_judge
 from secateur.pipeline.recover.compensate import repair
 from secateur.pipeline.recover.inherit import Inheritance
 from secateur.pipeline.runs.bench_stage import bench_run
@@ -76,6 +77,9 @@ def _plan(run: Run, say: Say) -> list[str]:
         evolution=_evolution(run),
         seed=run.recipe.seed,
         identity=sha256_json([run.model_identity, run.data.calibration.fingerprint()]),
+        xpruner=spec.xpruner,
+        soft=_soft_judge(run) if spec.allocate == "xpruner" else None,
+        say=say,
     )
     plan.save(run.folder / "plan.json")
     return ["plan.json"]
@@ -116,6 +120,14 @@ def _inherited(run: Run, say: Say) -> Judge:
 
 JUDGES = {"sensitivity": _judge, "evolution": _inherited}
 """What measures for the allocations that need it."""
+
+
+def _soft_judge(run: Run) -> SoftJudge:
+    """What soft masks are judged by: calibration images of each class."""
+    spec = run.recipe.plan.xpruner
+    per_class = -(-spec.images // len(run.data.calibration.classes))
+    loader = run.calibration(per_class, spec.batch_size)
+    return soft_judge(run.dense, run.groups, loader, spec.loss, spec.batch_size, run.recipe.seed)
 
 
 def _evolution(run: Run) -> EvolutionSpec:

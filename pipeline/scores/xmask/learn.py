@@ -15,13 +15,14 @@ from accelerate import PartialState
 from accelerate.utils import reduce
 from torch import Tensor, nn
 
+from secateur.pipeline.data.shuffled import Batches, shuffled
 from secateur.pipeline.errors import DataError, PlanError
 from secateur.pipeline.files import sha256_json
 from secateur.pipeline.recover.distill import Checkpoint, weights_hash
 from secateur.pipeline.scores.multiply import multiplied
 from secateur.pipeline.scores.observe import frozen
+from secateur.pipeline.scores.xmask.census import Census, census
 from secateur.pipeline.scores.xmask.masks import Masks
-from secateur.pipeline.scores.xmask.samples import Batches, Census, census, shuffled
 from secateur.pipeline.scores.xmask.spec import MaskSpec
 from secateur.pipeline.structure.groups import Group, Groups
 

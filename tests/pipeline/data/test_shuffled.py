@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from secateur.pipeline.errors import DataError
-from secateur.pipeline.scores.xmask import samples
-from secateur.pipeline.scores.xmask.samples import census, shuffled
+from secateur.pipeline.data import shuffled as module
+from secateur.pipeline.data.shuffled import shuffled
 
 
 def numbered(count: int, batch: int) -> list[tuple[Tensor, Tensor]]:
@@ -23,7 +22,7 @@ def numbered(count: int, batch: int) -> list[tuple[Tensor, Tensor]]:
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 9), st.integers(1, 50), st.integers(0, 9))
 def test_every_image_comes_once_whatever_the_batches(count: int, given_: int, asked: int, held: int, seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(samples, "HELD", held)
+        patch.setattr(module, "HELD", held)
         found = list(shuffled(numbered(count, given_), asked, (seed, 1)))
         again = list(shuffled(numbered(count, count), asked, (seed, 1)))
     assert [len(labels) for _, labels in found][:-1] == [asked] * (len(found) - 1)
@@ -40,14 +39,3 @@ def test_the_seed_decides_the_order() -> None:
     ]
     assert orders[0] != orders[1]
     assert orders[0] != list(range(30))
-
-
-def test_the_census_counts_labels_and_tells_images_apart() -> None:
-    found = census(numbered(6, 4))
-    assert (found.samples, found.labels) == (6, (0, 1, 2, 3, 4, 5))
-    assert found == census(numbered(6, 2))
-    other = numbered(6, 4)
-    other[0][0][1] += 1
-    assert census(other).identity != found.identity
-    with pytest.raises(DataError, match="no images to learn masks from"):
-        census([])

@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from secateur.pipeline.errors import DataError
-
 HELD = 1024
 """How many images are held at once, out of which the next one is drawn."""
 
 Batches = Iterable[tuple[Tensor, Tensor]]
-
-
-@dataclass(frozen=True)
-class Census:
-    """What one pass over a loader's images shows: how many there are, their labels, and a hash of all of them."""
-
-    samples: int
-    labels: tuple[int, ...]
-    identity: str
-
-
-def census(loader: Batches) -> Census:
-    """The census of a loader; its batch size does not matter. Raises `DataError` without an image."""
-    digest, labels = hashlib.sha256(), list[int]()
-    for images, batch in loader:
-        labels += batch.tolist()
-        digest.update(images.contiguous().numpy().tobytes())
-    if not labels:
-        raise DataError("there are no images to learn masks from: give a data set with at least one")
-    digest.update(np.asarray(labels).tobytes())
-    return Census(len(labels), tuple(sorted(set(labels))), digest.hexdigest())
 
 
 def shuffled(loader: Batches, batch_size: int, seed: tuple[int, ...]) -> Iterator[tuple[Tensor, Tensor]]:
