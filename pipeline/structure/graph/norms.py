@@ -23,7 +23,10 @@ def _batch(walk: Walk, call: Call) -> Result:
 
 @rule("layer_norm", "rms_norm")
 def _layer(walk: Walk, call: Call) -> Result:
-    """Over all units of the last dimensions: each that goes changes what the others become."""
+    """Over all units of the last dimensions: each that goes changes what the others become.
+
+    Normalised head by head, all heads keep the same dimensions, since one module has one width.
+    """
     x, shape = call.args[:2]
     rank = len(x.shape)
     normalised = set(range(rank - len(shape), rank))
@@ -34,7 +37,9 @@ def _layer(walk: Walk, call: Call) -> Result:
     layers = relate(walk.atoms, operands, call.module)
     for layer in layers:
         if dims_of(layer) & normalised:
-            walk.normalised(call.module, layer)
+            one = layer[tuple(slice(None) if dim in normalised else slice(0, 1) for dim in range(rank))]
+            walk.atoms.unite(layer, one)
+            walk.normalised(call.module, one)
     return Value(x.shape, layers, None, x.computed)
 
 

@@ -134,6 +134,29 @@ def test_heads_that_are_not_apart_stay_with_the_reason(kind: type[Block], reason
     assert [(one.units, one.reason) for one in groups.fixed if one.kind == "head"] == [(HEADS, reason)]
 
 
+class Values(Block):
+    """Values are normalised head by head, with or without a scale of their own."""
+
+    def __init__(self, scale: bool) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(DIMS, elementwise_affine=scale)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return super().attend(q, k, self.norm(v))
+
+
+@pytest.mark.parametrize("scale", [True, False])
+def test_values_normalised_in_each_head_lose_the_same_dimensions_in_all(scale: bool) -> None:
+    torch.manual_seed(0)
+    model = Model(Values(scale)).eval()
+    groups = find_groups(model, torch.zeros(1, TOKENS, WIDTH))
+    values = next(group for group in groups if group.kind == "v_dim")
+    assert values.units == DIMS
+    small = prune(model, plan_from_kept(groups, {values.name: (0, 2)}), groups)
+    assert small.get_submodule("a.norm").normalized_shape == (2,)
+    assert small.state_dict()["a.proj.weight"].shape == (WIDTH, 2 * HEADS)
+
+
 class Insisting(Block):
     """Code that wants all its heads."""
 
