@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from secateur.pipeline.recover.report import Repair
 from secateur.pipeline.recover.statistics import Moments
 
 
@@ -17,6 +19,11 @@ class Folded:
 
     weight: Tensor
     shift: Tensor
+
+    def of(self, rows: Tensor) -> Folded:
+        """The layer with these outputs only, a mask `[out]`."""
+        rows = rows.to(self.weight.device)
+        return Folded(self.weight[rows], self.shift[rows])
 
 
 def fold(weight: Tensor, encoder: Tensor, moments: Moments, ridge: float) -> Folded:
@@ -63,6 +70,60 @@ def cross_validated(
         rest = [found for other, found in enumerate(folds) if other != place]
         errors.append(error_of(weight, encoder, fit(summed(rest)), held_out))
     return sum(errors) / len(errors)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What suits the matrices of a layer best: the way, the ridge (None: as surgery left them), and what they become.
+
+    `folded` has the matrices one below the other, `encoders` one for each; errors are those on rows held out.
+    """
+
+    way: str
+    ridge: float | None
+    before: float
+    after: float
+    folded: Folded
+    encoders: Sequence[Tensor]
+
+    def repair(self, layer: str) -> Repair:
+        """The choice as reports have it."""
+        return Repair(layer, self.way, self.ridge, self.before, self.after)
+
+
+def choose(
+    weights: Sequence[Tensor],
+    encoders: Mapping[str, Sequence[Tensor]],
+    folds: Sequence[Sequence[Moments]],
+    ridges: Sequence[float],
+) -> Choice:
+    """The way of `encoders` and the ridge with the least error of all matrices together, by cross-validation.
+
+    Each way has an encoder for each of `weights`, and each of these has its folds. The first way's encoders are those
+    of surgery, which is left alone unless something beats it.
+    """
+    surgery = next(iter(encoders.values()))
+    plain = [unrepaired(weight, encoder) for weight, encoder in zip(weights, surgery, strict=True)]
+    before = sum(
+        error_of(weight, encoder, folded, part) / len(parts)
+        for weight, encoder, folded, parts in zip(weights, surgery, plain, folds, strict=True)
+        for part in parts
+    )
+    best: tuple[float, str, float | None] = (before, "none", None)
+    for way, chosen in encoders.items():
+        matrices = list(zip(weights, chosen, folds, strict=True))
+        for ridge in ridges:
+            error = sum(cross_validated(partial(fold, w, e, ridge=ridge), w, e, parts) for w, e, parts in matrices)
+            best = min(best, (error, way, ridge), key=lambda found: found[0])
+    error, way, strength = best
+    used = encoders.get(way, surgery)
+    if strength is not None:
+        plain = [
+            fold(weight, encoder, summed(parts), strength)
+            for weight, encoder, parts in zip(weights, used, folds, strict=True)
+        ]
+    folded = Folded(torch.cat([part.weight for part in plain]), torch.cat([part.shift for part in plain]))
+    return Choice(way, strength, before, error, folded, used)
 
 
 def summed(parts: Sequence[Moments]) -> Moments:

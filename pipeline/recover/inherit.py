@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from secateur.pipeline.plan.plan import Plan, plan_from_kept
 from secateur.pipeline.recover.compensate import FOLDS, refit
 from secateur.pipeline.recover.layers import find_cut
+from secateur.pipeline.recover.renormed import gather_renormed
 from secateur.pipeline.recover.statistics import gather_moments
 from secateur.pipeline.structure.groups import Groups, Kept
 from secateur.pipeline.structure.surgery import cut
@@ -19,6 +20,8 @@ RIDGE = 1e-3
 
 class Inheritance:
     """Makes small models: surgery, then the refit of every layer that reads less, without another look at images.
+
+    Only layers behind a normalisation over fewer features (a narrower residual stream) need the images again.
 
     Units of the groups of `kinds` may go. Each candidate costs the solves of its layers at the one ridge `RIDGE`;
     batch normalisations keep their statistics. Raises `DataError` for fewer than two images.
@@ -34,11 +37,14 @@ class Inheritance:
             if group.kind in kinds
         }
         every = find_cut(dense, groups, Plan(less, groups.fingerprint(), groups.input_shape))
+        self._loader = loader
         self._moments = gather_moments(dense, every.probes(dense), loader, FOLDS)
 
     def __call__(self, kept: Kept) -> nn.Module:
         """The model that keeps these units, repaired."""
         plan = plan_from_kept(self._groups, kept)
         small = cut(self._dense, self._groups, plan)
-        refit(small, self._dense, find_cut(self._dense, self._groups, plan), self._moments, (RIDGE,))
+        less = find_cut(self._dense, self._groups, plan)
+        renormed = gather_renormed(small, self._dense, less, self._loader, FOLDS)
+        refit(small, self._dense, less, {**self._moments, **renormed}, (RIDGE,))
         return small

@@ -11,7 +11,7 @@ from timm.layers import Attention
 from torch import Tensor, nn
 
 from secateur.pipeline.plan.plan import Plan
-from secateur.pipeline.recover.readers import input_rows, is_matrix
+from secateur.pipeline.recover.readers import input_rows, matrices_in
 from secateur.pipeline.recover.statistics import Probe
 from secateur.pipeline.structure.groups import Groups
 
@@ -39,15 +39,42 @@ class Heads:
 
 
 @dataclass(frozen=True)
-class Cut:
-    """The layers that read less, by name with the mask `[columns]` of what stays; the attentions whose heads shrank."""
+class Less:
+    """A layer that reads less: masks of what stays of its columns `[columns]` and of its outputs `[out]`.
 
-    layers: Mapping[str, Tensor]
+    A grouped convolution is `parts` matrices with the same columns. `renormed` says that what it reads was normalised
+    together with features that are gone, so that those which stay have changed too.
+    """
+
+    stays: Tensor
+    rows: Tensor
+    parts: int = 1
+    renormed: bool = False
+
+    def keys(self, name: str) -> list[str]:
+        """The names of its matrices' statistics."""
+        return [name] if self.parts == 1 else [f"{name}[{part}]" for part in range(self.parts)]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The layers that read less, by name; the attentions whose heads shrank; the normalisations over fewer features.
+
+    `norms` has the mask `[width]` of what stays.
+    """
+
+    layers: Mapping[str, Less]
     heads: Mapping[str, Heads] = field(default_factory=dict)
+    norms: Mapping[str, Tensor] = field(default_factory=dict)
 
     def probes(self, model: nn.Module) -> dict[str, Probe]:
         """Where the dense model's statistics are read: the layers' inputs, and queries and keys."""
-        probes = {name: Probe(name, "input", partial(input_rows, model.get_submodule(name))) for name in self.layers}
+        probes = {}
+        for name, less in self.layers.items():
+            layer = model.get_submodule(name)
+            for part, key in enumerate(less.keys(name)):
+                if not less.renormed:
+                    probes[key] = Probe(name, "input", partial(part_rows, layer, part, less.parts))
         for name, heads in self.heads.items():
             if heads.mixes_products():
                 probes[f"{name}.q"] = Probe(f"{name}.qkv", "output", partial(_part, number=0))
@@ -55,29 +82,46 @@ class Cut:
         return probes
 
 
+def part_rows(layer: nn.Module, part: int, parts: int, x: Tensor) -> Tensor:
+    """The rows `[B, positions, columns]` that one of a layer's matrices multiplies."""
+    return input_rows(layer, x).chunk(parts, dim=-1)[part]
+
+
 def find_cut(model: nn.Module, groups: Groups, plan: Plan) -> Cut:
     """What `plan` cuts from the inputs of the dense model's layers."""
+    norms = {name: torch.from_numpy(axis.positions(plan.kept)) for name, axis in groups.norms.items()}
+    narrowed = {
+        member
+        for name, stays in norms.items()
+        for member, _ in groups.norms[name].members
+        if not stays.all() and member in plan.kept
+    }
     layers = {}
     for group in groups:
         for part in group.slices:
             name = part.tensor.removesuffix(".weight")
-            if part.role != "in" or not is_matrix(model.get_submodule(name)):
+            if part.role != "in" or name == part.tensor or not (parts := matrices_in(model.get_submodule(name))):
                 continue
-            stays = torch.from_numpy(groups.axes[part.tensor, part.dim].positions(plan.kept))
+            axis = groups.axes[part.tensor, part.dim]
+            stays = torch.from_numpy(axis.positions(plan.kept))
             if not stays.all():
                 weight = model.get_parameter(part.tensor)
-                layers[name] = stays.repeat_interleave(weight[0, 0].numel())
+                outputs = groups.axes.get((part.tensor, 0))
+                rows = torch.ones(len(weight)).bool()
+                rows = rows if outputs is None else torch.from_numpy(outputs.positions(plan.kept))
+                renormed = any(member in narrowed for member, _ in axis.members)
+                layers[name] = Less(stays.repeat_interleave(weight[0, 0].numel()), rows, parts, renormed)
     heads = {}
     for name, module in model.named_modules():
-        axis = groups.axes.get((f"{name}.qkv.weight", 0)) if isinstance(module, Attention) else None
-        if axis is None:
+        packed = groups.axes.get((f"{name}.qkv.weight", 0)) if isinstance(module, Attention) else None
+        if packed is None:
             continue
-        q, _, v = torch.from_numpy(axis.positions(plan.kept)).reshape(3, module.num_heads, module.head_dim)
+        q, _, v = torch.from_numpy(packed.positions(plan.kept)).reshape(3, module.num_heads, module.head_dim)
         found = Heads(name, q, v)
         plain = module.gate is None and isinstance(module.norm, nn.Identity)
         if plain and found.alive and (found.mixes_values() or found.mixes_products()):
             heads[name] = found
-    return Cut(layers, heads)
+    return Cut(layers, heads, {name: stays for name, stays in norms.items() if not stays.all()})
 
 
 def _part(packed: Tensor, number: int) -> Tensor:

@@ -36,12 +36,24 @@ def readers_of(model: nn.Module, group: Group) -> tuple[Reader, ...]:
 
 def is_matrix(layer: nn.Module) -> bool:
     """Whether the layer multiplies rows of its input by one matrix."""
-    zeros = isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.padding_mode == "zeros"
-    return isinstance(layer, nn.Linear) or zeros
+    return matrices_in(layer) == 1
+
+
+def matrices_in(layer: nn.Module) -> int:
+    """How many matrices the layer is, each with inputs and outputs of its own: one for each group of a convolution.
+
+    None (0) for layers of other kinds.
+    """
+    if isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros":
+        return layer.groups
+    return int(isinstance(layer, nn.Linear))
 
 
 def matrix(layer: nn.Module) -> Tensor:
-    """The layer's weight as a matrix `[out, columns]` in float64; a convolution's kernel is flattened."""
+    """The layer's weight as a matrix `[out, columns]` in float64; a convolution's kernel is flattened.
+
+    The matrices of a grouped convolution lie one below the other.
+    """
     weight = layer.weight
     assert isinstance(weight, Tensor)  # for the type checker
     return weight.detach().double().flatten(1)
@@ -50,7 +62,8 @@ def matrix(layer: nn.Module) -> Tensor:
 def input_rows(layer: nn.Module, x: Tensor) -> Tensor:
     """The rows `[B, positions, columns]` that the layer's matrix multiplies, with the zeros of a convolution's border.
 
-    At most `MOST_POSITIONS` of a sample, evenly spread; the same ones whatever the batch.
+    Those of a grouped convolution's matrices lie side by side. At most `MOST_POSITIONS` of a sample are taken, evenly
+    spread; the same ones whatever the batch.
     """
     if isinstance(layer, nn.Conv2d):
         padding = _padding(layer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -76,20 +76,34 @@ def gather_moments(
     `DataError` when there are fewer images than folds.
     """
     device = next(model.parameters()).device
-    found: dict[str, list[Moments]] = {}
-    samples = 0
     sites = [Site(probe.module, probe.side, -1, ()) for probe in probes.values()]
-    with frozen(model), torch.no_grad(), observed(model, sites) as values:
+
+    def batches() -> Iterator[tuple[int, dict[str, Tensor]]]:
         for images, _ in loader:
             model(images.to(device))
-            turn = (torch.arange(len(images)) + samples) % folds
-            samples += len(images)
-            for name, probe in probes.items():
-                rows = probe.rows(values[probe.module, probe.side])
-                if name not in found:
-                    found[name] = [Moments.empty(rows.shape[-1], device) for _ in range(folds)]
-                for place, moments in enumerate(found[name]):
-                    moments.add(rows[turn == place])
+            yield len(images), {name: probe.rows(values[probe.module, probe.side]) for name, probe in probes.items()}
+
+    with frozen(model), torch.no_grad(), observed(model, sites) as values:
+        return fold_moments(batches(), folds)
+
+
+def fold_moments(batches: Iterable[tuple[int, Mapping[str, Tensor]]], folds: int) -> dict[str, list[Moments]]:
+    """By name, the moments in each fold of the rows of batches: the number of samples, and rows `[..., d]` by name.
+
+    The rows of a sample lie together, whatever their number; samples go to the folds in turn. Raises `DataError` when
+    there are fewer samples than folds.
+    """
+    found: dict[str, list[Moments]] = {}
+    samples = 0
+    for count, every in batches:
+        turn = (torch.arange(count) + samples) % folds
+        samples += count
+        for name, rows in every.items():
+            by_sample = rows.reshape(count, -1, rows.shape[-1])
+            if name not in found:
+                found[name] = [Moments.empty(rows.shape[-1], rows.device) for _ in range(folds)]
+            for place, moments in enumerate(found[name]):
+                moments.add(by_sample[turn == place])
     if samples < folds:
         raise DataError(
             f"{samples or 'no'} images cannot give {folds} sets of statistics: give at least {folds} images"

@@ -208,10 +208,11 @@ def test_a_planted_redundant_layer_is_found_through_inherited_weights() -> None:
         {"blocks.1.attn.v": range(0, 48, 2)},
         {"blocks.1.attn.qk": range(0, 48, 2), "blocks.0.mlp.hidden": range(100)},
         {"blocks.0.attn.heads": [0, 2], "blocks.1.attn.heads": [1]},
+        {"patch_embed.proj.width": range(0, 48, 2), "blocks.1.mlp.hidden": range(96)},
     ],
 )
 def test_an_heir_is_what_compensation_makes(kept: Kept, vit: nn.Module, vit_groups: Groups, batches: Batches) -> None:
-    kinds = ("v_dim", "qk_dim", "head", "mlp_hidden")
+    kinds = ("v_dim", "qk_dim", "head", "mlp_hidden", "width")
     plan = plan_from_kept(vit_groups, kept)
     expected = compensate(prune(vit, plan, vit_groups), vit, plan, batches, 1e-3, vit_groups, front_to_back=False)
     found = Inheritance(vit, vit_groups, kinds, batches)(kept)

@@ -1,0 +1,97 @@
+"""What the heads of a pruned attention compute: mixtures of the dense one's values, queries and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from secateur.pipeline.recover.fold import Folded
+from secateur.pipeline.recover.layers import Heads
+from secateur.pipeline.recover.low_rank import product_encoders, product_error, value_encoder
+from secateur.pipeline.recover.readers import matrix
+from secateur.pipeline.recover.report import Repair
+from secateur.pipeline.recover.statistics import Moments
+from secateur.pipeline.structure.attention import RaggedAttention
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The dense attention's projection to queries, keys and values, as the pruned one can compute it.
+
+    `weight` is `[3 width, columns that stay]` and `bias` `[3 width]` (zeros for none), in float64.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    @staticmethod
+    def of(qkv: nn.Module) -> Packed:
+        """The projection itself."""
+        weight = matrix(qkv)
+        return Packed(weight, qkv.bias.double() if isinstance(qkv.bias, Tensor) else weight.new_zeros(len(weight)))
+
+    def after(self, folded: Folded) -> Packed:
+        """The projection from fewer columns."""
+        return Packed(folded.weight.to(self.weight), self.bias + folded.shift.to(self.bias))
+
+
+def value_mixtures(weight: Tensor, moments: Moments, heads: Heads) -> Tensor:
+    """The encoder `[kept, width]` of all heads that are left, head by head."""
+    dims = heads.v.shape[1]
+    covariance = moments.covariance
+    rows = []
+    for head in heads.alive:
+        place = slice(head * dims, (head + 1) * dims)
+        encoder = value_encoder(weight[:, place], covariance[place, place], int(heads.v[head].sum()))
+        rows.append(weight.new_zeros(len(encoder), weight.shape[1]))
+        rows[-1][:, place] = encoder
+    return torch.cat(rows)
+
+
+def write_values(small: nn.Module, packed: Packed, heads: Heads, encoder: Tensor) -> None:
+    """Makes the attention's values the mixtures `encoder` of the dense ones."""
+    attention = small.get_submodule(heads.name)
+    assert isinstance(attention, RaggedAttention)  # for the type checker: surgery made it
+    width = heads.v.numel()
+    start = 2 * sum(attention.qk_dims)
+    attention.qkv.weight[start:] = (encoder @ packed.weight[2 * width :]).to(attention.qkv.weight)
+    if attention.qkv.bias is not None:
+        attention.qkv.bias[start:] = (encoder @ packed.bias[2 * width :]).to(attention.qkv.bias)
+
+
+def repair_products(
+    small: nn.Module, packed: Packed, heads: Heads, queries: Sequence[Moments], keys: Sequence[Moments]
+) -> Repair:
+    """Gives the heads of one attention the best low-rank form of their logits, unless held-out images say otherwise."""
+    attention = small.get_submodule(heads.name)
+    assert isinstance(attention, RaggedAttention)  # for the type checker: surgery made it
+    dims, folds = heads.qk.shape[1], len(queries)
+    before = after = 0.0
+    rows: dict[int, list[Tensor]] = {0: [], 1: []}
+    for head in heads.alive:
+        place = slice(head * dims, (head + 1) * dims)
+        rank = int(heads.qk[head].sum())
+        q, k = ([part.second[place, place] for part in parts] for parts in (queries, keys))
+        plain = torch.eye(dims).to(q[0])[heads.qk[head].to(q[0].device)]
+        surgery = sum(product_error(a, b, plain, plain) for a, b in zip(q, k, strict=True)) / folds
+        fitted = [product_encoders(a, b, rank) for a, b in zip(q, k, strict=True)]
+        turned = zip(q, k, reversed(fitted), strict=True)
+        refit = sum(product_error(a, b, *encoders) for a, b, encoders in turned) / folds
+        both = (
+            product_encoders(torch.stack(q).mean(0), torch.stack(k).mean(0), rank)
+            if refit < surgery
+            else (plain, plain)
+        )
+        before, after = before + surgery, after + min(refit, surgery)
+        for number, encoder in enumerate(both):
+            start = number * heads.qk.numel() + place.start
+            made, constant = (encoder @ part[start : start + dims] for part in (packed.weight, packed.bias))
+            rows[number].append(torch.cat([made, constant[:, None]], dim=1))
+    both_rows = torch.cat(rows[0] + rows[1])
+    attention.qkv.weight[: len(both_rows)] = both_rows[:, :-1].to(attention.qkv.weight)
+    if attention.qkv.bias is not None:
+        attention.qkv.bias[: len(both_rows)] = both_rows[:, -1].to(attention.qkv.bias)
+    return Repair(f"{heads.name}.qkv", "products" if after < before else "none", None, before, after)
