@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import nn
 
 from secateur.benchmarks.environment import environment
 from secateur.benchmarks.flops import count
-from secateur.benchmarks.peer_pruning import IMPORTANCES, import_peer, prune_peer, slopes
+from secateur.benchmarks.peer_pruning import import_peer, prune_peer, slopes
 from secateur.benchmarks.peer_tasks import TASKS, Subject
 from secateur.pipeline.files import read_json, write_json
 from secateur.pipeline.plan.budget import Budget
@@ -51,16 +51,23 @@ class Contender:
     units: str = "same"
 
 
-def contenders(subject: Subject) -> list[Contender]:
-    """All ways that are compared on a subject; the peer's convolutions get fresh batch statistics, as ours do."""
-    convolutional = subject.kind == "channel"
-    ours = [("obs", "compensate"), ("taylor", "compensate"), ("obs", "none"), ("taylor", "none")]
-    return [Contender("secateur", method, "global", repair) for method, repair in ours] + [
-        Contender("torch-pruning", importance, ranking, "batch norm" if convolutional else "none", units)
-        for units in (("same", "all") if convolutional else ("same",))
-        for ranking in ("isomorphic", "uniform")
-        for importance in IMPORTANCES
+def contenders(kind: str) -> list[Contender]:
+    """All ways that are compared on units of a kind, the most telling ones first.
+
+    The peer's convolutions get fresh batch statistics, as ours do.
+    """
+    fresh = "batch norm" if kind == "channel" else "none"
+    every = [
+        Contender("secateur", "obs", "global", "compensate"),
+        Contender("secateur", "taylor", "global", "compensate"),
     ]
+    for importances in (("taylor", "magnitude"), ("hessian",)):
+        for ranking in ("isomorphic", "uniform"):
+            every += [Contender("torch-pruning", name, ranking, fresh) for name in importances]
+    every += [Contender("secateur", name, "global", "none") for name in ("obs", "taylor")]
+    if kind == "channel":
+        every += [replace(one, units="all") for one in every if one.side == "torch-pruning"]
+    return every
 
 
 @click.command()
@@ -82,19 +89,23 @@ def main(data: Path, peer: Path, out: Path, work: Path, only: str, removed: str,
         "distillation": asdict(DISTILLED),
     }
     module = import_peer(peer)
-    for name in (name for name in TASKS if name.startswith(tuple(only.split(",")))):
-        subject = TASKS[name](data)
+    subjects = {name: make(data) for name, make in TASKS.items() if name.startswith(tuple(only.split(",")))}
+    planned = [
+        (place, float(share), name, contender)
+        for name, subject in subjects.items()
+        for place, contender in enumerate(contenders(subject.kind))
+        for share in removed.split(",")
+    ]
+    for _, share, name, contender in sorted(planned, key=lambda row: row[0]):
+        key = {"task": name, "removed": share, "epochs": epochs, **asdict(contender)}
+        if any(key.items() <= row.items() for row in content["rows"]):
+            continue
         if name not in content["dense"]:
-            content["dense"][name] = subject.about()
-        for share in map(float, removed.split(",")):
-            for contender in contenders(subject):
-                key = {"task": name, "removed": share, "epochs": epochs, **asdict(contender)}
-                if any(key.items() <= row.items() for row in content["rows"]):
-                    continue
-                row = {**key, **measure(module, subject, contender, share, epochs, work / name)}
-                content["rows"].append(row)
-                write_json(out, SCHEMA, content)
-                click.echo(json.dumps(row), err=True)
+            content["dense"][name] = subjects[name].about()
+        row = {**key, **measure(module, subjects[name], contender, share, epochs, work / name)}
+        content["rows"].append(row)
+        write_json(out, SCHEMA, content)
+        click.echo(json.dumps(row), err=True)
 
 
 def measure(
@@ -108,7 +119,7 @@ def measure(
         if contender.repair == "batch norm":
             reestimate(small, subject.calibration)
         if epochs:
-            spec = DistillSpec(**{**asdict(DISTILLED), "epochs": epochs})
+            spec = replace(DISTILLED, epochs=epochs)
             small = distill(small, subject.model, subject.images, subject.transform, spec, work)
         accuracy = top1(small, subject.judged)
     except Exception as error:  # a peer that fails on a model may raise anything
