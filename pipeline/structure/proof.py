@@ -102,7 +102,7 @@ def difference(model: nn.Module, small: nn.Module, groups: Groups, plan: Plan, b
     parameter = next(model.parameters())
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, *groups.input_shape, generator=generator).to(parameter.device, parameter.dtype)
-    with torch.no_grad(), _evaluating(small):
+    with torch.no_grad(), evaluating(small):
         result = _outputs(small(x))
         reference = _outputs(masked(model, groups, plan, small).eval()(x))
     if [tuple(tensor.shape) for tensor in reference] != [tuple(tensor.shape) for tensor in result]:
@@ -120,7 +120,7 @@ def _outputs(found: object) -> list[Tensor]:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """The module in evaluation mode, and each of its parts back in its own mode afterwards."""
     modes = {part: part.training for part in module.modules()}
     module.eval()

@@ -12,6 +12,7 @@ from typing import Any
 import sympy
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from secateur.pipeline.structure.calls import CodeError, Seen, is_plain
 from secateur.pipeline.structure.graph.value import Value
@@ -52,9 +53,10 @@ class Writer:
 
     def module(self) -> nn.Module | None:
         """The module with the new code; None where neither a number in it nor its input changes."""
-        outputs = self._leaving(self.nodes)
-        if len(outputs) != 1 or not isinstance(self.calls[self.name][0].result, Tensor):
-            raise CodeError(self.name, f"it returns {len(outputs)} values instead of one")
+        outputs, result = self._leaving(self.nodes), self.calls[self.name][0].result
+        tensors = sum(isinstance(leaf, Tensor) for leaf in tree_leaves(result))
+        if len(outputs) != 1 or tensors != 1:
+            raise CodeError(self.name, f"it returns {max(tensors, len(outputs))} tensors instead of one")
         self._inputs()
         self.changed = any(self._smaller(source) for source in self._entering(self.nodes))
         done: set[str] = set()
@@ -69,7 +71,7 @@ class Writer:
                 self._call(*child)
         if not self.changed:
             return None
-        self.graph.output(self.env[outputs[0]])
+        self.graph.output(tree_map(lambda leaf: self.env[outputs[0]] if isinstance(leaf, Tensor) else leaf, result))
         for name, value in self.constants.items():
             self.small.register_buffer(name, value, persistent=False)
         module = fx.GraphModule(self.small, self.graph, type(self.small).__name__)
@@ -97,7 +99,7 @@ class Writer:
         return [node for node in self.nodes if any(found == key for found, _ in stack_of(node))]
 
     def _entering(self, nodes: list[fx.Node]) -> list[fx.Node]:
-        """The tensors that some nodes read from elsewhere, parameters and constants aside."""
+        """The tensors that some nodes read from elsewhere, parameters and constants of any batch aside."""
         inside = set(nodes)
         sources = dict.fromkeys(source for node in nodes for source in node.all_input_nodes if source not in inside)
         return [
@@ -105,7 +107,7 @@ class Writer:
             for source in sources
             if isinstance(self.values[source], Value)
             and source not in self.walk.names
-            and self.values[source].data is None
+            and (self.values[source].data is None or _has_batch(source))
         ]
 
     def _leaving(self, nodes: list[fx.Node]) -> list[fx.Node]:
@@ -147,8 +149,14 @@ class Writer:
                 if match is not None:
                     wanted.remove(match)
                     self.env[match] = holder
-        if wanted:
-            raise CodeError(self.name, f"it reads {wanted[0].name}, which is none of its arguments")
+        for node in wanted:
+            data = self.values[node].data
+            if data is None or node.meta["val"].shape[1:] != data.shape[1:] or not torch.equal(data[:1], data[1:]):
+                raise CodeError(self.name, f"it reads {node.name}, which is none of its arguments")
+            length = self._length(node.meta["val"].shape[0])
+            self.env[node] = self.graph.call_function(
+                torch.ops.aten.expand.default, (self._constant(data[:1]), [length, *data.shape[1:]])
+            )
 
     def _value(self, node: fx.Node) -> Any:
         """What stands for a node of the traced graph."""
@@ -158,19 +166,23 @@ class Writer:
         if node in self.walk.names:
             self.env[node] = self.graph.get_attr(self.own[self.walk.names[node]])
         elif isinstance(value, Value) and value.data is not None:
-            name = f"traced_{len(self.constants)}"
-            self.constants[name] = value.data
-            self.small.register_buffer(name, value.data, persistent=False)
-            self.env[node] = self.graph.get_attr(name)
+            self.env[node] = self._constant(value.data)
         elif isinstance(value, int):
-            self.env[node] = self._length(node)
+            self.env[node] = self._length(node.meta["val"])
         else:
             raise CodeError(self.name, f"it reads {node.name}, which is not known to it")
         return self.env[node]
 
-    def _length(self, node: fx.Node) -> fx.Node:
+    def _constant(self, data: Tensor) -> fx.Node:
+        """Numbers that the code reads, kept with the module."""
+        name = f"traced_{len(self.constants)}"
+        self.constants[name] = data
+        self.small.register_buffer(name, data, persistent=False)
+        return self.graph.get_attr(name)
+
+    def _length(self, length: torch.SymInt) -> fx.Node:
         """A length that depends on the batch, computed from one of a tensor that is at hand."""
-        wanted = node.meta["val"].node.expr
+        wanted = length.node.expr
         for known, copy in self.env.items():
             found = known.meta.get("val")
             if not isinstance(copy, fx.Node) or not isinstance(found, Tensor):
@@ -254,6 +266,11 @@ class Writer:
 
     def _select(self, part: fx.Node, dim: int) -> fx.Node:
         return self.graph.call_function(torch.ops.aten.select.int, (part, dim, 0))
+
+
+def _has_batch(node: fx.Node) -> bool:
+    """Whether the shape of a tensor depends on the batch."""
+    return any(not isinstance(size, int) for size in node.meta["val"].shape)
 
 
 def _inferred(shape: Any) -> list[Any]:

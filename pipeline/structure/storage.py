@@ -15,6 +15,7 @@ from secateur.pipeline.errors import ModelError
 from secateur.pipeline.files import read_json, sha256_file, write_json, write_tensors
 from secateur.pipeline.models import Origin, create_model, origin_of
 from secateur.pipeline.plan.plan import Plan
+from secateur.pipeline.structure.classes import Classes, classes_of, cut_classifier
 from secateur.pipeline.structure.cutting import adapted_of, cut, example_for, plan_of
 from secateur.pipeline.structure.find import find_groups
 
@@ -36,6 +37,7 @@ def save(small: nn.Module, folder: str | Path, plan: Plan | None = None, origin:
         "model": {"name": origin.name, "kwargs": dict(origin.kwargs)},
         "plan": plan.to_json() if plan else None,
         "adapted": list(adapted_of(small)),
+        "classes": classes.to_json() if (classes := classes_of(small)) else None,
         "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()},
         "weights_sha256": sha256_file(folder / WEIGHTS),
     }
@@ -56,6 +58,8 @@ def load(folder: str | Path) -> nn.Module:
     content = read_json(folder / STRUCTURE, "structure")
     origin = Origin(content["model"]["name"], content["model"]["kwargs"])
     small = create_model(origin.name, **origin.kwargs)
+    if content.get("classes"):
+        small = cut_classifier(small, Classes.from_json(content["classes"]))
     if content["plan"] is not None:
         plan = Plan.from_json(content["plan"], str(folder / STRUCTURE))
         groups = find_groups(small, example_for(small, plan.input_shape), verify=False)

@@ -60,5 +60,9 @@ def test_a_vit_of_hugging_face_is_pruned() -> None:
     model = Logits().eval()
     x = torch.randn(2, 3, 32, 32)
     groups = find_groups(model, x)
-    assert sum(group.kind == "mlp_hidden" for group in groups) == 2
+    kinds = [group.kind for group in groups]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {
+        **dict.fromkeys(("head", "qk_dim", "v_dim", "mlp_hidden"), 2),
+        "width": 1,
+    }
     assert prune(model, half(groups), groups)(x).shape == (2, 7)
