@@ -34,19 +34,25 @@ def fold(weight: Tensor, encoder: Tensor, moments: Moments, ridge: float) -> Fol
     Only what E loses is penalised: features that are kept themselves are read with their own weight and more. Where
     E C E^T is singular, the ridge keeps the solution unique; with ridge 0 the pseudo-inverse is taken.
     """
-    base = torch.linalg.pinv(encoder) if _mixes(encoder) else encoder.T
-    rest = torch.eye(encoder.shape[1]).to(encoder) - base @ encoder  # what the features alone do not give
+    mean, covariance = moments.mean, moments.covariance
+    index = _selected(encoder)
+    if index is not None:
+        base, across, within = weight[:, index], covariance[:, index], covariance[index][:, index]
+        across[index] = 0  # the features that are kept give themselves
+    else:
+        back = torch.linalg.pinv(encoder)
+        base, within = weight @ back, encoder @ covariance @ encoder.T
+        across = covariance @ encoder.T - back @ within  # what the features alone do not give
     if not len(encoder):
-        return Folded(weight @ base, weight @ moments.mean)
-    covariance = moments.covariance
-    across, within = rest @ covariance @ encoder.T, encoder @ covariance @ encoder.T
+        return Folded(base, weight @ mean)
+    lost = weight @ across
     if ridge > 0:
         strength = ridge * within.diagonal().mean().clamp_min(1e-30)
-        extra = torch.linalg.solve(within + strength * torch.eye(len(within)).to(within), across.T).T
+        extra = torch.linalg.solve(within + strength * torch.eye(len(within)).to(within), lost.T).T
     else:
-        extra = across @ torch.linalg.pinv(within, hermitian=True)
-    decoder = base + extra
-    return Folded(weight @ decoder, weight @ (moments.mean - decoder @ (encoder @ moments.mean)))
+        extra = lost @ torch.linalg.pinv(within, hermitian=True)
+    folded = base + extra
+    return Folded(folded, weight @ mean - folded @ (encoder @ mean))
 
 
 def unrepaired(weight: Tensor, encoder: Tensor) -> Folded:
@@ -134,6 +140,8 @@ def summed(parts: Sequence[Moments]) -> Moments:
     return total
 
 
-def _mixes(encoder: Tensor) -> bool:
-    """Whether the encoder does more than select features or turn them."""
-    return not torch.equal(encoder @ encoder.T, torch.eye(len(encoder)).to(encoder))
+def _selected(encoder: Tensor) -> Tensor | None:
+    """The features that the encoder selects, `[kept]`; None for one that mixes features."""
+    index = encoder.argmax(1) if len(encoder) else torch.zeros(0, dtype=torch.long, device=encoder.device)
+    chosen = torch.zeros_like(encoder).scatter(1, index[:, None], 1)
+    return index if torch.equal(chosen, encoder) else None
