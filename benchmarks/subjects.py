@@ -49,10 +49,13 @@ def run_subjects(folder: Path) -> tuple[Subject, Subject]:
     from secateur.pipeline.models import create_model, input_shape
     from secateur.pipeline.runs.export_stage import engines_folder, onnx_name
     from secateur.pipeline.runs.runner import open_run
+    from secateur.pipeline.structure.classes import classes_of, cut_classifier
     from secateur.pipeline.structure.storage import load
 
     pruned = load(folder / "model")
     dense = create_model(open_run(folder).recipe.model)
+    if classes := classes_of(pruned):
+        dense = cut_classifier(dense, classes)
     shape = input_shape(dense)
     subjects = []
     for side, model in (("dense", dense), ("pruned", pruned)):

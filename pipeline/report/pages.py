@@ -50,6 +50,19 @@ HTML = """<!doctype html>
 <figure><img alt="{{ captions[name] }}" src="data:image/png;base64,{{ image }}">
 <figcaption>{{ captions[name] }}</figcaption></figure>
 {% endfor %}
+{% if soles %}
+<details><summary>Units of the dense model that serve one class alone</summary>
+<p class="sub">Among the first tenth of their kind for that class, and in the lower half for every other one.</p>
+<table>
+<thead><tr><th>class</th><th>units</th><th>which</th></tr></thead>
+<tbody>
+{% for name, count, units in soles %}
+<tr><td>{{ name }}</td><td>{{ count }}</td><td>{{ units }}</td></tr>
+{% endfor %}
+</tbody>
+</table>
+</details>
+{% endif %}
 <details><summary>Every pruned group</summary>
 <table>
 <thead><tr><th>group</th><th>kind</th><th>dense</th><th>kept</th></tr></thead>
@@ -89,6 +102,14 @@ Not measured: {{ target }}: {{ reason }}
 ![{{ caption }}](figures/{{ name }}.png)
 
 {% endfor %}
+{% if soles %}
+| class | units that serve it alone | which |
+|---|---:|---|
+{% for name, count, units in soles %}
+| {{ name }} | {{ count }} | {{ units }} |
+{% endfor %}
+
+{% endif %}
 | group | kind | dense | kept |
 |---|---|---:|---:|
 {% for name, kind, units, left in layers %}

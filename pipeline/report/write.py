@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +11,34 @@ import yaml
 from jinja2 import Environment
 
 from secateur.pipeline.files import read_json, write_json, write_text
+from secateur.pipeline.report.class_map import class_map, class_wise, sole_units
 from secateur.pipeline.report.evidence import evidence
 from secateur.pipeline.report.figures import kept_units, latency, save_figure
 from secateur.pipeline.report.pages import HTML, MARKDOWN
 from secateur.pipeline.report.table import compact, rows_of
 from secateur.pipeline.scores.fidelity import Fidelity
 
-TITLES = {"kept_units": "What is left", "latency": "Latency", "evidence": "The same evidence?"}
+NAMED = 6
+"""How many units of a class are named."""
+TITLES = {
+    "kept_units": "What is left",
+    "latency": "Latency",
+    "classes": "Which heads serve which classes",
+    "evidence": "The same evidence?",
+}
 CAPTIONS = {
     "kept_units": "Units kept in each layer (green) of those that the dense model has (grey).",
     "latency": "Distribution of the paired latency samples; dashed lines are the medians.",
+    "classes": "How much more than to the mean class a head matters to a class (red); alike ones stand side by side.",
     "evidence": "What both models rest the answer for the image's class on: red speaks for it, blue against it.",
 }
 
 
-def write_report(folder: Path, found: Fidelity | None = None) -> list[str]:
+def write_report(folder: Path, found: Fidelity | None = None, classes: Sequence[str] = ()) -> list[str]:
     """Writes `report.html`, `report.md` and `figures/*.png`; returns their paths relative to the run directory.
 
     With the fidelity that was `found`, its numbers and examples are shown, and `fidelity.json` holds all of them.
+    Where the scores are class-wise, the heads' and units' `classes` are shown.
     """
     bench = read_json(folder / "bench.json", "bench")
     groups = read_json(folder / "groups.json", "groups")
@@ -35,6 +46,9 @@ def write_report(folder: Path, found: Fidelity | None = None) -> list[str]:
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
     pictures = {"kept_units": kept_units(groups, plan["kept"]), "latency": latency(bench)}
     facts = _facts(bench, recipe, plan)
+    scores = class_wise(folder / "scores.safetensors") if classes else {}
+    if (heads := class_map(groups["groups"], scores, classes)) is not None:
+        pictures["classes"] = heads
     if found is not None:
         pictures["evidence"] = evidence(found)
         agreement = f"cosine {found.mean_cosine:.2f}, rank {found.mean_rank:.2f} on {len(found.cosine)} images"
@@ -48,6 +62,7 @@ def write_report(folder: Path, found: Fidelity | None = None) -> list[str]:
         "recipe": yaml.safe_dump(recipe, sort_keys=False),
         "facts": facts,
         "layers": _layers(groups, plan["kept"]),
+        "soles": _soles(groups, scores, classes),
         "skipped": bench.get("skipped", {}),
         "environment": bench["environment"],
         "titles": TITLES,
@@ -83,7 +98,9 @@ def _facts(bench: dict[str, Any], recipe: dict[str, Any], plan: dict[str, Any]) 
     """What was done, as pairs of a name and a phrase."""
     budget = {key: value for key, value in recipe["budget"].items() if value is not None}
     recover = recipe["recover"]
+    classes = recipe.get("classes")
     return [
+        *([("classes", ", ".join(classes))] if classes else []),
         ("budget", ", ".join(f"{key} {value}" for key, value in budget.items())),
         ("scores", recipe["score"]["method"]),
         ("allocation", f"{recipe['plan']['allocate']}, widths in multiples of {recipe['plan']['align']}"),
@@ -96,3 +113,14 @@ def _facts(bench: dict[str, Any], recipe: dict[str, Any], plan: dict[str, Any]) 
 def _layers(groups: dict[str, Any], kept: dict[str, list[int]]) -> list[tuple[str, str, int, int]]:
     """Name, kind, dense and kept units of every group that lost any."""
     return [(g["name"], g["kind"], g["units"], len(kept[g["name"]])) for g in groups["groups"] if g["name"] in kept]
+
+
+def _soles(groups: dict[str, Any], scores: Mapping[str, Any], classes: Sequence[str]) -> list[tuple[str, int, str]]:
+    """For each class how many units serve it alone, and the names of the first few."""
+    found = sole_units(groups["groups"], scores)
+    rows = []
+    for number, name in enumerate(classes):
+        units = [f"{group}[{unit}]" for group, unit, only in found if only == number]
+        if units:
+            rows.append((name, len(units), ", ".join(units[:NAMED]) + (", ..." if len(units) > NAMED else "")))
+    return rows

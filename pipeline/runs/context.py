@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from secateur.pipeline.data.classes import logits_of, of_classes
 from secateur.pipeline.data.dataset import Dataset, open_data
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.sampling import few_shot
@@ -16,6 +17,7 @@ from secateur.pipeline.files import sha256_file
 from secateur.pipeline.models import check_classes, create_model, input_shape, transform_for
 from secateur.pipeline.plan.plan import Plan
 from secateur.pipeline.runs.recipe import Recipe
+from secateur.pipeline.structure.classes import Classes, specialised
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.surgery import example_for
@@ -30,15 +32,24 @@ class Run:
 
     @cached_property
     def dense(self) -> nn.Module:
-        """The dense model with its weights, in evaluation mode."""
+        """The dense model with its weights, in evaluation mode, for the recipe's classes if it names any."""
         torch.manual_seed(self.recipe.seed)  # a model without weights starts from the recipe's seed
         model = create_model(self.recipe.model, num_classes=None)
+        if words := self.recipe.classes:
+            outputs = int(getattr(model, "num_classes", 0))
+            logits = logits_of(words, self._all_data.classes, outputs)
+            model = specialised(model, Classes(outputs, tuple(logits), words))
         check_classes(model, self.data.calibration.classes)
         return model
 
     @cached_property
     def data(self) -> Dataset:
-        """The calibration and evaluation images."""
+        """The calibration and evaluation images, of the recipe's classes if it names any."""
+        return of_classes(self._all_data, self.recipe.classes) if self.recipe.classes else self._all_data
+
+    @cached_property
+    def _all_data(self) -> Dataset:
+        """The images of all classes."""
         return open_data(self.recipe.data, seed=self.recipe.seed)
 
     @cached_property
@@ -63,7 +74,9 @@ class Run:
 
     @cached_property
     def model_identity(self) -> dict[str, object]:
-        """What decides the dense model: name, arguments, and the content of its weights file."""
+        """What decides the dense model: name, arguments, the content of its weights file, and classes if not all."""
         spec = self.recipe.model
         weights = sha256_file(Path(spec.weights)) if spec.weights and Path(spec.weights).is_file() else spec.weights
-        return {"name": spec.name, "kwargs": dict(spec.kwargs), "pretrained": spec.pretrained, "weights": weights}
+        classes = {"classes": list(self.recipe.classes)} if self.recipe.classes else {}
+        made = {"name": spec.name, "kwargs": dict(spec.kwargs), "pretrained": spec.pretrained, "weights": weights}
+        return {**made, **classes}

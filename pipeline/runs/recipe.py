@@ -93,7 +93,10 @@ class ReportSpec:
 
 @dataclass(frozen=True, config=STRICT)
 class Recipe:
-    """Everything that a run needs to know; every key has a default but the model, the data and the budget."""
+    """Everything that a run needs to know; every key has a default but the model, the data and the budget.
+
+    With `classes`, the model is specialised to these: its classifier is cut to them, and only their images count.
+    """
 
     model: ModelSpec
     data: DataSpec
@@ -104,6 +107,7 @@ class Recipe:
     export: ExportSpec = ExportSpec()
     bench: BenchSpec = BenchSpec()
     report: ReportSpec = ReportSpec()
+    classes: tuple[str, ...] = ()
     seed: int = 0
 
     def to_yaml(self) -> str:

@@ -161,7 +161,7 @@ def _recover(run: Run, say: Say) -> list[str]:
 def _report(run: Run, say: Say) -> list[str]:
     from secateur.pipeline.report.write import write_report  # matplotlib is slow to import
 
-    return write_report(run.folder, fidelity_of_run(run, say))
+    return write_report(run.folder, fidelity_of_run(run, say), run.data.classes)
 
 
 def _calibration_images(run: Run) -> dict[str, Any]:
@@ -181,6 +181,6 @@ STAGES = (
     Stage("export", ("recover",), export_run, ("export",)),
     Stage("build", ("export",), build_run, ("export", "bench")),
     Stage("bench", ("export", "build"), bench_run, ("bench", "export"), _held_out_images),
-    Stage("report", ("plan", "recover", "bench"), _report, ("report", "seed"), _held_out_images),
+    Stage("report", ("score", "plan", "recover", "bench"), _report, ("report", "seed"), _held_out_images),
 )
 NAMES = tuple(stage.name for stage in STAGES)

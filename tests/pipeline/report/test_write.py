@@ -15,6 +15,7 @@ from secateur.pipeline.files import write_json
 from secateur.pipeline.report.table import rows_of, table_of
 from secateur.pipeline.report.write import write_report
 from secateur.pipeline.scores.fidelity import Example, Fidelity
+from secateur.pipeline.scores.score import Scores
 
 
 def side(macs: float, top1: float, p50: float) -> dict[str, object]:
@@ -112,3 +113,18 @@ def test_fidelity_is_shown_with_its_numbers(folder: Path) -> None:
     assert (content["cosine"], content["rank"]) == ([0.9, 0.5], [0.8, 0.4])
     assert (content["mean_cosine"], content["mean_rank"]) == pytest.approx((0.7, 0.6))
     assert content["examples"] == [{"index": 1, "explained": 3}]
+
+
+def test_class_wise_scores_are_shown_with_the_units_of_one_class(folder: Path) -> None:
+    scores = torch.ones(3, 8)
+    scores[:, 2] = torch.tensor([0.1, 9.0, 0.2])
+    Scores({"blocks.0.mlp.hidden": scores}, "xmask").save(folder / "scores.safetensors")
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "classes": ["ant", "bee", "cat"]}))
+    written = write_report(folder, None, ("ant", "bee", "cat"))
+    assert "figures/classes.png" in written
+    page, summary = (folder / "report.html").read_text(), (folder / "report.md").read_text()
+    assert "Which heads serve which classes" in page
+    assert "| bee | 1 | blocks.0.mlp.hidden[2] |" in summary
+    assert "* classes: ant, bee, cat" in summary
+    assert "<td>blocks.0.mlp.hidden[2]</td>" in page

@@ -1,0 +1,114 @@
+"""Models for some of their classes only: the classifier keeps the rows of these, and nothing else changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from secateur.pipeline.errors import ModelError, PlanError, SurgeryError
+from secateur.pipeline.models import input_shape
+from secateur.pipeline.structure.cutting import copied_with, example_for
+from secateur.pipeline.structure.proof import evaluating, tolerance
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes that are `kept` out of a model's `of`, by the numbers of their logits and by their `names`.
+
+    Raises `PlanError` for fewer than two classes, one that is named twice, or a number out of range.
+    """
+
+    of: int
+    kept: tuple[int, ...]
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.kept) < 2 or len(set(self.kept)) < len(self.kept) or len(self.names) != len(self.kept):
+            raise PlanError(f"the classes are {', '.join(self.names) or 'none'}: name two or more, each of them once")
+        outside = [number for number in self.kept if not 0 <= number < self.of]
+        if outside:
+            raise PlanError(f"the model has the classes 0 to {self.of - 1}, but {outside[0]} was asked")
+
+    def to_json(self) -> dict[str, object]:
+        """The classes as plain JSON values."""
+        return {"of": self.of, "kept": list(self.kept), "names": list(self.names)}
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> Classes:
+        """The classes that `to_json` wrote."""
+        return Classes(int(content["of"]), tuple(content["kept"]), tuple(content["names"]))
+
+
+def specialised(model: nn.Module, classes: Classes) -> nn.Module:
+    """A copy of a model with the logits of the kept classes only, in their order, which are proven to be the same.
+
+    Raises `ModelError` when the model has no classifier of its classes, and `SurgeryError` when a logit differs.
+    """
+    small = cut_classifier(model, classes)
+    x = example_for(model, input_shape(model), batch=2)
+    with torch.no_grad(), evaluating(model), evaluating(small):
+        expected, found = model(x)[:, list(classes.kept)], small(x)
+    if expected.shape != found.shape or not _close(found, expected, tolerance(model)):
+        raise SurgeryError("cutting the classifier has changed the logits of the kept classes: report the model")
+    return small
+
+
+def cut_classifier(model: nn.Module, classes: Classes) -> nn.Module:
+    """The copy, unchecked: every layer of the classifier has the rows of the kept classes."""
+    if getattr(model, "num_classes", None) != classes.of:
+        raise ModelError(
+            f"the model has {getattr(model, 'num_classes', 'no')} classes, but its classifier is to be cut from "
+            f"{classes.of}: give classes of this model"
+        )
+    layers = classifier_layers(model, classes.of)
+    rows = torch.tensor(classes.kept)
+    cuts = {
+        f"{name}.{key}": tensor.detach().index_select(0, rows.to(tensor.device))
+        for name in layers
+        for key, tensor in model.get_submodule(name).named_parameters(recurse=False)
+    }
+    small = copied_with(model, cuts)
+    for name in layers:
+        layer = small.get_submodule(name)
+        setattr(layer, "out_features" if isinstance(layer, nn.Linear) else "out_channels", len(classes.kept))
+    for module in small.modules():
+        if getattr(module, "num_classes", None) == classes.of:
+            module.num_classes = len(classes.kept)  # type: ignore[assignment]  # nn.Module wants Tensor | Module
+    small.secateur_classes = classes  # type: ignore[assignment]  # likewise
+    return small
+
+
+def classes_of(model: nn.Module) -> Classes | None:
+    """The classes that a model was specialised to, or None where it has all of them."""
+    found = getattr(model, "secateur_classes", None)
+    return found if isinstance(found, Classes) else None
+
+
+def classifier_layers(model: nn.Module, count: int) -> list[str]:
+    """The names of the layers that make the logits, as timm gives them; raises `ModelError` when these do not fit."""
+    config = getattr(model, "pretrained_cfg", None) or {}
+    named = config.get("classifier") or ()
+    names = [named] if isinstance(named, str) else list(named)
+    modules = dict(model.named_modules())
+    layers = [name for name in names if isinstance(modules.get(name), nn.Linear | nn.Conv2d)]
+    if not layers or len(layers) < len(names) or any(len(_weight(modules[name])) != count for name in layers):
+        raise ModelError(
+            f"timm names {', '.join(names) or 'no layer'} as the classifier of a {type(model).__name__}, which is no "
+            f"linear layer of {count} classes: keep all classes"
+        )
+    return layers
+
+
+def _weight(layer: nn.Module) -> Tensor:
+    weight = layer.weight
+    assert isinstance(weight, Tensor)  # for the type checker: linear layers and convolutions have one
+    return weight
+
+
+def _close(found: Tensor, expected: Tensor, limit: float) -> bool:
+    scale = expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny)
+    return bool((found - expected).abs().max() <= limit * scale)

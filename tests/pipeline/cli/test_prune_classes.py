@@ -1,0 +1,60 @@
+"""`secateur prune --classes`: a run for some of its classes, to the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from secateur.benchmarks.subjects import run_subjects
+from secateur.pipeline.cli import main
+from secateur.pipeline.runs.runner import open_run
+from secateur.pipeline.scores.score import Scores
+from secateur.pipeline.structure.classes import classes_of
+from secateur.pipeline.structure.storage import load, save
+from tests.pipeline.runs.test_runner import CONTENT
+
+MASKS = {"method": "xmask", "samples_per_class": 3, "options": {"epochs": 1, "kinds": ["head", "mlp_hidden"]}}
+PLAN = {"kinds": ["head", "mlp_hidden"]}
+
+
+def secateur(*words: str) -> object:
+    """The exit code of a command."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    return ended.value.code
+
+
+def test_a_run_is_specialised(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    recipe = {**CONTENT, "score": MASKS, "plan": PLAN}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert secateur("prune", str(folder), "--classes", "7, 1,4") == 0
+    assert yaml.safe_load((folder / "recipe.yaml").read_text())["classes"] == ["7", "1", "4"]
+    small = load(folder / "pruned")
+    chosen = classes_of(small)
+    assert chosen is not None
+    assert (chosen.of, chosen.kept, chosen.names) == (10, (7, 1, 4), ("7", "1", "4"))
+    run = open_run(folder)
+    assert run.data.classes == ("7", "1", "4")
+    assert len(run.data.evaluation) < 0.35 * len(run._all_data.evaluation)
+    scores = Scores.load(folder / "scores.safetensors")
+    assert {value.shape[0] for value in scores.values.values()} == {3}
+    assert run.evaluation().samples == len(run.data.evaluation)
+    save(small, folder / "model")
+    dense, pruned = run_subjects(folder)
+    x = torch.zeros(1, 1, 16, 16)
+    assert dense.module is not None and pruned.module is not None
+    assert dense.module(x).shape == pruned.module(x).shape == (1, 3)
+
+
+def test_a_class_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(CONTENT))
+    assert secateur("prune", str(tmp_path), "--classes", "7,eleven") == 2
+    assert "the data has no class 'eleven'" in capsys.readouterr().err
+    assert secateur("prune", str(tmp_path), "--classes", "7") == 2
+    assert "name two or more" in capsys.readouterr().err
+    assert "classes" not in yaml.safe_load((tmp_path / "recipe.yaml").read_text())  # what cannot work is not written
