@@ -26,6 +26,7 @@ STAGES = ("create", "groups", "plan", "prune", "forward", "gradient", "load", "o
 BUDGETS = (0.5, 0.55, 0.6)
 FIRST, MORE = ("mlp_hidden", "qk_dim", "v_dim", "channel"), ("width", "head")
 TARGET = "tensorrt_rtx:sm_86"
+COMMAND = "python -m secateur.benchmarks.coverage --models MODELS --reference TABLE"
 
 
 @click.command()
@@ -46,24 +47,31 @@ def main(
         _whole_way(one, lambda row: print(json.dumps(row), flush=True))
         return
     names = [name for name in models.read_text().split() if not only or name in only]
-    rows: dict[str, Any] = read_json(out, "coverage")["rows"] if out.is_file() else {}
+    before = read_json(out, "coverage") if out.is_file() else {}
+    rows: dict[str, Any] = before.get("rows", {})
+    peer = _reference(reference) if reference else before.get("reference", {})
     for name in names:
         known = rows.get(name)
         if known is not None and not only and (known["stage"] == "done" or not again):
             continue
         rows[name] = _in_a_process(name, models, limit)
         click.echo(f"{name}: {rows[name]['stage']} {rows[name].get('error', '')}", err=True)
-        about = {"command": "python -m secateur.benchmarks.coverage --models MODELS", "limit_seconds": limit}
-        write_json(out, "coverage", {**about, "environment": asdict(environment()), "rows": rows})
-    write_text(out.with_suffix(".md"), table(rows, _reference(reference)))
+        about = {"command": COMMAND, "limit_seconds": limit, "environment": asdict(environment())}
+        write_json(out, "coverage", {**about, "reference": peer, "rows": rows})
+    write_text(out.with_suffix(".md"), table(rows, peer))
+
+
+def reached(rows: Mapping[str, Mapping[str, Any]], stage: str) -> int:
+    """How many models have done a stage."""
+    return sum(row["stage"] == "done" or STAGES.index(row["stage"]) > STAGES.index(stage) for row in rows.values())
 
 
 def table(rows: Mapping[str, Mapping[str, Any]], reference: Mapping[str, str]) -> str:
     """The rows as Markdown, beside what the reference reaches."""
-    reached = {stage: sum(_reached(row, stage) for row in rows.values()) for stage in ("prune", "parity", "engine")}
+    pruned, same, built = (reached(rows, stage) for stage in ("prune", "parity", "engine"))
     lines = [
-        f"Of {len(rows)} families {reached['prune']} are pruned and proven, {reached['parity']} reach parity in ONNX "
-        f"Runtime, {reached['engine']} become an engine.",
+        f"Of {len(rows)} families {pruned} are pruned and proven, {same} reach parity in ONNX Runtime, {built} become "
+        "an engine.",
         "",
         "| model | secateur | Torch-Pruning 1.6.1 | MACs left | kinds | groups | fixed | parity | s | error |",
         "|---|---|---|---:|---|---:|---:|---:|---:|---|",
@@ -77,18 +85,12 @@ def table(rows: Mapping[str, Mapping[str, Any]], reference: Mapping[str, str]) -
     return "\n".join(lines) + "\n"
 
 
-def _reached(row: Mapping[str, Any], stage: str) -> bool:
-    return row["stage"] == "done" or STAGES.index(row["stage"]) > STAGES.index(stage)
-
-
 def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def _reference(path: Path | None) -> dict[str, str]:
+def _reference(path: Path) -> dict[str, str]:
     """The result by model of a Markdown table whose first columns are family, model and result."""
-    if path is None:
-        return {}
     cells = [[cell.strip() for cell in line.split("|")] for line in path.read_text().splitlines() if "|" in line]
     return {row[2]: row[3] for row in cells if len(row) > 4}
 

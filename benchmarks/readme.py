@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from secateur.benchmarks.coverage import reached
 from secateur.benchmarks.score_tables import Table, cnn_a_pr, relevance_speed, transformer_a_pr
 from secateur.pipeline.errors import BenchError
 from secateur.pipeline.files import read_json, write_text
@@ -47,13 +48,48 @@ def deit_tiny_oneshot(results: Path) -> str:
     )
 
 
+def coverage(results: Path) -> str:
+    """How many of timm's families go the whole way."""
+    content = read_json(results / "coverage.json", "coverage")
+    rows, peer = content["rows"], content["reference"]
+    stages = {
+        "pruned, removed equal to masked": "prune",
+        "trained on, saved and loaded": "load",
+        "the same in ONNX Runtime": "parity",
+        "a TensorRT-RTX engine": "engine",
+    }
+    theirs = {"parity": str(sum(peer.get(name) == "done" for name in rows))}
+    head = (f"of {len(rows)} families of timm", "secateur", "Torch-Pruning 1.6.1")
+    return markdown(head, ((word, str(reached(rows, s)), theirs.get(s, "")) for word, s in stages.items()))
+
+
+def structure_speed(results: Path) -> str:
+    """Seconds and memory of pruning, beside Torch-Pruning."""
+    models = read_json(results / "structure_speed.json", "structure_speed")["models"]
+    lines = []
+    for name, model in models.items():
+        ours, theirs = model["samples"]["secateur"], model["samples"]["torch-pruning"]
+        memory = [max(row["added_peak_bytes"] / row["model_bytes"] for row in side) for side in (ours, theirs)]
+        seconds = model["median_seconds"]
+        lines.append(
+            (
+                f"`{name}`",
+                f"{seconds['secateur']:.1f} s",
+                f"{seconds['torch-pruning']:.1f} s",
+                *(f"{times:.1f} x model" for times in memory),
+            )
+        )
+    head = ("half of all units, by magnitude", "secateur", "Torch-Pruning 1.6.1", "added memory", "theirs")
+    return markdown(head, lines)
+
+
 def of_scores(table: Callable[[Path], Table]) -> Callable[[Path], str]:
     """The Markdown of a table of scores."""
     return lambda results: markdown(*table(results))
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
-    **{table.__name__: table for table in (demo, deit_tiny_oneshot)},
+    **{table.__name__: table for table in (demo, coverage, structure_speed, deit_tiny_oneshot)},
     **{table.__name__: of_scores(table) for table in (transformer_a_pr, cnn_a_pr, relevance_speed)},
 }
 
