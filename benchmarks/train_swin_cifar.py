@@ -36,10 +36,9 @@ KWARGS: dict[str, Any] = {
     "depths": [2, 4],
     "num_heads": [3, 6],
     "num_classes": 10,
-    "drop_path_rate": 0.0,
 }
 TRANSFORM = Transform((3, 32, 32), MEAN, STD, crop_pct=1.0)
-BATCH, LR, WEIGHT_DECAY = 50, 1e-3, 0.05
+BATCH, LR, WEIGHT_DECAY, SMOOTHING = 100, 1e-3, 0.05, 0.1
 PADDING = 4
 
 
@@ -66,7 +65,7 @@ def augmented(pixels: NDArray[np.uint8], draws: np.random.Generator) -> Tensor:
 
 
 def train(images: ArrayImages, epochs: int, seed: int) -> nn.Module:
-    """The Swin after so many passes over the images: AdamW and a cosine schedule."""
+    """The Swin after so many passes over the images: AdamW, cosine schedule, smoothed labels."""
     torch.manual_seed(seed)
     model, draws = cifar_swin().train(), np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(model.parameters(), LR, weight_decay=WEIGHT_DECAY)
@@ -78,7 +77,8 @@ def train(images: ArrayImages, epochs: int, seed: int) -> nn.Module:
         for part in np.array_split(draws.permutation(len(images)), len(images) // BATCH):
             schedule.step_update(step)
             step += 1
-            loss = F.cross_entropy(model(augmented(images.pixels[part], draws)), labels[part])
+            logits = model(augmented(images.pixels[part], draws))
+            loss = F.cross_entropy(logits, labels[part], label_smoothing=SMOOTHING)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             optimizer.step()
