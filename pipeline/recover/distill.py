@@ -78,7 +78,8 @@ def distill(
         with seeded(seed + step):
             for _ in range(spec.accumulate):
                 with accelerator.accumulate(pair):
-                    loss = loss_of(pair, teacher, next(batches).to(accelerator.device), spec)
+                    views, shown = (part.to(accelerator.device) for part in next(batches))
+                    loss = loss_of(pair, teacher, views, shown, spec)
                     accelerator.backward(loss)
                     if accelerator.sync_gradients:
                         accelerator.clip_grad_norm_(pair.parameters(), spec.clip)
@@ -123,10 +124,11 @@ class Student(nn.Module):
         return features, self.model.forward_head(features)  # type: ignore[operator]  # likewise
 
 
-def loss_of(pair: nn.Module, teacher: nn.Module, images: Tensor, spec: DistillSpec) -> Tensor:
+def loss_of(pair: nn.Module, teacher: nn.Module, images: Tensor, shown: Tensor, spec: DistillSpec) -> Tensor:
     """T^2 KL(teacher || student) of the softened predictions, and the features' squared error, averaged over images.
 
-    An image's error is taken relative to the variance of the teacher's features, and left out where the widths differ
+    The share `spec.labels` of the first is the cross-entropy of the classes `shown` `[B, classes]` instead. An image's
+    error is taken relative to the variance of the teacher's features, and left out where the widths differ
     (Hinton et al., 2015, arXiv 1503.02531).
     """
     with torch.no_grad():
@@ -136,6 +138,8 @@ def loss_of(pair: nn.Module, teacher: nn.Module, images: Tensor, spec: DistillSp
     loss = soft**2 * F.kl_div(
         (logits.float() / soft).log_softmax(1), (goal.float() / soft).log_softmax(1), log_target=True, reduction="none"
     ).sum(1).mean()  # fmt: skip
+    if spec.labels:
+        loss = (1 - spec.labels) * loss + spec.labels * F.cross_entropy(logits.float(), shown)
     if spec.features and features.shape == goal_features.shape:
         wanted = goal_features.float().flatten(1)
         gaps = (features.float().flatten(1) - wanted).square().mean(1) / wanted.var(1).clamp_min(1e-12)
@@ -176,8 +180,8 @@ def _batches(
     done: int,
     steps: int,
     accelerator: Accelerator,
-) -> Iterator[Tensor]:
-    """This process's part of every step from `done` on, in `spec.accumulate` pieces."""
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """This process's part of every step from `done` on, in `spec.accumulate` pieces: images and the classes shown."""
     each = len(images) // spec.batch_size
     pieces: list[list[Key]] = []
     for step in range(done, steps):

@@ -11,8 +11,10 @@ PRECISIONS = ("no", "bf16", "fp16")
 
 @dataclass(frozen=True)
 class DistillSpec:
-    """Distillation from the dense model for `epochs` passes over the calibration images (0: none); no labels needed.
+    """Distillation from the dense model for `epochs` passes over the calibration images (0: none).
 
+    `labels` is the share of the loss that is the images' own labels' cross-entropy instead (0: no labels are looked
+    at; 1, with `features` 0: plain fine-tuning).
     `batch_size` images make one step, whatever the number of processes and of `accumulate`d parts. AdamW with a
     cosine schedule from `lr` after `warmup` (a share of all steps). `temperature` is that of the logits, `features`
     the weight of the features' error beside them. `mix` is the share of images mixed with another one, half by mixup
@@ -29,6 +31,7 @@ class DistillSpec:
     clip: float = 1.0
     temperature: float = 2.0
     features: float = 1.0
+    labels: float = 0.0
     mix: float = 0.5
     scale: float = 0.5
     flip: float = 0.5
@@ -47,6 +50,7 @@ class DistillSpec:
             "warmup": (0, 1),
             "temperature": (1e-3, None),
             "features": (0, None),
+            "labels": (0, 1),
             "mix": (0, 1),
             "scale": (0.01, 1),
             "flip": (0, 1),

@@ -22,8 +22,10 @@ Key = tuple[int, int]
 """The epoch and the index of an image."""
 
 
-class Views(Dataset[Tensor]):
+class Views(Dataset[tuple[Tensor, Tensor]]):
     """The view `[C, H, W]` of an image in an epoch: cropped, mirrored, augmented, and mixed with another image.
+
+    With it comes how much of it shows each class, `[classes]`.
 
     A view depends on its key and the seed only, so that the same views are seen by one process and by many, and
     after a resume.
@@ -48,20 +50,29 @@ class Views(Dataset[Tensor]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, key: Key) -> Tensor:
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
         epoch, index = key
         draws = np.random.default_rng((self.seed, epoch, index))
         with seeded(int(draws.integers(2**31))):
             view = self._view(index)
             if draws.random() >= self.spec.mix:
-                return view
-            other = self._view(int(draws.integers(len(self.images))))
+                return view, self._class(index)
+            partner = int(draws.integers(len(self.images)))
+            other = self._view(partner)
             share = float(draws.beta(0.8, 0.8))
             if draws.random() < 0.5:
-                return share * view + (1 - share) * other
-            top, bottom, left, right = rand_bbox(view.shape, share)  # type: ignore[no-untyped-call]  # timm leaves it untyped
-            view[:, top:bottom, left:right] = other[:, top:bottom, left:right]
-            return view
+                view = share * view + (1 - share) * other
+            else:
+                top, bottom, left, right = rand_bbox(view.shape, share)  # type: ignore[no-untyped-call]  # timm leaves it untyped
+                view[:, top:bottom, left:right] = other[:, top:bottom, left:right]
+                share = 1 - float((bottom - top) * (right - left)) / view[0].numel()
+            return view, share * self._class(index) + (1 - share) * self._class(partner)
+
+    def _class(self, index: int) -> Tensor:
+        """The class of an image as a distribution `[classes]`."""
+        shown = torch.zeros(len(self.images.classes))
+        shown[int(self.images.labels[index])] = 1
+        return shown
 
     def _view(self, index: int) -> Tensor:
         return torch.as_tensor(self.transform(self.images.read(index).convert(self.mode)), dtype=torch.float32)

@@ -43,7 +43,7 @@ def student() -> nn.Module:
 
 def gap(model: nn.Module, dense: nn.Module) -> float:
     views = Views(pictures(), TRANSFORM, DistillSpec(mix=0), 9)
-    x = torch.stack([views[0, index] for index in range(40)])
+    x = torch.stack([views[0, index][0] for index in range(40)])
     with torch.no_grad():
         return F.kl_div(model(x).log_softmax(1), dense(x).log_softmax(1), log_target=True, reduction="sum").item() / 40
 
@@ -142,23 +142,57 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
 def test_the_loss_is_the_divergence_and_the_features_error() -> None:
     small, dense = student(), make_vit()
     x = torch.randn(3, 3, 16, 16)
-    found = loss_of(Student(small), dense, x, DistillSpec(temperature=3.0, features=0.5))
+    shown = torch.rand(3, 5).softmax(1)
+    found = loss_of(Student(small), dense, x, shown, DistillSpec(temperature=3.0, features=0.5))
     with torch.no_grad():
         p, q = ((model(x) / 3).softmax(1) for model in (dense, small))
         a, b = dense.forward_features(x), small.forward_features(x)
     expected = 9 * (p * (p / q).log()).sum(1).mean() + 0.5 * ((a - b).square().mean((1, 2)) / a.var((1, 2))).mean()
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    found = loss_of(Student(small), dense, x, shown, DistillSpec(temperature=3.0, features=0.0, labels=0.3))
+    with torch.no_grad():
+        answers = -(shown * small(x).log_softmax(1)).sum(1).mean()
+    expected = 0.7 * 9 * (p * (p / q).log()).sum(1).mean() + 0.3 * answers
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_mixed_views_say_how_much_of_them_shows_each_class() -> None:
+    """Black images of one class and white ones of another: the mean of a view's pixels is the share of the second."""
+    labels = np.arange(20) % 2
+    pixels = (255 * labels[:, None, None, None] * np.ones((1, 16, 16, 3))).astype(np.uint8)
+    plain = Transform((3, 16, 16), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    views = Views(ArrayImages(pixels, labels, ("black", "white")), plain, DistillSpec(mix=1.0, scale=1.0), 0)
+    shares = []
+    for index in range(20):
+        view, shown = views[0, index]
+        torch.testing.assert_close(torch.stack([1 - view.mean(), view.mean()]), shown, atol=1e-5, rtol=0)
+        shares.append(round(float(shown[1]), 3))
+    assert len(set(shares) - {0.0, 1.0}) > 5
+    alone = Views(ArrayImages(pixels, labels, ("black", "white")), plain, DistillSpec(mix=0.0), 0)
+    assert [alone[0, index][1].tolist() for index in (0, 1)] == [[1, 0], [0, 1]]
+
+
+def test_labels_alone_are_plain_fine_tuning(tmp_path: Path) -> None:
+    """With a teacher that knows nothing, the student learns the labels all the same."""
+    labels = np.arange(40) % 2
+    pixels = (255 * labels[:, None, None, None] * np.ones((1, 16, 16, 3))).astype(np.uint8)
+    images = ArrayImages(pixels, labels, ("black", "white", "a", "b", "c"))
+    spec = replace(SPEC, epochs=4, labels=1.0, features=0.0, mix=0.0)
+    taught = distill(student(), make_vit(seed=7), images, TRANSFORM, spec, tmp_path)
+    x = torch.stack([torch.full((3, 16, 16), value) for value in (-1.0, 1.0)])
+    with torch.no_grad():
+        assert taught(x).argmax(1).tolist() == [0, 1]
 
 
 def test_views_depend_on_seed_epoch_and_image_only() -> None:
     views = Views(pictures(), TRANSFORM, DistillSpec(mix=1.0), 0)
-    one = views[1, 5]
+    one, _ = views[1, 5]
     state = torch.get_rng_state()
-    torch.testing.assert_close(views[1, 5], one)
+    torch.testing.assert_close(views[1, 5][0], one)
     assert torch.equal(torch.get_rng_state(), state)
-    assert not torch.equal(views[2, 5], one)
-    assert not torch.equal(views[1, 6], one)
-    assert not torch.equal(Views(pictures(), TRANSFORM, DistillSpec(mix=1.0), 1)[1, 5], one)
+    assert not torch.equal(views[2, 5][0], one)
+    assert not torch.equal(views[1, 6][0], one)
+    assert not torch.equal(Views(pictures(), TRANSFORM, DistillSpec(mix=1.0), 1)[1, 5][0], one)
     assert one.shape == (3, 16, 16)
 
 
