@@ -1,8 +1,8 @@
 """What ridge compensation of ViT-B/16 costs with 1,024 images, extrapolated from small measured parts.
 
 `python -m secateur.benchmarks.compensate_cost` times the repair of ViT-B blocks with random weights, half of whose MLP
-hidden units are gone, at few images and few blocks: their time grows linearly with both (`PARTS`), and does not depend on
-the values of weights and images.
+hidden units are gone, at few images and few blocks. The time grows linearly with both (`PARTS`), and does not depend
+on the values of weights and images.
 """
 
 from __future__ import annotations
