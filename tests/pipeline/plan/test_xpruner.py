@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ from secateur.pipeline.plan.xpruner_spec import XprunerSpec
 from secateur.pipeline.runs.evaluate import top1
 from secateur.pipeline.runs.recipe import make_recipe
 from secateur.pipeline.runs.runner import open_run, run_stages
-from secateur.pipeline.scores.score import Scores
+from secateur.pipeline.scores.score import Scores, score
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.surgery import prune
@@ -152,6 +153,23 @@ def test_masks_shares_and_widths_of_a_layer(groups: Groups) -> None:
     mask = layer.mask(torch.tensor(0.625), 10.0)  # the threshold in the middle of the second chunk
     by_chunk = sorted({round(value, 4) for value in mask.tolist()})
     assert by_chunk == [round(float((1 + np.tanh(10 * gap)) / 2), 4) for gap in (-0.25, 0, 0.25, 5)]
+
+
+def test_masks_and_rates_prune_a_swin() -> None:
+    """Shifted windows, bias tables and patch merging: surgery proves removed equal to masked, or raises."""
+    torch.manual_seed(0)
+    settings = {"img_size": 16, "patch_size": 2, "window_size": 4, "embed_dim": 16, "depths": (2, 2)}
+    swin = timm.create_model("swin_tiny_patch4_window7_224", num_classes=5, num_heads=(2, 4), **settings).eval()
+    groups = find_groups(swin, torch.zeros(1, 3, 16, 16))
+    data = [(torch.randn(10, 3, 16, 16), torch.arange(10) % 5)]
+    scores = score(swin, groups, data, "xmask", epochs=1)
+    soft = soft_judge(swin, groups, data, "cross_entropy", batch_size=5)
+    spec = XprunerSpec(steps=8)
+    plan = make_plan(groups, scores, Budget(macs=0.6), "xpruner", align=2, kinds=KINDS, soft=soft, xpruner=spec)
+    small = prune(swin, plan, groups)
+    assert 0.55 * groups.macs() < groups.macs(plan.kept) <= 0.6 * groups.macs()
+    assert sum(part.numel() for part in small.parameters()) == groups.params(plan.kept)
+    assert small(data[0][0]).shape == (10, 5)
 
 
 def test_a_recipe_plans_by_it(tmp_path: Path) -> None:
