@@ -21,9 +21,10 @@ def magnitude(model: nn.Module, groups: Groups, loader: Loader, *, seed: int) ->
     for group in groups:
         squares = torch.zeros(group.units, dtype=torch.float64)
         for part in [part for part in group.slices if part.tensor in tensors]:
-            weight = tensors[part.tensor].detach().double().cpu()
-            by_position = weight.square().movedim(part.dim, 0).flatten(1).sum(1) if weight.ndim > 1 else weight.square()
+            weight = tensors[part.tensor].detach()
+            others = [dim for dim in range(weight.ndim) if dim != part.dim]
+            by_position = weight.square().sum(others, dtype=torch.float64) if others else weight.double().square()
             index = torch.as_tensor(part.units)
-            squares.index_add_(0, index[index >= 0], by_position[index >= 0])
+            squares.index_add_(0, index[index >= 0], by_position.cpu()[index >= 0])
         scores[group.name] = squares.sqrt().float()
     return scores

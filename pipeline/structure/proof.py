@@ -52,7 +52,8 @@ def masked(model: nn.Module, groups: Groups, plan: Plan, small: nn.Module | None
         tensors[name] = tensors[name].clone()
     for (name, dim), removed in gone.items():
         if removed.any():
-            tensors[name][(slice(None),) * dim + (torch.from_numpy(removed),)] = 0
+            index = torch.from_numpy(removed.nonzero()[0]).to(tensors[name].device)
+            tensors[name].index_fill_(dim, index, 0)
     copied = copied_with(dense, tensors)
     for name, axis in groups.norms.items():
         stays = torch.from_numpy(axis.positions(plan.kept))
