@@ -11,9 +11,12 @@ from secateur.pipeline.cli.common import json_option, print_json
 
 @click.command("inspect", short_help="What can be removed from a model, and what cannot.")
 @click.argument("model")
+@click.option("--align", default=8, show_default=True, type=click.IntRange(1), help="Widths are multiples of this.")
 @json_option
-def command(model: str, as_json: bool) -> None:
+def command(model: str, align: int, as_json: bool) -> None:
     """Lists the groups of a timm model or of a run: kind, units, parameters, share of the MACs; and what is fixed.
+
+    A step is how many units go at once, so that widths keep their alignment.
 
     Example: secateur inspect deit_tiny_patch16_224
     """
@@ -27,16 +30,17 @@ def command(model: str, as_json: bool) -> None:
     from secateur.pipeline.structure.surgery import example_for
 
     module = load(Path(model)) if Path(model).is_dir() else create_model(model)
-    found = describe(find_groups(module, example_for(module, input_shape(module))))
+    found = describe(find_groups(module, example_for(module, input_shape(module))), align)
     if as_json:
         print_json(found)
         return
     table = Table(title=f"{model}: {found['macs'] / 1e9:.3f} GMACs, {found['params'] / 1e6:.2f} M parameters")
-    for column in ("group", "kind", "units", "parameters", "MACs"):
+    for column in ("group", "kind", "units", "step", "parameters", "MACs"):
         table.add_column(column, justify="left" if column in ("group", "kind") else "right")
     for row in found["groups"]:
         units = f"{row['blocks']} x {row['units'] // row['blocks']}" if row["blocks"] > 1 else str(row["units"])
-        table.add_row(row["name"], row["kind"], units, f"{row['params']:,}", f"{row['macs_share']:.1%}")
+        numbers = (str(row["step"]), f"{row['params']:,}", f"{row['macs_share']:.1%}")
+        table.add_row(row["name"], row["kind"], units, *numbers)
     console = Console()
     console.print(table)
     for row in found["fixed"]:

@@ -34,7 +34,7 @@ def chunks(groups: Groups, group: Group, scores: NDArray[np.float64], align: int
     by_block = scores.reshape(group.blocks, -1)
     order = np.argsort(by_block, axis=1, kind="stable")
     width = by_block.shape[1]
-    step = _step(group, align)
+    step = step_of(group, align)
     first = width % step or step  # afterwards what is left is a multiple of the step
     bounds = [0, *range(first, width + 1, step)]
     result: list[Chunk] = []
@@ -48,7 +48,7 @@ def chunks(groups: Groups, group: Group, scores: NDArray[np.float64], align: int
     return result
 
 
-def _step(group: Group, align: int) -> int:
+def step_of(group: Group, align: int) -> int:
     """How many units a step removes (per block), so that the reader's width changes by a multiple of `align`."""
     if group.blocks > 1 or group.kind in ("qk_dim", "v_dim"):
         return align  # the width of every single head is aligned

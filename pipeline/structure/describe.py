@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from secateur.pipeline.plan.chunks import step_of
 from secateur.pipeline.structure.groups import Groups
 
 
-def describe(groups: Groups) -> dict[str, Any]:
+def describe(groups: Groups, align: int = 8) -> dict[str, Any]:
     """The groups with their units, parameters and share of the MACs, and what is fixed with the reason.
 
-    A group's parameters and MACs are those that would go with all of its units; groups of one layer overlap.
+    A group's parameters and MACs are those that would go with all of its units; groups of one layer overlap. A plan
+    removes `step` units at a time (of each block), so that widths stay multiples of `align`.
     """
     macs, params = groups.macs(), groups.params()
     rows = []
@@ -28,6 +30,7 @@ def describe(groups: Groups) -> dict[str, Any]:
                 "params": params - groups.params(gone),
                 "macs_share": (macs - groups.macs(gone)) / macs,
                 "min_units": group.min_units,
+                "step": step_of(group, align),
             }
         )
     return {
@@ -35,6 +38,7 @@ def describe(groups: Groups) -> dict[str, Any]:
         "input_shape": list(groups.input_shape),
         "macs": macs,
         "params": params,
+        "align": align,
         "groups": rows,
         "fixed": [asdict(item) for item in groups.fixed],
     }

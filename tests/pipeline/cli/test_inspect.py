@@ -1,0 +1,42 @@
+"""`secateur inspect`: what can go, in which steps, at what share of the cost; and what cannot, with the reason."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import timm
+import torch
+from click.testing import CliRunner
+
+from secateur.pipeline import cli
+from secateur.pipeline.structure.find import find_groups
+
+
+def test_json_has_every_group_with_its_cost_and_the_steps_that_keep_widths_aligned() -> None:
+    result = CliRunner().invoke(cli.cli, ["inspect", "test_vit2", "--json", "--align", "16"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    model = timm.create_model("test_vit2").eval()
+    assert found["params"] == sum(parameter.numel() for parameter in model.parameters())
+    groups = find_groups(model, torch.zeros(1, *found["input_shape"]), verify=False)
+    rows = {row["name"]: row for row in found["groups"]}
+    assert set(rows) == {group.name for group in groups}
+    dims = rows["blocks.0.attn.v"]["units"] // rows["blocks.0.attn.v"]["blocks"]
+    assert rows["blocks.0.attn.heads"]["step"] == max(1, 16 // dims)
+    assert rows["blocks.0.mlp.hidden"]["step"] == 16
+    assert 0 < rows["blocks.0.mlp.hidden"]["macs_share"] < rows["patch_embed.proj.width"]["macs_share"] < 1
+
+
+def test_the_table_names_the_reason_of_what_is_fixed() -> None:
+    result = CliRunner().invoke(cli.cli, ["inspect", "test_resnet"], terminal_width=200)
+    assert result.exit_code == 0, result.output
+    assert "GMACs" in result.stdout
+    groups = find_groups(timm.create_model("test_resnet").eval(), torch.zeros(1, 3, 160, 160))
+    for one in groups.fixed:
+        assert f"fixed: {one.name} ({one.kind}, {one.units} units)" in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize("align", ["0", "eight"])
+def test_an_alignment_is_a_positive_number(align: str) -> None:
+    assert CliRunner().invoke(cli.cli, ["inspect", "test_vit2", "--align", align]).exit_code == 2
