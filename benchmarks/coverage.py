@@ -119,6 +119,7 @@ def _in_a_process(name: str, models: Path, limit: int) -> dict[str, Any]:
 def _whole_way(name: str, tell: Callable[[Mapping[str, Any]], None]) -> None:
     """Takes one model through all stages; `tell` gets the row so far before each of them, and at the end."""
     import torch
+    from torch import nn
 
     import secateur as sc
     from secateur.pipeline.models import input_shape
@@ -150,7 +151,8 @@ def _whole_way(name: str, tell: Callable[[Mapping[str, Any]], None]) -> None:
     with torch.no_grad():
         small(example), small(pair)
     stage("gradient")
-    small.train()(pair).float().sum().backward()
+    batched = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in small.modules())
+    small.train()(pair if batched else example).float().sum().backward()  # a batch of one has no statistics
     if not any(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in small.parameters()):
         raise ArithmeticError("no finite gradient reaches any parameter")
     small.eval()
