@@ -86,9 +86,9 @@ WAYS = (
     Way("xmask, learned rates", "xmask", "xpruner"),
 )
 VARIANTS = (
+    Way("xmask, sparsity 1e-4", "xmask", options={"sparsity": 1e-4}),
     Way("xmask, smooth along units", "xmask", options={"smooth": "units"}),
     Way("xmask, not smoothed", "xmask", options={"smoothness": 0.0}),
-    Way("xmask, sparsity 1e-3", "xmask", options={"sparsity": 1e-3}),
     Way("xmask, smoother classes", "xmask", options={"smoothness": 1e-2}),
     Way("xmask, smoother units", "xmask", options={"smooth": "units", "smoothness": 1e-2}),
     Way("xmask, rank 2", "xmask", options={"rank": 2}),

@@ -30,8 +30,8 @@ def _drawn(loader: Batches, draws: np.random.Generator) -> Iterator[tuple[Tensor
     """The single images, each drawn from those that are held."""
     held: list[tuple[Tensor, Tensor]] = []
     for images, labels in loader:
-        for sample in zip(images.clone(), labels, strict=True):
-            held.append(sample)
+        for image, label in zip(images, labels, strict=True):
+            held.append((image.clone(), label))  # a view would keep its whole batch in memory
             if len(held) > HELD:
                 yield _taken(held, draws)
     while held:

@@ -27,7 +27,7 @@ class MaskSpec:
     epochs: int = 10
     batch_size: int = 32
     lr: float = 0.02
-    sparsity: float = 1e-4
+    sparsity: float = 3e-3
     smoothness: float = 1e-4
     smooth: Smooth = "classes"
     rank: int | None = None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +80,21 @@ def test_the_cost_comes_to_the_budget_from_any_start(
     shares = {layer.name: layer.shares(torch.tensor(rate)) for layer, rate in learned}
     cost = SoftCost(groups, problem.budget, list(problem.chunks))(shares).item()
     assert cost == pytest.approx(problem.limit(), rel=0.02)
+
+
+def test_the_budget_tightens_and_multipliers_rise_where_the_loss_resists(groups: Groups) -> None:
+    said: list[str] = []
+    judge = weighted({group.name: 1.0 for group in groups})
+    problem = replace(problem_of(groups, Budget(macs=0.4), judge, XprunerSpec(ascent=1.0)), say=said.append)
+    learn_rates(problem)
+    found = [[float(number) for number in re.findall(r"-?\d+\.\d+", message)] for message in said]
+    costs, gammas, betas = zip(*[numbers[1:] for numbers in found], strict=True)
+    assert costs[0] > 1.5
+    assert costs[25] == pytest.approx((costs[0]) ** 0.5, rel=0.1)  # half of the way, by ratio
+    assert max(abs(cost - 1) for cost in costs[60:]) < 0.05
+    assert gammas[-1] > 0.1
+    assert all(later >= earlier for earlier, later in pairwise(betas))
+    assert betas[-1] > betas[0]
 
 
 @pytest.mark.parametrize("planted", [0, 1])
