@@ -57,10 +57,10 @@ def contenders(kind: str) -> list[Contender]:
     The peer's convolutions get fresh batch statistics, as ours do.
     """
     fresh = "batch norm" if kind == "channel" else "none"
-    every = [
-        Contender("secateur", "obs", "global", "compensate"),
-        Contender("secateur", "taylor", "global", "compensate"),
-    ]
+    ours = [("obs", "global"), ("taylor", "global")]
+    if kind == "channel":
+        ours += [("magnitude", "global"), ("obs", "uniform")]
+    every = [Contender("secateur", name, ranking, "compensate") for name, ranking in ours]
     for importances in (("taylor", "magnitude"), ("hessian",)):
         for ranking in ("isomorphic", "uniform"):
             every += [Contender("torch-pruning", name, ranking, fresh) for name in importances]

@@ -24,7 +24,7 @@ from secateur.pipeline.structure.surgery import cut
 )
 def test_times_that_grow_linearly_are_extrapolated_exactly(part: str, seconds: Callable[[int, int], float]) -> None:
     rows = [
-        {"blocks": float(b), "images": float(i), "seconds": seconds(b, i) + noise}
+        {"blocks": float(b), "images": float(i), "cpu_seconds": seconds(b, i) + noise}
         for b in (1, 2)
         for i in (8, 32)
         for noise in (-0.01, 0.01)
