@@ -190,8 +190,8 @@ class Writer:
             for dim, size in enumerate(found.shape):
                 ratio = None if isinstance(size, int) else sympy.simplify(wanted / size.node.expr)
                 if isinstance(ratio, sympy.Rational):
-                    length = self.graph.call_function(torch.ops.aten.sym_size.int, (copy, dim))
-                    many = self.graph.call_function(operator.mul, (length, int(ratio.p)))
+                    one = self.graph.call_function(torch.ops.aten.sym_size.int, (copy, dim))
+                    many = self.graph.call_function(operator.mul, (one, int(ratio.p)))
                     return self.graph.call_function(operator.floordiv, (many, int(ratio.q)))
         raise CodeError(self.name, "it uses a length that none of its inputs has")
 
