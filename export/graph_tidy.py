@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,6 +34,24 @@ def follow_batch(program: ir.Model, name: str) -> None:
         for index, size in enumerate(value.shape or ()):
             if isinstance(size, ir.SymbolicDim) and size.value is not None:
                 value.shape[index] = word.sub("batch", size.value)  # type: ignore[index]  # enumerated, so not None
+
+
+def adopt_constants(program: ir.Model) -> None:
+    """Makes every constant that a node reads a weight of the graph, under a name of its own.
+
+    Where several clamps read one value, the exporter's optimiser names the bounds of all of them alike, and all but
+    the last are left outside of the graph: an invalid one.
+    """
+    weights = program.graph.initializers
+    inputs = set(program.graph.inputs)
+    for node in program.graph.all_nodes():
+        for value in node.inputs:
+            if value is None or value.const_value is None or value.producer() is not None or value in inputs:
+                continue
+            if weights.get(str(value.name)) is value:
+                continue
+            value.name = next(f"{value.name}.{number}" for number in count() if f"{value.name}.{number}" not in weights)
+            program.graph.register_initializer(value)
 
 
 def match_weights(program: ir.Model) -> None:

@@ -14,7 +14,7 @@ from secateur.export.attention_rank import FourDimensions
 from secateur.export.fold import FoldAsConvolution
 from secateur.export.forward import device_of, evaluating, flat_outputs
 from secateur.export.graph_file import write_graph
-from secateur.export.graph_tidy import follow_batch, match_weights, tidy
+from secateur.export.graph_tidy import adopt_constants, follow_batch, match_weights, tidy
 from secateur.export.graph_types import declared_precisions, first_line, graph_precision, graph_tensors, read_graph
 from secateur.export.precision import DTYPES, OPSETS, parse_precision, typed_copy
 from secateur.export.quiet import quiet
@@ -84,6 +84,7 @@ def export_onnx(
     program = _exported(graph, torch.zeros(2, *shape, device=device_of(model)), opset or OPSETS[kind], kernels)
     add_functions(program)
     follow_batch(program, path.name)
+    adopt_constants(program)
     match_weights(program)
     tidy(program, {"input_shape": "x".join(map(str, shape)), "precision": kind, **(metadata or {})})
     external = write_graph(program, path)

@@ -148,6 +148,25 @@ class _Scalar(nn.Module):
         return x.mean()
 
 
+class _Clamps(nn.Module):
+    """Several clamps of one value, each with bounds of its own: Gemma 4's linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low = nn.Buffer(torch.tensor([-0.5, -0.7, -0.9]))
+        self.high = nn.Buffer(torch.tensor([0.4, 0.6, 0.8]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([torch.clamp(x, low, high) for low, high in zip(self.low, self.high, strict=True)], dim=1)
+
+
+@needs_ort
+def test_clamps_of_one_value_keep_their_bounds(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(_Clamps(), path, input_shape=(8,))
+    check_parity(_Clamps(), path)
+
+
 class _Text(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, str]:
         return x, "cat"
