@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from secateur.pipeline.errors import PlanError
+from secateur.pipeline.ranges import Range, check_ranges
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,5 @@ class EvolutionSpec:
     storage: str = ""
 
     def __post_init__(self) -> None:
-        for name, least in (("population", 3), ("generations", 1), ("images", 1)):
-            if getattr(self, name) < least:
-                raise PlanError(f"plan.evolution.{name} is {getattr(self, name)}, but must be {least} or more")
+        ranges = {"population": Range(3), "generations": Range(1), "images": Range(1)}
+        check_ranges(self, "plan.evolution", ranges, PlanError)

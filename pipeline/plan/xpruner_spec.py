@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from secateur.pipeline.errors import PlanError
+from secateur.pipeline.ranges import Range, check_ranges
 
 Loss = Literal["divergence", "cross_entropy"]
 LOSSES: tuple[Loss, ...] = get_args(Loss)
 MOST_LR = 0.1
+"""With more, the cost would swing around the budget."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,16 @@ class XprunerSpec:
     loss: Loss = "divergence"
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch_size", 1), ("images", 0)):
-            if getattr(self, name) < least:
-                raise PlanError(f"plan.xpruner.{name} is {getattr(self, name)}, but must be {least} or more")
-        for name in ("cool", "sharp", "lr", "ascent"):
-            if not getattr(self, name) > 0:
-                raise PlanError(f"plan.xpruner.{name} is {getattr(self, name)}, but must be more than 0")
-        if self.lr > MOST_LR:
-            raise PlanError(f"plan.xpruner.lr is {self.lr}, but must be {MOST_LR} or less, or the cost would swing")
-        if not 0 < self.start < 1:
-            raise PlanError(f"plan.xpruner.start is {self.start}, but must lie between 0 and 1")
+        ranges = {
+            "steps": Range(1),
+            "batch_size": Range(1),
+            "images": Range(0),
+            "start": Range(0, 1, strict=True),
+            "cool": Range(0, strict=True),
+            "sharp": Range(0, strict=True),
+            "lr": Range(1e-6, MOST_LR),
+            "ascent": Range(0, strict=True),
+        }
+        check_ranges(self, "plan.xpruner", ranges, PlanError)
         if self.loss not in LOSSES:
             raise PlanError(f"plan.xpruner.loss is {self.loss!r}, but must be one of {', '.join(LOSSES)}")

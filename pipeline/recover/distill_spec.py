@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from secateur.pipeline.errors import RecipeError
+from secateur.pipeline.ranges import Range, check_ranges
 
 PRECISIONS = ("no", "bf16", "fp16")
 
@@ -43,25 +44,21 @@ class DistillSpec:
 
     def __post_init__(self) -> None:
         ranges = {
-            "epochs": (0, None),
-            "batch_size": (1, None),
-            "accumulate": (1, None),
-            "lr": (0, None),
-            "warmup": (0, 1),
-            "temperature": (1e-3, None),
-            "features": (0, None),
-            "labels": (0, 1),
-            "mix": (0, 1),
-            "scale": (0.01, 1),
-            "flip": (0, 1),
-            "ema": (0, 0.999999),
-            "workers": (0, None),
-            "checkpoint_steps": (1, None),
+            "epochs": Range(0),
+            "batch_size": Range(1),
+            "accumulate": Range(1),
+            "lr": Range(0),
+            "warmup": Range(0, 1),
+            "temperature": Range(1e-3),
+            "features": Range(0),
+            "labels": Range(0, 1),
+            "mix": Range(0, 1),
+            "scale": Range(0.01, 1),
+            "flip": Range(0, 1),
+            "ema": Range(0, 0.999999),
+            "workers": Range(0),
+            "checkpoint_steps": Range(1),
         }
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if not value >= low or (high is not None and value > high):
-                allowed = f"{low} or more" if high is None else f"from {low} to {high}"
-                raise RecipeError(f"recover.distill.{name} is {value}, but must be {allowed}")
+        check_ranges(self, "recover.distill", ranges, RecipeError)
         if self.precision not in PRECISIONS:
             raise RecipeError(f"recover.distill.precision is {self.precision!r}, but must be {', '.join(PRECISIONS)}")

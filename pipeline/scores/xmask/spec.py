@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from secateur.pipeline.errors import PlanError, near_matches
+from secateur.pipeline.ranges import Range, check_ranges
 from secateur.pipeline.structure.groups import KINDS
 
 Smooth = Literal["classes", "units"]
@@ -32,16 +33,12 @@ class MaskSpec:
     smooth: Smooth = "classes"
     rank: int | None = None
     precision: str = "no"
-    checkpoint_steps: int = 50
+    checkpoint_steps: int = 20
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("rank", 0), ("checkpoint_steps", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise PlanError(f"xmask got {name} = {value}, but needs {least} or more")
-        for name in ("lr", "sparsity", "smoothness"):
-            if not getattr(self, name) >= 0:
-                raise PlanError(f"xmask got {name} = {getattr(self, name)}, but needs 0 or more")
+        ranges = {name: Range(1) for name in ("epochs", "batch_size", "checkpoint_steps")}
+        ranges |= {name: Range(0) for name in ("lr", "sparsity", "smoothness")}
+        check_ranges(self, "xmask", ranges | ({} if self.rank is None else {"rank": Range(0)}), PlanError)
         words = (("smooth", self.smooth, SMOOTH), ("precision", self.precision, PRECISIONS))
         for name, word, allowed in (*words, *(("kinds", kind, KINDS) for kind in self.kinds)):
             if word not in allowed:

@@ -35,7 +35,7 @@ from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.surgery import prune
 from tests.conftest import make_vit
-from tests.pipeline.runs.test_distill_stage import CONTENT
+from tests.pipeline.runs.processes import RECIPE
 
 Batches = list[tuple[Tensor, Tensor]]
 KINDS = ("mlp_hidden", "qk_dim", "v_dim")
@@ -192,7 +192,7 @@ def test_masks_and_rates_prune_a_swin() -> None:
 
 def test_a_recipe_plans_by_it(tmp_path: Path) -> None:
     plan = {"allocate": "xpruner", "align": 4, "xpruner": {"steps": 6, "images": 20, "batch_size": 10}}
-    run = open_run(tmp_path / "run", make_recipe({**CONTENT, "plan": plan}, "here"))
+    run = open_run(tmp_path / "run", make_recipe({**RECIPE, "plan": plan}, "here"))
     said: list[str] = []
     run_stages(run, "plan", lambda stage, message: said.append(message))
     assert any(message.startswith("rates: step 6 of 6") for message in said)
@@ -206,8 +206,8 @@ def test_what_it_needs_is_said(groups: Groups) -> None:
         make_plan(groups, scores, Budget(macs=0.6), "xpruner")
     for change, words in [
         ({"steps": 0}, "xpruner.steps is 0, but must be 1 or more"),
-        ({"start": 1.0}, "start is 1.0, but must lie between"),
-        ({"lr": 0.5}, "lr is 0.5, but must be 0.1 or less"),
+        ({"start": 1.0}, "start is 1.0, but must be between"),
+        ({"lr": 0.5}, "lr is 0.5, but must be from 1e-06 to 0.1"),
         ({"sharp": 0.0}, "sharp is 0.0, but must be more than 0"),
         ({"loss": "kl"}, "one of divergence, cross_entropy"),
     ]:

@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
-import yaml
 
 from secateur.pipeline.scores.score import Scores
-from tests.pipeline.runs.test_distill_stage import CONTENT
+from tests.pipeline.runs.processes import RECIPE, run_stage
 
 MASKS = {"method": "xmask", "samples_per_class": 2, "options": {"epochs": 2, "kinds": ["mlp_hidden"]}}
 
 
 def scored(folder: Path, processes: int) -> Scores:
     """The scores of a run in `folder`, made by so many processes."""
-    folder.mkdir()
-    (folder / "recipe.yaml").write_text(yaml.safe_dump({**CONTENT, "score": MASKS}))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {**os.environ, "OMP_NUM_THREADS": "1"}
-    if processes > 1:
-        common |= {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-P", "-m", "secateur", "score", str(folder)],
-            env={**common, **({"RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else {})},
-            stdout=subprocess.DEVNULL,
-        )
-        for rank in range(processes)
-    ]
-    assert [child.wait(240) for child in children] == [0] * processes
+    run_stage("score", folder, {**RECIPE, "score": MASKS}, processes)
     assert not (folder / "xmask.pt").exists()
     return Scores.load(folder / "scores.safetensors")
 

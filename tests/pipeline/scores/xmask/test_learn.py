@@ -191,9 +191,9 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
 
 def test_bad_options_are_refused(vit: nn.Module, vit_groups: Groups) -> None:
     for options, words in [
-        ({"epochs": 0}, "xmask got epochs = 0"),
-        ({"rank": -1}, "xmask got rank = -1"),
-        ({"sparsity": -0.1}, "xmask got sparsity = -0.1"),
+        ({"epochs": 0}, "xmask.epochs is 0"),
+        ({"rank": -1}, "xmask.rank is -1"),
+        ({"sparsity": -0.1}, "xmask.sparsity is -0.1"),
         ({"smooth": "class"}, "did you mean 'classes'"),
         ({"precision": "fp8"}, "one of no, bf16, fp16"),
         ({"kinds": ["heads"]}, "did you mean 'head'"),
