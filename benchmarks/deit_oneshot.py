@@ -1,91 +1,179 @@
-"""One-shot pruning of DeiT-Tiny on real weights and images: every score, with and without ridge compensation.
+"""One-shot pruning of DeiT-Tiny on real weights and images: scores, allocations and repairs, row by row.
 
-`python -m secateur.benchmarks.deit_oneshot --data ../shared/data` removes half of all MLP hidden units by each score
-and measures top-1 on held-out images before and after compensation; the statistics come from other images.
+`python -m secateur.benchmarks.deit_oneshot --data ../shared/data` removes shares of the MACs of the MLPs, of attention
+and of both, with statistics from 1,000 images, and measures top-1 on 1,000 others. Nothing is chosen on the latter.
+Finished rows and scores are kept, so that it goes on where it was stopped; the most telling rows come first.
 """
 
 from __future__ import annotations
 
-import math
+import json
 import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
+from torch import nn
 
-from secateur.pipeline.data.dataset import open_data
+from secateur.benchmarks.environment import environment
+from secateur.benchmarks.peer_tasks import Subject, deit_tiny
 from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.data.spec import DataSpec
-from secateur.pipeline.files import write_json
-from secateur.pipeline.models import create_model, input_shape, transform_for
+from secateur.pipeline.files import read_json, write_json
+from secateur.pipeline.plan.allocate import Judge
 from secateur.pipeline.plan.budget import Budget
+from secateur.pipeline.plan.evolution_spec import EvolutionSpec
+from secateur.pipeline.plan.judge import divergence
 from secateur.pipeline.plan.make import make_plan
-from secateur.pipeline.recover.compensate import compensate
+from secateur.pipeline.plan.plan import Plan
+from secateur.pipeline.recover.compensate import Statistics, gather_statistics, repair
+from secateur.pipeline.recover.inherit import Inheritance
 from secateur.pipeline.runs.evaluate import top1
-from secateur.pipeline.scores.score import score
-from secateur.pipeline.structure.find import find_groups
-from secateur.pipeline.structure.surgery import example_for, prune
+from secateur.pipeline.scores.score import Scores, score
+from secateur.pipeline.structure.groups import Kept
+from secateur.pipeline.structure.surgery import prune
 
-MODEL = "deit_tiny_patch16_224"
+SCHEMA = "deit_oneshot"
+PARTS = {
+    "MLP": ("mlp_hidden",),
+    "attention": ("qk_dim", "v_dim"),
+    "both": ("mlp_hidden", "qk_dim", "v_dim"),
+    "query/key": ("qk_dim",),
+}
+REPAIRS = {"none": None, "compensate": False, "front to back": True}
+"""For each repair, whether it refits layers front to back as well."""
+SCORES = ("obs", "taylor", "activation", "lrp", "magnitude")
+ABLATIONS: tuple[dict[str, Any], ...] = (
+    {"metric": "trace"},
+    {"metric": "none"},
+    {"weights": "gradient"},
+    {"weights": "relevance"},
+    {"weights": "class_token"},
+)
+JUDGES = 64
+"""Every so many-th image of the calibration set (1,000 / 64) judges, for the allocations that measure."""
+EVOLUTION = EvolutionSpec(population=12, generations=4)
+
+
+@dataclass(frozen=True)
+class Row:
+    """The share of a part's MACs that goes, one choice of units, and one way to repair what they leave."""
+
+    part: str
+    removed: float
+    score: str
+    allocate: str
+    repair: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def rows() -> Iterator[Row]:
+    """All rows, the most telling ones first; some come again."""
+    main_parts = ("MLP", "attention", "both")
+    for part in (*main_parts, "query/key"):
+        yield from (Row(part, 0.5, "obs", allocate, "compensate") for allocate in ("global", "knapsack"))
+    yield from (Row(part, 0.5, "obs", "knapsack", "front to back") for part in main_parts)
+    for allocate in ("global", "uniform"):
+        for part in main_parts:
+            yield from (Row(part, 0.5, name, allocate, "compensate") for name in SCORES)
+    yield from (Row("MLP", 0.5, "obs", allocate, "compensate") for allocate in ("sensitivity", "evolution"))
+    for removed in (0.25, 0.75):
+        for part in main_parts:
+            yield from (Row(part, removed, "obs", allocate, "compensate") for allocate in ("knapsack", "uniform"))
+            yield from (Row(part, removed, name, "global", "compensate") for name in SCORES)
+    yield from (Row("MLP", 0.5, "obs", "global", "compensate", options) for options in ABLATIONS)
+    for part in main_parts:
+        yield from (Row(part, 0.5, name, "global", "none") for name in SCORES)
 
 
 @click.command()
-@click.option(
-    "--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of weights and images."
-)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/deit_tiny_oneshot.json"))
-@click.option("--methods", default="random,magnitude,activation,taylor", show_default=True)
-@click.option("--allocate", default="uniform", show_default=True)
-@click.option("--keep", default=0.5, show_default=True, help="The fraction of the MLP hidden units that stays.")
-def main(data: Path, out: Path, methods: str, allocate: str, keep: float) -> None:
-    """Measures and writes the table, row by row."""
-    from secateur.benchmarks.environment import environment
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Weights and images.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/deit_oneshot.json"))
+@click.option("--work", type=click.Path(path_type=Path), default=Path("runs/deit_oneshot"), show_default=True)
+def main(data: Path, out: Path, work: Path) -> None:
+    """Measures the rows that are not in the file yet."""
+    bench = Bench(deit_tiny(data), work)
+    content: dict[str, Any] = read_json(out, SCHEMA) if out.exists() else {"dense": bench.subject.about(), "rows": []}
+    content |= {
+        "command": "python -m secateur.benchmarks.deit_oneshot --data DATA",
+        "environment": asdict(environment()),
+        "threads": torch.get_num_threads(),
+    }
+    for row in rows():
+        key = asdict(row)
+        if any(key.items() <= found.items() for found in content["rows"]):
+            continue
+        found = bench.measure(row)
+        content["rows"].append({**key, **found, "share_of_dense": found["top1"] / content["dense"]["top1"]})
+        write_json(out, SCHEMA, content)
+        click.echo(json.dumps(content["rows"][-1]), err=True)
 
-    model = create_model(MODEL, weights=str(data / f"weights/{MODEL}.safetensors"))
-    images = open_data(
-        DataSpec(calibration=str(data / "imagenet-train1000"), evaluation=str(data / "imagenet-val1000"))
-    )
-    calibration = Loader(images.calibration, transform_for(model), 32)
-    held_out = Loader(images.evaluation, transform_for(model), 50)
-    groups = find_groups(model, example_for(model, input_shape(model)))
-    dense = top1(model, held_out)
-    rows: list[dict[str, Any]] = []
-    for method in methods.split(","):
-        started = time.perf_counter()
-        scores = score(model, groups, calibration, method)
-        scored = time.perf_counter()
-        plan = make_plan(groups, scores, Budget(units=keep), allocate=allocate, kinds=("mlp_hidden",))
-        small = prune(model, plan, groups)
-        cut = time.perf_counter()
-        repaired = compensate(small, model, plan, calibration, ridge=1e-3, groups=groups, front_to_back=False)
-        done = time.perf_counter()
-        row: dict[str, Any] = {
-            "score": method,
-            "macs": groups.macs(plan.kept),
-            "params": groups.params(plan.kept),
-            "top1_pruned": top1(small, held_out),
-            "top1_compensated": top1(repaired, held_out),
-            "score_seconds": scored - started,
-            "plan_and_surgery_seconds": cut - scored,
-            "compensate_seconds": done - cut,
-        }
-        rows.append({**row, "compensated_share_of_dense": row["top1_compensated"] / dense})
-        click.echo(f"{method}: {row['top1_pruned']:.1f} -> {row['top1_compensated']:.1f} of {dense:.1f}", err=True)
-        content = {
-            "command": f"python -m secateur.benchmarks.deit_oneshot --data DATA --allocate {allocate} --keep {keep}",
-            "environment": environment(),
-            "threads": torch.get_num_threads(),
-            "model": MODEL,
-            "removed": f"{1 - keep:.0%} of the MLP hidden units",
-            "allocate": allocate,
-            "calibration_images": calibration.samples,
-            "held_out_images": held_out.samples,
-            "standard_error_points": 100 * math.sqrt(dense / 100 * (1 - dense / 100) / held_out.samples),
-            "dense": {"top1": dense, "macs": groups.macs(), "params": groups.params()},
-            "rows": rows,
-        }
-        write_json(out, "oneshot", content)
+
+@dataclass(frozen=True)
+class Bench:
+    """A model with its images, and a folder for scores."""
+
+    subject: Subject
+    work: Path
+
+    def measure(self, row: Row) -> dict[str, Any]:
+        """The MACs, widths, top-1 and seconds of one row, and what its repair did to the layers' errors."""
+        subject, scores, started = self.subject, self.scores(row), time.perf_counter()
+        plan = self.plan(row, scores)
+        small: nn.Module = prune(subject.model, plan, subject.groups)
+        planned, follows = time.perf_counter(), REPAIRS[row.repair]
+        ways: list[dict[str, Any]] = []
+        if follows is not None:
+            small, repairs = repair(
+                *(small, subject.model, plan, subject.calibration, None, subject.groups, follows),
+                statistics=self.statistics,
+            )
+            ways = [asdict(part) for part in repairs]
+        seconds = {"plan_seconds": planned - started, "repair_seconds": time.perf_counter() - planned}
+        widths = {g.name: len(plan.kept[g.name]) for g in subject.groups if g.name in plan.kept}
+        cost = {"macs": subject.groups.macs(plan.kept), "kept": widths}
+        return {**cost, "top1": top1(small, subject.judged), **seconds, "repairs": ways}
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """The dense model's, which serve all plans."""
+        return gather_statistics(self.subject.model, self.subject.groups, PARTS["both"], self.subject.calibration)
+
+    def scores(self, row: Row) -> Scores:
+        """The scores of all units, kept in the folder `work`."""
+        place = self.work / f"{'-'.join([row.score, *row.options.values()])}.safetensors"
+        if not place.exists():
+            started = time.perf_counter()
+            kinds = PARTS["MLP"] if row.options else PARTS["both"]
+            scored = replace(self.subject.groups, groups=tuple(g for g in self.subject.groups if g.kind in kinds))
+            score(self.subject.model, scored, self.subject.calibration, row.score, **row.options).save(place)
+            click.echo(f"scored by {place.stem} in {time.perf_counter() - started:.0f} s", err=True)
+        return Scores.load(place)
+
+    def plan(self, row: Row, scores: Scores) -> Plan:
+        """The units that stay."""
+        groups, kinds = self.subject.groups, PARTS[row.part]
+        gone: Kept = {group.name: () for group in groups if group.kind in kinds}
+        share = row.removed * (1 - groups.macs(gone) / groups.macs())
+        judge = self.judge(row) if row.allocate in ("sensitivity", "evolution") else None
+        budget, align = Budget(macs=1 - share), self.subject.align
+        return make_plan(groups, scores, budget, row.allocate, align, kinds, judge=judge, evolution=EVOLUTION)
+
+    def judge(self, row: Row) -> Judge:
+        """The divergence on some calibration images, from which those that inherit weights take no statistics."""
+        subject = self.subject
+        images, size = subject.calibration.images, subject.calibration.batch_size
+        judged = np.arange(0, len(images), max(len(images) // JUDGES, 1))
+        rest = np.setdiff1d(np.arange(len(images)), judged)
+        pictures, others = (Loader(images, subject.transform, size, part) for part in (judged, rest))
+        heirs = (
+            Inheritance(subject.model, subject.groups, PARTS[row.part], others) if row.allocate == "evolution" else None
+        )
+        return divergence(subject.model, subject.groups, pictures, heirs)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +29,8 @@ RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """The strengths that are tried, as shares of the survivors' mean variance."""
 FOLDS = 2
 Batches = Iterable[tuple[Tensor, Tensor]]
+Statistics = Mapping[str, Sequence[Moments]]
+"""The folds of what the dense model's layers read, by the keys of their matrices."""
 
 
 def compensate(
@@ -51,6 +54,7 @@ def repair(
     ridge: float | None = None,
     groups: Groups | None = None,
     front_to_back: bool = True,
+    statistics: Statistics | None = None,
 ) -> tuple[nn.Module, tuple[Repair, ...]]:
     """A copy of `small` whose layers make up for the removed units in weight and bias, and what was done to each.
 
@@ -61,7 +65,8 @@ def repair(
     The images of `loader` are split in two: each half judges what the other one gives. The ridge is chosen so for
     each layer unless it is given; where nothing is better than surgery alone, the layer stays as it was. Then, unless
     `front_to_back` is off, the layers of transformer blocks are refitted on what the pruned model feeds them
-    (`follow.follow`), and batch normalisations behind repaired convolutions are estimated anew.
+    (`follow.follow`), and batch normalisations behind repaired convolutions are estimated anew. Where several plans
+    are repaired, `statistics` (of `gather_statistics`) saves each of them a pass over the images.
     Raises `PlanError` for a negative ridge and `DataError` for fewer than two images.
     """
     if ridge is not None and not ridge >= 0:
@@ -71,9 +76,9 @@ def repair(
     repaired = copy.deepcopy(small)
     if not cut.layers and not cut.heads:
         return repaired, ()
-    moments = gather_moments(dense, cut.probes(dense), loader, FOLDS)
-    moments |= gather_renormed(repaired, dense, cut, loader, FOLDS)
-    repairs = refit(repaired, dense, cut, moments, RIDGES if ridge is None else (ridge,))
+    moments = gather_moments(dense, cut.probes(dense), loader, FOLDS) if statistics is None else statistics
+    renormed = gather_renormed(repaired, dense, cut, loader, FOLDS)
+    repairs = refit(repaired, dense, cut, {**moments, **renormed}, RIDGES if ridge is None else (ridge,))
     if front_to_back:
         repairs += follow(repaired, dense, cut.layers, loader)
     if any(isinstance(dense.get_submodule(name), nn.Conv2d) for name in cut.layers):
@@ -81,10 +86,22 @@ def repair(
     return repaired, tuple(repairs)
 
 
+def gather_statistics(dense: nn.Module, groups: Groups, kinds: Sequence[str], loader: Batches) -> Statistics:
+    """The statistics for the repair of every plan that takes units of `kinds`, from one pass over the images.
+
+    Layers behind a normalisation over fewer features (a narrower residual stream) need the images for each plan.
+    """
+    less = {  # every group loses a unit of each block, so that every layer that can read less does
+        group.name: tuple(np.arange(group.units).reshape(group.blocks, -1)[:, 1:].ravel().tolist())
+        for group in groups
+        if group.kind in kinds
+    }
+    every = find_cut(dense, groups, Plan(less, groups.fingerprint(), groups.input_shape))
+    return gather_moments(dense, every.probes(dense), loader, FOLDS)
+
+
 @torch.no_grad()
-def refit(
-    small: nn.Module, dense: nn.Module, cut: Cut, moments: Mapping[str, Sequence[Moments]], ridges: Sequence[float]
-) -> list[Repair]:
+def refit(small: nn.Module, dense: nn.Module, cut: Cut, moments: Statistics, ridges: Sequence[float]) -> list[Repair]:
     """Refits every layer of `cut` in place from `moments`, folds by the keys of matrices; says what was done."""
     repairs = []
     packed = {name: Packed.of(dense.get_submodule(f"{name}.qkv")) for name in cut.heads}
@@ -116,7 +133,7 @@ def _choose(
     layer: nn.Module,
     less: Less,
     heads: Heads | None,
-    moments: Mapping[str, Sequence[Moments]],
+    moments: Statistics,
     name: str,
     ridges: Sequence[float],
 ) -> Choice:

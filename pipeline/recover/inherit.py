@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 from torch import Tensor, nn
 
-from secateur.pipeline.plan.plan import Plan, plan_from_kept
-from secateur.pipeline.recover.compensate import FOLDS, refit
+from secateur.pipeline.plan.plan import plan_from_kept
+from secateur.pipeline.recover.compensate import FOLDS, gather_statistics, refit
 from secateur.pipeline.recover.layers import find_cut
 from secateur.pipeline.recover.renormed import gather_renormed
-from secateur.pipeline.recover.statistics import gather_moments
 from secateur.pipeline.structure.groups import Groups, Kept
 from secateur.pipeline.structure.surgery import cut
 
@@ -31,14 +29,8 @@ class Inheritance:
         self, dense: nn.Module, groups: Groups, kinds: Sequence[str], loader: Iterable[tuple[Tensor, Tensor]]
     ) -> None:
         self._dense, self._groups = dense, groups
-        less = {  # every group loses a unit of each block, so that every layer that can read less does
-            group.name: tuple(np.arange(group.units).reshape(group.blocks, -1)[:, 1:].ravel().tolist())
-            for group in groups
-            if group.kind in kinds
-        }
-        every = find_cut(dense, groups, Plan(less, groups.fingerprint(), groups.input_shape))
         self._loader = loader
-        self._moments = gather_moments(dense, every.probes(dense), loader, FOLDS)
+        self._statistics = gather_statistics(dense, groups, kinds, loader)
 
     def __call__(self, kept: Kept) -> nn.Module:
         """The model that keeps these units, repaired."""
@@ -46,5 +38,5 @@ class Inheritance:
         small = cut(self._dense, self._groups, plan)
         less = find_cut(self._dense, self._groups, plan)
         renormed = gather_renormed(small, self._dense, less, self._loader, FOLDS)
-        refit(small, self._dense, less, {**self._moments, **renormed}, (RIDGE,))
+        refit(small, self._dense, less, {**self._statistics, **renormed}, (RIDGE,))
         return small

@@ -59,6 +59,11 @@ def matrix(layer: nn.Module) -> Tensor:
     return weight.detach().double().flatten(1)
 
 
+def channel_dim(layer: nn.Module) -> int:
+    """The dimension of the layer's input that holds its channels."""
+    return 1 if isinstance(layer, nn.Conv2d) else -1
+
+
 def input_rows(layer: nn.Module, x: Tensor) -> Tensor:
     """The rows `[B, positions, columns]` that the layer's matrix multiplies, with the zeros of a convolution's border.
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.errors import DataError
-from secateur.pipeline.recover.readers import Reader, input_rows, output_rows
+from secateur.pipeline.recover.readers import Reader, channel_dim, input_rows, output_rows
 from secateur.pipeline.recover.statistics import Moments
-from secateur.pipeline.scores.observe import frozen, observed
+from secateur.pipeline.scores.observe import along, frozen, observed
 from secateur.pipeline.structure.groups import Site
 
 TokenWeight = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -23,11 +23,25 @@ TokenWeight = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass
 class Curvature:
-    """For a reader, the moments of its input rows and of the gradients at its output rows; rows of one sample."""
+    """For a reader, the moments of its input rows and of the gradients at its output rows; rows of one sample.
+
+    For each input channel, `products` `[3, channels]` sums over `samples` (sum g x)^2, (sum g x) (sum g) and (sum g)^2,
+    with x all of its values in one sample and g the gradients there.
+    """
 
     inputs: Moments
     gradients: Moments
     positions: int
+    products: Tensor
+    samples: int = 0
+
+    @property
+    def removal(self) -> Tensor:
+        """E (sum g (x - m))^2 / 2 for each channel with its mean m: what it costs to fix it at m, `[channels]`."""
+        mean = self.inputs.mean.reshape(self.products.shape[1], -1).mean(1)
+        both, mixed, slopes = self.products / self.samples
+        cost: Tensor = (both - 2 * mean * mixed + mean.square() * slopes) / 2
+        return cost
 
 
 @dataclass
@@ -100,9 +114,13 @@ def gather(
                 weights = weight(rows, input_rows(layer, gradients[name, "input"]), slope) if weight else None
                 if name not in curvatures:
                     empty = [Moments.empty(part.shape[-1], device) for part in (rows, slope)]
-                    curvatures[name] = Curvature(empty[0], empty[1], g.numel() // (g.shape[0] * slope.shape[-1]))
+                    channels = torch.zeros(3, x.shape[channel_dim(layer)], dtype=torch.float64, device=device)
+                    positions = g.numel() // (g.shape[0] * slope.shape[-1])
+                    curvatures[name] = Curvature(empty[0], empty[1], positions, channels)
                 curvatures[name].inputs.add(rows, weights)
                 curvatures[name].gradients.add(slope)
+                curvatures[name].samples += len(images)
+                curvatures[name].products += _products(x, gradients[name, "input"], channel_dim(layer), len(images))
             for part in products:
                 key = (part.site.module, part.site.side)
                 _add_products(found, part, values[key].detach(), gradients[key])
@@ -116,6 +134,12 @@ def _drawn(logits: Tensor, draws: np.random.Generator) -> Tensor:
     below = logits.double().softmax(1).cumsum(1)
     points = torch.from_numpy(draws.random(len(logits))).to(below)
     return torch.searchsorted(below, points[:, None]).clamp_max(logits.shape[1] - 1)[:, 0]
+
+
+def _products(x: Tensor, gradient: Tensor, dim: int, samples: int) -> Tensor:
+    """One batch's part of `Curvature.products`."""
+    both, slopes = (along(part, dim, samples).double().sum(-1) for part in (gradient * x, gradient))
+    return torch.stack([both.square().sum(0), (both * slopes).sum(0), slopes.square().sum(0)])
 
 
 def _add_products(found: dict[str, Products], part: ProductSite, x: Tensor, gradient: Tensor) -> None:

@@ -66,14 +66,29 @@ def obs(
 
 def _regression(model: nn.Module, reader: Reader, found: Curvature, metric: str, shrinkage: float) -> Regression:
     fisher = found.gradients.second
+    weight, covariance = matrix(model.get_submodule(reader.module)).to(fisher), found.inputs.covariance
+    columns = torch.tensor(reader.columns, device=fisher.device)
     identity = torch.eye(len(fisher)).to(fisher)
     mean = fisher.diagonal().mean().clamp_min(1e-30)
     chosen = {"fisher": (1 - DAMPING) * fisher + DAMPING * mean * identity, "trace": mean * identity, "none": identity}
-    bend = chosen[metric] * (1 if metric == "none" else found.positions / 2)
-    columns = torch.tensor(reader.columns, device=fisher.device)
-    return Regression(
-        found.inputs.covariance, matrix(model.get_submodule(reader.module)).to(fisher), columns, bend, shrinkage
-    )
+    bend = chosen[metric]
+    if metric != "none":
+        bend = bend * _scale(found, weight, bend, columns)
+    return Regression(covariance, weight, columns, bend, shrinkage)
+
+
+def _scale(found: Curvature, weight: Tensor, bend: Tensor, columns: Tensor) -> float:
+    """What makes `bend` cost one position's errors so that removed units cost what the gradients say, on average.
+
+    The errors of neighbouring pixels or tokens add up or cancel out: their costs are not a sum over positions.
+    """
+    channels = found.products.shape[1]
+    size = weight.shape[1] // channels
+    blocks = found.inputs.covariance.reshape(channels, size, channels, size).diagonal(dim1=0, dim2=2)
+    parts = weight.reshape(len(weight), channels, size)
+    alone = torch.einsum("ock,op,pcl,klc->c", parts, bend, parts, blocks)
+    units = columns[::size] >= 0
+    return float(found.removal[units].sum() / alone[units].sum().clamp_min(1e-300)) or 1.0  # no gradient at all
 
 
 def _product_scores(pair: Products, metric: str, shrinkage: float, rounds: int) -> Tensor:
