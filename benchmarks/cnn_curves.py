@@ -27,7 +27,7 @@ from secateur.pipeline.models import create_model, transform_for
 
 LITE = "tf_efficientnet_lite0"
 REFERENCES = 100
-CIFAR_JUDGED, IMAGENET_JUDGED = 500, 80
+CIFAR_JUDGED, IMAGENET_JUDGED = 500, 200
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 METHODS = (
     Method("random", "random"),

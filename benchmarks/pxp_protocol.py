@@ -118,7 +118,7 @@ def composite_for(model: nn.Module, data: Path, work: Path, kind: str, trials: i
     reference, judged = split(images.labels, 0.5, 0)
     loaded = [
         batches(images, model, part[few_shot(images.labels[part], count, 0)].tolist(), places)
-        for part, count in ((reference, 2), (judged, 10))
+        for part, count in ((reference, 6), (judged, 6))
     ]
     work.mkdir(parents=True, exist_ok=True)
     best = search(
@@ -137,7 +137,7 @@ def composite_for(model: nn.Module, data: Path, work: Path, kind: str, trials: i
 @click.option("--authors", type=click.Path(path_type=Path, exists=True), help="A checkout of the published code.")
 @click.option("--draws", default=3, show_default=True, help="Draws of three classes.")
 @click.option("--random-seeds", default=2, show_default=True)
-@click.option("--trials", default=40, show_default=True, help="Trials of each search.")
+@click.option("--trials", default=30, show_default=True, help="Trials of each search.")
 @click.option("--only", default="", help="Tasks to run, by the beginnings of their names. [default: all]")
 def main(
     data: Path, out: Path, work: Path, authors: Path | None, draws: int, random_seeds: int, trials: int, only: str

@@ -29,7 +29,7 @@ SHAPE = Shape(("mlp_hidden", "head"), rates=(0.0, 0.5, 0.8))
 def judged(vit: nn.Module) -> Batches:
     """Images whose labels are the dense model's own predictions, so that removal costs accuracy."""
     images = torch.randn(60, 3, 16, 16, generator=torch.Generator().manual_seed(5))
-    with torch.inference_mode():
+    with torch.no_grad():
         return [(images, vit(images).argmax(1))]
 
 
@@ -48,14 +48,39 @@ def test_named_composites_come_first_and_the_best_is_what_a_curve_measures(
     vit: nn.Module, vit_groups: Groups, batches: Batches, judged: Batches, url: str
 ) -> None:
     said: list[str] = []
-    found = look(vit, vit_groups, batches, judged, len(NAMED) + 2, url, report=said.append)
+    found = look(vit, vit_groups, batches, judged, len(NAMED) + 2, url, finalists=0, report=said.append)
     assert [row.number for row in found.trials] == list(range(len(NAMED) + 2))
     for row, name in zip(found.trials, NAMED, strict=False):
         assert row.parameters == parameters_of(find_composite(name), attention=True)
     assert found.a_pr == max(row.a_pr for row in found.trials if row.complete)
-    scores = score(vit, vit_groups, batches, "lrp", composite=found.composite)  # type: ignore[arg-type]  # batches are enough
-    assert a_pr(curve(vit, vit_groups, scores, judged, SHAPE)) == pytest.approx(found.a_pr)
+    assert measured(vit, vit_groups, found, batches, judged) == pytest.approx(found.a_pr)
     assert f"A_PR {found.a_pr:.2f}" in " ".join(said)
+
+
+def measured(vit: nn.Module, groups: Groups, found: Found, reference: Batches, judged: Batches) -> float:
+    """The A_PR of what was found."""
+    scores = score(vit, groups, reference, "lrp", composite=found.composite)  # type: ignore[arg-type]  # batches are enough
+    return a_pr(curve(vit, groups, scores, judged, SHAPE))
+
+
+def test_finalists_are_judged_both_ways_round_and_the_mean_decides(
+    vit: nn.Module, vit_groups: Groups, batches: Batches, judged: Batches, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    found = look(vit, vit_groups, batches, judged, 6, url, finalists=6, report=said.append)
+    assert sum("swapped" in line for line in said) == sum(row.complete for row in found.trials)
+    both = [measured(vit, vit_groups, found, *sides) for sides in ((batches, judged), (judged, batches))]
+    assert found.a_pr == pytest.approx(sum(both) / 2)
+    assert look(vit, vit_groups, batches, judged, 6, url, finalists=6, report=said.append) == found
+    assert sum("swapped" in line for line in said) == sum(row.complete for row in found.trials)  # held once
+
+    _, second, *_ = sorted((row for row in found.trials if row.complete), key=lambda row: -row.a_pr)
+    study = optuna.load_study(study_name=found.study, storage=url)
+    for row in found.trials:
+        study.set_user_attr(f"swapped {row.number}", 100.0 if row.number == second.number else 0.0)
+    other = look(vit, vit_groups, batches, judged, 6, url, finalists=2)
+    assert other.a_pr == pytest.approx((100.0 + second.a_pr) / 2)
+    assert parameters_of(other.composite, attention=True) == second.parameters
 
 
 def test_a_stopped_search_goes_on_as_if_it_had_not_been(
@@ -98,7 +123,7 @@ def test_a_trial_behind_the_median_is_given_up(
         return [type(point)(point.rate, 1.0, 1, 90.0 - drop) for point in original(*args, **options)]
 
     monkeypatch.setattr(module, "curve", worse)
-    found = search(vit, vit_groups, batches, judged, 6, url, Shape(("mlp_hidden",), rates=rates))
+    found = search(vit, vit_groups, batches, judged, 6, url, Shape(("mlp_hidden",), rates=rates), finalists=0)
     assert measured[:3] == [0.5, 0.4, 0.6]
     assert [row.complete for row in found.trials] == [True] * 5 + [False]
     assert len(measured) == 5 * len(rates) + 4
