@@ -146,6 +146,7 @@ def _whole_way(name: str, tell: Callable[[Mapping[str, Any]], None]) -> None:
     stage("prune")
     small = sc.prune(model, plan, groups)
     row["params_left"] = sum(p.numel() for p in small.parameters()) / sum(p.numel() for p in model.parameters())
+    del model, scores  # half of a large model's memory
     pair = torch.cat([example, example])
     stage("forward")
     with torch.no_grad():
