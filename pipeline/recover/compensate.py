@@ -15,6 +15,7 @@ from secateur.pipeline.plan.plan import Plan
 from secateur.pipeline.recover.batch_norm import reestimate
 from secateur.pipeline.recover.fold import Choice, choose, summed
 from secateur.pipeline.recover.follow import follow
+from secateur.pipeline.recover.follow_layers import follow_layers
 from secateur.pipeline.recover.heads import Packed, repair_products, value_mixtures, write_values
 from secateur.pipeline.recover.layers import Cut, Heads, Less, find_cut
 from secateur.pipeline.recover.readers import matrix
@@ -64,9 +65,9 @@ def repair(
     instead of single ones, heads with fewer query/key dimensions the best low-rank form of their logits (`low_rank`).
     The images of `loader` are split in two: each half judges what the other one gives. The ridge is chosen so for
     each layer unless it is given; where nothing is better than surgery alone, the layer stays as it was. Then, unless
-    `front_to_back` is off, the layers of transformer blocks are refitted on what the pruned model feeds them
-    (`follow.follow`), and batch normalisations behind repaired convolutions are estimated anew. Where several plans
-    are repaired, `statistics` (of `gather_statistics`) saves each of them a pass over the images.
+    `front_to_back` is off, the layers of transformer blocks (`follow.follow`) or the convolutions (`follow_layers`)
+    are refitted on what the pruned model feeds them, and batch normalisations behind repaired convolutions are
+    estimated anew. Where several plans are repaired, `statistics` (of `gather_statistics`) saves each of them a pass.
     Raises `PlanError` for a negative ridge and `DataError` for fewer than two images.
     """
     if ridge is not None and not ridge >= 0:
@@ -80,7 +81,7 @@ def repair(
     renormed = gather_renormed(repaired, dense, cut, loader, FOLDS)
     repairs = refit(repaired, dense, cut, {**moments, **renormed}, RIDGES if ridge is None else (ridge,))
     if front_to_back:
-        repairs += follow(repaired, dense, cut.layers, loader)
+        repairs += follow(repaired, dense, cut.layers, loader) or follow_layers(repaired, dense, cut.layers, loader)
     if any(isinstance(dense.get_submodule(name), nn.Conv2d) for name in cut.layers):
         reestimate(repaired, loader)
     return repaired, tuple(repairs)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from secateur.pipeline.errors import DataError, PlanError
 from secateur.pipeline.plan.plan import plan_from_kept
 from secateur.pipeline.recover.batch_norm import reestimate
-from secateur.pipeline.recover.compensate import compensate, repair
+from secateur.pipeline.recover.compensate import compensate, gather_statistics, repair
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.surgery import prune
@@ -144,11 +144,22 @@ def test_convolutions_are_refitted_with_their_borders_and_normalised_anew() -> N
     reestimate(model, images)
     plan = plan_from_kept(groups, {name: range(8)})
     small = prune(model, plan, groups)
-    repaired, (found,) = repair(small, model, plan, images, groups=groups)
-    assert (found.layer, found.way) == ("layer1.0.conv2", "refit")
+    repaired, repairs = repair(small, model, plan, images, groups=groups)
+    assert (repairs[0].layer, repairs[0].way) == ("layer1.0.conv2", "refit")
     before, after = (distance(m, model, images, "layer1.0") for m in (small, repaired))
     assert after < 1e-2 * before
     assert not repaired.training
+
+
+def test_statistics_serve_many_plans(vit: nn.Module, vit_groups: Groups, many: Batches) -> None:
+    shared = gather_statistics(vit, vit_groups, ("mlp_hidden", "qk_dim", "v_dim"), many)
+    for kept in ({"blocks.0.mlp.hidden": range(96)}, {"blocks.1.attn.qk": HALF_HEADS, "blocks.1.attn.v": HALF_HEADS}):
+        plan = plan_from_kept(vit_groups, kept)
+        small = prune(vit, plan, vit_groups)
+        one, other = (repair(small, vit, plan, many, groups=vit_groups, statistics=found) for found in (None, shared))
+        assert one[1] == other[1]
+        for name, value in one[0].state_dict().items():
+            assert torch.equal(value, other[0].state_dict()[name]), name
 
 
 def test_bad_input_is_refused(vit: nn.Module, vit_groups: Groups, batches: Batches) -> None:
