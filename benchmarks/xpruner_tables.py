@@ -1,0 +1,72 @@
+"""The README's tables of masks and learned rates, and of models for some classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from secateur.benchmarks.score_tables import Table
+from secateur.pipeline.files import read_json
+
+REPAIRS = {
+    "top1": "removed",
+    "top1_tuned": "tuned",
+    "top1_compensated": "compensated",
+    "top1_compensated_tuned": "both",
+}
+
+
+def curves_of(task: str) -> Callable[[Path], Table]:
+    """The table of a task's ways, budget by budget."""
+    return lambda results: curves_table(read_json(results / f"xpruner_{task}.json", "xpruner_curves"))
+
+
+def curves_table(content: dict[str, Any]) -> Table:
+    """A row for each budget and way: the mean top-1 over seeds, with the least and the largest where there are more."""
+    dense, rows = content["dense"], content["rows"]
+    repairs = [name for name in REPAIRS if any(name in row for row in rows)]
+    head = (
+        f"MACs kept (dense: {dense['top1']:.1f} % on {dense['images']:,} images)",
+        "score",
+        *map(REPAIRS.get, repairs),
+    )
+    found: dict[tuple[float, str], list[dict[str, Any]]] = {}
+    for row in sorted(rows, key=lambda row: -row["macs"]):
+        found.setdefault((row["macs"], row["way"]), []).append(row)
+    lines = [
+        (f"{macs:.0%}", way, *(_spread([row[name] for row in same if name in row]) for name in repairs))
+        for (macs, way), same in found.items()
+    ]
+    return tuple(str(word) for word in head), lines
+
+
+def class_specialised(results: Path) -> Table:
+    """Accuracy on the classes, MACs, parameters and latency of each budget's model beside the dense one."""
+    rows = read_json(results / "class_specialised.json", "class_specialised")["rows"]
+    head = ("MACs kept", "top-1", "MACs", "parameters", "ONNX Runtime, 1 thread", "times faster")
+    target, lines = "onnxruntime:cpu", []
+    for number, row in enumerate(rows.values()):
+        sides = ("dense", "pruned") if number == 0 else ("pruned",)
+        for side in sides:
+            one, ratio = row[side], row["speedup"][target]
+            faster = f"{ratio['ratio']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]" if side == "pruned" else ""
+            share = one["macs"] / row["dense"]["macs"]
+            lines.append(
+                (
+                    "dense" if side == "dense" else f"{share:.0%}",
+                    f"{one['top1']:.1f} %",
+                    f"{one['macs'] / 1e6:.0f} M",
+                    f"{one['params'] / 1e6:.2f} M",
+                    f"{one['latency_ms'][target]['p50']:.1f} ms",
+                    faster,
+                )
+            )
+    return head, lines
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
+    mean = f"{sum(values) / len(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} [{min(values):.1f}, {max(values):.1f}]"
