@@ -44,6 +44,15 @@ def logits_of(words: Sequence[str], classes: Sequence[str], outputs: int) -> lis
     return [known.index(word) for word in words]
 
 
+def spelt_out(names: Sequence[str]) -> list[str]:
+    """The names of classes for a reader: ImageNet's WordNet ids with what they mean, such as `tench (n01440764)`."""
+    from timm.data import ImageNetInfo
+
+    about = ImageNetInfo("imagenet-1k")
+    known = set(about.label_names())  # type: ignore[no-untyped-call]  # timm leaves it untyped
+    return [f"{about.label_name_to_description(n).split(',')[0]} ({n})" if n in known else n for n in names]
+
+
 def of_classes(data: Dataset, words: Sequence[str]) -> Dataset:
     """The images of some classes only, which are then labelled from 0 in the order of the words."""
     labels = labels_of(words, data.classes)

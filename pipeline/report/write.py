@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment
 
+from secateur.pipeline.data.classes import spelt_out
 from secateur.pipeline.files import read_json, write_json, write_text
 from secateur.pipeline.report.class_map import class_map, class_wise, sole_units
 from secateur.pipeline.report.evidence import evidence
@@ -47,7 +48,8 @@ def write_report(folder: Path, found: Fidelity | None = None, classes: Sequence[
     pictures = {"kept_units": kept_units(groups, plan["kept"]), "latency": latency(bench)}
     facts = _facts(bench, recipe, plan)
     scores = class_wise(folder / "scores.safetensors") if classes else {}
-    if (heads := class_map(groups["groups"], scores, classes)) is not None:
+    names = spelt_out(classes)
+    if (heads := class_map(groups["groups"], scores, names)) is not None:
         pictures["classes"] = heads
     if found is not None:
         pictures["evidence"] = evidence(found)
@@ -62,7 +64,7 @@ def write_report(folder: Path, found: Fidelity | None = None, classes: Sequence[
         "recipe": yaml.safe_dump(recipe, sort_keys=False),
         "facts": facts,
         "layers": _layers(groups, plan["kept"]),
-        "soles": _soles(groups, scores, classes),
+        "soles": _soles(groups, scores, names),
         "skipped": bench.get("skipped", {}),
         "environment": bench["environment"],
         "titles": TITLES,
@@ -88,10 +90,14 @@ def fidelity_content(found: Fidelity) -> dict[str, Any]:
 
 def _recovery(recover: dict[str, Any]) -> str:
     """How the rest was repaired, in words."""
-    if not recover["compensate"]:
-        return "none"
-    ridge = "chosen for each layer" if recover["ridge"] is None else f"{recover['ridge']:g}"
-    return f"ridge compensation ({ridge}){', front to back' if recover.get('front_to_back') else ''}"
+    steps = []
+    if recover["compensate"]:
+        ridge = "chosen for each layer" if recover["ridge"] is None else f"{recover['ridge']:g}"
+        steps.append(f"ridge compensation ({ridge}){', front to back' if recover.get('front_to_back') else ''}")
+    lessons = recover.get("distill", {})
+    if lessons.get("epochs"):
+        steps.append(f"{lessons['epochs']} epochs of distillation, {lessons['labels']:.0%} of it on labels")
+    return ", then ".join(steps) or "none"
 
 
 def _facts(bench: dict[str, Any], recipe: dict[str, Any], plan: dict[str, Any]) -> list[tuple[str, str]]:
@@ -100,7 +106,7 @@ def _facts(bench: dict[str, Any], recipe: dict[str, Any], plan: dict[str, Any]) 
     recover = recipe["recover"]
     classes = recipe.get("classes")
     return [
-        *([("classes", ", ".join(classes))] if classes else []),
+        *([("classes", ", ".join(spelt_out(classes)))] if classes else []),
         ("budget", ", ".join(f"{key} {value}" for key, value in budget.items())),
         ("scores", recipe["score"]["method"]),
         ("allocation", f"{recipe['plan']['allocate']}, widths in multiples of {recipe['plan']['align']}"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from secateur.pipeline.data.classes import labels_of, logits_of, of_classes
+from secateur.pipeline.data.classes import labels_of, logits_of, of_classes, spelt_out
 from secateur.pipeline.data.dataset import Dataset
 from secateur.pipeline.data.images import ArrayImages
 from secateur.pipeline.errors import DataError
@@ -45,3 +45,7 @@ def test_words_that_mean_nothing_are_refused() -> None:
         logits_of(["cat"], ("cat", "dog"), 1000)
     with pytest.raises(DataError, match="so that 'n01440764' does not say"):
         logits_of(["n01440764"], ("n01440764", "n03888257"), 5)
+
+
+def test_wordnet_ids_are_spelt_out_for_readers() -> None:
+    assert spelt_out(("n01440764", "bee", "n99999999")) == ["tench (n01440764)", "bee", "n99999999"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,3 +129,25 @@ def test_class_wise_scores_are_shown_with_the_units_of_one_class(folder: Path) -
     assert "| bee | 1 | blocks.0.mlp.hidden[2] |" in summary
     assert "* classes: ant, bee, cat" in summary
     assert "<td>blocks.0.mlp.hidden[2]</td>" in page
+
+
+@pytest.mark.parametrize(
+    ("recover", "words"),
+    [
+        ({"compensate": False, "ridge": None}, "none"),
+        ({"compensate": True, "ridge": None, "distill": {"epochs": 0}}, "ridge compensation (chosen for each layer)"),
+        (
+            {"compensate": True, "ridge": 0.01, "distill": {"epochs": 2, "labels": 0.5}},
+            "ridge compensation (0.01), then 2 epochs of distillation, 50% of it on labels",
+        ),
+        (
+            {"compensate": False, "distill": {"epochs": 2, "labels": 0.0}},
+            "2 epochs of distillation, 0% of it on labels",
+        ),
+    ],
+)
+def test_the_recovery_is_told(folder: Path, recover: dict[str, Any], words: str) -> None:
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "recover": recover}))
+    write_report(folder)
+    assert f"* recovery: {words}\n" in (folder / "report.md").read_text()
