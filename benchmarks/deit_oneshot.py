@@ -74,19 +74,24 @@ class Row:
 def rows() -> Iterator[Row]:
     """All rows, the most telling ones first; some come again."""
     main_parts = ("MLP", "attention", "both")
-    for part in (*main_parts, "query/key"):
-        yield from (Row(part, 0.5, "obs", allocate, "compensate") for allocate in ("global", "knapsack"))
-    yield from (Row(part, 0.5, "obs", "knapsack", "front to back") for part in main_parts)
-    for allocate in ("global", "uniform"):
-        for part in main_parts:
-            yield from (Row(part, 0.5, name, allocate, "compensate") for name in SCORES)
+    yield Row("MLP", 0.5, "obs", "knapsack", "compensate")
+    yield Row("MLP", 0.5, "obs", "knapsack", "front to back")
+    yield from (Row(part, 0.5, "obs", "knapsack", "compensate") for part in ("query/key", *main_parts))
+    yield from (Row("MLP", 0.5, name, "global", "compensate") for name in SCORES)
+    for removed in (0.25, 0.75):
+        yield from (Row(part, removed, "obs", "knapsack", "compensate") for part in main_parts)
+    for part in ("attention", "both"):
+        yield from (Row(part, 0.5, name, "global", "compensate") for name in SCORES)
+    yield from (Row("MLP", 0.5, name, "global", "none") for name in SCORES)
+    for part in main_parts:
+        yield from (Row(part, 0.5, name, "uniform", "compensate") for name in SCORES)
     yield from (Row("MLP", 0.5, "obs", allocate, "compensate") for allocate in ("sensitivity", "evolution"))
+    yield from (Row("MLP", 0.5, "obs", "global", "compensate", options) for options in ABLATIONS)
+    yield from (Row(part, 0.5, "obs", "knapsack", "front to back") for part in ("both", "attention"))
     for removed in (0.25, 0.75):
         for part in main_parts:
-            yield from (Row(part, removed, "obs", allocate, "compensate") for allocate in ("knapsack", "uniform"))
             yield from (Row(part, removed, name, "global", "compensate") for name in SCORES)
-    yield from (Row("MLP", 0.5, "obs", "global", "compensate", options) for options in ABLATIONS)
-    for part in main_parts:
+    for part in ("attention", "both"):
         yield from (Row(part, 0.5, name, "global", "none") for name in SCORES)
 
 

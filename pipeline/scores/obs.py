@@ -73,14 +73,16 @@ def _regression(model: nn.Module, reader: Reader, found: Curvature, metric: str,
     chosen = {"fisher": (1 - DAMPING) * fisher + DAMPING * mean * identity, "trace": mean * identity, "none": identity}
     bend = chosen[metric]
     if metric != "none":
-        bend = bend * _scale(found, weight, bend, columns)
+        layer = model.get_submodule(reader.module)
+        bend = bend * (_scale(found, weight, bend, columns) if isinstance(layer, nn.Conv2d) else found.positions / 2)
     return Regression(covariance, weight, columns, bend, shrinkage)
 
 
 def _scale(found: Curvature, weight: Tensor, bend: Tensor, columns: Tensor) -> float:
-    """What makes `bend` cost one position's errors so that removed units cost what the gradients say, on average.
+    """What a position's `bend` is multiplied by, so that maps without repair cost what the gradients say on average.
 
-    The errors of neighbouring pixels or tokens add up or cancel out: their costs are not a sum over positions.
+    The errors of neighbouring pixels add up, so that a map costs more than the sum over its positions; how much more
+    differs by layer. Those of tokens rather do not: there the sum chose better layers on images held out.
     """
     channels = found.products.shape[1]
     size = weight.shape[1] // channels
