@@ -25,11 +25,12 @@ TARGET = "onnxruntime:cpu"
 BUDGETS = (0.6, 0.4)
 RECIPE: dict[str, Any] = {
     "score": {"method": "xmask", "samples_per_class": 10, "options": {"precision": "bf16"}},
-    "plan": {"allocate": "xpruner", "xpruner": {"steps": 40, "batch_size": 20, "images": 100}},
+    "plan": {"allocate": "xpruner", "xpruner": {"steps": 40, "batch_size": 10, "images": 100}},
     "recover": {
-        "samples_per_class": 50,
-        "distill": {"epochs": 2, "batch_size": 50, "lr": 2e-4, "labels": 0.5, "mix": 0.0, "precision": "bf16"},
+        "samples_per_class": 20,
+        "distill": {"epochs": 1, "batch_size": 50, "lr": 1e-4, "labels": 0.5, "mix": 0.0, "precision": "bf16"},
     },
+    "report": {"images": 16},
     "bench": {"targets": [TARGET], "seconds": 20.0, "threads": 1},
 }
 

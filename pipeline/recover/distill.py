@@ -61,9 +61,10 @@ def distill(
     keep = get_ema_multi_avg_fn(spec.ema)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     average = AveragedModel(student, multi_avg_fn=keep, use_buffers=True)
     optimizer = create_optimizer_v2(student, opt="adamw", lr=spec.lr, weight_decay=spec.weight_decay)
-    teacher = copy.deepcopy(dense).eval().requires_grad_(False).to(accelerator.device)
     average.to(accelerator.device)
-    pair, optimizer = accelerator.prepare(Student(student), optimizer)
+    frozen = copy.deepcopy(dense).eval().requires_grad_(False)
+    teacher = accelerator.prepare_model(Outputs(frozen), evaluation_mode=True)  # of the same precision
+    pair, optimizer = accelerator.prepare(Outputs(student), optimizer)
     schedule = CosineLRScheduler(
         optimizer, max(steps, 1), lr_min=spec.lr / 100, warmup_t=round(spec.warmup * steps), t_in_epochs=False
     )
@@ -111,7 +112,7 @@ def weights_hash(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-class Student(nn.Module):
+class Outputs(nn.Module):
     """A timm model that returns its features beside its logits, through one call that data parallelism can see."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -132,7 +133,7 @@ def loss_of(pair: nn.Module, teacher: nn.Module, images: Tensor, shown: Tensor, 
     (Hinton et al., 2015, arXiv 1503.02531).
     """
     with torch.no_grad():
-        goal_features, goal = Student(teacher)(images)
+        goal_features, goal = teacher(images)
     features, logits = pair(images)
     soft = spec.temperature
     loss = soft**2 * F.kl_div(

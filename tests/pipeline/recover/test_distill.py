@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from secateur.pipeline.data.images import ArrayImages
 from secateur.pipeline.data.transform import Transform
 from secateur.pipeline.errors import DataError, RecipeError, RunError
-from secateur.pipeline.recover.distill import CHECKPOINT, Student, distill, loss_of, make_accelerator
+from secateur.pipeline.recover.distill import CHECKPOINT, Outputs, distill, loss_of, make_accelerator
 from secateur.pipeline.recover.distill_spec import DistillSpec
 from secateur.pipeline.recover.views import Views
 from tests.conftest import make_vit
@@ -143,17 +145,35 @@ def test_the_loss_is_the_divergence_and_the_features_error() -> None:
     small, dense = student(), make_vit()
     x = torch.randn(3, 3, 16, 16)
     shown = torch.rand(3, 5).softmax(1)
-    found = loss_of(Student(small), dense, x, shown, DistillSpec(temperature=3.0, features=0.5))
+    found = loss_of(Outputs(small), Outputs(dense), x, shown, DistillSpec(temperature=3.0, features=0.5))
     with torch.no_grad():
         p, q = ((model(x) / 3).softmax(1) for model in (dense, small))
         a, b = dense.forward_features(x), small.forward_features(x)
     expected = 9 * (p * (p / q).log()).sum(1).mean() + 0.5 * ((a - b).square().mean((1, 2)) / a.var((1, 2))).mean()
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    found = loss_of(Student(small), dense, x, shown, DistillSpec(temperature=3.0, features=0.0, labels=0.3))
+    found = loss_of(Outputs(small), Outputs(dense), x, shown, DistillSpec(temperature=3.0, features=0.0, labels=0.3))
     with torch.no_grad():
         answers = -(shown * small(x).log_softmax(1)).sum(1).mean()
     expected = 0.7 * 9 * (p * (p / q).log()).sum(1).mean() + 0.3 * answers
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def another_precision() -> Iterator[None]:
+    """Accelerate holds one precision for a process: what it knows is forgotten before and after."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("another_precision")
+@pytest.mark.parametrize(("precision", "used"), [("no", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_teacher_works_in_the_precision_of_the_student(precision: str, used: torch.dtype, tmp_path: Path) -> None:
+    dense, seen = make_vit(), set[torch.dtype]()
+    dense.get_submodule("blocks.0.attn.qkv").register_forward_hook(lambda _m, _args, output: seen.add(output.dtype))
+    spec = DistillSpec(epochs=1, batch_size=8, precision=precision)
+    distill(student(), dense, pictures(8), TRANSFORM, spec, tmp_path)
+    assert seen == {used}
 
 
 def test_mixed_views_say_how_much_of_them_shows_each_class() -> None:
