@@ -57,14 +57,16 @@ def contenders(kind: str) -> list[Contender]:
     The peer's convolutions get fresh batch statistics, as ours do.
     """
     fresh = "batch norm" if kind == "channel" else "none"
-    ours = [("obs", "global"), ("taylor", "global")]
+    ours = [("obs", "knapsack"), ("taylor", "global")]
     if kind == "channel":
         ours += [("magnitude", "global"), ("obs", "uniform")]
-    every = [Contender("secateur", name, ranking, "compensate") for name, ranking in ours]
-    for importances in (("taylor", "magnitude"), ("hessian",)):
-        for ranking in ("isomorphic", "uniform"):
-            every += [Contender("torch-pruning", name, ranking, fresh) for name in importances]
-    every += [Contender("secateur", name, "global", "none") for name in ("obs", "taylor")]
+    best, *others = [Contender("secateur", name, ranking, "compensate") for name, ranking in ours]
+    isomorphic, uniform = (
+        [Contender("torch-pruning", name, ranking, fresh) for name in ("magnitude", "taylor", "hessian")]
+        for ranking in ("isomorphic", "uniform")
+    )
+    every = [best, *isomorphic, *others, *uniform]
+    every += [Contender("secateur", name, ranking, "none") for name, ranking in ours[:2]]
     if kind == "channel":
         every += [replace(one, units="all") for one in every if one.side == "torch-pruning"]
     return every
@@ -78,7 +80,10 @@ def contenders(kind: str) -> list[Contender]:
 @click.option("--only", default="", help="Tasks to run, by the beginnings of their names. [default: all]")
 @click.option("--removed", default="0.5", show_default=True, help="The shares of the MACs that go.")
 @click.option("--epochs", default=0, show_default=True, help="Distil ResNet-56's rows for so many epochs.")
-def main(data: Path, peer: Path, out: Path, work: Path, only: str, removed: str, epochs: int) -> None:
+@click.option("--first", type=int, help="Only so many contenders of each task, the most telling ones. [default: all]")
+def main(
+    data: Path, peer: Path, out: Path, work: Path, only: str, removed: str, epochs: int, first: int | None
+) -> None:
     """Measures the rows that are not in the file yet."""
     there = read_json(out, SCHEMA) if out.exists() else {"dense": {}, "rows": []}
     content: dict[str, Any] = {
@@ -93,7 +98,7 @@ def main(data: Path, peer: Path, out: Path, work: Path, only: str, removed: str,
     planned = [
         (place, float(share), name, contender)
         for name, subject in subjects.items()
-        for place, contender in enumerate(contenders(subject.kind))
+        for place, contender in enumerate(contenders(subject.kind)[:first])
         for share in removed.split(",")
     ]
     for _, share, name, contender in sorted(planned, key=lambda row: row[0]):

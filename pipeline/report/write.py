@@ -105,13 +105,16 @@ def _facts(bench: dict[str, Any], recipe: dict[str, Any], plan: dict[str, Any]) 
     budget = {key: value for key, value in recipe["budget"].items() if value is not None}
     recover = recipe["recover"]
     classes = recipe.get("classes")
+    planned = [("planned MACs", f"{compact(plan['notes']['macs'])} of {compact(plan['notes']['macs_dense'])}")]
+    if plan["notes"].get("budget") == "latency":
+        planned += [("planned latency", f"{plan['notes']['cost']:.3f} ms on {budget['target']}")]
     return [
         *([("classes", ", ".join(spelt_out(classes)))] if classes else []),
         ("budget", ", ".join(f"{key} {value}" for key, value in budget.items())),
         ("scores", recipe["score"]["method"]),
         ("allocation", f"{recipe['plan']['allocate']}, widths in multiples of {recipe['plan']['align']}"),
         ("recovery", _recovery(recover)),
-        ("planned MACs", f"{compact(plan['notes']['macs'])} of {compact(plan['notes']['macs_dense'])}"),
+        *planned,
         ("held-out images", str(bench.get("evaluation_images", "unknown"))),
     ]
 

@@ -117,7 +117,7 @@ def test_a_subject_says_what_goes_and_what_may_stay(subject: Subject) -> None:
 def test_every_way_is_compared_once(kind: str) -> None:
     every = contenders(kind)
     assert len(set(every)) == len(every) == (18 if kind == "channel" else 10)
-    assert every[0] == Contender("secateur", "obs", "global", "compensate")
+    assert every[0] == Contender("secateur", "obs", "knapsack", "compensate")
     assert {one.repair for one in every if one.side == "torch-pruning"} == {
         "batch norm" if kind == "channel" else "none"
     }
@@ -165,6 +165,9 @@ def test_rows_are_measured_once_and_the_most_telling_first(
     monkeypatch.setattr(peers_oneshot, "import_peer", lambda folder: None)
     monkeypatch.setattr(peers_oneshot, "TASKS", {"small": lambda data: subject})
     words = ["--data", str(tmp_path), "--peer", str(tmp_path), "--out", str(tmp_path / "rows.json")]
+    first = [*words, "--removed", "0.5", "--first", "3"]
+    assert CliRunner().invoke(main, first, catch_exceptions=False).exit_code == 0
+    assert len(measured) == 3
     for removed in ("0.5", "0.25,0.5"):
         assert CliRunner().invoke(main, [*words, "--removed", removed], catch_exceptions=False).exit_code == 0
     assert [one for one, removed in measured if removed == 0.5] == contenders("mlp_hidden")

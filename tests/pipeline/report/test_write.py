@@ -90,6 +90,18 @@ def test_the_summary_holds_the_same_rows(folder: Path) -> None:
     assert "| blocks.0.mlp.hidden | mlp_hidden | 8 | 3 |" in summary
 
 
+def test_a_latency_that_was_planned_is_shown_beside_what_was_measured(folder: Path) -> None:
+    write_report(folder)
+    assert "planned latency" not in (folder / "report.md").read_text()
+    for name, part in (("plan.json", {"notes": {"budget": "latency", "cost": 4.875}}), ("recipe.yaml", {})):
+        content = yaml.safe_load((folder / name).read_text())
+        content |= {"budget": {"latency": 0.6, "target": "onnxruntime:cpu"}} if name == "recipe.yaml" else {}
+        content["notes"] = {**content.get("notes", {}), **part.get("notes", {})}
+        (folder / name).write_text(json.dumps(content))
+    write_report(folder)
+    assert "4.875 ms on onnxruntime:cpu" in (folder / "report.md").read_text()
+
+
 def test_the_same_run_gives_the_same_report(folder: Path) -> None:
     write_report(folder)
     first = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
