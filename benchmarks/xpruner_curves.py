@@ -35,8 +35,8 @@ from secateur.pipeline.structure.surgery import prune
 
 SCHEMA = "xpruner_curves"
 RATES = XprunerSpec(steps=40, batch_size=10)
-TUNED = DistillSpec(batch_size=20, lr=2e-4, labels=0.5, mix=0.0, scale=0.7, ema=0.9, precision="bf16")
-VARIED = 1
+TUNED = DistillSpec(batch_size=50, lr=2e-4, labels=0.5, mix=0.0, scale=0.7, ema=0.9, precision="bf16")
+VARIED = 0
 """Which of a task's budgets, by its place, the variants of the masks are measured at."""
 
 
