@@ -99,7 +99,7 @@ def gather(
     draws = np.random.default_rng(seed)
     with frozen(model), torch.enable_grad(), observed(model, [*sites, *(part.site for part in products)]) as values:
         for images, _ in loader:
-            logits = model(images.to(device).requires_grad_())
+            logits = model(images.detach().to(device).requires_grad_())
             loss = F.cross_entropy(logits, _drawn(logits.detach(), draws), reduction="sum")
             keys = sorted(values)
             slopes = torch.autograd.grad(loss, [values[key] for key in keys], allow_unused=True)

@@ -24,7 +24,7 @@ def taylor(model: nn.Module, groups: Groups, loader: Loader, *, seed: int) -> Sc
     samples = 0
     with frozen(model), observed(model, all_sites(groups)) as values, torch.enable_grad():
         for images, labels in loader:
-            images = images.to(device).requires_grad_()
+            images = images.detach().to(device).requires_grad_()
             loss = F.cross_entropy(model(images), labels.to(device), reduction="sum")
             keys = sorted(values)
             gradients = dict(zip(keys, torch.autograd.grad(loss, [values[key] for key in keys]), strict=True))

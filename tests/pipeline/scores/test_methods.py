@@ -19,7 +19,7 @@ Batches = list[tuple[Tensor, Tensor]]
 
 
 @pytest.mark.parametrize("method", methods())
-def test_every_method_scores_every_group_and_leaves_the_model_alone(
+def test_every_method_scores_every_group_and_leaves_the_model_and_the_images_alone(
     method: str, vit: nn.Module, vit_groups: Groups, batches: Batches
 ) -> None:
     vit.train()
@@ -35,6 +35,7 @@ def test_every_method_scores_every_group_and_leaves_the_model_alone(
     assert flags == [p.requires_grad for p in vit.parameters()]
     assert all(torch.equal(value, before[key]) for key, value in vit.state_dict().items())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in vit.modules())
+    assert not any(images.requires_grad for images, _ in batches)
 
 
 @pytest.mark.parametrize("method", [m for m in methods() if m not in ("random", "magnitude")])
