@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ TOP1 = {"top1", "top1_tuned", "top1_compensated", "top1_compensated_tuned"}
 @pytest.fixture
 def task(vit: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Task:
     monkeypatch.setattr(xpruner_curves, "RATES", XprunerSpec(steps=3, batch_size=10))
+    monkeypatch.setattr(xpruner_curves, "TUNED", replace(xpruner_curves.TUNED, batch_size=10, precision="no"))
     vit.num_classes = 5  # type: ignore[assignment]  # nn.Module wants Tensor | Module
     pixels = np.random.default_rng(0).integers(256, size=(30, 16, 16, 3), dtype=np.uint8)
     images = ArrayImages(pixels, np.arange(30, dtype=np.int64) % 5, tuple("abcde"))
