@@ -16,6 +16,7 @@ from secateur.pipeline.data.sampling import few_shot
 from secateur.pipeline.files import sha256_file
 from secateur.pipeline.models import check_classes, create_model, input_shape, transform_for
 from secateur.pipeline.plan.plan import Plan
+from secateur.pipeline.recover.compensate import Statistics, gather_statistics
 from secateur.pipeline.runs.recipe import Recipe
 from secateur.pipeline.structure.classes import Classes, specialised
 from secateur.pipeline.structure.find import find_groups
@@ -25,10 +26,14 @@ from secateur.pipeline.structure.surgery import example_for
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory with its recipe."""
+    """A run directory with its recipe.
+
+    With a `lender`, a run of the same model, images and recovery, that one's `statistics` serve this run too.
+    """
 
     folder: Path
     recipe: Recipe
+    lender: Run | None = None
 
     @cached_property
     def dense(self) -> nn.Module:
@@ -67,6 +72,13 @@ class Run:
         images = self.data.calibration
         indices = few_shot(images.labels, samples_per_class, self.recipe.seed) if samples_per_class else None
         return Loader(images, transform_for(self.dense), batch_size, indices)
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """What every plan of this run's kinds is repaired from."""
+        spec = self.recipe.recover
+        loader = self.calibration(spec.samples_per_class, spec.batch_size)
+        return gather_statistics(self.dense, self.groups, self.recipe.plan.kinds, loader)
 
     def evaluation(self, batch_size: int = 32) -> Loader:
         """All images of the held-out split; nothing but the final accuracy may use them."""

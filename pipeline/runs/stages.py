@@ -149,7 +149,8 @@ def _recover(run: Run, say: Say) -> list[str]:
     if spec.compensate:
         loader = run.calibration(spec.samples_per_class, spec.batch_size)
         say(f"ridge compensation on {loader.samples} images")
-        small, repairs = repair(small, run.dense, run.plan, loader, spec.ridge, run.groups, spec.front_to_back)
+        shared = run.lender.statistics if run.lender else None
+        small, repairs = repair(small, run.dense, run.plan, loader, spec.ridge, run.groups, spec.front_to_back, shared)
         write_json(run.folder / "repairs.json", "repairs", {"layers": [asdict(found) for found in repairs]})
         written.append("repairs.json")
     if spec.distill.epochs:

@@ -1,4 +1,4 @@
-"""Accuracy against cost: one run for each of several budgets, with the scores made once."""
+"""Accuracy against cost: one run for each of several budgets, with scores and statistics made once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from secateur.pipeline.errors import PlanError, RunError
 from secateur.pipeline.files import read_json, sha256_json, write_json
 from secateur.pipeline.plan.budget import Budget
+from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.evaluate import top1
 from secateur.pipeline.runs.manifest import read_manifest, write_manifest
 from secateur.pipeline.runs.recipe import Recipe
@@ -42,9 +43,9 @@ def sweep(
 ) -> list[Point]:
     """The points of all `budgets` (fractions of the dense model, in the measure of the recipe's budget), largest first.
 
-    Each is a run of its own under `folder`, through the recover stage; the first one's scores serve all. A sweep that
-    was stopped goes on where it was; `sweep.json` holds the points so far. Raises `PlanError` for no budgets or equal
-    ones and `RunError` for a folder that holds the sweep of another recipe.
+    Each is a run of its own under `folder`, through the recover stage; the first one's scores and statistics serve
+    all. A sweep that was stopped goes on where it was; `sweep.json` holds the points so far. Raises `PlanError` for no
+    budgets or equal ones and `RunError` for a folder that holds the sweep of another recipe.
     """
     if not budgets or len(set(budgets)) != len(budgets):
         raise PlanError(f"a sweep needs different budgets, but got {list(budgets) or 'none'}")
@@ -54,13 +55,14 @@ def sweep(
     }
     path, identity = folder / "sweep.json", sha256_json([str(recipe.model), str(recipe.data), measure])
     known = _known(path, identity)
-    first: Path | None = None
+    first: Run | None = None
     for budget in sorted(budgets, reverse=True):
         place = folder / f"{measure}-{budget:g}"
         run = open_run(place, recipes[budget], update=True)
         if first is not None:
-            share(first, place)
-        first = first or place
+            share(first.folder, place)
+        first = first or run
+        run = replace(run, lender=first)
         entries = run_stages(run, "recover", partial(_report, report, budget))
         model = sha256_json(dict(entries["recover"].outputs))
         if budget not in known or known[budget].model != model:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from secateur.pipeline.errors import PlanError, RunError
+from secateur.pipeline.plan.budget import Budget
+from secateur.pipeline.recover.compensate import Statistics, gather_statistics
+from secateur.pipeline.runs import context
 from secateur.pipeline.runs.recipe import Recipe, make_recipe
+from secateur.pipeline.runs.runner import open_run, run_stages
 from secateur.pipeline.runs.sweep import sweep
 
 KWARGS = {"img_size": 16, "patch_size": 8, "in_chans": 1, "embed_dim": 48, "depth": 1, "num_heads": 3}
@@ -25,8 +33,17 @@ def recipe(depth: int = 1) -> Recipe:
     return make_recipe(content, "here")
 
 
-def test_every_budget_gets_its_run_and_the_scores_are_made_once(tmp_path: Path) -> None:
+def test_every_budget_gets_its_run_and_scores_and_statistics_are_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: list[tuple[str, str]] = []
+    gathered: list[object] = []
+
+    def gather(*arguments: Any) -> Statistics:
+        gathered.append(arguments)
+        return gather_statistics(*arguments)
+
+    monkeypatch.setattr(context, "gather_statistics", gather)
     points = sweep(recipe(), [0.6, 0.8], tmp_path, lambda stage, message: said.append((stage, message)))
     assert [point.budget for point in points] == [0.8, 0.6]
     assert points[1].macs < points[0].macs
@@ -36,6 +53,11 @@ def test_every_budget_gets_its_run_and_the_scores_are_made_once(tmp_path: Path) 
         assert 0 <= point.top1 <= 100
     assert ("0.6 score", "up to date") in said
     assert ("0.6 plan", "up to date") not in said
+    assert len(gathered) == 1
+    alone = open_run(tmp_path / "alone", replace(recipe(), budget=Budget(macs=0.6)))
+    run_stages(alone, "recover")
+    ours, theirs = (load_file(folder / "model/model.safetensors") for folder in (alone.folder, tmp_path / "macs-0.6"))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
     said.clear()
     assert sweep(recipe(), [0.8, 0.6], tmp_path, lambda stage, message: said.append((stage, message))) == points
     assert {message for _, message in said} == {"up to date"}
