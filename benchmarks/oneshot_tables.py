@@ -1,0 +1,110 @@
+"""The README's tables of one-shot pruning: DeiT-Tiny by part, ways and score, and secateur beside Torch-Pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from secateur.benchmarks.score_tables import Table
+from secateur.pipeline.files import read_json
+
+SCORES = ("taylor", "activation", "lrp", "magnitude")
+PUBLISHED: Mapping[tuple[str, float], str] = {
+    ("MLP", 0.5): "CORP 76.7 %, OB2C 78.1 %",
+    ("query/key", 0.5): "CORP 89.0 %",
+}
+"""DeiT-Tiny on the full ImageNet validation set, of the papers' dense 72.2: CORP 55.37 and 64.25, DVBP + OB2C 56.40."""
+Key = tuple[str, float, str, str, str, str]
+
+
+def deit_by_part(results: Path) -> Table:
+    """The share of the dense top-1 that is kept, by what goes; units chosen by each score, then compensation."""
+    found = _rows(read_json(results / "deit_oneshot.json", "deit_oneshot"))
+    parts = sorted({key[:2] for key in found}, key=lambda part: (ORDER.index(part[0]), part[1]))
+    ways = [
+        ("`obs`, front to back", ("obs", "knapsack", "front to back", "")),
+        ("`obs`", ("obs", "knapsack", "compensate", "")),
+        *((f"`{name}`", (name, "global", "compensate", "")) for name in SCORES),
+    ]
+    head = ("MACs that go", *(name for name, _ in ways), "published")
+    lines = [
+        (
+            f"{removed:.0%} of {WORDS[part]}",
+            *(_share(found.get((part, removed, *way))) for _, way in ways),
+            PUBLISHED.get((part, removed), ""),
+        )
+        for part, removed in parts
+    ]
+    return head, lines
+
+
+ORDER = ("MLP", "query/key", "attention", "both")
+WORDS = {"MLP": "the MLPs", "query/key": "the query/key dims", "attention": "attention", "both": "both"}
+
+
+def deit_by_way(results: Path) -> Table:
+    """Top-1 without half of the MLPs' hidden units, by score, for each allocation and repair."""
+    found = _rows(read_json(results / "deit_oneshot.json", "deit_oneshot"))
+    mlp = {key[2:]: top1 for key, top1 in found.items() if key[:2] == ("MLP", 0.5)}
+    ways = dict.fromkeys((allocate, repair) for _, allocate, repair, _ in mlp)
+    columns = sorted(ways, key=lambda way: (REPAIRS.index(way[1]), ALLOCATIONS.index(way[0])))
+    scores = list(dict.fromkeys((score, options) for score, _, _, options in mlp))
+    lines = [
+        (
+            f"`{score}`{', ' + options if options else ''}",
+            *(_top1(mlp.get((score, *way, options))) for way in columns),
+        )
+        for score, options in scores
+    ]
+    return ("half of the MLPs", *(f"{allocate}, {NAMES[repair]}" for allocate, repair in columns)), lines
+
+
+REPAIRS = ("none", "compensate", "front to back")
+ALLOCATIONS = ("uniform", "global", "knapsack", "sensitivity", "evolution")
+NAMES = {"none": "no repair", "compensate": "compensated", "front to back": "front to back"}
+
+
+def peers_oneshot(results: Path) -> Table:
+    """Top-1 of both sides at equal MACs, by model and epochs of distillation."""
+    content = read_json(results / "peers_oneshot.json", "peers_oneshot")
+    columns = dict.fromkeys((row["task"], row["removed"], row["epochs"]) for row in content["rows"])
+    cells: dict[tuple[str, ...], dict[tuple[str, float, int], Any]] = {}
+    for row in content["rows"]:
+        way = tuple(row[name] for name in ("side", "score", "ranking", "repair", "units"))
+        cells.setdefault(way, {})[row["task"], row["removed"], row["epochs"]] = row
+    head = ["top-1 at equal MACs"]
+    for task, removed, epochs in columns:
+        dense, after = content["dense"][task]["top1"], f", {epochs} epochs" if epochs else ""
+        head.append(f"{task} -{removed:.0%}{after} (dense {dense:.1f})")
+    return head, [(_way(way), *(_peer_cell(row.get(column)) for column in columns)) for way, row in cells.items()]
+
+
+def _way(way: Sequence[str]) -> str:
+    side, score, ranking, repair, units = way
+    every = ", any layer" if units == "all" else ""
+    return f"{side}: {score}, {ranking}{every}{'' if repair == 'none' else ', ' + repair}"
+
+
+def _peer_cell(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "-"
+    return f"{row['top1']:.1f}" if "top1" in row else "error"
+
+
+def _rows(content: dict[str, Any]) -> dict[Key, tuple[float, float]]:
+    """The top-1 and its share of the dense one, by part, removed, score, allocation, repair and options."""
+    found = {}
+    for row in content["rows"]:
+        options = ", ".join(f"{name} {value}" for name, value in row["options"].items())
+        key = (row["part"], row["removed"], row["score"], row["allocate"], row["repair"], options)
+        found[key] = (row["top1"], row["share_of_dense"])
+    return found
+
+
+def _share(found: tuple[float, float] | None) -> str:
+    return f"{found[1]:.1%}" if found else "-"
+
+
+def _top1(found: tuple[float, float] | None) -> str:
+    return f"{found[0]:.1f}" if found else "-"

@@ -1,0 +1,65 @@
+"""The README's tables of one-shot pruning, from files of known content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from secateur.benchmarks.oneshot_tables import deit_by_part, deit_by_way, peers_oneshot
+from secateur.pipeline.files import write_json
+
+
+def row(part: str, removed: float, score: str, way: str, top1: float, **options: str) -> dict[str, Any]:
+    allocate, repair = way.split(", ")
+    row = {"part": part, "removed": removed, "score": score, "allocate": allocate, "repair": repair}
+    return {**row, "options": options, "top1": top1, "share_of_dense": top1 / 80}
+
+
+ROWS = [
+    row("query/key", 0.5, "obs", "knapsack, compensate", 78.0),
+    row("MLP", 0.5, "obs", "knapsack, compensate", 72.0),
+    row("MLP", 0.25, "obs", "knapsack, front to back", 76.0),
+    row("MLP", 0.5, "taylor", "global, compensate", 60.0),
+    row("MLP", 0.5, "taylor", "global, none", 20.0),
+    row("MLP", 0.5, "obs", "global, compensate", 70.0, metric="trace"),
+]
+
+
+def test_each_part_has_a_line_with_the_published_numbers(tmp_path: Path) -> None:
+    write_json(tmp_path / "deit_oneshot.json", "deit_oneshot", {"rows": ROWS})
+    head, lines = deit_by_part(tmp_path)
+    assert head[:4] == ("MACs that go", "`obs`, front to back", "`obs`", "`taylor`")
+    assert [tuple(line)[:4] for line in lines] == [
+        ("25% of the MLPs", "95.0%", "-", "-"),
+        ("50% of the MLPs", "-", "90.0%", "75.0%"),
+        ("50% of the query/key dims", "-", "97.5%", "-"),
+    ]
+    assert [line[-1] for line in lines] == ["", "CORP 76.7 %, OB2C 78.1 %", "CORP 89.0 %"]
+
+
+def test_each_score_has_a_line_and_each_way_a_column(tmp_path: Path) -> None:
+    write_json(tmp_path / "deit_oneshot.json", "deit_oneshot", {"rows": ROWS})
+    head, lines = deit_by_way(tmp_path)
+    assert head == ("half of the MLPs", "global, no repair", "global, compensated", "knapsack, compensated")
+    assert lines == [
+        ("`obs`", "-", "-", "72.0"),
+        ("`taylor`", "20.0", "60.0", "-"),
+        ("`obs`, metric trace", "-", "70.0", "-"),
+    ]
+
+
+def test_both_sides_stand_in_one_table(tmp_path: Path) -> None:
+    ours = {"side": "secateur", "score": "obs", "ranking": "knapsack", "repair": "compensate", "units": "same"}
+    theirs = {"side": "torch-pruning", "score": "taylor", "ranking": "uniform", "repair": "none", "units": "all"}
+    rows = [
+        {"task": "resnet56", "removed": 0.5, "epochs": 0, **ours, "top1": 90.0},
+        {"task": "resnet56", "removed": 0.5, "epochs": 2, **ours, "top1": 91.25},
+        {"task": "resnet56", "removed": 0.5, "epochs": 0, **theirs, "error": "RuntimeError: no"},
+    ]
+    write_json(tmp_path / "peers_oneshot.json", "peers_oneshot", {"dense": {"resnet56": {"top1": 93.9}}, "rows": rows})
+    head, lines = peers_oneshot(tmp_path)
+    assert list(head)[1:] == ["resnet56 -50% (dense 93.9)", "resnet56 -50%, 2 epochs (dense 93.9)"]
+    assert lines == [
+        ("secateur: obs, knapsack, compensate", "90.0", "91.2"),
+        ("torch-pruning: taylor, uniform, any layer", "error", "-"),
+    ]
