@@ -9,6 +9,7 @@ from typing import Any
 from secateur.benchmarks.score_tables import Table
 from secateur.pipeline.files import read_json
 
+TARGET = "onnxruntime:cpu"
 REPAIRS = {
     "top1": "removed",
     "top1_tuned": "tuned",
@@ -44,25 +45,26 @@ def curves_table(content: dict[str, Any]) -> Table:
 def class_specialised(results: Path) -> Table:
     """Accuracy on the classes, MACs, parameters and latency of each budget's model beside the dense one."""
     rows = read_json(results / "class_specialised.json", "class_specialised")["rows"]
-    head = ("MACs kept", "top-1", "MACs", "parameters", "ONNX Runtime, 1 thread", "times faster")
-    target, lines = "onnxruntime:cpu", []
-    for number, row in enumerate(rows.values()):
-        sides = ("dense", "pruned") if number == 0 else ("pruned",)
-        for side in sides:
-            one, ratio = row[side], row["speedup"][target]
-            faster = f"{ratio['ratio']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]" if side == "pruned" else ""
-            share = one["macs"] / row["dense"]["macs"]
-            lines.append(
-                (
-                    "dense" if side == "dense" else f"{share:.0%}",
-                    f"{one['top1']:.1f} %",
-                    f"{one['macs'] / 1e6:.0f} M",
-                    f"{one['params'] / 1e6:.2f} M",
-                    f"{one['latency_ms'][target]['p50']:.1f} ms",
-                    faster,
-                )
-            )
+    head = ("MACs kept", "recovery", "top-1", "MACs", "parameters", "ONNX Runtime, 1 thread", "times faster")
+    lines = [("all", "", *_side(rows[0]["bench"]["dense"]), "")]
+    for row in rows:
+        bench, ratio = row["bench"], row["bench"]["speedup"][TARGET]
+        share = f"{bench['pruned']['macs'] / bench['dense']['macs']:.0%}"
+        faster = f"{ratio['ratio']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+        recovery = "compensated and distilled" if row["epochs"] else "compensated"
+        lines.append((share, recovery, *_side(bench["pruned"]), faster))
     return head, lines
+
+
+def _side(side: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Top-1, MACs, parameters and the median latency of one model."""
+    median_ms = side["latency_ms"][TARGET]["p50"]
+    return (
+        f"{side['top1']:.1f} %",
+        f"{side['macs'] / 1e6:.0f} M",
+        f"{side['params'] / 1e6:.2f} M",
+        f"{median_ms:.1f} ms",
+    )
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -41,17 +41,22 @@ def test_the_dense_model_stands_once_above_the_budgets(tmp_path: Path) -> None:
     def side(top1: float, macs: float, p50: float) -> dict[str, Any]:
         return {"top1": top1, "macs": macs, "params": macs / 200, "latency_ms": {"onnxruntime:cpu": {"p50": p50}}}
 
-    rows = {
-        share: {
-            "dense": side(99.0, 1e9, 40.0),
-            "pruned": side(98.04, 1e9 * float(share), 40.0 * float(share)),
-            "speedup": {"onnxruntime:cpu": {"ratio": 1 / float(share), "low": 1.0, "high": 3.0}},
+    rows = [
+        {
+            "macs_kept": share,
+            "epochs": epochs,
+            "bench": {
+                "dense": side(99.0, 1e9, 40.0),
+                "pruned": side(98.04, 1e9 * share, 40.0 * share),
+                "speedup": {"onnxruntime:cpu": {"ratio": 1 / share, "low": 1.0, "high": 3.0}},
+            },
         }
-        for share in ("0.5", "0.4")
-    }
+        for share, epochs in ((0.5, 0), (0.4, 1))
+    ]
     write_json(tmp_path / "class_specialised.json", "class_specialised", {"rows": rows})
+    distilled = "compensated and distilled"
     assert class_specialised(tmp_path)[1] == [
-        ("dense", "99.0 %", "1000 M", "5.00 M", "40.0 ms", ""),
-        ("50%", "98.0 %", "500 M", "2.50 M", "20.0 ms", "2.00 [1.00, 3.00]"),
-        ("40%", "98.0 %", "400 M", "2.00 M", "16.0 ms", "2.50 [1.00, 3.00]"),
+        ("all", "", "99.0 %", "1000 M", "5.00 M", "40.0 ms", ""),
+        ("50%", "compensated", "98.0 %", "500 M", "2.50 M", "20.0 ms", "2.00 [1.00, 3.00]"),
+        ("40%", distilled, "98.0 %", "400 M", "2.00 M", "16.0 ms", "2.50 [1.00, 3.00]"),
     ]
