@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from secateur.benchmarks.coverage import reached
+from secateur.benchmarks.oneshot_tables import deit_by_part, deit_by_way, peers_oneshot
 from secateur.benchmarks.score_tables import Table, cnn_a_pr, relevance_speed, transformer_a_pr
 from secateur.pipeline.errors import BenchError
 from secateur.pipeline.files import read_json, write_text
@@ -27,25 +28,6 @@ def demo(results: Path) -> str:
     rows = rows_of(read_json(results / "demo.json", "bench"))
     head = ("`make demo`, measured", "dense", "pruned", "change")
     return markdown(head, ((row.name, row.dense, row.pruned, row.change) for row in rows))
-
-
-def deit_tiny_oneshot(results: Path) -> str:
-    """Top-1 by score, before and after compensation."""
-    content = read_json(results / "deit_tiny_oneshot.json", "oneshot")
-    dense = f"{content['dense']['top1']:.1f}"
-    head = (f"score (dense: {dense})", "top-1 after removal", "top-1 after compensation", "share of dense kept")
-    return markdown(
-        head,
-        (
-            (
-                f"`{row['score']}`",
-                f"{row['top1_pruned']:.1f}",
-                f"{row['top1_compensated']:.1f}",
-                f"{row['compensated_share_of_dense']:.1%}",
-            )
-            for row in content["rows"]
-        ),
-    )
 
 
 def coverage(results: Path) -> str:
@@ -89,8 +71,9 @@ def of_scores(table: Callable[[Path], Table]) -> Callable[[Path], str]:
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
-    **{table.__name__: table for table in (demo, coverage, structure_speed, deit_tiny_oneshot)},
+    **{table.__name__: table for table in (demo, coverage, structure_speed)},
     **{table.__name__: of_scores(table) for table in (transformer_a_pr, cnn_a_pr, relevance_speed)},
+    **{table.__name__: of_scores(table) for table in (deit_by_part, deit_by_way, peers_oneshot)},
 }
 
 
