@@ -64,7 +64,8 @@ def main(data: Path, out: Path, work: Path) -> None:
         recipe = recipe_of(data, macs, epochs)
         run = open_run(work / f"{100 * macs:g}", make_recipe(recipe, "this benchmark"), update=True)
         run_stages(run, report=lambda stage, message: click.echo(f"{stage}: {message}", err=True))
-        rows.append({**key, "bench": read_json(run.folder / "bench.json", "bench")})
+        bench = read_json(run.folder / "bench.json", "bench") | {"command": COMMAND}  # not the paths of a machine
+        rows.append({**key, "bench": bench})
         settings = {"recipe": RECIPE, "distillation": LESSON, "classes": recipe["classes"]}
         write_json(out, SCHEMA, {"command": COMMAND, **settings, "rows": rows})
 
