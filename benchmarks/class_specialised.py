@@ -1,9 +1,9 @@
 """DeiT-Tiny for ten of its 1,000 classes, at 40 and 60 % of the MACs pruned: through the stages of a run, to its bench.
 
-`python -m secateur.benchmarks.class_specialised --data ../shared/data` makes a run for each budget, as `secateur run`
-does with `classes` in a recipe (`secateur prune --classes` writes them there), and keeps what its `bench.json` says:
-accuracy on the held-out images of these classes, MACs, and paired latency in ONNX Runtime. Then it distils what was
-only compensated before. Finished rows are kept, and runs go on where they were stopped.
+`python -m secateur.benchmarks.class_specialised --data ../shared/data` takes a run through each budget, as `secateur
+run` does with `classes` in a recipe (`secateur prune --classes` writes them there), and keeps what its `bench.json`
+says: accuracy on the held-out images of these classes, MACs, and paired latency in ONNX Runtime. Then it distils what
+was only compensated before. Finished rows are kept, and the run goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main(data: Path, out: Path, work: Path) -> None:
         if any(key.items() <= row.items() for row in rows):
             continue
         recipe = recipe_of(data, macs, epochs)
-        run = open_run(work / f"{100 * macs:g}", make_recipe(recipe, "this benchmark"), update=True)
+        run = open_run(work, make_recipe(recipe, "this benchmark"), update=True)
         run_stages(run, report=lambda stage, message: click.echo(f"{stage}: {message}", err=True))
         bench = read_json(run.folder / "bench.json", "bench") | {"command": COMMAND}  # not the paths of a machine
         rows.append({**key, "bench": bench})

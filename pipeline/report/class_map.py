@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import pdist
 
 from secateur.pipeline.scores.score import Scores as Stored
 
@@ -27,7 +28,8 @@ def class_map(groups: Sequence[Mapping[str, Any]], scores: Scores, names: Sequen
     """For each class (rows) how much more each head matters to it than to the mean class (columns), both clustered.
 
     A head is a unit of a group of heads, or else a block of value dims; where there are none, a whole group is one
-    column. Differences are relative to the head's mean; classes without images are left out. None without class-wise
+    column. A class's scores are taken relative to their mean first, for those of a hard class are larger everywhere;
+    then differences are relative to the head's mean. Classes without images are left out. None without class-wise
     scores.
     """
     labels, columns = _columns(groups, scores)
@@ -36,6 +38,7 @@ def class_map(groups: Sequence[Mapping[str, Any]], scores: Scores, names: Sequen
     values = np.abs(np.stack(columns, axis=1))
     there = np.flatnonzero(values.any(axis=1))
     values, rows = values[there], [names[row] for row in there.tolist()]
+    values = values / values.mean(axis=1, keepdims=True)
     contrast = values / values.mean(axis=0).clip(min=1e-30) - 1
     order, across = clustered(contrast), clustered(contrast.T)
     limit = float(np.quantile(np.abs(contrast), 0.99)) or 1.0
@@ -83,7 +86,7 @@ def clustered(values: NDArray[np.float64]) -> NDArray[np.int64]:
     """The rows in an order that puts like ones side by side (average linkage, optimal leaf order)."""
     if len(values) < 3:
         return np.arange(len(values))
-    order: NDArray[np.int64] = leaves_list(linkage(values, "average", optimal_ordering=True)).astype(np.int64)
+    order: NDArray[np.int64] = leaves_list(linkage(pdist(values), "average", optimal_ordering=True)).astype(np.int64)
     return order
 
 

@@ -37,7 +37,16 @@ def test_the_columns_are_heads_and_the_colours_their_excess() -> None:
     assert sorted(rows) == sorted(NAMES)
     shown = np.asarray(axes.images[0].get_array())
     assert np.unravel_index(shown.argmax(), shown.shape) == (rows.index("cat"), columns.index("blocks.0.attn.1"))
-    assert shown.max() == pytest.approx(3 / (5 / 3) - 1, rel=0.02)
+    assert shown.max() == pytest.approx(1.8 / ((1 + 1 + 1.8) / 3) - 1, rel=0.02)  # the cat's mean is 5 / 3
+
+
+def test_a_class_whose_scores_are_larger_everywhere_is_served_by_no_head_in_particular() -> None:
+    scores = {name: np.ones_like(value) for name, value in random_scores().items()}
+    for value in scores.values():
+        value[1] *= 2.0
+    figure = class_map(GROUPS, scores, NAMES)
+    assert figure is not None
+    assert np.abs(np.asarray(figure.axes[0].images[0].get_array())).max() < 1e-12
 
 
 def test_without_heads_value_dims_stand_for_them_and_classes_without_images_are_left_out() -> None:
