@@ -15,7 +15,7 @@ import click
 from secateur.benchmarks.coverage import reached
 from secateur.benchmarks.oneshot_tables import deit_by_part, deit_by_way, peers_oneshot
 from secateur.benchmarks.score_tables import Table, cnn_a_pr, relevance_speed, transformer_a_pr
-from secateur.benchmarks.xpruner_tables import curves_of
+from secateur.benchmarks.xpruner_tables import class_specialised, curves_of
 from secateur.pipeline.errors import BenchError
 from secateur.pipeline.files import read_json, write_text
 from secateur.pipeline.report.table import rows_of
@@ -76,6 +76,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     **{table.__name__: of_scores(table) for table in (transformer_a_pr, cnn_a_pr, relevance_speed)},
     **{table.__name__: of_scores(table) for table in (deit_by_part, deit_by_way, peers_oneshot)},
     **{f"xpruner_{task}": of_scores(curves_of(task)) for task in ("ten",)},
+    "class_specialised": of_scores(class_specialised),
 }
 
 
