@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from matplotlib.figure import Figure
 
 from secateur.pipeline.scores.fidelity import Fidelity
 
 
-def evidence(found: Fidelity) -> Figure:
-    """A row for each example: the image, the dense model's map, the small model's; red speaks for the class."""
+def evidence(found: Fidelity, names: Sequence[str] = ()) -> Figure:
+    """A row for each example: the image, the dense model's map, the small model's; red speaks for the class.
+
+    The class is called by its name, or by its number where `names` are not those of all classes.
+    """
     count = max(len(found.examples), 1)
     figure = Figure(figsize=(7.0, 2.4 * count), layout="constrained")
     for row, example in enumerate(found.examples):
@@ -20,7 +25,8 @@ def evidence(found: Fidelity) -> Figure:
             axes.set_axis_off()
             if values is None:
                 axes.imshow(pixels.expand(3, -1, -1).movedim(0, 2).numpy())
-                axes.set_title(f"class {example.explained}", fontsize=8, loc="left")
+                number = example.explained
+                axes.set_title(names[number] if number < len(names) else f"class {number}", fontsize=8, loc="left")
             else:
                 limit = float(values.abs().max()) or 1.0
                 axes.imshow(values.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)

@@ -52,7 +52,7 @@ def write_report(folder: Path, found: Fidelity | None = None, classes: Sequence[
     if (heads := class_map(groups["groups"], scores, names)) is not None:
         pictures["classes"] = heads
     if found is not None:
-        pictures["evidence"] = evidence(found)
+        pictures["evidence"] = evidence(found, names)
         agreement = f"cosine {found.mean_cosine:.2f}, rank {found.mean_rank:.2f} on {len(found.cosine)} images"
         facts.append(("agreement of maps", agreement))
         write_json(folder / "fidelity.json", "fidelity", fidelity_content(found))

@@ -18,6 +18,8 @@ def test_each_example_is_a_row_of_image_dense_map_and_pruned_map(channels: int) 
     axes = evidence(Fidelity((0.5,) * 10, (0.25,) * 10, examples)).axes
     assert [one.get_title("left") for one in axes[:3]] == ["class 7", "dense", "pruned (cosine 0.50, rank 0.25)"]
     assert len(axes) == 6
+    named = evidence(Fidelity((0.5,) * 10, (0.25,) * 10, examples), [f"name {number}" for number in range(8)]).axes
+    assert named[0].get_title("left") == "name 7"
     image, dense, _ = (one.get_images()[0] for one in axes[:3])
     assert image.get_array().shape == (4, 4, 3)
     assert (float(image.get_array().min()), float(image.get_array().max())) == (0.0, 1.0)
