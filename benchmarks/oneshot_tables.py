@@ -108,3 +108,13 @@ def _share(found: tuple[float, float] | None) -> str:
 
 def _top1(found: tuple[float, float] | None) -> str:
     return f"{found[0]:.1f}" if found else "-"
+
+
+def latency_plan(results: Path) -> Table:
+    """A latency budget: what was asked, what the target's table predicted, what the small model took."""
+    found = read_json(results / "latency_plan.json", "latency_plan")
+    took, target = found["measured_share_of_dense"], found["table"]["target"]
+    measured = f"{took['share']:.1%} [{took['low']:.1%}, {took['high']:.1%}]"
+    asked, predicted = (f"{found[f'{word}_share_of_dense']:.1%}" for word in ("asked", "predicted"))
+    head = ("share of the dense latency", "asked", "predicted", "measured", "off by")
+    return head, [(f"DeiT-Tiny on `{target}`", asked, predicted, measured, f"{found['off_by']:+.1%}")]

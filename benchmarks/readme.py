@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from secateur.benchmarks.coverage import reached
-from secateur.benchmarks.oneshot_tables import deit_by_part, deit_by_way, peers_oneshot
+from secateur.benchmarks.oneshot_tables import deit_by_part, deit_by_way, latency_plan, peers_oneshot
 from secateur.benchmarks.score_tables import Table, cnn_a_pr, relevance_speed, transformer_a_pr
 from secateur.benchmarks.xpruner_tables import class_specialised, curves_of
 from secateur.pipeline.errors import BenchError
@@ -74,7 +74,7 @@ def of_scores(table: Callable[[Path], Table]) -> Callable[[Path], str]:
 TABLES: dict[str, Callable[[Path], str]] = {
     **{table.__name__: table for table in (demo, coverage, structure_speed)},
     **{table.__name__: of_scores(table) for table in (transformer_a_pr, cnn_a_pr, relevance_speed)},
-    **{table.__name__: of_scores(table) for table in (deit_by_part, deit_by_way, peers_oneshot)},
+    **{table.__name__: of_scores(table) for table in (deit_by_part, deit_by_way, peers_oneshot, latency_plan)},
     **{f"xpruner_{task}": of_scores(curves_of(task)) for task in ("ten", "swin")},
     "class_specialised": of_scores(class_specialised),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from secateur.benchmarks.oneshot_tables import deit_by_part, deit_by_way, peers_oneshot
+from secateur.benchmarks.oneshot_tables import deit_by_part, deit_by_way, latency_plan, peers_oneshot
 from secateur.pipeline.files import write_json
 
 
@@ -63,3 +63,12 @@ def test_both_sides_stand_in_one_table(tmp_path: Path) -> None:
         ("secateur: obs, knapsack, compensate", "90.0", "91.2"),
         ("torch-pruning: taylor, uniform, any layer", "error", "-"),
     ]
+
+
+def test_a_latency_is_told_with_its_interval(tmp_path: Path) -> None:
+    measured = {"share": 0.64, "low": 0.6, "high": 0.7}
+    content = {"asked_share_of_dense": 0.6, "predicted_share_of_dense": 0.598, "measured_share_of_dense": measured}
+    table = {"table": {"target": "onnxruntime:cpu"}, "off_by": -0.0656}
+    write_json(tmp_path / "latency_plan.json", "latency_plan", {**content, **table})
+    _, lines = latency_plan(tmp_path)
+    assert lines == [("DeiT-Tiny on `onnxruntime:cpu`", "60.0%", "59.8%", "64.0% [60.0%, 70.0%]", "-6.6%")]
