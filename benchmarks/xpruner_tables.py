@@ -47,7 +47,7 @@ def class_specialised(results: Path) -> Table:
     rows = read_json(results / "class_specialised.json", "class_specialised")["rows"]
     words = "ONNX Runtime, 1 thread: dense", "pruned", "times faster"
     head = ("MACs kept", "recovery", "top-1", "MACs", "parameters", *words)
-    lines = [("all", "", *_size(rows[0]["bench"]["dense"]), "", "", "")]
+    lines: list[Sequence[str]] = [("all", "", *_size(rows[0]["bench"]["dense"]), "", "", "")]
     for row in rows:
         bench, ratio = row["bench"], row["bench"]["speedup"][TARGET]
         share = f"{bench['pruned']['macs'] / bench['dense']['macs']:.0%}"
