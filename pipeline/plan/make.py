@@ -27,7 +27,7 @@ def make_plan(
     groups: Groups,
     scores: Scores,
     budget: Budget,
-    allocate: str = "knapsack",
+    allocate: str = "global",
     align: int = 8,
     kinds: Sequence[str] = DEFAULT_KINDS,
     skip: Sequence[str] = (),

@@ -37,7 +37,7 @@ class ScoreSpec:
 class PlanSpec:
     """How the budget is shared out; see `plan.make.make_plan`."""
 
-    allocate: str = "knapsack"
+    allocate: str = "global"
     align: int = 8
     kinds: tuple[str, ...] = DEFAULT_KINDS
     skip: tuple[str, ...] = ()
