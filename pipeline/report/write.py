@@ -96,7 +96,8 @@ def _recovery(recover: dict[str, Any]) -> str:
         steps.append(f"ridge compensation ({ridge}){', front to back' if recover.get('front_to_back') else ''}")
     lessons = recover.get("distill", {})
     if lessons.get("epochs"):
-        steps.append(f"{lessons['epochs']} epochs of distillation, {lessons['labels']:.0%} of it on labels")
+        epochs = f"{lessons['epochs']} epoch{'s' if lessons['epochs'] > 1 else ''}"
+        steps.append(f"{epochs} of distillation, {lessons['labels']:.0%} of it on labels")
     return ", then ".join(steps) or "none"
 
 
