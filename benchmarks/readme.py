@@ -75,7 +75,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     **{table.__name__: table for table in (demo, coverage, structure_speed)},
     **{table.__name__: of_scores(table) for table in (transformer_a_pr, cnn_a_pr, relevance_speed)},
     **{table.__name__: of_scores(table) for table in (deit_by_part, deit_by_way, peers_oneshot, latency_plan)},
-    **{f"xpruner_{task}": of_scores(curves_of(task)) for task in ("ten", "swin")},
+    **{f"xpruner_{task}": of_scores(curves_of(task)) for task in ("ten", "thousand", "swin")},
     "class_specialised": of_scores(class_specialised),
 }
 
