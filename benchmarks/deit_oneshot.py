@@ -54,6 +54,8 @@ ABLATIONS: tuple[dict[str, Any], ...] = (
     {"weights": "relevance"},
     {"weights": "class_token"},
 )
+GRID = (*SCORES, "integrated_gradients", "random")
+MEASURING = ("sensitivity", "evolution")
 JUDGES = 64
 """Every so many-th image of the calibration set (1,000 / 64) judges, for the allocations that measure."""
 EVOLUTION = EvolutionSpec(population=12, generations=4)
@@ -85,14 +87,21 @@ def rows() -> Iterator[Row]:
     yield from (Row("MLP", 0.5, name, "global", "none") for name in SCORES)
     for part in main_parts:
         yield from (Row(part, 0.5, name, "uniform", "compensate") for name in SCORES)
-    yield from (Row("MLP", 0.5, "obs", allocate, "compensate") for allocate in ("sensitivity", "evolution"))
+    yield from (Row("MLP", 0.5, "obs", allocate, "compensate") for allocate in MEASURING)
     yield from (Row("MLP", 0.5, "obs", "global", "compensate", options) for options in ABLATIONS)
     yield from (Row(part, 0.5, "obs", "knapsack", "front to back") for part in ("both", "attention"))
     for removed in (0.25, 0.75):
         for part in main_parts:
             yield from (Row(part, removed, name, "global", "compensate") for name in SCORES)
-    for part in ("attention", "both"):
-        yield from (Row(part, 0.5, name, "global", "none") for name in SCORES)
+    cells = [(part, removed) for removed in (0.5, 0.75, 0.25) for part in main_parts]
+    yield from (Row(*cell, "obs", "knapsack", "front to back") for cell in cells)
+    yield from (Row(part, 0.5, "obs", allocate, "compensate") for part in main_parts for allocate in MEASURING)
+    for cell in cells:
+        for allocate in ("global", "knapsack", "uniform"):
+            for name in GRID:
+                yield from (Row(*cell, name, allocate, repair) for repair in ("compensate", "none"))
+    yield from (Row(*cell, "obs", "global", "front to back") for cell in cells)
+    yield from (Row(*cell, "taylor", "knapsack", "front to back") for cell in cells)
 
 
 @click.command()
@@ -164,7 +173,7 @@ class Bench:
         groups, kinds = self.subject.groups, PARTS[row.part]
         gone: Kept = {group.name: () for group in groups if group.kind in kinds}
         share = row.removed * (1 - groups.macs(gone) / groups.macs())
-        judge = self.judge(row) if row.allocate in ("sensitivity", "evolution") else None
+        judge = self.judge(row) if row.allocate in MEASURING else None
         budget, align = Budget(macs=1 - share), self.subject.align
         return make_plan(groups, scores, budget, row.allocate, align, kinds, judge=judge, evolution=EVOLUTION)
 
