@@ -6,6 +6,7 @@ The public names are imported when they are first used, so that `import secateur
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from secateur.pipeline.structure.surgery import prune as prune
 
 __version__ = "0.1.0"
+
+_HERE = Path(__file__).parent
+if not (_HERE / "pipeline").exists():  # started in the checkout, where the package's folders lie beside this one
+    __path__.append(str(_HERE.parent))
 
 _PLACES = {
     "Budget": "pipeline.plan.budget",

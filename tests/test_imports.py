@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 import secateur
+
+ROOT = Path(__file__).parents[1]
 
 CODE = """
 import importlib, pkgutil, sys
@@ -38,3 +43,10 @@ def test_every_public_name_is_there_and_comes_from_secateur() -> None:
         if name != "__version__":
             assert thing.__module__.startswith("secateur."), name
             assert thing.__doc__, name
+
+
+@pytest.mark.parametrize("module", ["secateur", "secateur.benchmarks.readme"])
+def test_modules_start_in_the_checkout_whose_own_folder_comes_first(module: str) -> None:
+    done = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.lower().startswith("usage")

@@ -1,4 +1,4 @@
-"""Stages of a run made by several processes, as `accelerate launch` starts them."""
+"""Stages of a run made by several processes that `accelerate launch` starts."""
 
 from __future__ import annotations
 
@@ -39,15 +39,8 @@ def run_stage(command: str, folder: Path, recipe: Mapping[str, Any], processes: 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    common = {**os.environ, "OMP_NUM_THREADS": "1"}
-    if processes > 1:
-        common |= {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-P", "-m", "secateur", command, str(folder)],
-            env={**common, **({"RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else {})},
-            stdout=subprocess.DEVNULL,
-        )
-        for rank in range(processes)
-    ]
-    assert [child.wait(SECONDS) for child in children] == [0] * processes
+    options = ["--cpu", f"--num_processes={processes}", f"--main_process_port={port}"]
+    launch = ["-m", "accelerate.commands.launch", *options]
+    command_line = ["-P", *(launch if processes > 1 else ()), "-m", "secateur", command, str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
+    subprocess.run([sys.executable, *command_line], env=environment, check=True, timeout=SECONDS)
