@@ -46,18 +46,29 @@ WORDS = {"MLP": "the MLPs", "query/key": "the query/key dims", "attention": "att
 def deit_by_way(results: Path) -> Table:
     """Top-1 without half of the MLPs' hidden units, by score, for each allocation and repair."""
     found = _rows(read_json(results / "deit_oneshot.json", "deit_oneshot"))
-    mlp = {key[2:]: top1 for key, top1 in found.items() if key[:2] == ("MLP", 0.5)}
-    ways = dict.fromkeys((allocate, repair) for _, allocate, repair, _ in mlp)
-    columns = sorted(ways, key=lambda way: (REPAIRS.index(way[1]), ALLOCATIONS.index(way[0])))
-    scores = list(dict.fromkeys((score, options) for score, _, _, options in mlp))
-    lines = [
-        (
-            f"`{score}`{', ' + options if options else ''}",
-            *(_top1(mlp.get((score, *way, options))) for way in columns),
-        )
-        for score, options in scores
+    head, lines = _by_way({key: top1 for key, top1 in found.items() if key[:2] == ("MLP", 0.5)})
+    return ("half of the MLPs", *head), [tuple(line) for _, line in lines]
+
+
+def deit_grid(results: Path) -> Table:
+    """Top-1 of every row, by what goes and by score, for each allocation and repair."""
+    head, lines = _by_way(_rows(read_json(results / "deit_oneshot.json", "deit_oneshot")))
+    return ("MACs that go", "score", *head), [
+        (f"{removed:.0%} of {WORDS[part]}", *line) for (part, removed), line in lines
     ]
-    return ("half of the MLPs", *(f"{allocate}, {NAMES[repair]}" for allocate, repair in columns)), lines
+
+
+def _by_way(found: dict[Key, tuple[float, float]]) -> tuple[Sequence[str], list[tuple[tuple[str, float], list[str]]]]:
+    """The names of the columns (an allocation and a repair each); for each part and score, its name and cells."""
+    ways = dict.fromkeys(key[3:5] for key in found)
+    columns = sorted(ways, key=lambda way: (REPAIRS.index(way[1]), ALLOCATIONS.index(way[0])))
+    scores = dict.fromkeys((*key[:3], key[5]) for key in found)
+    lines = []
+    for part, removed, score, options in sorted(scores, key=lambda line: (ORDER.index(line[0]), line[1])):
+        name = f"`{score}`{', ' + options if options else ''}"
+        cells = [_top1(found.get((part, removed, score, *way, options))) for way in columns]
+        lines.append(((part, removed), [name, *cells]))
+    return [f"{allocate}, {NAMES[repair]}" for allocate, repair in columns], lines
 
 
 REPAIRS = ("none", "compensate", "front to back")
@@ -69,15 +80,46 @@ def peers_oneshot(results: Path) -> Table:
     """Top-1 of both sides at equal MACs, by model and epochs of distillation."""
     content = read_json(results / "peers_oneshot.json", "peers_oneshot")
     columns = dict.fromkeys((row["task"], row["removed"], row["epochs"]) for row in content["rows"])
-    cells: dict[tuple[str, ...], dict[tuple[str, float, int], Any]] = {}
+    cells: dict[tuple[str, ...], dict[Column, Any]] = {}
     for row in content["rows"]:
         way = tuple(row[name] for name in ("side", "score", "ranking", "repair", "units"))
         cells.setdefault(way, {})[row["task"], row["removed"], row["epochs"]] = row
-    head = ["top-1 at equal MACs"]
-    for task, removed, epochs in columns:
-        dense, after = content["dense"][task]["top1"], f", {epochs} epochs" if epochs else ""
-        head.append(f"{task} -{removed:.0%}{after} (dense {dense:.1f})")
-    return head, [(_way(way), *(_peer_cell(row.get(column)) for column in columns)) for way, row in cells.items()]
+    lines = [(_way(way), *(_peer_cell(row.get(column)) for column in columns)) for way, row in cells.items()]
+    return ("top-1 at equal MACs", *(_column(column, content) for column in columns)), lines
+
+
+def peers_best(results: Path) -> Table:
+    """For each model, what secateur's default ways keep, and the best of all ways of the peer that were measured."""
+    content = read_json(results / "peers_oneshot.json", "peers_oneshot")
+    columns: dict[Column, list[Any]] = {}
+    for row in content["rows"]:
+        if "top1" in row:
+            columns.setdefault((row["task"], row["removed"], row["epochs"]), []).append(row)
+    lines = []
+    for column, rows in columns.items():
+        best = max((row for row in rows if row["side"] != "secateur"), key=lambda row: row["top1"], default=None)
+        ours = [
+            next((row for row in rows if (row["side"], row["score"], row["ranking"], row["repair"]) == way), None)
+            for way in BESIDE
+        ]
+        theirs = f"{best['top1']:.1f} ({best['score']}, {best['ranking']})" if best else "-"
+        lines.append((_column(column, content), *(_peer_cell(row) for row in ours), theirs))
+    return ("top-1 at equal MACs", *(f"`{score}`, {NAMES[repair]}" for _, score, _, repair in BESIDE), THEIRS), lines
+
+
+Column = tuple[str, float, int]
+BESIDE = (
+    ("secateur", "obs", "knapsack", "compensate"),
+    ("secateur", "taylor", "global", "compensate"),
+    ("secateur", "taylor", "global", "none"),
+)
+THEIRS = "the best of Torch-Pruning 1.6.1"
+
+
+def _column(column: Column, content: Mapping[str, Any]) -> str:
+    task, removed, epochs = column
+    after = f", {epochs} epochs" if epochs else ""
+    return f"{task} -{removed:.0%}{after} (dense {content['dense'][task]['top1']:.1f})"
 
 
 def _way(way: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
-"""Writes the README's tables from the committed results, so that each of its numbers has a file behind it.
+"""Writes the tables of the README and of the results' page from the committed files, so that each number has one.
 
 `python -m secateur.benchmarks.readme` rewrites what stands between `<!-- table NAME -->` and `<!-- end -->`; a test
-fails while the README says anything else than the files.
+fails while a page says anything else than the files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ from pathlib import Path
 import click
 
 from secateur.benchmarks.coverage import reached
-from secateur.benchmarks.oneshot_tables import deit_by_part, deit_by_way, latency_plan, peers_oneshot
+from secateur.benchmarks.oneshot_tables import (
+    deit_by_part,
+    deit_by_way,
+    deit_grid,
+    latency_plan,
+    peers_best,
+    peers_oneshot,
+)
 from secateur.benchmarks.score_tables import Table, cnn_a_pr, relevance_speed, transformer_a_pr
 from secateur.benchmarks.xpruner_tables import class_specialised, curves_of
 from secateur.pipeline.errors import BenchError
@@ -21,6 +28,7 @@ from secateur.pipeline.files import read_json, write_text
 from secateur.pipeline.report.table import rows_of
 
 RESULTS = Path("benchmarks/results")
+PAGES = (Path("README.md"), RESULTS / "README.md")
 _TABLE = re.compile(r"(<!-- table (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -74,7 +82,8 @@ def of_scores(table: Callable[[Path], Table]) -> Callable[[Path], str]:
 TABLES: dict[str, Callable[[Path], str]] = {
     **{table.__name__: table for table in (demo, coverage, structure_speed)},
     **{table.__name__: of_scores(table) for table in (transformer_a_pr, cnn_a_pr, relevance_speed)},
-    **{table.__name__: of_scores(table) for table in (deit_by_part, deit_by_way, peers_oneshot, latency_plan)},
+    **{table.__name__: of_scores(table) for table in (deit_by_part, deit_by_way, deit_grid)},
+    **{table.__name__: of_scores(table) for table in (peers_best, peers_oneshot, latency_plan)},
     **{f"xpruner_{task}": of_scores(curves_of(task)) for task in ("ten", "thousand", "swin")},
     "class_specialised": of_scores(class_specialised),
 }
@@ -87,7 +96,7 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def rendered(readme: str, results: Path) -> str:
-    """The README's text with every table as the files under `results` have it.
+    """A page's text with every table as the files under `results` have it.
 
     Raises `BenchError` for a table that this module does not know.
     """
@@ -95,18 +104,19 @@ def rendered(readme: str, results: Path) -> str:
     def table(found: re.Match[str]) -> str:
         name = found["name"]
         if name not in TABLES:
-            raise BenchError(f"the README asks for a table {name!r}, but there are only {', '.join(TABLES)}")
+            raise BenchError(f"a page asks for a table {name!r}, but there are only {', '.join(TABLES)}")
         return f"{found[1]}{TABLES[name](results)}{found[3]}"
 
     return _TABLE.sub(table, readme)
 
 
 @click.command()
-@click.option("--readme", type=click.Path(path_type=Path, exists=True), default=Path("README.md"), show_default=True)
+@click.option("--page", "pages", type=click.Path(path_type=Path, exists=True), multiple=True, default=PAGES)
 @click.option("--results", type=click.Path(path_type=Path, exists=True), default=RESULTS, show_default=True)
-def main(readme: Path, results: Path) -> None:
-    """Rewrites the README's tables in place."""
-    write_text(readme, rendered(readme.read_text(encoding="utf-8"), results))
+def main(pages: Sequence[Path], results: Path) -> None:
+    """Rewrites the tables of the README and of the results' own page in place."""
+    for page in pages:
+        write_text(page, rendered(page.read_text(encoding="utf-8"), results))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from secateur.benchmarks.oneshot_tables import deit_by_part, deit_by_way, latency_plan, peers_oneshot
+from secateur.benchmarks.oneshot_tables import (
+    deit_by_part,
+    deit_by_way,
+    deit_grid,
+    latency_plan,
+    peers_best,
+    peers_oneshot,
+)
 from secateur.pipeline.files import write_json
 
 
@@ -48,6 +55,19 @@ def test_each_score_has_a_line_and_each_way_a_column(tmp_path: Path) -> None:
     ]
 
 
+def test_the_grid_has_a_line_for_each_part_and_score(tmp_path: Path) -> None:
+    write_json(tmp_path / "deit_oneshot.json", "deit_oneshot", {"rows": ROWS})
+    head, lines = deit_grid(tmp_path)
+    assert head[:4] == ("MACs that go", "score", "global, no repair", "global, compensated")
+    assert lines[0] == ("25% of the MLPs", "`obs`", "-", "-", "-", "76.0")
+    assert [line[:2] for line in lines[1:]] == [
+        ("50% of the MLPs", "`obs`"),
+        ("50% of the MLPs", "`taylor`"),
+        ("50% of the MLPs", "`obs`, metric trace"),
+        ("50% of the query/key dims", "`obs`"),
+    ]
+
+
 def test_both_sides_stand_in_one_table(tmp_path: Path) -> None:
     ours = {"side": "secateur", "score": "obs", "ranking": "knapsack", "repair": "compensate", "units": "same"}
     theirs = {"side": "torch-pruning", "score": "taylor", "ranking": "uniform", "repair": "none", "units": "all"}
@@ -63,6 +83,22 @@ def test_both_sides_stand_in_one_table(tmp_path: Path) -> None:
         ("secateur: obs, knapsack, compensate", "90.0", "91.2"),
         ("torch-pruning: taylor, uniform, any layer", "error", "-"),
     ]
+
+
+def test_the_best_of_the_peer_stands_beside_ours(tmp_path: Path) -> None:
+    ours = {"task": "resnet56", "removed": 0.5, "epochs": 0, "side": "secateur", "score": "taylor", "units": "same"}
+    theirs = {**ours, "side": "torch-pruning", "repair": "none"}
+    rows = [
+        {**ours, "ranking": "global", "repair": "none", "top1": 30.0},
+        {**ours, "ranking": "global", "repair": "compensate", "top1": 86.0},
+        {**theirs, "score": "hessian", "ranking": "uniform", "top1": 40.0},
+        {**theirs, "score": "magnitude", "ranking": "isomorphic", "top1": 50.0},
+        {**theirs, "ranking": "uniform", "error": "RuntimeError: no"},
+    ]
+    write_json(tmp_path / "peers_oneshot.json", "peers_oneshot", {"dense": {"resnet56": {"top1": 93.9}}, "rows": rows})
+    head, lines = peers_best(tmp_path)
+    assert head[1:4] == ("`obs`, compensated", "`taylor`, compensated", "`taylor`, no repair")
+    assert lines == [("resnet56 -50% (dense 93.9)", "-", "86.0", "30.0", "50.0 (magnitude, isomorphic)")]
 
 
 def test_a_latency_is_told_with_its_interval(tmp_path: Path) -> None:

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from secateur.benchmarks.readme import TABLES, markdown, rendered
+from secateur.benchmarks.readme import PAGES, TABLES, markdown, rendered
 from secateur.pipeline.errors import BenchError
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_readme_says_what_the_result_files_say() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert rendered(readme, ROOT / "benchmarks/results") == readme, "run python -m secateur.benchmarks.readme"
-    assert all(f"<!-- table {name} -->" in readme for name in TABLES)
+def test_the_pages_say_what_the_result_files_say() -> None:
+    pages = [(ROOT / page).read_text() for page in PAGES]
+    for page in pages:
+        assert rendered(page, ROOT / "benchmarks/results") == page, "run python -m secateur.benchmarks.readme"
+    assert all(f"<!-- table {name} -->" in "".join(pages) for name in TABLES)
 
 
 def test_another_number_is_noticed_and_rewritten() -> None:
