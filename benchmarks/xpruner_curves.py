@@ -35,7 +35,7 @@ from secateur.pipeline.structure.surgery import prune
 
 SCHEMA = "xpruner_curves"
 RATES = XprunerSpec(steps=40, batch_size=10)
-TUNED = DistillSpec(batch_size=50, lr=2e-4, labels=0.5, mix=0.0, scale=0.7, ema=0.9, precision="bf16")
+TUNED = DistillSpec(batch_size=50, lr=1e-4, labels=0.5, mix=0.0, scale=0.7, ema=0.9, precision="bf16")
 VARIED = 0
 """Which of a task's budgets, by its place, the variants of the masks are measured at."""
 
@@ -70,7 +70,9 @@ class Curves:
     def _dense(self) -> dict[str, Any]:
         """What the pruned models are compared with."""
         task = self._task
-        images = {"images": task.judged.samples, "reference_images": task.reference(0).samples}
+        images = {"images": task.judged.samples, "reference_images": len(task.images(0))}
+        if task.epochs:
+            images["tuning_images"] = len(task.lessons(0))
         accuracy = top1(task.model, task.judged)
         return {"task": task.name, "top1": accuracy, "macs": self._groups.macs(), **images}
 
@@ -104,7 +106,7 @@ class Curves:
 
     def _tuned(self, small: nn.Module, seed: int) -> nn.Module:
         task = self._task
-        return distill(small, task.model, task.images(seed), task.transform, self._tuning, self._work, seed)
+        return distill(small, task.model, task.lessons(seed), task.transform, self._tuning, self._work, seed)
 
     def _scores(self, way: Way, seed: int) -> tuple[Scores, float | None]:
         """The scores of a way, kept in a file, and the seconds that they took, where they were made now."""

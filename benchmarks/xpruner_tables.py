@@ -48,7 +48,7 @@ def class_specialised(results: Path) -> Table:
     words = "ONNX Runtime, 1 thread: dense", "pruned", "times faster"
     head = ("MACs kept", "recovery", "top-1", "MACs", "parameters", *words)
     lines: list[Sequence[str]] = [("all", "", *_size(rows[0]["bench"]["dense"]), "", "", "")]
-    for row in rows:
+    for row in sorted(rows, key=lambda row: (-row["macs_kept"], row["epochs"])):
         bench, ratio = row["bench"], row["bench"]["speedup"][TARGET]
         share = f"{bench['pruned']['macs'] / bench['dense']['macs']:.0%}"
         faster = f"{ratio['ratio']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"

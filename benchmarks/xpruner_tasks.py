@@ -38,9 +38,10 @@ class Way:
 
 @dataclass(frozen=True)
 class Task:
-    """A model, images to score, repair and tune with (`references` of each class, by the seed), images to judge by.
+    """A model, images to score and repair with (`references` of each class, by the seed), images to judge by.
 
-    `masks` are the options of the masks, `macs` the shares of the MACs that stay, `epochs` those of the tuning.
+    `masks` are the options of the masks, `macs` the shares of the MACs that stay. Models are tuned for `epochs` on
+    `tuned` images of each class, those that score among them.
     """
 
     name: str
@@ -53,10 +54,18 @@ class Task:
     macs: tuple[float, ...]
     masks: dict[str, Any]
     epochs: int
+    tuned: int
 
     def images(self, seed: int) -> Images:
-        """The images to score, repair and tune with."""
-        return self.calibration.subset(few_shot(self.calibration.labels, self.references, seed))
+        """The images to score and repair with."""
+        return self._few(self.references, seed)
+
+    def lessons(self, seed: int) -> Images:
+        """The images to tune with."""
+        return self._few(self.tuned, seed)
+
+    def _few(self, per_class: int, seed: int) -> Images:
+        return self.calibration.subset(few_shot(self.calibration.labels, per_class, seed))
 
     def reference(self, seed: int) -> Loader:
         """The same, in batches."""
@@ -91,32 +100,34 @@ class Task:
 
 
 def swin(data: Path, weights: Path | None) -> Task:
-    """The Swin that `train_swin_cifar` has trained, judged on 50 test images of each class."""
+    """The Swin that `train_swin_cifar` has trained, judged on 200 test images of each class."""
     held_out = images_of(data, "test")
-    judged = Loader(held_out, TRANSFORM, 100, few_shot(held_out.labels, 50))
+    judged = Loader(held_out, TRANSFORM, 100, few_shot(held_out.labels, 200))
     kinds = ("mlp_hidden", "qk_dim", "v_dim")
     return Task(
         *("Swin on CIFAR-10", cifar_swin(weights), TRANSFORM, kinds, images_of(data, "train"), judged),
         references=30,
         macs=(0.25, 0.4),
         masks={"precision": "bf16"},
-        epochs=5,
+        epochs=3,
+        tuned=100,
     )
 
 
 def ten(data: Path, _weights: Path | None = None) -> Task:
-    """DeiT-Tiny cut to Imagenette's ten classes, judged on 20 held-out images of each."""
+    """DeiT-Tiny cut to Imagenette's ten classes, judged on all 50 held-out images of each."""
     images = open_data(str(data / "imagenette"))
     logits = logits_of(images.classes, images.classes, CLASSES)
     model = specialised(_deit(data), Classes(CLASSES, tuple(logits), images.classes))
-    transform, held_out = transform_for(model), images.evaluation
-    judged = Loader(held_out, transform, 50, few_shot(held_out.labels, 20))
+    transform = transform_for(model)
+    judged = Loader(images.evaluation, transform, 50)
     return Task(
         *("DeiT-Tiny, ten classes", model, transform, ("head", "mlp_hidden"), images.calibration, judged),
         references=10,
         macs=(0.5, 0.7),
         masks={"precision": "bf16"},
-        epochs=0,
+        epochs=1,
+        tuned=60,
     )
 
 
@@ -134,6 +145,7 @@ def thousand(data: Path, _weights: Path | None = None) -> Task:
         macs=(0.75,),
         masks={"precision": "bf16", "epochs": 2},
         epochs=0,
+        tuned=0,
     )
 
 

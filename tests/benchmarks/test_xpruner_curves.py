@@ -34,7 +34,7 @@ def task(vit: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Task:
     pixels = np.random.default_rng(0).integers(256, size=(30, 16, 16, 3), dtype=np.uint8)
     images = ArrayImages(pixels, np.arange(30, dtype=np.int64) % 5, tuple("abcde"))
     kinds = ("head", "mlp_hidden")
-    return Task("vit", vit, TRANSFORM, kinds, images, Loader(images, TRANSFORM, 10), 4, (0.8, 0.6), {}, 1)
+    return Task("vit", vit, TRANSFORM, kinds, images, Loader(images, TRANSFORM, 10), 4, (0.8, 0.6), {}, 1, 5)
 
 
 def measured(task: Task, folder: Path, seeds: int) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def test_rows_are_measured_once_at_equal_macs_with_and_without_repair(task: Task
         assert 0.95 * row["macs"] < row["macs_share"] <= row["macs"]
         assert row.keys() >= TOP1
         assert all(0 <= row[name] <= 100 for name in TOP1)
-    assert first["dense"]["reference_images"] == 20
+    assert (first["dense"]["reference_images"], first["dense"]["tuning_images"]) == (20, 25)
     assert all(torch.equal(value, before[name]) for name, value in task.model.state_dict().items())
     second = measured(task, tmp_path, 2)
     assert second["rows"][:4] == first["rows"]  # seconds included: they were not measured again
