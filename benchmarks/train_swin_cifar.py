@@ -37,9 +37,7 @@ KWARGS: dict[str, Any] = {
     "num_classes": 10,
 }
 TRANSFORM = Transform((3, 32, 32), MEAN, STD, crop_pct=1.0)
-LESSON = DistillSpec(
-    batch_size=100, lr=1e-3, temperature=2.0, features=0.0, mix=0.0, scale=0.7, precision="bf16", workers=1
-)
+LESSON = DistillSpec(batch_size=100, lr=1e-3, temperature=2.0, features=0.0, mix=0.5, scale=0.6, precision="bf16")
 
 
 def cifar_swin(weights: Path | None = None) -> nn.Module:
@@ -55,7 +53,7 @@ def images_of(data: Path, side: str) -> ArrayImages:
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Weights and images.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the weights go, as .safetensors.")
-@click.option("--epochs", default=15, show_default=True)
+@click.option("--epochs", default=50, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 def main(data: Path, out: Path, epochs: int, seed: int) -> None:
     """Trains, writes the weights and prints top-1 on the test images."""
