@@ -113,15 +113,18 @@ def weights_hash(model: nn.Module) -> str:
 
 
 class Outputs(nn.Module):
-    """A timm model that returns its features beside its logits, through one call that data parallelism can see."""
+    """A model that returns its features beside its logits, through one call that data parallelism can see."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self.splits = all(hasattr(model, name) for name in ("forward_features", "forward_head"))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features `[B, ...]` before the head, and logits `[B, classes]`."""
-        features = self.model.forward_features(images)  # type: ignore[operator]  # every timm model has it
+    def forward(self, images: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Features `[B, ...]` before the head (none of a model without such halves), and logits `[B, classes]`."""
+        if not self.splits:
+            return None, self.model(images)
+        features = self.model.forward_features(images)  # type: ignore[operator]  # nn.Module knows tensors and modules
         return features, self.model.forward_head(features)  # type: ignore[operator]  # likewise
 
 
@@ -129,8 +132,8 @@ def loss_of(pair: nn.Module, teacher: nn.Module, images: Tensor, shown: Tensor, 
     """T^2 KL(teacher || student) of the softened predictions, and the features' squared error, averaged over images.
 
     The share `spec.labels` of the first is the cross-entropy of the classes `shown` `[B, classes]` instead. An image's
-    error is taken relative to the variance of the teacher's features, and left out where the widths differ
-    (Hinton et al., 2015, arXiv 1503.02531).
+    error is taken relative to the variance of the teacher's features, and left out where the widths differ or the
+    models do not tell features from the head (Hinton et al., 2015, arXiv 1503.02531).
     """
     with torch.no_grad():
         goal_features, goal = teacher(images)
@@ -141,7 +144,7 @@ def loss_of(pair: nn.Module, teacher: nn.Module, images: Tensor, shown: Tensor, 
     ).sum(1).mean()  # fmt: skip
     if spec.labels:
         loss = (1 - spec.labels) * loss + spec.labels * F.cross_entropy(logits.float(), shown)
-    if spec.features and features.shape == goal_features.shape:
+    if spec.features and features is not None and features.shape == goal_features.shape:
         wanted = goal_features.float().flatten(1)
         gaps = (features.float().flatten(1) - wanted).square().mean(1) / wanted.var(1).clamp_min(1e-12)
         loss = loss + spec.features * gaps.mean()

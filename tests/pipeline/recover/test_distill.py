@@ -141,6 +141,29 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     same_but_for_rounding(both[0], alone)
 
 
+class Plain(nn.Module):
+    """A model that does not tell its features from its head."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.body = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `[B, classes]`."""
+        return self.body(images)  # type: ignore[no-any-return]  # nn.Module returns Any
+
+
+def test_a_model_without_timms_halves_is_taught_by_its_logits(tmp_path: Path) -> None:
+    small, dense = student(), make_vit()
+    x, shown = torch.randn(3, 3, 16, 16), torch.rand(3, 5).softmax(1)
+    logits = loss_of(Outputs(small), Outputs(dense), x, shown, DistillSpec(features=0.0))
+    torch.testing.assert_close(
+        loss_of(Outputs(Plain(small)), Outputs(Plain(dense)), x, shown, DistillSpec()), logits, rtol=1e-5, atol=1e-6
+    )
+    taught = distill(Plain(small), Plain(dense), pictures(), TRANSFORM, SPEC, tmp_path)
+    assert gap(taught, dense) < 0.7 * gap(small, dense)
+
+
 def test_the_loss_is_the_divergence_and_the_features_error() -> None:
     small, dense = student(), make_vit()
     x = torch.randn(3, 3, 16, 16)
