@@ -2,7 +2,7 @@
 
 `python -m secateur.benchmarks.peers_oneshot --data ../shared/data --peer DIR` cuts MLP hidden units of DeiT-Tiny and
 channels of EfficientNet-Lite0 and ResNet-56, in the ways of `contenders`. Finished rows are kept, so that it goes on
-where it was stopped; with `--epochs`, ResNet-56's rows are distilled, all alike.
+where it was stopped; with `--epochs`, all small models are distilled alike.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def contenders(kind: str) -> list[Contender]:
 @click.option("--work", type=click.Path(path_type=Path), default=Path("runs/peers_oneshot"), show_default=True)
 @click.option("--only", default="", help="Tasks to run, by the beginnings of their names. [default: all]")
 @click.option("--removed", default="0.5", show_default=True, help="The shares of the MACs that go.")
-@click.option("--epochs", default=0, show_default=True, help="Distil ResNet-56's rows for so many epochs.")
+@click.option("--epochs", default=0, show_default=True, help="Distil the small models for so many epochs.")
 @click.option("--first", type=int, help="Only so many contenders of each task, the most telling ones. [default: all]")
 def main(
     data: Path, peer: Path, out: Path, work: Path, only: str, removed: str, epochs: int, first: int | None
