@@ -22,7 +22,7 @@ from secateur.benchmarks.oneshot_tables import (
     peers_oneshot,
 )
 from secateur.benchmarks.score_tables import Table, cnn_a_pr, relevance_speed, transformer_a_pr
-from secateur.benchmarks.xpruner_tables import class_specialised, curves_of
+from secateur.benchmarks.xpruner_tables import class_specialised, curves_of, variants_of
 from secateur.pipeline.errors import BenchError
 from secateur.pipeline.files import read_json, write_text
 from secateur.pipeline.report.table import rows_of
@@ -85,6 +85,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     **{table.__name__: of_scores(table) for table in (deit_by_part, deit_by_way, deit_grid)},
     **{table.__name__: of_scores(table) for table in (peers_best, peers_oneshot, latency_plan)},
     **{f"xpruner_{task}": of_scores(curves_of(task)) for task in ("ten", "thousand", "swin")},
+    "xpruner_variants": of_scores(variants_of("swin")),
     "class_specialised": of_scores(class_specialised),
 }
 

@@ -18,9 +18,32 @@ REPAIRS = {
 }
 
 
+PLAIN = "xmask"
+MAIN = ("magnitude", "taylor", "lrp", PLAIN, "xmask, learned rates", "taylor, learned rates")
+"""The ways that are compared; others vary the masks."""
+
+
 def curves_of(task: str) -> Callable[[Path], Table]:
-    """The table of a task's ways, budget by budget."""
-    return lambda results: curves_table(read_json(results / f"xpruner_{task}.json", "xpruner_curves"))
+    """The table of a task's main ways, budget by budget."""
+    return lambda results: curves_table(_rows(results, task, lambda row: row["way"] in MAIN))
+
+
+def variants_of(task: str) -> Callable[[Path], Table]:
+    """The table of masks with other options beside those with the defaults."""
+
+    def table(results: Path) -> Table:
+        varied = _rows(results, task, lambda row: row["way"] not in MAIN)["rows"]
+        budgets = {row["macs"] for row in varied}
+        plain = _rows(results, task, lambda row: row["way"] == PLAIN and row["macs"] in budgets)
+        return curves_table({**plain, "rows": [*plain["rows"], *varied]})
+
+    return table
+
+
+def _rows(results: Path, task: str, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The content of a task's file with some of its rows."""
+    content = read_json(results / f"xpruner_{task}.json", "xpruner_curves")
+    return {**content, "rows": [row for row in content["rows"] if wanted(row)]}
 
 
 def curves_table(content: dict[str, Any]) -> Table:

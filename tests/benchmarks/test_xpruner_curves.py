@@ -15,6 +15,7 @@ from torch import nn
 
 from secateur.benchmarks import xpruner_curves
 from secateur.benchmarks.xpruner_curves import Curves, main
+from secateur.benchmarks.xpruner_tables import MAIN
 from secateur.benchmarks.xpruner_tasks import TASKS, Task, Way
 from secateur.pipeline.data.images import ArrayImages
 from secateur.pipeline.data.loader import Loader
@@ -76,6 +77,8 @@ def test_reference_images_differ_by_seed_and_are_of_every_class(task: Task) -> N
 def test_every_way_has_its_own_label_and_variants_change_one_option(task: Task) -> None:
     labels = [way.label for way in (*task.ways(), *task.variants())]
     assert len(set(labels)) == len(labels)
+    assert [way.label for way in task.ways()] == list(MAIN)
+    assert not set(MAIN) & {way.label for way in task.variants()}
     assert {way.allocate for way in task.ways()} == {"global", "xpruner"}
     smooth = [way.options.get("smooth", "classes") for way in task.variants()]
     assert {"units", "classes"} == set(smooth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from secateur.benchmarks.xpruner_tables import class_specialised, curves_of, curves_table
+from secateur.benchmarks.xpruner_tables import class_specialised, curves_of, curves_table, variants_of
 from secateur.pipeline.files import write_json
 
 DENSE = {"top1": 80.04, "images": 1000}
@@ -29,6 +29,18 @@ def test_seeds_are_averaged_with_their_extremes_and_budgets_go_down(tmp_path: Pa
         ("60%", "taylor", "25.0 [20.0, 30.0]", "65.0 [60.0, 70.0]"),
         ("60%", "xmask", "5.0", "6.0"),
         ("40%", "taylor", "10.0", "50.0"),
+    ]
+
+
+def test_variants_stand_beside_plain_masks_at_their_budget_only(tmp_path: Path) -> None:
+    ways = [("taylor", 0.4), ("xmask", 0.4), ("xmask", 0.6), ("xmask, rank 2", 0.4)]
+    rows = [row(way, macs, 0, top1=10.0 * number) for number, (way, macs) in enumerate(ways)]
+    write_json(tmp_path / "xpruner_swin.json", "xpruner_curves", {"dense": DENSE, "rows": rows})
+    assert variants_of("swin")(tmp_path)[1] == [("40%", "xmask", "10.0"), ("40%", "xmask, rank 2", "30.0")]
+    assert [line[:2] for line in curves_of("swin")(tmp_path)[1]] == [
+        ("60%", "xmask"),
+        ("40%", "taylor"),
+        ("40%", "xmask"),
     ]
 
 
