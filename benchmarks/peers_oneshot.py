@@ -65,11 +65,12 @@ def contenders(kind: str) -> list[Contender]:
         [Contender("torch-pruning", name, ranking, fresh) for name in ("magnitude", "taylor", "hessian")]
         for ranking in ("isomorphic", "uniform")
     )
-    every = [best, *isomorphic, *others, *uniform]
+    second, *rest = others
+    every = [best, *isomorphic, second, *uniform]
     every += [Contender("secateur", name, ranking, "none") for name, ranking in ours[:2]]
     if kind == "channel":
         every += [replace(one, units="all") for one in every if one.side == "torch-pruning"]
-    return every
+    return [*every, *rest]
 
 
 @click.command()
