@@ -25,7 +25,6 @@ from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.plan.plan import Plan
 from secateur.pipeline.plan.soft_judge import soft_judge
-from secateur.pipeline.plan.xpruner_spec import XprunerSpec
 from secateur.pipeline.recover.compensate import Statistics, gather_statistics, repair
 from secateur.pipeline.recover.distill import distill
 from secateur.pipeline.recover.distill_spec import DistillSpec
@@ -34,7 +33,6 @@ from secateur.pipeline.scores.score import Scores, score
 from secateur.pipeline.structure.surgery import prune
 
 SCHEMA = "xpruner_curves"
-RATES = XprunerSpec(steps=40, batch_size=10)
 TUNED = DistillSpec(batch_size=50, lr=1e-4, labels=0.5, mix=0.0, scale=0.7, ema=0.9, precision="bf16")
 VARIED = 0
 """Which of a task's budgets, by its place, the variants of the masks are measured at."""
@@ -48,7 +46,7 @@ class Curves:
         self._groups = task.groups()
         self._statistics: dict[int, Statistics] = {}
         about = {"command": command, "environment": asdict(environment()), "threads": torch.get_num_threads()}
-        settings = {"rates": asdict(RATES), "tuning": asdict(self._tuning), "masks": task.masks}
+        settings = {"rates": asdict(task.rates), "tuning": asdict(self._tuning), "masks": task.masks}
         there = read_json(out, SCHEMA) if out.exists() else {"dense": self._dense(), "rows": []}
         self._content: dict[str, Any] = {**there, **about, **settings}
 
@@ -84,8 +82,8 @@ class Curves:
         plan = make_plan(
             *(groups, scores, Budget(macs=macs), way.allocate),
             kinds=task.kinds,
-            soft=soft_judge(task.model, groups, reference, RATES.loss, RATES.batch_size, seed),
-            xpruner=RATES,
+            soft=soft_judge(task.model, groups, reference, task.rates.loss, task.rates.batch_size, seed),
+            xpruner=task.rates,
         )
         planned = time.perf_counter() - started
         small = prune(task.model, plan, groups)

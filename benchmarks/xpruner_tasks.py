@@ -17,6 +17,7 @@ from secateur.pipeline.data.sampling import few_shot
 from secateur.pipeline.data.spec import DataSpec
 from secateur.pipeline.data.transform import Transform
 from secateur.pipeline.models import create_model, input_shape, transform_for
+from secateur.pipeline.plan.xpruner_spec import XprunerSpec
 from secateur.pipeline.structure.classes import Classes, specialised
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
@@ -24,6 +25,8 @@ from secateur.pipeline.structure.surgery import example_for
 
 DEIT = "deit_tiny_patch16_224"
 CLASSES = 1000
+SHORT = XprunerSpec(steps=40, batch_size=10)
+"""An eighth of the images that learned rates see by default, for models that take long."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,8 @@ class Way:
 class Task:
     """A model, images to score and repair with (`references` of each class, by the seed), images to judge by.
 
-    `masks` are the options of the masks, `macs` the shares of the MACs that stay. Models are tuned for `epochs` on
-    `tuned` images of each class, those that score among them.
+    `masks` are the options of the masks, `rates` those of learned rates, `macs` the shares of the MACs that stay.
+    Models are tuned for `epochs` on `tuned` images of each class, those that score among them.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Task:
     masks: dict[str, Any]
     epochs: int
     tuned: int
+    rates: XprunerSpec = SHORT
 
     def images(self, seed: int) -> Images:
         """The images to score and repair with."""
@@ -111,6 +115,7 @@ def swin(data: Path, weights: Path | None) -> Task:
         masks={"precision": "bf16"},
         epochs=3,
         tuned=100,
+        rates=XprunerSpec(),
     )
 
 

@@ -29,13 +29,12 @@ TOP1 = {"top1", "top1_tuned", "top1_compensated", "top1_compensated_tuned"}
 
 @pytest.fixture
 def task(vit: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Task:
-    monkeypatch.setattr(xpruner_curves, "RATES", XprunerSpec(steps=3, batch_size=10))
     monkeypatch.setattr(xpruner_curves, "TUNED", replace(xpruner_curves.TUNED, batch_size=10, precision="no"))
     vit.num_classes = 5  # type: ignore[assignment]  # nn.Module wants Tensor | Module
     pixels = np.random.default_rng(0).integers(256, size=(30, 16, 16, 3), dtype=np.uint8)
     images = ArrayImages(pixels, np.arange(30, dtype=np.int64) % 5, tuple("abcde"))
-    kinds = ("head", "mlp_hidden")
-    return Task("vit", vit, TRANSFORM, kinds, images, Loader(images, TRANSFORM, 10), 4, (0.8, 0.6), {}, 1, 5)
+    kinds, rates = ("head", "mlp_hidden"), XprunerSpec(steps=3, batch_size=10)
+    return Task("vit", vit, TRANSFORM, kinds, images, Loader(images, TRANSFORM, 10), 4, (0.8, 0.6), {}, 1, 5, rates)
 
 
 def measured(task: Task, folder: Path, seeds: int) -> dict[str, Any]:
