@@ -184,9 +184,7 @@ class Bench:
         judged = np.arange(0, len(images), max(len(images) // JUDGES, 1))
         rest = np.setdiff1d(np.arange(len(images)), judged)
         pictures, others = (Loader(images, subject.transform, size, part) for part in (judged, rest))
-        heirs = (
-            Inheritance(subject.model, subject.groups, PARTS[row.part], others) if row.allocate == "evolution" else None
-        )
+        heirs = Inheritance(subject.model, subject.groups, PARTS[row.part], others) if row.repair != "none" else None
         return divergence(subject.model, subject.groups, pictures, heirs)
 
 

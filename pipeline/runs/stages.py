@@ -96,8 +96,10 @@ def _latencies(run: Run, say: Say) -> LatencyTable:
     return table
 
 
-def _judge(run: Run, say: Say) -> Judge:
-    """The divergence on calibration images of each class, JUDGED in all."""
+def _sensitivity_judge(run: Run, say: Say) -> Judge:
+    """The divergence on JUDGED calibration images: of repaired candidates where the run repairs in closed form."""
+    if run.recipe.recover.compensate:
+        return _inherited(run, say, JUDGED)
     per_class = max(1, JUDGED // len(run.data.calibration.classes))
     loader = run.calibration(per_class, JUDGED)
     images = next(iter(loader))
@@ -105,12 +107,16 @@ def _judge(run: Run, say: Say) -> Judge:
     return divergence(run.dense, run.groups, [images])
 
 
-def _inherited(run: Run, say: Say) -> Judge:
+def _evolution_judge(run: Run, say: Say) -> Judge:
+    return _inherited(run, say, run.recipe.plan.evolution.images)
+
+
+def _inherited(run: Run, say: Say, count: int) -> Judge:
     """The divergence of candidates that inherit from the dense model, on calibration images that this leaves out."""
     from secateur.pipeline.scores.search.for_run import split  # Optuna is slow to import
 
     images, spec = run.data.calibration, run.recipe.plan
-    share = min(0.5, spec.evolution.images / len(images))
+    share = min(0.5, count / len(images))
     statistics, judged = split(images.labels, share, run.recipe.seed)
     say(f"measuring candidates on {len(judged)} images, with statistics from {len(statistics)}")
     transform, batch_size = transform_for(run.dense), run.recipe.recover.batch_size
@@ -118,7 +124,7 @@ def _inherited(run: Run, say: Say) -> Judge:
     return divergence(run.dense, run.groups, Loader(images, transform, batch_size, judged), small)
 
 
-JUDGES = {"sensitivity": _judge, "evolution": _inherited}
+JUDGES = {"sensitivity": _sensitivity_judge, "evolution": _evolution_judge}
 """What measures for the allocations that need it."""
 
 
@@ -169,6 +175,11 @@ def _calibration_images(run: Run) -> dict[str, Any]:
     return {"images": run.data.calibration.fingerprint(), "classes": len(run.data.calibration.classes)}
 
 
+def _plan_identity(run: Run) -> dict[str, Any]:
+    repaired = {"repaired": run.recipe.recover.compensate} if run.recipe.plan.allocate == "sensitivity" else {}
+    return {**_calibration_images(run), **repaired}
+
+
 def _held_out_images(run: Run) -> dict[str, Any]:
     return {"images": run.data.evaluation.fingerprint()}
 
@@ -176,7 +187,7 @@ def _held_out_images(run: Run) -> dict[str, Any]:
 STAGES = (
     Stage("groups", (), _groups, identity=lambda run: {"model": run.model_identity}),
     Stage("score", ("groups",), score_together, ("score", "seed"), _calibration_images),
-    Stage("plan", ("groups", "score"), _plan, ("plan", "budget", "seed"), _calibration_images),
+    Stage("plan", ("groups", "score"), _plan, ("plan", "budget", "seed"), _plan_identity),
     Stage("prune", ("plan",), _prune),
     Stage("recover", ("prune",), _recover, ("recover", "seed"), _calibration_images),
     Stage("export", ("recover",), export_run, ("export",)),

@@ -1,0 +1,61 @@
+"""Sensitivity in runs: curves of the model that will be repaired, where the run repairs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from secateur.pipeline.runs.manifest import read_manifest
+from secateur.pipeline.runs.recipe import Recipe, make_recipe
+from secateur.pipeline.runs.runner import open_run, run_stages
+from secateur.pipeline.runs.stages import JUDGES
+
+
+def recipe(compensate: bool, allocate: str = "sensitivity") -> Recipe:
+    kwargs = {"img_size": 16, "patch_size": 8, "in_chans": 1, "embed_dim": 48, "depth": 2, "num_heads": 3}
+    content = {
+        "model": {"name": "vit_tiny_patch16_224", "kwargs": {**kwargs, "num_classes": 10}},
+        "data": {"path": "digits"},
+        "budget": {"macs": 0.6},
+        "score": {"samples_per_class": 2},
+        "plan": {"allocate": allocate},
+        "recover": {"compensate": compensate},
+    }
+    return make_recipe(content, "here")
+
+
+def planned(folder: Path, compensate: bool, allocate: str = "sensitivity") -> list[str]:
+    """What the plan stage says, nothing where it is up to date."""
+    said: list[str] = []
+    run = open_run(folder, recipe(compensate, allocate), update=True)
+    run_stages(run, "plan", lambda stage, message: said.append(message) if stage == "plan" and message else None)
+    return said
+
+
+def test_plans_are_made_again_when_their_curves_change_with_the_repair(tmp_path: Path) -> None:
+    repaired = planned(tmp_path, True)
+    assert repaired[0].startswith("measuring candidates on ")
+    inputs = read_manifest(tmp_path)["plan"].inputs
+    assert not any("measuring" in message for message in planned(tmp_path, True))
+    assert planned(tmp_path, False)[0].startswith("measuring plans on ")
+    assert read_manifest(tmp_path)["plan"].inputs != inputs
+
+
+def test_other_plans_stay_as_they_are(tmp_path: Path) -> None:
+    planned(tmp_path, True, "global")
+    before = read_manifest(tmp_path)["plan"]
+    planned(tmp_path, False, "global")
+    assert read_manifest(tmp_path)["plan"] == before
+
+
+@pytest.mark.parametrize("gone", ["blocks.0.mlp.hidden", "blocks.1.attn.v"])
+def test_a_repaired_candidate_is_closer_to_the_dense_model(gone: str, tmp_path: Path) -> None:
+    plain, repaired = (
+        JUDGES["sensitivity"](open_run(tmp_path / str(choice), recipe(choice)), lambda message: None)
+        for choice in (False, True)
+    )
+    (group,) = (group for group in open_run(tmp_path / "True", recipe(True)).groups if group.name == gone)
+    kept = {gone: range(0, group.units, 2)}
+    assert repaired({}) == pytest.approx(0, abs=1e-6)
+    assert 0 < repaired(kept) < plain(kept)
