@@ -102,8 +102,7 @@ def peers_best(results: Path) -> Table:
             next((row for row in rows if (row["side"], row["score"], row["ranking"], row["repair"]) == way), None)
             for way in BESIDE
         ]
-        theirs = f"{best['top1']:.1f} ({best['score']}, {best['ranking']})" if best else "-"
-        lines.append((_column(column, content), *(_peer_cell(row) for row in ours), theirs))
+        lines.append((_column(column, content), *(_peer_cell(row) for row in ours), _best_cell(best)))
     return ("top-1 at equal MACs", *(f"`{score}`, {NAMES[repair]}" for _, score, _, repair in BESIDE), THEIRS), lines
 
 
@@ -126,6 +125,12 @@ def _way(way: Sequence[str]) -> str:
     side, score, ranking, repair, units = way
     every = ", any layer" if units == "all" else ""
     return f"{side}: {score}, {ranking}{every}{'' if repair == 'none' else ', ' + repair}"
+
+
+def _best_cell(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "-"
+    return f"{row['top1']:.1f} ({row['score']}, {row['ranking']}{', any layer' if row['units'] == 'all' else ''})"
 
 
 def _peer_cell(row: Mapping[str, Any] | None) -> str:

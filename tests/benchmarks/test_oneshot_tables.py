@@ -92,13 +92,13 @@ def test_the_best_of_the_peer_stands_beside_ours(tmp_path: Path) -> None:
         {**ours, "ranking": "global", "repair": "none", "top1": 30.0},
         {**ours, "ranking": "global", "repair": "compensate", "top1": 86.0},
         {**theirs, "score": "hessian", "ranking": "uniform", "top1": 40.0},
-        {**theirs, "score": "magnitude", "ranking": "isomorphic", "top1": 50.0},
+        {**theirs, "score": "magnitude", "ranking": "isomorphic", "units": "all", "top1": 50.0},
         {**theirs, "ranking": "uniform", "error": "RuntimeError: no"},
     ]
     write_json(tmp_path / "peers_oneshot.json", "peers_oneshot", {"dense": {"resnet56": {"top1": 93.9}}, "rows": rows})
     head, lines = peers_best(tmp_path)
     assert head[1:4] == ("`obs`, compensated", "`taylor`, compensated", "`taylor`, no repair")
-    assert lines == [("resnet56 -50% (dense 93.9)", "-", "86.0", "30.0", "50.0 (magnitude, isomorphic)")]
+    assert lines == [("resnet56 -50% (dense 93.9)", "-", "86.0", "30.0", "50.0 (magnitude, isomorphic, any layer)")]
 
 
 def test_a_latency_is_told_with_its_interval(tmp_path: Path) -> None:
