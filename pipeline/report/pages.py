@@ -7,7 +7,7 @@ HTML = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>secateur: {{ title }}</title>
 <style>
-  :root { color-scheme: light; --ink: #1d2329; --soft: #5b6670; --line: #e3e7eb; --accent: #2a6f4e; }
+  :root { color-scheme: light; --ink: #1d2329; --soft: #5b6670; --line: #e3e7eb; --accent: #2a6f4e; --loss: #a8442f; }
   body { font: 16px/1.5 system-ui, "Segoe UI", Roboto, "Liberation Sans", sans-serif; color: var(--ink);
          max-width: 60rem; margin: 2.5rem auto; padding: 0 1.25rem; }
   h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
@@ -16,7 +16,7 @@ HTML = """<!doctype html>
   th, td { padding: .45rem .6rem; border-bottom: 1px solid var(--line); text-align: right; }
   th:first-child, td:first-child { text-align: left; }
   thead th { color: var(--soft); font-weight: 600; }
-  td.change { color: var(--accent); font-weight: 600; }
+  td.change { color: var(--accent); font-weight: 600; } td.worse { color: var(--loss); }
   figure { margin: 1rem 0; } figure img { width: 100%; height: auto; }
   figcaption { color: var(--soft); font-size: .9rem; }
   dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.2rem; } dt { color: var(--soft); }
@@ -32,7 +32,7 @@ HTML = """<!doctype html>
 <tbody>
 {% for row in rows %}
 <tr><td>{{ row.name }}</td><td>{{ row.dense }}</td><td>{{ row.pruned }}</td>
-<td class="change">{{ row.change }}</td></tr>
+<td class="{{ 'change worse' if row.worse else 'change' }}">{{ row.change }}</td></tr>
 {% endfor %}
 </tbody>
 </table>

@@ -14,12 +14,13 @@ from secateur.pipeline.files import read_json
 
 @dataclass(frozen=True)
 class Row:
-    """One measured quantity as it is printed: the dense value, the pruned value, and the change."""
+    """One measured quantity as it is printed: the dense and the pruned value, the change, and whether it is a loss."""
 
     name: str
     dense: str
     pruned: str
     change: str
+    worse: bool = False
 
 
 def rows_of(bench: dict[str, Any]) -> list[Row]:
@@ -31,6 +32,7 @@ def rows_of(bench: dict[str, Any]) -> list[Row]:
             f"{dense['top1']:.2f} %",
             f"{pruned['top1']:.2f} %",
             f"{pruned['top1'] - dense['top1']:+.2f} points",
+            pruned["top1"] < dense["top1"],
         ),
         _share("MACs", dense["macs"], pruned["macs"]),
         _share("parameters", dense["params"], pruned["params"]),
@@ -44,12 +46,13 @@ def rows_of(bench: dict[str, Any]) -> list[Row]:
                 f"{before['p50']:.3f} ms",
                 f"{after['p50']:.3f} ms",
                 _speed(speedup["ratio"], speedup["low"], speedup["high"]),
+                speedup["ratio"] < 1,
             )
         )
     return rows
 
 
-def table_of(run_dir: Path) -> list[dict[str, str]]:
+def table_of(run_dir: Path) -> list[dict[str, str | bool]]:
     """The rows of a run's table as plain values."""
     return [asdict(row) for row in rows_of(read_json(run_dir / "bench.json", "bench"))]
 
@@ -86,4 +89,4 @@ def _speed(ratio: float, low: float, high: float) -> str:
 
 
 def _share(name: str, dense: float, pruned: float) -> Row:
-    return Row(name, compact(dense), compact(pruned), f"{pruned / dense:.1%} of dense")
+    return Row(name, compact(dense), compact(pruned), f"{pruned / dense:.1%} of dense", pruned > dense)

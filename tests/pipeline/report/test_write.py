@@ -79,6 +79,8 @@ def test_the_page_is_whole_and_loads_nothing(folder: Path) -> None:
     assert all(link.startswith("data:image/png;base64,") for link in links)
     for words in ("81.40 %", "-0.50 points", "50.0% of dense", "1.60x faster [1.50, 1.70]", "test &lt;cpu&gt;"):
         assert words in page
+    assert '<td class="change worse">-0.50 points</td>' in page
+    assert '<td class="change">50.0% of dense</td>' in page
     assert "Not measured: torch:cuda: no GPU here" in page
 
 
@@ -112,7 +114,7 @@ def test_the_same_run_gives_the_same_report(folder: Path) -> None:
 def test_a_slowdown_is_called_one() -> None:
     bench = {"dense": side(2e9, 80, 5.0), "pruned": side(1e9, 80, 8.0)}
     row = rows_of({**bench, "speedup": {"onnxruntime:cpu": {"ratio": 0.62, "low": 0.6, "high": 0.64}}})[-1]
-    assert row.change == "1.61x slower [1.56, 1.67]"
+    assert (row.change, row.worse) == ("1.61x slower [1.56, 1.67]", True)
 
 
 def test_fidelity_is_shown_with_its_numbers(folder: Path) -> None:
