@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+from scipy.interpolate import PchipInterpolator
 
 from secateur.pipeline.errors import PlanError
 from secateur.pipeline.plan.allocate import Order, Problem, allocation
@@ -16,9 +17,9 @@ POINTS = 4
 def sensitivity(problem: Problem) -> Order:
     """All chunks by what their group's measured curve says of them: the rise of the judge for each unit of cost.
 
-    Each group alone is pruned to `POINTS` widths, evenly spread, in the order of its scores; between them the curve
-    is taken as linear, and made to rise ever faster (its lower convex hull), so that chunks of a group stay in order.
-    Raises `PlanError` without a judge.
+    Each group alone is pruned to `POINTS` widths, evenly spread, in the order of its scores; between them the curve is
+    interpolated smoothly and monotonically, and made to rise ever faster (its lower convex hull), so that chunks of a
+    group stay in order. Raises `PlanError` without a judge.
     """
     if problem.judge is None:
         raise PlanError(
@@ -32,7 +33,9 @@ def sensitivity(problem: Problem) -> Order:
         counts = sorted({round(share * len(steps)) for share in np.linspace(0, 1, POINTS + 1)})
         rises = [problem.judge(problem.without(name, count)) - base if count else 0.0 for count in counts]
         saved = [dense - problem.cost(problem.without(name, count)) for count in counts]
-        for slope, start, stop in slopes(counts, rises, saved):
+        every = np.arange(len(steps) + 1)
+        curve, savings = PchipInterpolator(counts, rises)(every), np.interp(every, counts, saved)
+        for slope, start, stop in slopes(every.tolist(), curve.tolist(), savings.tolist()):
             keyed += [(slope, place, count, steps[count]) for count in range(start, stop)]
     return [chunk for *_, chunk in sorted(keyed, key=lambda item: item[:3])]
 

@@ -35,6 +35,18 @@ def test_the_layer_that_hurts_keeps_its_units(vit_groups: Groups) -> None:
     assert len(asked) == 8
 
 
+def test_layers_of_equal_curves_share_what_goes_between_the_measured_widths(vit_groups: Groups) -> None:
+    def judge(kept: Kept) -> float:
+        return sum((1 - len(units) / 192) ** 3 for units in kept.values())
+
+    values = {group.name: torch.rand(group.units, generator=torch.Generator().manual_seed(0)) for group in vit_groups}
+    plan = make_plan(
+        *(vit_groups, Scores(values, "x"), Budget(units=0.65), "sensitivity"), kinds=("mlp_hidden",), judge=judge
+    )
+    widths = [len(plan.kept[f"blocks.{number}.mlp.hidden"]) for number in range(2)]
+    assert abs(widths[0] - widths[1]) <= 16
+
+
 def test_slopes_are_those_of_the_lower_hull() -> None:
     assert slopes([0, 1, 2, 3], [0.0, 3.0, 4.0, 9.0], [0.0, 1.0, 2.0, 3.0]) == [(2.0, 0, 2), (5.0, 2, 3)]
     assert slopes([0, 2], [0.0, 1.0], [0.0, 4.0]) == [(0.25, 0, 2)]
