@@ -90,11 +90,11 @@ def rows() -> Iterator[Row]:
     yield from (Row("MLP", 0.5, "obs", allocate, "compensate") for allocate in MEASURING)
     yield from (Row("MLP", 0.5, "obs", "global", "compensate", options) for options in ABLATIONS)
     yield from (Row(part, 0.5, "obs", "knapsack", "front to back") for part in ("both", "attention"))
-    for removed in (0.25, 0.75):
-        for part in main_parts:
-            yield from (Row(part, removed, name, "global", "compensate") for name in SCORES)
     cells = [(part, removed) for removed in (0.5, 0.75, 0.25) for part in main_parts]
     yield from (Row(*cell, "obs", "knapsack", "front to back") for cell in cells)
+    for removed in (0.75, 0.25):
+        for part in main_parts:
+            yield from (Row(part, removed, name, "global", "compensate") for name in SCORES)
     yield from (Row(part, 0.5, "obs", allocate, "compensate") for part in main_parts for allocate in MEASURING)
     for cell in cells:
         for allocate in ("global", "knapsack", "uniform"):
