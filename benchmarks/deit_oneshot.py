@@ -2,14 +2,17 @@
 
 `python -m secateur.benchmarks.deit_oneshot --data ../shared/data` removes shares of the MACs of the MLPs, of attention
 and of both, with statistics from 1,000 images, and measures top-1 on 1,000 others. Nothing is chosen on the latter.
-Finished rows and scores are kept, so that it goes on where it was stopped; the most telling rows come first.
+Finished rows and scores are kept, so that it goes on where it was stopped; the most telling rows come first. Several
+processes may share the rows out among themselves: `--share 1/2` and `--share 2/2`.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -108,23 +111,52 @@ def rows() -> Iterator[Row]:
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Weights and images.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/deit_oneshot.json"))
 @click.option("--work", type=click.Path(path_type=Path), default=Path("runs/deit_oneshot"), show_default=True)
-def main(data: Path, out: Path, work: Path) -> None:
+@click.option("--share", default="1/1", show_default=True, help="Which of how many processes this is: K/N.")
+def main(data: Path, out: Path, work: Path, share: str) -> None:
     """Measures the rows that are not in the file yet."""
     bench = Bench(deit_tiny(data), work)
-    content: dict[str, Any] = read_json(out, SCHEMA) if out.exists() else {"dense": bench.subject.about(), "rows": []}
-    content |= {
+    place, count = (int(part) for part in share.split("/"))
+    with _locked(work):
+        if not out.exists():
+            write_json(out, SCHEMA, {"dense": bench.subject.about(), "rows": []})
+    about = {
         "command": "python -m secateur.benchmarks.deit_oneshot --data DATA",
         "environment": asdict(environment()),
         "threads": torch.get_num_threads(),
     }
-    for row in rows():
-        key = asdict(row)
-        if any(key.items() <= found.items() for found in content["rows"]):
+    for number, row in enumerate(_once(rows())):
+        if number % count != place - 1 or _there(row, read_json(out, SCHEMA)):
             continue
         found = bench.measure(row)
-        content["rows"].append({**key, **found, "share_of_dense": found["top1"] / content["dense"]["top1"]})
-        write_json(out, SCHEMA, content)
+        with _locked(work):
+            content = read_json(out, SCHEMA) | about
+            share_of_dense = found["top1"] / content["dense"]["top1"]
+            content["rows"].append({**asdict(row), **found, "share_of_dense": share_of_dense})
+            write_json(out, SCHEMA, content)
         click.echo(json.dumps(content["rows"][-1]), err=True)
+
+
+def _once(every: Iterator[Row]) -> Iterator[Row]:
+    """Each row where it comes first."""
+    seen: list[Row] = []
+    for row in every:
+        if row not in seen:
+            seen.append(row)
+            yield row
+
+
+def _there(row: Row, content: dict[str, Any]) -> bool:
+    """Whether the row is among those that were measured."""
+    return any(asdict(row).items() <= found.items() for found in content["rows"])
+
+
+@contextmanager
+def _locked(work: Path) -> Iterator[None]:
+    """Waits until no other process that shares the folder is here."""
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass(frozen=True)
@@ -160,12 +192,13 @@ class Bench:
     def scores(self, row: Row) -> Scores:
         """The scores of all units, kept in the folder `work`."""
         place = self.work / f"{'-'.join([row.score, *row.options.values()])}.safetensors"
-        if not place.exists():
-            started = time.perf_counter()
-            kinds = PARTS["MLP"] if row.options else PARTS["both"]
-            scored = replace(self.subject.groups, groups=tuple(g for g in self.subject.groups if g.kind in kinds))
-            score(self.subject.model, scored, self.subject.calibration, row.score, **row.options).save(place)
-            click.echo(f"scored by {place.stem} in {time.perf_counter() - started:.0f} s", err=True)
+        with _locked(place.with_suffix("")):  # what one process computes, the others wait for
+            if not place.exists():
+                started = time.perf_counter()
+                kinds = PARTS["MLP"] if row.options else PARTS["both"]
+                scored = replace(self.subject.groups, groups=tuple(g for g in self.subject.groups if g.kind in kinds))
+                score(self.subject.model, scored, self.subject.calibration, row.score, **row.options).save(place)
+                click.echo(f"scored by {place.stem} in {time.perf_counter() - started:.0f} s", err=True)
         return Scores.load(place)
 
     def plan(self, row: Row, scores: Scores) -> Plan:
