@@ -37,6 +37,7 @@ from secateur.pipeline.recover.compensate import Statistics, gather_statistics, 
 from secateur.pipeline.recover.inherit import Inheritance
 from secateur.pipeline.runs.evaluate import top1
 from secateur.pipeline.scores.score import Scores, score
+from secateur.pipeline.scores.token_weights import TOKEN_WEIGHTS
 from secateur.pipeline.structure.groups import Kept
 from secateur.pipeline.structure.surgery import prune
 
@@ -53,9 +54,7 @@ SCORES = ("obs", "taylor", "activation", "lrp", "magnitude")
 ABLATIONS: tuple[dict[str, Any], ...] = (
     {"metric": "trace"},
     {"metric": "none"},
-    {"weights": "gradient"},
-    {"weights": "relevance"},
-    {"weights": "class_token"},
+    *({"weights": name} for name in TOKEN_WEIGHTS if name != "none"),
 )
 GRID = (*SCORES, "integrated_gradients", "random")
 MEASURING = ("sensitivity", "evolution")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,8 +18,23 @@ from secateur.pipeline.recover.statistics import Moments
 from secateur.pipeline.scores.observe import along, frozen, observed
 from secateur.pipeline.structure.groups import Site
 
-TokenWeight = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From a reader's input rows `[B, N, d]`, the gradients there and at its output rows, a weight of each row `[B, N]`."""
+Attribution = Callable[[nn.Module, Tensor, Sequence[Site]], Mapping[tuple[str, str], Tensor]]
+"""What a model, images `[B, C, H, W]` and sites give: the attribution of each value there, by (module, side)."""
+
+
+@dataclass(frozen=True)
+class TokenWeight:
+    """The weight `[B, N]` of each row of a reader's input, for statistics that some rows shape more than others.
+
+    `rule` sees the rows `[B, N, d]`, what is attributed to each of their values, and the gradients `[B, N, out]` at the
+    reader's output. `attribute` attributes; without it, that is the gradient times the value.
+    """
+
+    rule: Callable[[Tensor, Tensor, Tensor], Tensor]
+    attribute: Attribution | None = None
+
+
+SIDES: tuple[Literal["input", "output"], ...] = ("input", "output")
 
 
 @dataclass
@@ -93,13 +109,16 @@ def gather(
     """
     device = next(model.parameters()).device
     names = sorted({reader.module for reader in readers})
-    sites = [Site(name, side, -1, ()) for name in names for side in ("input", "output")]
+    inputs, outputs = ([Site(name, side, -1, ()) for name in names] for side in SIDES)
+    sites = [*inputs, *outputs]
     curvatures: dict[str, Curvature] = {}
     found: dict[str, Products] = {}
     draws = np.random.default_rng(seed)
     with frozen(model), torch.enable_grad(), observed(model, [*sites, *(part.site for part in products)]) as values:
-        for images, _ in loader:
-            logits = model(images.detach().to(device).requires_grad_())
+        for batch, _ in loader:
+            images = batch.detach().to(device)
+            attributed = weight.attribute(model, images, inputs) if weight and weight.attribute else None
+            logits = model(images.requires_grad_())
             loss = F.cross_entropy(logits, _drawn(logits.detach(), draws), reduction="sum")
             keys = sorted(values)
             slopes = torch.autograd.grad(loss, [values[key] for key in keys], allow_unused=True)
@@ -111,7 +130,10 @@ def gather(
                 layer = model.get_submodule(name)
                 x, g = values[name, "input"].detach(), gradients[name, "output"]
                 rows, slope = input_rows(layer, x), output_rows(layer, g)
-                weights = weight(rows, input_rows(layer, gradients[name, "input"]), slope) if weight else None
+                weights = None
+                if weight:
+                    given = x * gradients[name, "input"] if attributed is None else attributed[name, "input"]
+                    weights = weight.rule(rows, input_rows(layer, given), slope)
                 if name not in curvatures:
                     empty = [Moments.empty(part.shape[-1], device) for part in (rows, slope)]
                     channels = torch.zeros(3, x.shape[channel_dim(layer)], dtype=torch.float64, device=device)

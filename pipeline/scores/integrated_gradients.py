@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -35,21 +37,40 @@ def integrated_gradients(
         raise PlanError(f"integrated_gradients got steps = {steps}, but needs 1 or more")
     device = next(model.parameters()).device
     totals = Totals(groups, aggregate, per_class)
-    with frozen(model), observed(model, all_sites(groups)) as values, torch.enable_grad():
+    with frozen(model), observed(model, all_sites(groups)) as values:
         for batch, labels in loader:
             images, classes = batch.to(device), labels.to(device)
-            start = torch.full_like(images, baseline)
             with torch.no_grad():
-                model(images)
-                change = dict(values)
-                logits = model(start)
-                change = {key: value - values[key] for key, value in change.items()}
-            gradients: dict[tuple[str, str], Tensor] = {}
-            for step in range(steps):
-                between = torch.lerp(start, images, (step + 0.5) / steps).requires_grad_()
-                chosen = model(between).gather(1, classes[:, None]).sum()
-                keys = sorted(values)
-                for key, found in zip(keys, torch.autograd.grad(chosen, [values[key] for key in keys]), strict=True):
-                    gradients[key] = gradients[key] + found / steps if key in gradients else found / steps
-            totals.add(lambda key, c=change, g=gradients: c[key] * g[key], classes, logits.shape[1])  # type: ignore[misc]  # mypy does not infer a lambda's defaults
+                count = model(images[:1]).shape[1]
+            found = along_path(model, images, classes, values, steps, baseline)
+            totals.add(found.__getitem__, classes, count)
     return totals.means()
+
+
+def along_path(
+    model: nn.Module,
+    images: Tensor,
+    classes: Tensor,
+    values: Mapping[tuple[str, str], Tensor],
+    steps: int,
+    baseline: float = 0.0,
+) -> dict[tuple[str, str], Tensor]:
+    """The attributions of one batch at the sites whose values an open `observed` keeps up to date in `values`.
+
+    `images` `[B, C, H, W]` lie on the model's device, `classes` `[B]` are the logits explained.
+    """
+    start = torch.full_like(images, baseline)
+    with torch.no_grad():
+        model(images)
+        change = dict(values)
+        model(start)
+        change = {key: value - values[key] for key, value in change.items()}
+    gradients: dict[tuple[str, str], Tensor] = {}
+    with torch.enable_grad():
+        for step in range(steps):
+            between = torch.lerp(start, images, (step + 0.5) / steps).requires_grad_()
+            chosen = model(between).gather(1, classes[:, None]).sum()
+            keys = sorted(values)
+            for key, found in zip(keys, torch.autograd.grad(chosen, [values[key] for key in keys]), strict=True):
+                gradients[key] = gradients[key] + found / steps if key in gradients else found / steps
+    return {key: change[key] * gradient for key, gradient in gradients.items()}

@@ -2,36 +2,70 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
 
 from secateur.pipeline.errors import PlanError, near_matches
 from secateur.pipeline.scores.curvature import TokenWeight
+from secateur.pipeline.scores.integrated_gradients import along_path
+from secateur.pipeline.scores.lrp.composite import find_composite
+from secateur.pipeline.scores.lrp.relevance import relevances
+from secateur.pipeline.scores.observe import observed
+from secateur.pipeline.structure.groups import Site
 
 CLASS_TOKEN_WEIGHT = 10.0
+STEPS = 5
+"""The points on the path of integrated gradients; tokens are told apart by fewer of them than units are."""
+Attributions = Mapping[tuple[str, str], Tensor]
 
 
-def _gradient(rows: Tensor, slopes: Tensor, out: Tensor) -> Tensor:
+def _gradient(rows: Tensor, shares: Tensor, out: Tensor) -> Tensor:
     """The squared gradient at the reader's output."""
     return out.square().sum(-1)
 
 
-def _relevance(rows: Tensor, slopes: Tensor, out: Tensor) -> Tensor:
-    """Gradient times input, summed over the units and taken absolute."""
-    return (rows * slopes).sum(-1).abs()
+def _energy(rows: Tensor, shares: Tensor, out: Tensor) -> Tensor:
+    """The squared values of the units."""
+    return rows.square().sum(-1)
 
 
-def _first(rows: Tensor, slopes: Tensor, out: Tensor) -> Tensor:
+def _total(rows: Tensor, shares: Tensor, out: Tensor) -> Tensor:
+    """What is attributed to the token: the sum over the units, taken absolute."""
+    return shares.sum(-1).abs()
+
+
+def _first(rows: Tensor, shares: Tensor, out: Tensor) -> Tensor:
     """The first token (a class token) counts `CLASS_TOKEN_WEIGHT` times."""
     weights = rows.new_ones(rows.shape[:2])
     weights[:, 0] = CLASS_TOKEN_WEIGHT
     return weights
 
 
+def _lrp(model: nn.Module, images: Tensor, sites: Sequence[Site]) -> Attributions:
+    """Relevance for the predicted class, by the epsilon rule."""
+    unread = torch.zeros(len(images), dtype=torch.long)
+    (found,) = relevances(model, [(images, unread)], sites, find_composite("epsilon"), "predicted")
+    return found.at
+
+
+def _integrated_gradients(model: nn.Module, images: Tensor, sites: Sequence[Site]) -> Attributions:
+    """Integrated gradients of the predicted class's logit, from a grey image."""
+    with torch.no_grad():
+        classes = model(images).argmax(1)
+    with observed(model, sites) as values:
+        return along_path(model, images, classes, values, STEPS)
+
+
 TOKEN_WEIGHTS: dict[str, TokenWeight | None] = {
     "none": None,
-    "gradient": _gradient,
-    "relevance": _relevance,
-    "class_token": _first,
+    "gradient": TokenWeight(_gradient),
+    "activation": TokenWeight(_energy),
+    "taylor": TokenWeight(_total),
+    "lrp": TokenWeight(_total, _lrp),
+    "integrated_gradients": TokenWeight(_total, _integrated_gradients),
+    "class_token": TokenWeight(_first),
 }
 
 
