@@ -72,7 +72,7 @@ def _by_way(found: dict[Key, tuple[float, float]]) -> tuple[Sequence[str], list[
 
 
 REPAIRS = ("none", "compensate", "front to back")
-ALLOCATIONS = ("uniform", "global", "knapsack", "sensitivity", "evolution")
+ALLOCATIONS = ("uniform", "global", "knapsack", "sensitivity", "evolution", "xpruner")
 NAMES = {"none": "no repair", "compensate": "compensated", "front to back": "front to back"}
 
 

@@ -19,7 +19,10 @@ REPAIRS = {
 
 
 PLAIN = "xmask"
-MAIN = ("magnitude", "taylor", "lrp", PLAIN, "xmask, learned rates", "taylor, learned rates")
+LEARNED = tuple(
+    f"{score}, {rates}" for rates in ("learned rates", "rates for the repair") for score in (PLAIN, "taylor")
+)
+MAIN = ("magnitude", "taylor", "lrp", PLAIN, *LEARNED)
 """The ways that are compared; others vary the masks."""
 
 

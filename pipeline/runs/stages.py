@@ -129,11 +129,13 @@ JUDGES = {"sensitivity": _sensitivity_judge, "evolution": _evolution_judge}
 
 
 def _soft_judge(run: Run) -> SoftJudge:
-    """What soft masks are judged by: calibration images of each class."""
+    """What soft masks are judged by: calibration images of each class, as the model will be repaired or not."""
     spec = run.recipe.plan.xpruner
     per_class = -(-spec.images // len(run.data.calibration.classes))
     loader = run.calibration(per_class, spec.batch_size)
-    return soft_judge(run.dense, run.groups, loader, spec.loss, spec.batch_size, run.recipe.seed)
+    masked = replace(run.groups, groups=tuple(g for g in run.groups if g.kind in run.recipe.plan.kinds))
+    repaired = run.recipe.recover.compensate
+    return soft_judge(run.dense, masked, loader, spec.loss, spec.batch_size, run.recipe.seed, repaired)
 
 
 def _evolution(run: Run) -> EvolutionSpec:
@@ -176,7 +178,8 @@ def _calibration_images(run: Run) -> dict[str, Any]:
 
 
 def _plan_identity(run: Run) -> dict[str, Any]:
-    repaired = {"repaired": run.recipe.recover.compensate} if run.recipe.plan.allocate == "sensitivity" else {}
+    foresees = run.recipe.plan.allocate in ("sensitivity", "xpruner")
+    repaired = {"repaired": run.recipe.recover.compensate} if foresees else {}
     return {**_calibration_images(run), **repaired}
 
 

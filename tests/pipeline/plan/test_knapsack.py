@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import milp
 
 from secateur.pipeline.errors import PlanError
+from secateur.pipeline.plan import knapsack
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.knapsack import solve
 from secateur.pipeline.plan.make import make_plan
@@ -46,6 +49,21 @@ def test_what_saves_little_for_its_score_stays(vit_groups: Groups) -> None:
         gone[vit_groups.named(name).kind] += vit_groups.named(name).units - len(units)
     assert gone["qk_dim"] > 30
     assert gone["mlp_hidden"] < 6
+
+
+def test_nothing_but_the_problem_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No limit is one of time, so that a slow machine makes the plan of a fast one."""
+    seen: list[dict[str, float]] = []
+
+    def watched(*args: Any, options: dict[str, float], **kwargs: Any) -> Any:
+        seen.append(dict(options))
+        return milp(*args, options=options, **kwargs)
+
+    monkeypatch.setattr(knapsack, "milp", watched)
+    rng = np.random.default_rng(0)
+    losses, savings = ([np.concatenate([[0], np.cumsum(rng.random(40))]) for _ in range(20)] for _ in range(2))
+    assert len({tuple(solve(losses, savings, 200.0)) for _ in range(2)}) == 1
+    assert all("time_limit" not in options and options["node_limit"] > 0 for options in seen)
 
 
 def test_the_budget_cannot_be_dodged() -> None:
