@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, is_initialized
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
@@ -100,7 +101,12 @@ def distill(
 
 
 def make_accelerator(spec: DistillSpec, cpu: bool) -> Accelerator:
-    """The processes that this one was launched with, or itself alone."""
+    """The processes that this one was launched with, or itself alone.
+
+    Accelerate keeps one precision for a whole program; that of an earlier distillation gives way to another one here.
+    """
+    if is_initialized() and AcceleratorState().mixed_precision != spec.precision:
+        AcceleratorState._reset_state()  # it has no public name; the processes' own state stays
     return Accelerator(cpu=cpu, mixed_precision=spec.precision, gradient_accumulation_steps=spec.accumulate)
 
 

@@ -248,3 +248,11 @@ def test_bad_settings_are_refused(tmp_path: Path) -> None:
         distill(student(), make_vit(), pictures(), TRANSFORM, DistillSpec(epochs=1, accumulate=3), tmp_path)
     with pytest.raises(DataError, match="40 images are fewer"):
         distill(student(), make_vit(), pictures(), TRANSFORM, DistillSpec(epochs=1, batch_size=64), tmp_path)
+
+
+def test_one_program_may_distil_in_several_precisions(tmp_path: Path) -> None:
+    for precision in ("bf16", "no"):
+        spec = replace(SPEC, epochs=1, precision=precision)
+        taught = distill(student(), make_vit(), pictures(), TRANSFORM, spec, tmp_path)
+        assert AcceleratorState().mixed_precision == precision
+        assert torch.isfinite(weights(taught)).all()
