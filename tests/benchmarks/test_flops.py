@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from secateur.benchmarks.flops import count
 from secateur.benchmarks.mac_handlers import FREE, HANDLERS, einsum_macs
 from secateur.pipeline.errors import BenchError
+from tests.counting import torch_macs
 
 
 class Wrapped(nn.Module):
@@ -31,14 +32,6 @@ class Wrapped(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(x)
-
-
-def torch_macs(model: nn.Module, example: Tensor) -> float:
-    """Half of what PyTorch's counter reports, which counts a multiplication and an addition for each MAC."""
-    model.eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(example)
-    return counter.get_total_flops() / 2
 
 
 MODELS: list[tuple[str, int, dict[str, object]]] = [

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from tests.counting import torch_macs
 from tests.pipeline.structure.graph.following import Followed, follow, of
 
 LENGTHS = {"a": 2, "b": 3, "c": 4, "d": 5}
@@ -47,13 +47,6 @@ def test_einsum_ties_positions_of_one_letter(one: list[str], two: list[str], ran
 def test_an_ellipsis_is_not_followed() -> None:
     found = of(lambda p, q, x: torch.einsum("...a,...a->...", p, q), (2, 3), (2, 3))
     assert "cannot follow" in found.reason("p0", 1) and "cannot follow" in found.reason("p1", 1)
-
-
-def macs(function: nn.Module, example: Tensor) -> float:
-    """Multiply-accumulates for one sample, as PyTorch counts them."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        function(example)
-    return counter.get_total_flops() / 2
 
 
 def test_matrix_products_align_their_dimensions_from_the_end() -> None:
@@ -169,7 +162,7 @@ def test_convolutions_cost_what_pytorch_counts(layer: nn.Module, size: int) -> N
     model = nn.Sequential(nn.Conv2d(3, 8, 1), layer)
     example = torch.randn(1, 3, size, size)
     found = follow(model, example)
-    expected = macs(model, torch.cat([example, example]))
+    expected = torch_macs(model, torch.cat([example, example]))
     assert sum(cost.macs for cost in found.walk.costs) == pytest.approx(expected)
 
 
@@ -207,7 +200,7 @@ def test_attention_ties_queries_to_keys_and_values_to_what_reads_them(fused: boo
     heads = [components[atoms.numpy()].tolist() for atoms in found.walk.heads]
     assert [queries[:4], queries[4:]] in heads
     assert [values[:3], values[3:]] in heads
-    expected = macs(model, torch.cat([example, example]))
+    expected = torch_macs(model, torch.cat([example, example]))
     assert sum(cost.macs for cost in found.walk.costs) == pytest.approx(expected)
 
 
