@@ -33,8 +33,6 @@ from secateur.pipeline.plan.evolution_spec import EvolutionSpec
 from secateur.pipeline.plan.judge import divergence
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.plan.plan import Plan
-from secateur.pipeline.plan.soft_judge import SoftJudge, soft_judge
-from secateur.pipeline.plan.xpruner_spec import XprunerSpec
 from secateur.pipeline.recover.compensate import Statistics, gather_statistics, repair
 from secateur.pipeline.recover.inherit import Inheritance
 from secateur.pipeline.runs.evaluate import top1
@@ -60,12 +58,9 @@ ABLATIONS: tuple[dict[str, Any], ...] = (
 )
 GRID = (*SCORES, "random")
 MEASURING = ("sensitivity", "evolution")
-LEARNING = "xpruner"
 JUDGES = 64
 """Every so many-th image of the calibration set (1,000 / 64) judges, for the allocations that measure."""
 EVOLUTION = EvolutionSpec(population=12, generations=4)
-RATES = XprunerSpec(steps=60, batch_size=16)
-"""About an image of each class goes by, a third of what learned rates see by default."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +107,6 @@ def rows() -> Iterator[Row]:
                 yield Row(*cell, name, allocate, "compensate")
         for allocate in ("global", "knapsack", "uniform"):
             yield from (Row(*cell, name, allocate, "none") for name in GRID)
-    yield from (Row(part, 0.5, "obs", LEARNING, "compensate") for part in ("both", "MLP"))
     yield from (Row(*cell, "obs", "global", "front to back") for cell in cells)
     yield from (Row(*cell, "taylor", "knapsack", "front to back") for cell in cells)
 
@@ -217,21 +211,8 @@ class Bench:
         gone: Kept = {group.name: () for group in groups if group.kind in kinds}
         share = row.removed * (1 - groups.macs(gone) / groups.macs())
         judge = self.judge(row) if row.allocate in MEASURING else None
-        soft = self.soft_judge(row) if row.allocate == LEARNING else None
-        return make_plan(
-            *(groups, scores, Budget(macs=1 - share), row.allocate, self.subject.align, kinds),
-            judge=judge,
-            evolution=EVOLUTION,
-            xpruner=RATES,
-            soft=soft,
-        )
-
-    def soft_judge(self, row: Row) -> SoftJudge:
-        """The divergence that soft masks make on the calibration images, with the repair in view where there is one."""
-        subject, kinds = self.subject, PARTS[row.part]
-        pruned = replace(subject.groups, groups=tuple(group for group in subject.groups if group.kind in kinds))
-        repaired = row.repair != "none"
-        return soft_judge(subject.model, pruned, subject.calibration, batch_size=RATES.batch_size, repaired=repaired)
+        budget, align = Budget(macs=1 - share), self.subject.align
+        return make_plan(groups, scores, budget, row.allocate, align, kinds, judge=judge, evolution=EVOLUTION)
 
     def judge(self, row: Row) -> Judge:
         """The divergence on some calibration images, from which those that inherit weights take no statistics."""

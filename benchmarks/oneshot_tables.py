@@ -72,7 +72,7 @@ def _by_way(found: dict[Key, tuple[float, float]]) -> tuple[Sequence[str], list[
 
 
 REPAIRS = ("none", "compensate", "front to back")
-ALLOCATIONS = ("uniform", "global", "knapsack", "sensitivity", "evolution", "xpruner")
+ALLOCATIONS = ("uniform", "global", "knapsack", "sensitivity", "evolution")
 NAMES = {"none": "no repair", "compensate": "compensated", "front to back": "front to back"}
 
 

@@ -24,7 +24,7 @@ from secateur.pipeline.files import read_json, write_json
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.plan.plan import Plan
-from secateur.pipeline.plan.soft_judge import SoftJudge, soft_judge
+from secateur.pipeline.plan.soft_judge import soft_judge
 from secateur.pipeline.recover.compensate import Statistics, gather_statistics, repair
 from secateur.pipeline.recover.distill import distill
 from secateur.pipeline.recover.distill_spec import DistillSpec
@@ -76,13 +76,13 @@ class Curves:
 
     def _row(self, way: Way, macs: float, seed: int) -> dict[str, Any]:
         """The widths and the true MACs of a way, and top-1 with no repair, compensated, tuned, and both."""
-        task, groups = self._task, self._groups
+        task, groups, reference = self._task, self._groups, self._task.reference(seed)
         scores, seconds = self._scores(way, seed)
         started = time.perf_counter()
         plan = make_plan(
             *(groups, scores, Budget(macs=macs), way.allocate),
             kinds=task.kinds,
-            soft=self._judge(way, seed),
+            soft=soft_judge(task.model, groups, reference, task.rates.loss, task.rates.batch_size, seed),
             xpruner=task.rates,
         )
         planned = time.perf_counter() - started
@@ -95,15 +95,6 @@ class Curves:
         kept = {name: len(units) for name, units in plan.kept.items()}
         share = groups.macs(plan.kept) / groups.macs()
         return {**found, "macs_share": share, "kept": kept, "score_seconds": seconds, "plan_seconds": planned}
-
-    def _judge(self, way: Way, seed: int) -> SoftJudge | None:
-        """What rates are learned by, for the ways that learn them."""
-        task = self._task
-        if way.allocate != "xpruner":
-            return None
-        pruned = replace(self._groups, groups=tuple(group for group in self._groups if group.kind in task.kinds))
-        spec = task.rates.loss, task.rates.batch_size, seed, way.repaired
-        return soft_judge(task.model, pruned, task.reference(seed), *spec)
 
     def _repaired(self, small: nn.Module, plan: Plan, seed: int) -> nn.Module:
         task, groups, reference = self._task, self._groups, self._task.reference(seed)

@@ -19,10 +19,7 @@ REPAIRS = {
 
 
 PLAIN = "xmask"
-LEARNED = tuple(
-    f"{score}, {rates}" for rates in ("learned rates", "rates for the repair") for score in (PLAIN, "taylor")
-)
-MAIN = ("magnitude", "taylor", "lrp", PLAIN, *LEARNED)
+MAIN = ("magnitude", "taylor", "lrp", PLAIN, "xmask, learned rates", "taylor, learned rates")
 """The ways that are compared; others vary the masks."""
 
 

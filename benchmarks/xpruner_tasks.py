@@ -31,16 +31,12 @@ SHORT = XprunerSpec(steps=40, batch_size=10)
 
 @dataclass(frozen=True)
 class Way:
-    """A score method with its options, and an allocation; `label` names the row.
-
-    `repaired` rates are learned for the repair that follows.
-    """
+    """A score method with its options, and an allocation; `label` names the row."""
 
     label: str
     method: str
     allocate: str = "global"
     options: dict[str, Any] = field(default_factory=dict)
-    repaired: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,8 +88,6 @@ class Task:
             Way("xmask", "xmask", options=self.masks),
             Way("xmask, learned rates", "xmask", "xpruner", self.masks),
             Way("taylor, learned rates", "taylor", "xpruner"),
-            Way("xmask, rates for the repair", "xmask", "xpruner", self.masks, repaired=True),
-            Way("taylor, rates for the repair", "taylor", "xpruner", repaired=True),
         )
 
     def variants(self) -> tuple[Way, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 
 from secateur.pipeline.data.shuffled import Batches, shuffled
 from secateur.pipeline.errors import DataError
-from secateur.pipeline.plan.soft_repair import SoftRepair
 from secateur.pipeline.plan.xpruner_spec import Loss
 from secateur.pipeline.scores.multiply import multiplied
 from secateur.pipeline.scores.observe import frozen
@@ -28,16 +26,13 @@ def soft_judge(
     loss: Loss = "divergence",
     batch_size: int = 32,
     seed: int = 0,
-    repaired: bool = False,
 ) -> SoftJudge:
     """A judge of soft masks: the mean divergence from the dense model's predictions in nats, or the cross-entropy.
 
-    The divergence looks at no labels. With `repaired`, what is masked comes back as far as the closed-form repair will
-    bring it back (`SoftRepair`). Batches of `batch_size` come in an order that the seed decides, again and again;
-    nothing but one batch is held besides the images that are shuffled. Raises `DataError` without images.
+    The divergence looks at no labels. Batches of `batch_size` come in an order that the seed decides, again and
+    again; nothing but one batch is held besides the images that are shuffled. Raises `DataError` without images.
     """
     device, batches = next(model.parameters()).device, _endless(loader, batch_size, seed)
-    under = SoftRepair(model, groups, loader).under if repaired else partial(multiplied, model, groups)
 
     def judge(factors: Mapping[str, Tensor]) -> Tensor:
         images, labels = (part.to(device) for part in next(batches))
@@ -45,7 +40,7 @@ def soft_judge(
         with frozen(model):
             with torch.no_grad():
                 goal = model(images).float().log_softmax(1) if loss == "divergence" else None
-            with under(there):
+            with multiplied(model, groups, there):
                 logits = model(images).float()
         if goal is None:
             return F.cross_entropy(logits, labels).cpu()

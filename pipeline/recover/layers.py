@@ -77,8 +77,8 @@ class Cut:
                     probes[key] = Probe(name, "input", partial(part_rows, layer, part, less.parts))
         for name, heads in self.heads.items():
             if heads.mixes_products():
-                probes[f"{name}.q"] = Probe(f"{name}.qkv", "output", partial(logit_rows, part=0))
-                probes[f"{name}.k"] = Probe(f"{name}.qkv", "output", partial(logit_rows, part=1))
+                probes[f"{name}.q"] = Probe(f"{name}.qkv", "output", partial(_part, number=0))
+                probes[f"{name}.k"] = Probe(f"{name}.qkv", "output", partial(_part, number=1))
         return probes
 
 
@@ -118,20 +118,16 @@ def find_cut(model: nn.Module, groups: Groups, plan: Plan) -> Cut:
             continue
         q, _, v = torch.from_numpy(packed.positions(plan.kept)).reshape(3, module.num_heads, module.head_dim)
         found = Heads(name, q, v)
-        if mixes_heads(module) and found.alive and (found.mixes_values() or found.mixes_products()):
+        plain = module.gate is None and isinstance(module.norm, nn.Identity)
+        if plain and found.alive and (found.mixes_values() or found.mixes_products()):
             heads[name] = found
     return Cut(layers, heads, {name: stays for name, stays in norms.items() if not stays.all()})
 
 
-def mixes_heads(module: nn.Module) -> bool:
-    """Whether the repair may mix the dimensions of the module's heads: a plain attention of timm."""
-    return isinstance(module, Attention) and module.gate is None and isinstance(module.norm, nn.Identity)
-
-
-def logit_rows(packed: Tensor, part: int) -> Tensor:
+def _part(packed: Tensor, number: int) -> Tensor:
     """The queries (0) or keys (1) `[B, N, width]` of a packed projection; keys about their image's mean.
 
     The mean key adds the same to all logits of a query, which no softmax sees.
     """
-    rows = packed.chunk(3, dim=-1)[part]
-    return rows - rows.mean(1, keepdim=True) if part else rows
+    part = packed.chunk(3, dim=-1)[number]
+    return part - part.mean(1, keepdim=True) if number else part

@@ -129,13 +129,11 @@ JUDGES = {"sensitivity": _sensitivity_judge, "evolution": _evolution_judge}
 
 
 def _soft_judge(run: Run) -> SoftJudge:
-    """What soft masks are judged by: calibration images of each class, as the model will be repaired or not."""
+    """What soft masks are judged by: calibration images of each class."""
     spec = run.recipe.plan.xpruner
     per_class = -(-spec.images // len(run.data.calibration.classes))
     loader = run.calibration(per_class, spec.batch_size)
-    masked = replace(run.groups, groups=tuple(g for g in run.groups if g.kind in run.recipe.plan.kinds))
-    repaired = run.recipe.recover.compensate
-    return soft_judge(run.dense, masked, loader, spec.loss, spec.batch_size, run.recipe.seed, repaired)
+    return soft_judge(run.dense, run.groups, loader, spec.loss, spec.batch_size, run.recipe.seed)
 
 
 def _evolution(run: Run) -> EvolutionSpec:
@@ -178,8 +176,7 @@ def _calibration_images(run: Run) -> dict[str, Any]:
 
 
 def _plan_identity(run: Run) -> dict[str, Any]:
-    foresees = run.recipe.plan.allocate in ("sensitivity", "xpruner")
-    repaired = {"repaired": run.recipe.recover.compensate} if foresees else {}
+    repaired = {"repaired": run.recipe.recover.compensate} if run.recipe.plan.allocate == "sensitivity" else {}
     return {**_calibration_images(run), **repaired}
 
 

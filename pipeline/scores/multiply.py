@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -31,27 +30,28 @@ def multiplied(model: nn.Module, groups: Groups, factors: Mapping[str, Tensor]) 
                 values = values * _at(factors[name], site, values).to(values.dtype)
         return values
 
-    with ExitStack() as stack:
-        for (name, side), sites in places.items():
-            stack.enter_context(changed_at(model.get_submodule(name), side, partial(changed, sites=sites)))
-        yield
-
-
-@contextmanager
-def changed_at(module: nn.Module, side: str, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Within it, the module's first input or its output is what `change` makes of it."""
-
-    def before(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (change(inputs[0]), *inputs[1:])
-
-    def after(_module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        return change(output)
-
-    handle = module.register_forward_pre_hook(before) if side == "input" else module.register_forward_hook(after)
+    handles = []
+    for (name, side), sites in places.items():
+        module = model.get_submodule(name)
+        if side == "input":
+            handles.append(module.register_forward_pre_hook(_before(changed, sites)))
+        else:
+            handles.append(module.register_forward_hook(_after(changed, sites)))
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
+
+
+def _before(changed: Any, sites: list[tuple[str, Site]]) -> Any:
+    """A pre-hook that changes a module's first input."""
+    return lambda _module, inputs: (changed(inputs[0], sites), *inputs[1:])
+
+
+def _after(changed: Any, sites: list[tuple[str, Site]]) -> Any:
+    """A hook that changes a module's output."""
+    return lambda _module, _inputs, output: changed(output, sites)
 
 
 def _at(factor: Tensor, site: Site, values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Allocations that measure, in runs: they judge the model that will be repaired, where the run repairs it."""
+"""Sensitivity in runs: curves of the model that will be repaired, where the run repairs it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from secateur.pipeline.plan.plan import Plan
 from secateur.pipeline.runs.manifest import read_manifest
 from secateur.pipeline.runs.recipe import Recipe, make_recipe
 from secateur.pipeline.runs.runner import open_run, run_stages
@@ -20,7 +19,7 @@ def recipe(compensate: bool, allocate: str = "sensitivity") -> Recipe:
         "data": {"path": "digits"},
         "budget": {"macs": 0.6},
         "score": {"samples_per_class": 2},
-        "plan": {"allocate": allocate, "align": 1},
+        "plan": {"allocate": allocate},
         "recover": {"compensate": compensate},
     }
     return make_recipe(content, "here")
@@ -41,13 +40,6 @@ def test_plans_are_made_again_when_their_curves_change_with_the_repair(tmp_path:
     assert not any("measuring" in message for message in planned(tmp_path, True))
     assert planned(tmp_path, False)[0].startswith("measuring plans on ")
     assert read_manifest(tmp_path)["plan"].inputs != inputs
-
-
-def test_rates_are_learned_for_the_repair_that_follows(tmp_path: Path) -> None:
-    planned(tmp_path, True, "xpruner")
-    foreseen = Plan.load(tmp_path / "plan.json").kept
-    planned(tmp_path, False, "xpruner")
-    assert Plan.load(tmp_path / "plan.json").kept != foreseen
 
 
 def test_other_plans_stay_as_they_are(tmp_path: Path) -> None:
