@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def torch_macs(model: nn.Module, example: Tensor) -> float:
-    """Half of what, in evaluation mode, PyTorch's counter reports, which counts a multiplication and an addition for each.
+    """Half of what PyTorch's counter reports, which counts a multiplication and an addition for each, in evaluation.
 
     Attention is spelled out: not every release's counter knows the fused one of CPUs.
     """
