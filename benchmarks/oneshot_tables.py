@@ -40,13 +40,15 @@ def deit_by_part(results: Path) -> Table:
 
 
 ORDER = ("MLP", "query/key", "attention", "both")
+ELSEWHERE = (("uniform", "none"), ("knapsack", "none"))
+"""Allocations and repairs that only the page of results has."""
 WORDS = {"MLP": "the MLPs", "query/key": "the query/key dims", "attention": "attention", "both": "both"}
 
 
 def deit_by_way(results: Path) -> Table:
     """Top-1 without half of the MLPs' hidden units, by score, for each allocation and repair."""
     found = _rows(read_json(results / "deit_oneshot.json", "deit_oneshot"))
-    head, lines = _by_way({key: top1 for key, top1 in found.items() if key[:2] == ("MLP", 0.5)})
+    head, lines = _by_way({k: top1 for k, top1 in found.items() if k[:2] == ("MLP", 0.5) and k[3:5] not in ELSEWHERE})
     return ("half of the MLPs", *head), [tuple(line) for _, line in lines]
 
 

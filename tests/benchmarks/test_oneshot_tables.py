@@ -28,6 +28,7 @@ ROWS = [
     row("MLP", 0.25, "obs", "knapsack, front to back", 76.0),
     row("MLP", 0.5, "taylor", "global, compensate", 60.0),
     row("MLP", 0.5, "taylor", "global, none", 20.0),
+    row("MLP", 0.5, "taylor", "knapsack, none", 25.0),
     row("MLP", 0.5, "obs", "global, compensate", 70.0, metric="trace"),
 ]
 
@@ -58,8 +59,8 @@ def test_each_score_has_a_line_and_each_way_a_column(tmp_path: Path) -> None:
 def test_the_grid_has_a_line_for_each_part_and_score(tmp_path: Path) -> None:
     write_json(tmp_path / "deit_oneshot.json", "deit_oneshot", {"rows": ROWS})
     head, lines = deit_grid(tmp_path)
-    assert head[:4] == ("MACs that go", "score", "global, no repair", "global, compensated")
-    assert lines[0] == ("25% of the MLPs", "`obs`", "-", "-", "-", "76.0")
+    assert head[2:5] == ("global, no repair", "knapsack, no repair", "global, compensated")
+    assert lines[0] == ("25% of the MLPs", "`obs`", "-", "-", "-", "-", "76.0")
     assert [line[:2] for line in lines[1:]] == [
         ("50% of the MLPs", "`obs`"),
         ("50% of the MLPs", "`taylor`"),
