@@ -145,7 +145,7 @@ def _initialised(index: int) -> None:
 
 @lru_cache(maxsize=16)
 def _limits_of(index: int) -> DeviceLimits:
-    found = torch.cuda.get_device_properties(index)
+    found: Any = torch.cuda.get_device_properties(index)  # not every release's stubs name all of it
     shared = found.shared_memory_per_block_optin
     return DeviceLimits(10 * found.major + found.minor, found.multi_processor_count, shared)
 
