@@ -99,14 +99,14 @@ def rows() -> Iterator[Row]:
             yield from (Row(part, removed, name, "global", "compensate") for name in SCORES)
     yield from (Row(part, 0.5, "obs", allocate, "compensate") for part in main_parts for allocate in MEASURING)
     for cell in cells:
-        for allocate in ("global", "knapsack", "uniform"):
+        for allocate in ("knapsack", "uniform", "global"):
             same = (
                 cell[0] == "attention" and allocate == "uniform"
             )  # whichever dims go, the repair finds the best factors
             for name in GRID[:1] if same else GRID:
                 yield Row(*cell, name, allocate, "compensate")
-        for allocate in ("global", "knapsack", "uniform"):
-            yield from (Row(*cell, name, allocate, "none") for name in GRID)
+    for allocate in ("global", "knapsack", "uniform"):
+        yield from (Row(*cell, name, allocate, "none") for cell in cells for name in GRID)
     yield from (Row(*cell, "obs", "global", "front to back") for cell in cells)
     yield from (Row(*cell, "taylor", "knapsack", "front to back") for cell in cells)
 
