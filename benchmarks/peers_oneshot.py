@@ -59,7 +59,7 @@ def contenders(kind: str) -> list[Contender]:
     fresh = "batch norm" if kind == "channel" else "none"
     ours = [("obs", "knapsack"), ("taylor", "global")]
     if kind == "channel":
-        ours += [("magnitude", "global"), ("obs", "uniform")]
+        ours += [("magnitude", "global"), ("obs", "uniform"), ("taylor", "knapsack")]
     best, *others = [Contender("secateur", name, ranking, "compensate") for name, ranking in ours]
     isomorphic, uniform = (
         [Contender("torch-pruning", name, ranking, fresh) for name in ("magnitude", "taylor", "hessian")]
