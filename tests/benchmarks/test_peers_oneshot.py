@@ -116,7 +116,7 @@ def test_a_subject_says_what_goes_and_what_may_stay(subject: Subject) -> None:
 @pytest.mark.parametrize("kind", ["mlp_hidden", "channel"])
 def test_every_way_is_compared_once(kind: str) -> None:
     every = contenders(kind)
-    assert len(set(every)) == len(every) == (18 if kind == "channel" else 10)
+    assert len(set(every)) == len(every) == (19 if kind == "channel" else 10)
     assert every[0] == Contender("secateur", "obs", "knapsack", "compensate")
     assert {one.repair for one in every if one.side == "torch-pruning"} == {
         "batch norm" if kind == "channel" else "none"
