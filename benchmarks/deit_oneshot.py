@@ -100,11 +100,9 @@ def rows() -> Iterator[Row]:
     yield from (Row(part, 0.5, "obs", allocate, "compensate") for part in main_parts for allocate in MEASURING)
     for cell in cells:
         for allocate in ("knapsack", "uniform", "global"):
-            same = (
-                cell[0] == "attention" and allocate == "uniform"
-            )  # whichever dims go, the repair finds the best factors
-            for name in GRID[:1] if same else GRID:
-                yield Row(*cell, name, allocate, "compensate")
+            # where all heads keep as much, the repair finds the same best factors whichever dimensions go
+            names = GRID[:1] if cell[0] == "attention" and allocate == "uniform" else GRID
+            yield from (Row(*cell, name, allocate, "compensate") for name in names)
     for allocate in ("global", "knapsack", "uniform"):
         yield from (Row(*cell, name, allocate, "none") for cell in cells for name in GRID)
     yield from (Row(*cell, "obs", "global", "front to back") for cell in cells)

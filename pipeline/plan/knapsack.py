@@ -25,7 +25,7 @@ def knapsack(problem: Problem) -> Order:
     A binary variable for each group and number of removed chunks; the scores must compare between groups (those of
     `obs` do: they are losses). What a width saves is measured on the group alone. Groups that multiply each other
     (heads and their dimensions) save less together, so the limit of the linear problem is tightened until the true
-    cost fits. Solved with HiGHS, to a part in `1 / GAP` of the best or for `NODES` nodes, whatever the machine. Raises
+    cost fits. Solved with HiGHS, to within `GAP` of the best or for `NODES` nodes, whatever the machine. Raises
     `PlanError` when the solver finds nothing.
     """
     names = list(problem.chunks)
