@@ -8,11 +8,9 @@ processes may share the rows out among themselves: `--share 1/2` and `--share 2/
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +24,7 @@ from torch import nn
 from secateur.benchmarks.environment import environment
 from secateur.benchmarks.peer_tasks import Subject, deit_tiny
 from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.files import read_json, write_json
+from secateur.pipeline.files import locked, read_json, write_json
 from secateur.pipeline.plan.allocate import Judge
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.evolution_spec import EvolutionSpec
@@ -116,9 +114,10 @@ def rows() -> Iterator[Row]:
 @click.option("--share", default="1/1", show_default=True, help="Which of how many processes this is: K/N.")
 def main(data: Path, out: Path, work: Path, share: str) -> None:
     """Measures the rows that are not in the file yet."""
+    place, count = share_of(share)
     bench = Bench(deit_tiny(data), work)
-    place, count = (int(part) for part in share.split("/"))
-    with _locked(work):
+    work.mkdir(parents=True, exist_ok=True)
+    with locked(work / "rows.lock"):
         if not out.exists():
             write_json(out, SCHEMA, {"dense": bench.subject.about(), "rows": []})
     about = {
@@ -126,11 +125,12 @@ def main(data: Path, out: Path, work: Path, share: str) -> None:
         "environment": asdict(environment()),
         "threads": torch.get_num_threads(),
     }
-    for number, row in enumerate(_once(rows())):
-        if number % count != place - 1 or _there(row, read_json(out, SCHEMA)):
+    there = read_json(out, SCHEMA)  # what other processes add since are rows of theirs
+    for row in list(_once(rows()))[place - 1 :: count]:
+        if _there(row, there):
             continue
         found = bench.measure(row)
-        with _locked(work):
+        with locked(work / "rows.lock"):
             content = read_json(out, SCHEMA) | about
             share_of_dense = found["top1"] / content["dense"]["top1"]
             content["rows"].append({**asdict(row), **found, "share_of_dense": share_of_dense})
@@ -140,11 +140,7 @@ def main(data: Path, out: Path, work: Path, share: str) -> None:
 
 def _once(every: Iterator[Row]) -> Iterator[Row]:
     """Each row where it comes first."""
-    seen: list[Row] = []
-    for row in every:
-        if row not in seen:
-            seen.append(row)
-            yield row
+    yield from {repr(row): row for row in every}.values()
 
 
 def _there(row: Row, content: dict[str, Any]) -> bool:
@@ -152,13 +148,12 @@ def _there(row: Row, content: dict[str, Any]) -> bool:
     return any(asdict(row).items() <= found.items() for found in content["rows"])
 
 
-@contextmanager
-def _locked(work: Path) -> Iterator[None]:
-    """Waits until no other process that shares the folder is here."""
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def share_of(text: str) -> tuple[int, int]:
+    """K and N of "K/N"; raises `click.UsageError` for anything else."""
+    place, _, count = text.partition("/")
+    if not (place.isdecimal() and count.isdecimal() and 1 <= int(place) <= int(count)):
+        raise click.UsageError(f"--share is {text!r}, but must be K/N with K from 1 to N, such as 1/2")
+    return int(place), int(count)
 
 
 @dataclass(frozen=True)
@@ -194,7 +189,7 @@ class Bench:
     def scores(self, row: Row) -> Scores:
         """The scores of all units, kept in the folder `work`."""
         place = self.work / f"{'-'.join([row.score, *row.options.values()])}.safetensors"
-        with _locked(place.with_suffix("")):  # what one process computes, the others wait for
+        with locked(place.with_suffix(".lock")):  # what one process computes, the others wait for
             if not place.exists():
                 started = time.perf_counter()
                 kinds = PARTS["MLP"] if row.options else PARTS["both"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
@@ -44,6 +45,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise _disk_error(path, error) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, busy: str = "") -> Iterator[None]:
+    """Holds the lock file `path` for this process; the lock ends with the process, however it ends.
+
+    Where another process holds it, that one is waited for, unless `busy` says what to raise a `RunError` with.
+    """
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        except BlockingIOError:
+            raise RunError(busy) from None
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -13,7 +11,7 @@ import yaml
 
 from secateur.export.targets import parse_target
 from secateur.pipeline.errors import DataError, RunError
-from secateur.pipeline.files import sha256_file, sha256_json, write_text
+from secateur.pipeline.files import locked, sha256_file, sha256_json, write_text
 from secateur.pipeline.plan.allocate import find_allocation
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.manifest import Entry, read_manifest, versions, write_manifest
@@ -62,7 +60,8 @@ def run_stages(run: Run, until: str = NAMES[-1], report: Report = lambda stage, 
     and its outputs are unchanged on disk. Everything is written atomically, so that a killed run goes on from the
     last finished stage and ends with the same files.
     """
-    with _locked(run.folder):
+    busy = f"{run.folder} is in use by another secateur process: wait for it or choose another --out"
+    with locked(run.folder / ".lock", busy):
         for leftover in run.folder.rglob(".*.part"):  # a killed process cannot remove its temporary files
             leftover.unlink()
         entries = read_manifest(run.folder)
@@ -113,16 +112,3 @@ def _differences(old: dict[str, object], new: dict[str, object], place: str = ""
             yield from _differences(before, after, f"{place}{key}.")
         elif before != after:
             yield f"{place}{key}"
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds the run directory for this process; the lock ends with the process, however it ends."""
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(
-                f"{folder} is in use by another secateur process: wait for it or choose another --out"
-            ) from None
-        yield

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
-from secateur.benchmarks.deit_oneshot import GRID, Row, _once, _there, rows
+import click
+import pytest
+
+from secateur.benchmarks.deit_oneshot import GRID, Row, _once, _there, rows, share_of
 
 
 def test_every_score_meets_every_allocation_and_repair() -> None:
@@ -16,6 +19,13 @@ def test_every_score_meets_every_allocation_and_repair() -> None:
                     same = part == "attention" and allocate == "uniform"
                     assert repr(Row(part, removed, "obs" if same else name, allocate, "compensate")) in there
                     assert repr(Row(part, removed, name, allocate, "none")) in there
+
+
+def test_a_share_is_one_of_several() -> None:
+    assert share_of("2/3") == (2, 3)
+    for text in ("2", "0/2", "3/2", "a/b", "1/", "-1/2"):
+        with pytest.raises(click.UsageError, match="must be K/N"):
+            share_of(text)
 
 
 def test_each_row_is_measured_once() -> None:
