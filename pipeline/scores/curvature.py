@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,8 +17,10 @@ from secateur.pipeline.recover.statistics import Moments
 from secateur.pipeline.scores.observe import along, frozen, observed
 from secateur.pipeline.structure.groups import Site
 
-Attribution = Callable[[nn.Module, Tensor, Sequence[Site]], Mapping[tuple[str, str], Tensor]]
-"""What a model, images `[B, C, H, W]` and sites give: the attribution of each value there, by (module, side)."""
+Attributions = Mapping[tuple[str, str], Tensor]
+"""What is attributed to each value at sites, by (module, side)."""
+Attribution = Callable[[nn.Module, Tensor, Sequence[Site]], Attributions]
+"""What a model, images `[B, C, H, W]` and sites give."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,6 @@ class TokenWeight:
 
     rule: Callable[[Tensor, Tensor, Tensor], Tensor]
     attribute: Attribution | None = None
-
-
-SIDES: tuple[Literal["input", "output"], ...] = ("input", "output")
 
 
 @dataclass
@@ -109,8 +107,8 @@ def gather(
     """
     device = next(model.parameters()).device
     names = sorted({reader.module for reader in readers})
-    inputs, outputs = ([Site(name, side, -1, ()) for name in names] for side in SIDES)
-    sites = [*inputs, *outputs]
+    inputs = [Site(name, "input", -1, ()) for name in names]
+    sites = [*inputs, *(Site(name, "output", -1, ()) for name in names)]
     curvatures: dict[str, Curvature] = {}
     found: dict[str, Products] = {}
     draws = np.random.default_rng(seed)

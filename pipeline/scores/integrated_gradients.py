@@ -40,37 +40,37 @@ def integrated_gradients(
     with frozen(model), observed(model, all_sites(groups)) as values:
         for batch, labels in loader:
             images, classes = batch.to(device), labels.to(device)
-            with torch.no_grad():
-                count = model(images[:1]).shape[1]
-            found = along_path(model, images, classes, values, steps, baseline)
-            totals.add(found.__getitem__, classes, count)
+            found, logits = along_path(model, images, values, steps, classes, baseline)
+            totals.add(found.__getitem__, classes, logits.shape[1])
     return totals.means()
 
 
 def along_path(
     model: nn.Module,
     images: Tensor,
-    classes: Tensor,
     values: Mapping[tuple[str, str], Tensor],
     steps: int,
+    classes: Tensor | None = None,
     baseline: float = 0.0,
-) -> dict[tuple[str, str], Tensor]:
-    """The attributions of one batch at the sites whose values an open `observed` keeps up to date in `values`.
+) -> tuple[dict[tuple[str, str], Tensor], Tensor]:
+    """The attributions of one batch at the sites whose values an open `observed` keeps up to date, and its logits.
 
-    `images` `[B, C, H, W]` lie on the model's device, `classes` `[B]` are the logits explained.
+    `images` `[B, C, H, W]` lie on the model's device, `values` is the dictionary of `observed`, and `classes` `[B]` are
+    the logits explained (without them, the predicted ones).
     """
     start = torch.full_like(images, baseline)
     with torch.no_grad():
-        model(images)
+        logits: Tensor = model(images)
         change = dict(values)
         model(start)
         change = {key: value - values[key] for key, value in change.items()}
+    explained = logits.argmax(1) if classes is None else classes
     gradients: dict[tuple[str, str], Tensor] = {}
     with torch.enable_grad():
         for step in range(steps):
             between = torch.lerp(start, images, (step + 0.5) / steps).requires_grad_()
-            chosen = model(between).gather(1, classes[:, None]).sum()
+            chosen = model(between).gather(1, explained[:, None]).sum()
             keys = sorted(values)
             for key, found in zip(keys, torch.autograd.grad(chosen, [values[key] for key in keys]), strict=True):
                 gradients[key] = gradients[key] + found / steps if key in gradients else found / steps
-    return {key: change[key] * gradient for key, gradient in gradients.items()}
+    return {key: change[key] * gradient for key, gradient in gradients.items()}, logits

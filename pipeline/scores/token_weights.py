@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from secateur.pipeline.errors import PlanError, near_matches
-from secateur.pipeline.scores.curvature import TokenWeight
+from secateur.pipeline.scores.curvature import Attributions, TokenWeight
 from secateur.pipeline.scores.integrated_gradients import along_path
 from secateur.pipeline.scores.lrp.composite import find_composite
 from secateur.pipeline.scores.lrp.relevance import relevances
@@ -18,7 +18,6 @@ from secateur.pipeline.structure.groups import Site
 CLASS_TOKEN_WEIGHT = 10.0
 STEPS = 5
 """The points on the path of integrated gradients; tokens are told apart by fewer of them than units are."""
-Attributions = Mapping[tuple[str, str], Tensor]
 
 
 def _gradient(rows: Tensor, shares: Tensor, out: Tensor) -> Tensor:
@@ -52,10 +51,8 @@ def _lrp(model: nn.Module, images: Tensor, sites: Sequence[Site]) -> Attribution
 
 def _integrated_gradients(model: nn.Module, images: Tensor, sites: Sequence[Site]) -> Attributions:
     """Integrated gradients of the predicted class's logit, from a grey image."""
-    with torch.no_grad():
-        classes = model(images).argmax(1)
     with observed(model, sites) as values:
-        return along_path(model, images, classes, values, STEPS)
+        return along_path(model, images, values, STEPS)[0]
 
 
 TOKEN_WEIGHTS: dict[str, TokenWeight | None] = {
