@@ -54,7 +54,9 @@ ABLATIONS: tuple[dict[str, Any], ...] = (
     {"metric": "none"},
     *({"weights": name} for name in TOKEN_WEIGHTS if name != "none"),
 )
-GRID = (*SCORES, "random")
+GRID = (*SCORES, "random", "xmask", "integrated_gradients")
+MASKS = {"precision": "bf16", "epochs": 2}
+"""Options of `xmask`: two passes over the images."""
 MEASURING = ("sensitivity", "evolution")
 JUDGES = 64
 """Every so many-th image of the calibration set (1,000 / 64) judges, for the allocations that measure."""
@@ -193,8 +195,9 @@ class Bench:
             if not place.exists():
                 started = time.perf_counter()
                 kinds = PARTS["MLP"] if row.options else PARTS["both"]
+                options = MASKS if row.score == "xmask" else row.options
                 scored = replace(self.subject.groups, groups=tuple(g for g in self.subject.groups if g.kind in kinds))
-                score(self.subject.model, scored, self.subject.calibration, row.score, **row.options).save(place)
+                score(self.subject.model, scored, self.subject.calibration, row.score, **options).save(place)
                 click.echo(f"scored by {place.stem} in {time.perf_counter() - started:.0f} s", err=True)
         return Scores.load(place)
 

@@ -67,6 +67,17 @@ def test_a_task_without_tuning_has_no_such_columns(task: Task, tmp_path: Path) -
     assert row.keys() & TOP1 == {"top1", "top1_compensated"}
 
 
+def test_what_draws_nothing_has_one_row_for_all_seeds(task: Task, tmp_path: Path) -> None:
+    object.__setattr__(task, "references", 6)  # all there are
+    rows = measured(task, tmp_path, 3)["rows"]
+    assert [(row["way"], row["seed"]) for row in rows if row["macs"] == 0.6] == [
+        ("magnitude", 0),
+        ("masks", 0),
+        ("masks", 1),
+        ("masks", 2),
+    ]
+
+
 def test_reference_images_differ_by_seed_and_are_of_every_class(task: Task) -> None:
     one, two = (task.images(seed) for seed in (0, 1))
     assert not np.array_equal(one.read(0), two.read(0)) or not np.array_equal(one.read(1), two.read(1))
