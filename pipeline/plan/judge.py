@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from secateur.pipeline.errors import DataError
+from secateur.pipeline.files import locked, read_json, sha256_json, write_json
 from secateur.pipeline.plan.allocate import Judge
 from secateur.pipeline.plan.plan import plan_from_kept
 from secateur.pipeline.scores.observe import frozen
 from secateur.pipeline.structure.groups import Groups, Kept
 from secateur.pipeline.structure.surgery import cut
+
+SCHEMA = "judged"
 
 
 def divergence(
@@ -43,3 +49,29 @@ def divergence(
         return total / sum(len(images) for images in batches)
 
     return judge
+
+
+def remembered(make: Callable[[], Judge], path: Path, identity: str) -> Judge:
+    """The judge that `make` makes, with its values in the file `path`: nothing is measured twice.
+
+    A measurement that was stopped goes on, several budgets or processes share what they measure, and the judge is not
+    made before a candidate needs it. A file of another `identity` (the hash of what decides the values) is begun anew;
+    values that are not finite are not kept. Raises `RunError` for a file that is none of these.
+    """
+    judge = cache(make)
+
+    def values() -> dict[str, float]:
+        content = read_json(path, SCHEMA) if path.exists() else {}
+        return dict(content["values"]) if content.get("identity") == identity else {}
+
+    def judged(kept: Kept) -> float:
+        key = sha256_json({name: list(units) for name, units in kept.items()})
+        if (known := values().get(key)) is not None:
+            return known
+        value = judge()(kept)
+        if math.isfinite(value):
+            with locked(path.with_suffix(".lock")):
+                write_json(path, SCHEMA, {"identity": identity, "values": {**values(), key: value}})
+        return value
+
+    return judged

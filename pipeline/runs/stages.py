@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from secateur.pipeline.data.loader import Loader
@@ -11,7 +12,7 @@ from secateur.pipeline.files import sha256_json, write_json
 from secateur.pipeline.models import transform_for
 from secateur.pipeline.plan.allocate import Judge
 from secateur.pipeline.plan.evolution_spec import EvolutionSpec
-from secateur.pipeline.plan.judge import divergence
+from secateur.pipeline.plan.judge import divergence, remembered
 from secateur.pipeline.plan.latency import LatencyTable
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.plan.profile import profile
@@ -97,9 +98,17 @@ def _latencies(run: Run, say: Say) -> LatencyTable:
 
 
 def _sensitivity_judge(run: Run, say: Say) -> Judge:
-    """The divergence on JUDGED calibration images: of repaired candidates where the run repairs in closed form."""
-    if run.recipe.recover.compensate:
-        return _inherited(run, say, JUDGED)
+    """The divergence on JUDGED calibration images: of repaired candidates where the run repairs in closed form.
+
+    Its values do not depend on the budget: the runs of a sweep share them.
+    """
+    make = partial(_inherited, run, say, JUDGED) if run.recipe.recover.compensate else partial(_unrepaired, run, say)
+    identity = sha256_json([run.model_identity, _plan_identity(run), run.recipe.seed, JUDGED])
+    return remembered(make, (run.lender or run).folder / "judged.json", identity)
+
+
+def _unrepaired(run: Run, say: Say) -> Judge:
+    """The divergence of candidates as surgery leaves them."""
     per_class = max(1, JUDGED // len(run.data.calibration.classes))
     loader = run.calibration(per_class, JUDGED)
     images = next(iter(loader))
