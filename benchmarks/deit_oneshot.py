@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ from secateur.pipeline.files import locked, read_json, write_json
 from secateur.pipeline.plan.allocate import Judge
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.evolution_spec import EvolutionSpec
-from secateur.pipeline.plan.judge import divergence
+from secateur.pipeline.plan.judge import divergence, remembered
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.plan.plan import Plan
 from secateur.pipeline.recover.compensate import Statistics, gather_statistics, repair
@@ -105,8 +105,19 @@ def rows() -> Iterator[Row]:
             yield from (Row(*cell, name, allocate, "compensate") for name in names)
     for allocate in ("global", "knapsack", "uniform"):
         yield from (Row(*cell, name, allocate, "none") for cell in cells for name in GRID)
+    yield from _measuring("sensitivity", cells)
     yield from (Row(*cell, "obs", "global", "front to back") for cell in cells)
     yield from (Row(*cell, "taylor", "knapsack", "front to back") for cell in cells)
+    yield from _measuring("evolution", cells)
+
+
+def _measuring(allocate: str, cells: Sequence[tuple[str, float]]) -> Iterator[Row]:
+    """The rows of an allocation that measures, which take minutes each: those that measure less come first."""
+    for way in ("none", "compensate"):
+        for part, removed in cells:
+            # curves of repaired attention are the same whichever dimensions go
+            same = (part, way, allocate) == ("attention", "compensate", "sensitivity")
+            yield from (Row(part, removed, name, allocate, way) for name in (GRID[:1] if same else GRID))
 
 
 @click.command()
@@ -211,14 +222,30 @@ class Bench:
         return make_plan(groups, scores, budget, row.allocate, align, kinds, judge=judge, evolution=EVOLUTION)
 
     def judge(self, row: Row) -> Judge:
-        """The divergence on some calibration images, from which those that inherit weights take no statistics."""
-        subject = self.subject
-        images, size = subject.calibration.images, subject.calibration.batch_size
+        """The divergence on some calibration images; its values are kept in the folder `work`."""
+        inherits = row.repair != "none"
+        path = self.work / f"judged-{'heirs' if inherits else 'surgery'}.json"
+        return remembered(lambda: self.heirs if inherits else self.surgery, path, "")
+
+    @cached_property
+    def surgery(self) -> Judge:
+        """The divergence of what surgery leaves."""
+        return divergence(self.subject.model, self.subject.groups, self._split[0])
+
+    @cached_property
+    def heirs(self) -> Judge:
+        """The divergence of models that inherit weights, with statistics from images that do not judge."""
+        model, groups = self.subject.model, self.subject.groups
+        pictures, others = self._split
+        return divergence(model, groups, pictures, Inheritance(model, groups, PARTS["both"], others))
+
+    @cached_property
+    def _split(self) -> tuple[Loader, Loader]:
+        """The calibration images that judge, and the others."""
+        images, size = self.subject.calibration.images, self.subject.calibration.batch_size
         judged = np.arange(0, len(images), max(len(images) // JUDGES, 1))
         rest = np.setdiff1d(np.arange(len(images)), judged)
-        pictures, others = (Loader(images, subject.transform, size, part) for part in (judged, rest))
-        heirs = Inheritance(subject.model, subject.groups, PARTS[row.part], others) if row.repair != "none" else None
-        return divergence(subject.model, subject.groups, pictures, heirs)
+        return Loader(images, self.subject.transform, size, judged), Loader(images, self.subject.transform, size, rest)
 
 
 if __name__ == "__main__":

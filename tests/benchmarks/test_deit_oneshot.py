@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import click
 import pytest
 
-from secateur.benchmarks.deit_oneshot import GRID, Row, _once, _there, rows, share_of
+from secateur.benchmarks.deit_oneshot import GRID, MEASURING, Row, _once, _there, rows, share_of
 
 
 def test_every_score_meets_every_allocation_and_repair() -> None:
@@ -17,6 +17,10 @@ def test_every_score_meets_every_allocation_and_repair() -> None:
             for name in GRID:
                 for allocate in ("uniform", "global", "knapsack"):
                     same = part == "attention" and allocate == "uniform"
+                    assert repr(Row(part, removed, "obs" if same else name, allocate, "compensate")) in there
+                    assert repr(Row(part, removed, name, allocate, "none")) in there
+                for allocate in MEASURING:
+                    same = part == "attention" and allocate == "sensitivity"
                     assert repr(Row(part, removed, "obs" if same else name, allocate, "compensate")) in there
                     assert repr(Row(part, removed, name, allocate, "none")) in there
 
