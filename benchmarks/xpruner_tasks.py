@@ -154,7 +154,7 @@ def thousand(data: Path, _weights: Path | None = None) -> Task:
         *("DeiT-Tiny, 1,000 classes", model, transform, ("head", "mlp_hidden"), images.calibration, judged),
         references=1,
         macs=(0.75, 0.6, 0.5),
-        masks={"precision": "bf16", "epochs": 2},
+        masks={"epochs": 2},
         epochs=0,
         tuned=0,
     )
