@@ -55,8 +55,9 @@ def by_all_processes(command: click.Command) -> click.Command:
     def together(**words: Any) -> None:
         from secateur.pipeline.runs.runner import open_run
         from secateur.pipeline.runs.take_part import take_part
-        from secateur.pipeline.runs.together import DONE, announce, is_first
+        from secateur.pipeline.runs.together import DONE, announce, check_launch, is_first
 
+        check_launch()
         if is_first():
             assert alone is not None  # for the type checker: the command was made with a callback
             alone(**words)

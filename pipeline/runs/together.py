@@ -7,6 +7,8 @@ from datetime import timedelta
 
 import torch
 
+from secateur.pipeline.errors import RunError
+
 DONE = "done"
 PATIENCE = timedelta(days=7)
 """How long the other processes wait for the first one, which plans and compensates alone."""
@@ -20,6 +22,19 @@ def processes() -> int:
 def is_first() -> bool:
     """Whether this is the process that runs the stages."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def check_launch() -> None:
+    """Raises `RunError` where `accelerate launch` was asked for several processes and started one.
+
+    It does so on CPUs, unless it is told `--multi_gpu`: it leaves the others to MPI.
+    """
+    asked = {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys()
+    if asked and "WORLD_SIZE" not in os.environ:
+        raise RunError(
+            "accelerate launch was asked for several processes but started only this one, as it does on CPUs: "
+            "give it --multi_gpu instead of --cpu, which starts all of them on CPUs too"
+        )
 
 
 def announce(word: str) -> None:

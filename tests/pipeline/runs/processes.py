@@ -30,17 +30,31 @@ RECIPE = {
     "recover": {"samples_per_class": 3, "distill": {"epochs": 1, "batch_size": 400, "lr": 1e-3}},
 }
 """A run of seconds."""
+PYTHON = [sys.executable, "-P"]
+LAUNCH = [*PYTHON, "-m", "accelerate.commands.launch", "--multi_gpu", "--tee=3"]
+"""Starts processes on CPUs too."""
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
+
+
+def write_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
+    """Begins a run."""
+    folder.mkdir()
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(dict(recipe)))
+
+
+def workers(logs: Path) -> int:
+    """How many processes the launcher started, by their logs."""
+    return len(list(logs.glob("*/attempt_0/*/stdout.log")))
 
 
 def run_stage(command: str, folder: Path, recipe: Mapping[str, Any], processes: int) -> None:
     """Runs `secateur COMMAND FOLDER` on a new run with this recipe in so many processes, all of which must succeed."""
-    folder.mkdir()
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(dict(recipe)))
+    write_recipe(folder, recipe)
+    logs = folder.with_name(f"{folder.name}-logs")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    options = ["--cpu", f"--num_processes={processes}", f"--main_process_port={port}"]
-    launch = ["-m", "accelerate.commands.launch", *options]
-    command_line = ["-P", *(launch if processes > 1 else ()), "-m", "secateur", command, str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
-    subprocess.run([sys.executable, *command_line], env=environment, check=True, timeout=SECONDS)
+        port = free.getsockname()[1]
+    launch = [*LAUNCH, f"--num_processes={processes}", f"--main_process_port={port}", f"--log_dir={logs}"]
+    start = launch if processes > 1 else PYTHON
+    subprocess.run([*start, "-m", "secateur", command, str(folder)], env=ENVIRONMENT, check=True, timeout=SECONDS)
+    assert workers(logs) == (processes if processes > 1 else 0)

@@ -1,26 +1,79 @@
-"""Distillation as part of a run: `secateur recover` by one process and by two."""
+"""Distillation as part of a run: `secateur recover` by one process, by two, and by two machines."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.pipeline.runs.processes import RECIPE, run_stage
+from tests.pipeline.runs.processes import ENVIRONMENT, LAUNCH, RECIPE, SECONDS, run_stage, workers, write_recipe
+
+HOST = ["unshare", "--map-root-user", "--net", "--uts"]
+TOOLS = ("unshare", "nsenter", "ip", "hostname")
+SCRIPT = """
+set -eu
+unshare --net --uts sleep 600 & second=$!
+trap 'kill $second' EXIT
+until [ "$(readlink /proc/$second/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.05; done
+on_second() { nsenter --target $second --net --uts "$@"; }
+hostname first; on_second hostname second
+ip link set lo up; on_second ip link set lo up
+ip link add wire type veth peer name wire netns $second
+ip address add 10.77.0.1/24 dev wire; on_second ip address add 10.77.0.2/24 dev wire
+ip link set wire up; on_second ip link set wire up
+export GLOO_SOCKET_IFNAME=wire
+on_second "$@" --machine_rank=1 -m secateur recover "$RUN" & helper=$!
+"$@" --machine_rank=0 -m secateur recover "$RUN"
+wait $helper
+"""
+"""`"$@"` is the launcher, `RUN` the run's folder, which both see."""
 
 
-def recovered(folder: Path, processes: int) -> dict[str, torch.Tensor]:
-    """The recovered weights of a run in `folder`, made by so many processes."""
-    run_stage("recover", folder, RECIPE, processes)
-    assert not (folder / "undistilled").exists()
-    return load_file(folder / "model/model.safetensors")
+def can_make_hosts() -> bool:
+    """Whether this machine lets us have networks of our own."""
+    if not all(map(shutil.which, TOOLS)):
+        return False
+    wire = "ip link add wire type veth peer name other"
+    return subprocess.run([*HOST, "sh", "-c", wire], capture_output=True).returncode == 0
 
 
-def test_two_processes_recover_what_one_does(tmp_path: Path) -> None:
-    one, two = (recovered(tmp_path / str(count), count) for count in (1, 2))
-    plain = load_file(tmp_path / "1/pruned/model.safetensors")
-    assert set(one) == set(two)
-    gaps = torch.cat([(one[name] - two[name]).abs().flatten() for name in one]).mean()
-    moved = torch.cat([(one[name] - plain[name]).abs().flatten() for name in one]).mean()
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that one process has recovered."""
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    run_stage("recover", folder, RECIPE, 1)
+    return folder
+
+
+def check_same(one: Path, other: Path) -> None:
+    """The recovered weights are the same as far as rounding goes, by how far distillation moved them."""
+    assert not (other / "undistilled").exists()
+    weights, found = (load_file(folder / "model/model.safetensors") for folder in (one, other))
+    plain = load_file(one / "pruned/model.safetensors")
+    assert set(weights) == set(found)
+    gaps = torch.cat([(weights[name] - found[name]).abs().flatten() for name in weights]).mean()
+    moved = torch.cat([(weights[name] - plain[name]).abs().flatten() for name in weights]).mean()
     assert gaps < 1e-2 * moved
+
+
+def test_two_processes_recover_what_one_does(one: Path, tmp_path: Path) -> None:
+    run_stage("recover", tmp_path / "two", RECIPE, 2)
+    check_same(one, tmp_path / "two")
+
+
+@pytest.mark.skipif(not can_make_hosts(), reason="no networks of our own here (unshare, nsenter, ip, veth)")
+def test_two_machines_recover_what_one_does(one: Path, tmp_path: Path) -> None:
+    write_recipe(tmp_path / "two", RECIPE)
+    machines = ["--num_machines=2", "--num_processes=2", "--main_process_ip=10.77.0.1", "--main_process_port=29500"]
+    subprocess.run(
+        [*HOST, "bash", "-c", SCRIPT, "two_machines", *LAUNCH, *machines, f"--log_dir={tmp_path / 'logs'}"],
+        env={**ENVIRONMENT, "RUN": str(tmp_path / "two")},
+        check=True,
+        timeout=SECONDS,
+    )
+    assert workers(tmp_path / "logs") == 2
+    check_same(one, tmp_path / "two")
