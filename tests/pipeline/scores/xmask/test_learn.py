@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate import PartialState
 from torch import Tensor, nn
 
 from secateur.pipeline.errors import DataError, PlanError
@@ -159,7 +160,9 @@ def learned() -> dict[str, Tensor]:
 
 def work() -> None:
     """One of two processes, as a launcher would start it."""
-    torch.save(learned(), Path(sys.argv[2]) / f"{os.environ['RANK']}.pt")
+    found, state = learned(), PartialState()
+    assert state.num_processes == 2
+    torch.save(found, Path(sys.argv[2]) / f"{state.process_index}.pt")
 
 
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
