@@ -107,7 +107,7 @@ def rows() -> Iterator[Row]:
         yield from (Row(*cell, name, allocate, "none") for cell in cells for name in GRID)
     yield from _measuring("sensitivity", cells)
     yield from (Row(*cell, "obs", "global", "front to back") for cell in cells)
-    yield from (Row(*cell, "taylor", "knapsack", "front to back") for cell in cells)
+    yield from (Row(*cell, name, "knapsack", "front to back") for name in ("xmask", "taylor") for cell in cells)
     yield from _measuring("evolution", cells)
 
 
