@@ -9,6 +9,7 @@ from typing import Any
 from secateur.benchmarks.score_tables import Table
 from secateur.pipeline.files import read_json
 
+LEADING = ("obs", "xmask")
 SCORES = ("taylor", "activation", "lrp", "magnitude")
 PUBLISHED: Mapping[tuple[str, float], str] = {
     ("MLP", 0.5): "CORP 76.7 %, OB2C 78.1 %",
@@ -23,8 +24,8 @@ def deit_by_part(results: Path) -> Table:
     found = _rows(read_json(results / "deit_oneshot.json", "deit_oneshot"))
     parts = sorted({key[:2] for key in found}, key=lambda part: (ORDER.index(part[0]), part[1]))
     ways = [
-        ("`obs`, front to back", ("obs", "knapsack", "front to back", "")),
-        ("`obs`", ("obs", "knapsack", "compensate", "")),
+        *((f"`{name}`, front to back", (name, "knapsack", "front to back", "")) for name in LEADING),
+        *((f"`{name}`", (name, "knapsack", "compensate", "")) for name in LEADING),
         *((f"`{name}`", (name, "global", "compensate", "")) for name in SCORES),
     ]
     head = ("MACs that go", *(name for name, _ in ways), "published")

@@ -26,6 +26,7 @@ ROWS = [
     row("query/key", 0.5, "obs", "knapsack, compensate", 78.0),
     row("MLP", 0.5, "obs", "knapsack, compensate", 72.0),
     row("MLP", 0.25, "obs", "knapsack, front to back", 76.0),
+    row("MLP", 0.5, "xmask", "knapsack, compensate", 68.0),
     row("MLP", 0.5, "taylor", "global, compensate", 60.0),
     row("MLP", 0.5, "taylor", "global, none", 20.0),
     row("MLP", 0.5, "taylor", "knapsack, none", 25.0),
@@ -36,11 +37,12 @@ ROWS = [
 def test_each_part_has_a_line_with_the_published_numbers(tmp_path: Path) -> None:
     write_json(tmp_path / "deit_oneshot.json", "deit_oneshot", {"rows": ROWS})
     head, lines = deit_by_part(tmp_path)
-    assert head[:4] == ("MACs that go", "`obs`, front to back", "`obs`", "`taylor`")
-    assert [tuple(line)[:4] for line in lines] == [
-        ("25% of the MLPs", "95.0%", "-", "-"),
-        ("50% of the MLPs", "-", "90.0%", "75.0%"),
-        ("50% of the query/key dims", "-", "97.5%", "-"),
+    both = ("`obs`, front to back", "`xmask`, front to back")
+    assert head[:6] == ("MACs that go", *both, "`obs`", "`xmask`", "`taylor`")
+    assert [tuple(line)[:6] for line in lines] == [
+        ("25% of the MLPs", "95.0%", "-", "-", "-", "-"),
+        ("50% of the MLPs", "-", "-", "90.0%", "85.0%", "75.0%"),
+        ("50% of the query/key dims", "-", "-", "97.5%", "-", "-"),
     ]
     assert [line[-1] for line in lines] == ["", "CORP 76.7 %, OB2C 78.1 %", "CORP 89.0 %"]
 
@@ -51,6 +53,7 @@ def test_each_score_has_a_line_and_each_way_a_column(tmp_path: Path) -> None:
     assert head == ("half of the MLPs", "global, no repair", "global, compensated", "knapsack, compensated")
     assert lines == [
         ("`obs`", "-", "-", "72.0"),
+        ("`xmask`", "-", "-", "68.0"),
         ("`taylor`", "20.0", "60.0", "-"),
         ("`obs`, metric trace", "-", "70.0", "-"),
     ]
@@ -63,6 +66,7 @@ def test_the_grid_has_a_line_for_each_part_and_score(tmp_path: Path) -> None:
     assert lines[0] == ("25% of the MLPs", "`obs`", "-", "-", "-", "-", "76.0")
     assert [line[:2] for line in lines[1:]] == [
         ("50% of the MLPs", "`obs`"),
+        ("50% of the MLPs", "`xmask`"),
         ("50% of the MLPs", "`taylor`"),
         ("50% of the MLPs", "`obs`, metric trace"),
         ("50% of the query/key dims", "`obs`"),
