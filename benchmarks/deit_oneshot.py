@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,9 @@ MASKS = {"precision": "bf16", "epochs": 2}
 """Options of `xmask`: two passes over the images."""
 MEASURING = ("sensitivity", "evolution")
 JUDGES = 64
-"""Every so many-th image of the calibration set (1,000 / 64) judges, for the allocations that measure."""
-EVOLUTION = EvolutionSpec(population=12, generations=4)
+"""How many of the calibration images, evenly spread, judge the curves of `sensitivity`."""
+EVOLUTION = EvolutionSpec(population=8, generations=2, images=32)
+"""Small, since hundreds of rows are measured."""
 
 
 @dataclass(frozen=True)
@@ -223,29 +224,25 @@ class Bench:
 
     def judge(self, row: Row) -> Judge:
         """The divergence on some calibration images; its values are kept in the folder `work`."""
-        inherits = row.repair != "none"
-        path = self.work / f"judged-{'heirs' if inherits else 'surgery'}.json"
-        return remembered(lambda: self.heirs if inherits else self.surgery, path, "")
+        inherits, images = row.repair != "none", EVOLUTION.images if row.allocate == "evolution" else JUDGES
+        path = self.work / f"judged-{'heirs' if inherits else 'surgery'}-{images}.json"
+        return remembered(lambda: self._judges(inherits, images), path, "")
 
     @cached_property
-    def surgery(self) -> Judge:
-        """The divergence of what surgery leaves."""
-        return divergence(self.subject.model, self.subject.groups, self._split[0])
+    def _judges(self) -> Callable[[bool, int], Judge]:
+        """Makes each judge once."""
+        return cache(self._judge)
 
-    @cached_property
-    def heirs(self) -> Judge:
-        """The divergence of models that inherit weights, with statistics from images that do not judge."""
-        model, groups = self.subject.model, self.subject.groups
-        pictures, others = self._split
-        return divergence(model, groups, pictures, Inheritance(model, groups, PARTS["both"], others))
-
-    @cached_property
-    def _split(self) -> tuple[Loader, Loader]:
-        """The calibration images that judge, and the others."""
-        images, size = self.subject.calibration.images, self.subject.calibration.batch_size
-        judged = np.arange(0, len(images), max(len(images) // JUDGES, 1))
-        rest = np.setdiff1d(np.arange(len(images)), judged)
-        return Loader(images, self.subject.transform, size, judged), Loader(images, self.subject.transform, size, rest)
+    def _judge(self, inherits: bool, images: int) -> Judge:
+        """A judge of what surgery leaves, or of models that inherit weights by statistics of the other images."""
+        model, groups, every = self.subject.model, self.subject.groups, self.subject.calibration
+        judging = np.arange(0, len(every.images), max(len(every.images) // images, 1))
+        pictures, others = (
+            Loader(every.images, self.subject.transform, every.batch_size, chosen)
+            for chosen in (judging, np.setdiff1d(np.arange(len(every.images)), judging))
+        )
+        small = Inheritance(model, groups, PARTS["both"], others) if inherits else None
+        return divergence(model, groups, pictures, small)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +20,7 @@ from secateur.pipeline.recover.distill import CHECKPOINT, Outputs, distill, loss
 from secateur.pipeline.recover.distill_spec import DistillSpec
 from secateur.pipeline.recover.views import Views
 from tests.conftest import make_vit
+from tests.ranks import two_ranks_work
 
 TRANSFORM = Transform((3, 16, 16), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 SPEC = DistillSpec(epochs=2, batch_size=8, lr=3e-3, ema=0.5, checkpoint_steps=3)
@@ -109,30 +106,17 @@ def test_accumulated_parts_make_the_same_step(tmp_path: Path) -> None:
     same_but_for_rounding(*made)
 
 
-def work() -> None:
+def work(folder: Path) -> None:
     """One of two processes, as a launcher would start it."""
     accelerator = make_accelerator(SPEC, cpu=True)
     assert accelerator.num_processes == 2
-    out, spec = Path(sys.argv[2]), replace(SPEC, epochs=1)
-    taught = distill(student(), make_vit(), pictures(16), TRANSFORM, spec, out, accelerator=accelerator)
-    torch.save(taught.state_dict(), out / f"{accelerator.process_index}.pt")
+    spec = replace(SPEC, epochs=1)
+    taught = distill(student(), make_vit(), pictures(16), TRANSFORM, spec, folder, accelerator=accelerator)
+    torch.save(taught.state_dict(), folder / f"{accelerator.process_index}.pt")
 
 
 def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    code = "import sys; sys.path.append(sys.argv[1]); from tests.pipeline.recover.test_distill import work; work()"
-    root = str(Path(__file__).parents[3])
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-P", "-c", code, root, str(tmp_path)],
-            env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank},
-        )
-        for rank in ("0", "1")
-    ]
-    assert [child.wait(200) for child in children] == [0, 0]
+    two_ranks_work(__name__, tmp_path)
     both = [make_vit(), make_vit()]
     for rank, model in enumerate(both):
         model.load_state_dict(torch.load(tmp_path / f"{rank}.pt"))

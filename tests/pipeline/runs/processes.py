@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.ranks import free_port
 
 SECONDS = 240
 KWARGS = {
@@ -51,10 +52,7 @@ def run_stage(command: str, folder: Path, recipe: Mapping[str, Any], processes: 
     """Runs `secateur COMMAND FOLDER` on a new run with this recipe in so many processes, all of which must succeed."""
     write_recipe(folder, recipe)
     logs = folder.with_name(f"{folder.name}-logs")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launch = [*LAUNCH, f"--num_processes={processes}", f"--main_process_port={port}", f"--log_dir={logs}"]
+    launch = [*LAUNCH, f"--num_processes={processes}", f"--main_process_port={free_port()}", f"--log_dir={logs}"]
     start = launch if processes > 1 else PYTHON
     subprocess.run([*start, "-m", "secateur", command, str(folder)], env=ENVIRONMENT, check=True, timeout=SECONDS)
     assert workers(logs) == (processes if processes > 1 else 0)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +17,7 @@ from secateur.pipeline.scores.xmask.learn import CHECKPOINT, RANK
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 from tests.conftest import make_vit
+from tests.ranks import two_ranks_work
 
 Batches = list[tuple[Tensor, Tensor]]
 HIDDEN = "blocks.1.mlp.hidden"
@@ -158,33 +155,15 @@ def learned() -> dict[str, Tensor]:
     return dict(score(vit, groups, images(), "xmask", kinds=["mlp_hidden"], epochs=2, batch_size=5).values)
 
 
-def work() -> None:
+def work(folder: Path) -> None:
     """One of two processes, as a launcher would start it."""
     found, state = learned(), PartialState()
     assert state.num_processes == 2
-    torch.save(found, Path(sys.argv[2]) / f"{state.process_index}.pt")
+    torch.save(found, folder / f"{state.process_index}.pt")
 
 
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    code = "import sys; sys.path.append(sys.argv[1]); from tests.pipeline.scores.xmask.test_learn import work; work()"
-    common = {
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-        "ACCELERATE_USE_CPU": "true",
-    }
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-P", "-c", code, str(Path(__file__).parents[4]), str(tmp_path)],
-            env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank},
-        )
-        for rank in ("0", "1")
-    ]
-    assert [child.wait(200) for child in children] == [0, 0]
+    two_ranks_work(__name__, tmp_path)
     both = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
     for name, value in learned().items():
         assert torch.equal(both[0][name], both[1][name])
