@@ -36,7 +36,7 @@ from secateur.pipeline.recover.inherit import Inheritance
 from secateur.pipeline.runs.evaluate import top1
 from secateur.pipeline.scores.score import Scores, score
 from secateur.pipeline.scores.token_weights import TOKEN_WEIGHTS
-from secateur.pipeline.structure.groups import Kept
+from secateur.pipeline.structure.groups import Groups, Kept
 from secateur.pipeline.structure.surgery import prune
 
 SCHEMA = "deit_oneshot"
@@ -226,7 +226,8 @@ class Bench:
         """The divergence on some calibration images; its values are kept in the folder `work`."""
         inherits, images = row.repair != "none", EVOLUTION.images if row.allocate == "evolution" else JUDGES
         path = self.work / f"judged-{'heirs' if inherits else 'surgery'}-{images}.json"
-        return remembered(lambda: self._judges(inherits, images), path, "")
+        judged = remembered(lambda: self._judges(inherits, images), path, "")
+        return (lambda kept: judged(alike(self.subject.groups, kept))) if inherits else judged
 
     @cached_property
     def _judges(self) -> Callable[[bool, int], Judge]:
@@ -243,6 +244,22 @@ class Bench:
         )
         small = Inheritance(model, groups, PARTS["both"], others) if inherits else None
         return divergence(model, groups, pictures, small)
+
+
+def alike(groups: Groups, kept: Kept) -> Kept:
+    """Of all candidates that are the same model once it inherits weights, the one to measure.
+
+    Where the heads of a layer keep as many dimensions each, the repair mixes anew whichever dimensions there were.
+    """
+    first = dict(kept)
+    for group in groups:
+        if group.name in kept and group.kind in PARTS["attention"]:
+            head = np.asarray(kept[group.name], dtype=int) // (group.units // group.blocks)
+            counts = np.bincount(head, minlength=group.blocks)
+            if len(set(counts.tolist())) == 1:
+                every = np.arange(group.units).reshape(group.blocks, -1)
+                first[group.name] = tuple(every[:, : counts[0]].ravel().tolist())
+    return first
 
 
 if __name__ == "__main__":

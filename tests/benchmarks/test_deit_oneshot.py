@@ -6,8 +6,12 @@ from dataclasses import asdict, replace
 
 import click
 import pytest
+from torch import Tensor, nn
 
-from secateur.benchmarks.deit_oneshot import GRID, MEASURING, Row, _once, _there, rows, share_of
+from secateur.benchmarks.deit_oneshot import GRID, MEASURING, PARTS, Row, _once, _there, alike, rows, share_of
+from secateur.pipeline.plan.judge import divergence
+from secateur.pipeline.recover.inherit import Inheritance
+from secateur.pipeline.structure.groups import Groups
 
 
 def test_every_score_meets_every_allocation_and_repair() -> None:
@@ -40,3 +44,19 @@ def test_each_row_is_measured_once() -> None:
     assert _there(first, content)
     assert not _there(second, content)
     assert not _there(replace(first, options={"metric": "trace"}), content)
+
+
+@pytest.mark.parametrize("name", ["blocks.0.attn.qk", "blocks.0.attn.v"])
+def test_repaired_heads_are_alike_whichever_dimensions_stay(
+    name: str, vit: nn.Module, vit_groups: Groups, batches: list[tuple[Tensor, Tensor]]
+) -> None:
+    kept = {name: (1, 8, 11, 19, 25, 31, 32, 36, 37)}
+    same = alike(vit_groups, kept)
+    assert same == {name: (0, 1, 2, 16, 17, 18, 32, 33, 34)}
+    judge = divergence(vit, vit_groups, batches, Inheritance(vit, vit_groups, PARTS["both"], batches))
+    assert judge(kept) == pytest.approx(judge(same), rel=1e-4)
+
+
+def test_what_repair_does_not_mix_stays_as_it_is(vit_groups: Groups) -> None:
+    uneven = {"blocks.0.attn.v": (1, 17, 18), "blocks.0.mlp.hidden": (5, 7, 9)}
+    assert alike(vit_groups, uneven) == uneven
