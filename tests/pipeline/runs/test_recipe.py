@@ -10,6 +10,7 @@ import yaml
 from secateur.pipeline.errors import PlanError, RecipeError
 from secateur.pipeline.runs.recipe import Recipe, apply_settings, make_recipe, plain, read_recipe
 
+ROOT = Path(__file__).parents[3]
 MINIMAL = {"model": {"name": "deit_tiny_patch16_224"}, "data": {"path": "digits"}, "budget": {"macs": 0.5}}
 
 
@@ -76,6 +77,13 @@ def test_files_that_are_no_recipes_are_refused(tmp_path: Path) -> None:
         read_recipe(tmp_path / "r.yaml")
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[3] / "recipes").glob("*.yaml")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.name)
 def test_the_shipped_recipes_are_valid(path: Path) -> None:
     assert read_recipe(path).budget is not None
+
+
+def test_the_recipe_of_the_readme_is_valid(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text().split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "r.yaml").write_text(text)
+    recipe = read_recipe(tmp_path / "r.yaml")
+    assert (recipe.score.method, recipe.plan.allocate, recipe.budget.macs) == ("obs", "knapsack", 0.5)
