@@ -41,7 +41,7 @@ def deit_by_part(results: Path) -> Table:
 
 
 ORDER = ("MLP", "query/key", "attention", "both")
-ELSEWHERE = (("uniform", "none"), ("knapsack", "none"))
+ELSEWHERE = (("uniform", "none"), ("knapsack", "none"), ("evolution", "none"))
 """Allocations and repairs that only the page of results has."""
 WORDS = {"MLP": "the MLPs", "query/key": "the query/key dims", "attention": "attention", "both": "both"}
 
