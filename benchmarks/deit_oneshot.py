@@ -107,8 +107,8 @@ def rows() -> Iterator[Row]:
     for allocate in ("global", "knapsack", "uniform"):
         yield from (Row(*cell, name, allocate, "none") for cell in cells for name in GRID)
     yield from _measuring("sensitivity", cells)
-    yield from (Row(*cell, "obs", "global", "front to back") for cell in cells)
-    yield from (Row(*cell, name, "knapsack", "front to back") for name in ("xmask", "taylor") for cell in cells)
+    yield from (Row(part, 0.5, "obs", "global", "front to back") for part in main_parts)
+    yield from (Row(*cell, "xmask", "knapsack", "front to back") for cell in cells)
     yield from _measuring("evolution", cells)
 
 
