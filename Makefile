@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # A strict editable install links every file, so it is made again when a file appears or goes.
-SOURCES := $(shell find secateur pipeline kernels export benchmarks -name '*.py' -o -name '*.cu' -o -name '*.cuh' | sort)
+SOURCES := $(shell find secateur pipeline kernels export benchmarks -name "*.py" -o -name "*.cu" -o -name "*.cuh" | sort)
 
 .PHONY: demo test lint types check setup clean
 
@@ -16,6 +16,7 @@ test: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	cd $(VENV) && bin/lint-imports --no-logo ../pyproject.toml
 
 # from another folder, so that the checkout's own `secateur` folder does not hide the installed package
 types: setup

@@ -18,9 +18,9 @@ from secateur.benchmarks.latency import Timed
 from secateur.benchmarks.paired import measure_one, measure_pair
 from secateur.benchmarks.results_file import BenchResult, Latency, Side, latency_key
 from secateur.benchmarks.runners import Runner, Subject, make_runner, no_form, torch_threads
+from secateur.core.errors import BenchError
 from secateur.export.machine import cpu_count
 from secateur.export.targets import Target, parse_target
-from secateur.pipeline.errors import BenchError
 
 if TYPE_CHECKING:
     from secateur.export.capabilities import Ability

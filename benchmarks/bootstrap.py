@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from secateur.pipeline.errors import BenchError
+from secateur.core.errors import BenchError
 
 Array: TypeAlias = NDArray[np.float64]
 

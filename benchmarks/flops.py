@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from secateur.benchmarks.mac_handlers import FREE, HANDLERS
 from secateur.benchmarks.shared_copy import shared_copy
-from secateur.pipeline.errors import BenchError
+from secateur.core.errors import BenchError
 
 if TYPE_CHECKING:
     from fvcore.nn import FlopCountAnalysis

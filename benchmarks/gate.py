@@ -24,7 +24,7 @@ from secateur.benchmarks.bootstrap import Interval, ratio_interval, relative_int
 from secateur.benchmarks.environment import differences, version_changes
 from secateur.benchmarks.limits import RELATIVE, Limits
 from secateur.benchmarks.results_file import BenchResult, split_key
-from secateur.pipeline.errors import BenchError
+from secateur.core.errors import BenchError
 
 Outcome = Literal["pass", "fail", "inconclusive"]
 Place: TypeAlias = tuple[str, int]  # target and batch

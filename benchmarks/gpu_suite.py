@@ -17,10 +17,10 @@ import click
 
 from secateur.benchmarks.gpu_problems import Cost, Problem, cost_of, problems
 from secateur.benchmarks.roofline import Peak, peak_of, roofline_us
+from secateur.core.errors import BenchError
+from secateur.core.files import write_json
 from secateur.kernels.resource_report import read_report
 from secateur.kernels.resources import Resources
-from secateur.pipeline.errors import BenchError
-from secateur.pipeline.files import write_json
 
 KIND = "gpu_suite"
 COMMAND = "python -P -m secateur.benchmarks.gpu_suite"

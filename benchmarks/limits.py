@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass, fields
 
-from secateur.pipeline.errors import BenchError
+from secateur.core.errors import BenchError
 
 COUNT_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 SIZE_UNITS = {

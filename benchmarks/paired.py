@@ -14,7 +14,7 @@ import numpy as np
 from secateur.benchmarks.bootstrap import Interval, ratio_interval
 from secateur.benchmarks.latency import Timed
 from secateur.benchmarks.warmup import warm_up
-from secateur.pipeline.errors import BenchError
+from secateur.core.errors import BenchError
 
 LEAST_BLOCKS = 10
 """A B B A blocks that are measured whatever they take, so that there is an interval to speak of."""

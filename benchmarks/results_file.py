@@ -18,8 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from secateur.benchmarks.bootstrap import Interval, percentiles
 from secateur.benchmarks.environment import Environment
-from secateur.pipeline.errors import BenchError
-from secateur.pipeline.files import read_json, write_json
+from secateur.core.errors import BenchError
+from secateur.core.files import read_json, write_json
 
 KIND = "bench"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from secateur.core.errors import BenchError, near_matches
 from secateur.kernels.resources import BLOCK_SHARED_KIB
 from secateur.kernels.variants import DeviceLimits
-from secateur.pipeline.errors import BenchError, near_matches
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from torch import nn
 
 from secateur.benchmarks.latency import Clock, CpuClock, CudaClock
 from secateur.benchmarks.shared_copy import shared_copy
+from secateur.core.errors import BenchError
 from secateur.export.engine import Engine
 from secateur.export.engines import open_engine
 from secateur.export.targets import Target, parse_target
 from secateur.export.tensors import DYNAMIC
-from secateur.pipeline.errors import BenchError
 
 
 @dataclass(frozen=True)

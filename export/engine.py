@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from secateur.core.errors import EngineError
 from secateur.export.tensors import TensorInfo
-from secateur.pipeline.errors import EngineError
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from secateur.core.errors import EngineError
+from secateur.core.files import read_json, sha256_file, write_json
 from secateur.export.tensors import TensorInfo
-from secateur.pipeline.errors import EngineError
-from secateur.pipeline.files import read_json, sha256_file, write_json
 
 ENGINE_FILE = "model.engine"
 INFO_FILE = "engine.json"

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from secateur.core.errors import EngineError
+from secateur.core.files import atomic_path, sha256_file, write_bytes
 from secateur.export.engine import Engine
 from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo, Layer, Profile, Source, count_precisions
 from secateur.export.graph_types import declared_precisions, external_files, graph_precision, graph_tensors, read_graph
 from secateur.export.targets import Target, parse_target
 from secateur.export.tensors import TensorInfo
 from secateur.export.trt_runtime import import_runtime
-from secateur.pipeline.errors import EngineError
-from secateur.pipeline.files import atomic_path, sha256_file, write_bytes
 
 if TYPE_CHECKING:
     import onnx

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from secateur.pipeline.errors import ExportError
+from secateur.core.errors import ExportError
 
 
 @contextmanager

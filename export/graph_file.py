@@ -8,9 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from secateur.core.errors import ExportError
+from secateur.core.files import atomic_path
 from secateur.export.graph_types import first_line
-from secateur.pipeline.errors import ExportError
-from secateur.pipeline.files import atomic_path
 
 if TYPE_CHECKING:
     import onnx_ir as ir

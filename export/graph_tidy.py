@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from secateur.pipeline.errors import ExportError
+from secateur.core.errors import ExportError
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -84,7 +84,7 @@ def tidy(program: ir.Model, metadata: Mapping[str, str]) -> None:
 
     The exporter notes stack traces with the paths of this machine: they would leak, and make equal models differ.
     """
-    import secateur
+    from secateur.core.version import __version__
 
     graph = program.graph
     graph.name = "secateur"
@@ -101,7 +101,7 @@ def tidy(program: ir.Model, metadata: Mapping[str, str]) -> None:
             value.name = value.name.removeprefix("model.")
     graph.metadata_props.clear()
     program.metadata_props.clear()
-    ours = {"version": secateur.__version__, "torch": torch.__version__, **metadata}
+    ours = {"version": __version__, "torch": torch.__version__, **metadata}
     program.metadata_props.update({f"secateur.{key}": value for key, value in sorted(ours.items())})
 
 

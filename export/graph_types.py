@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from secateur.core.errors import ExportError
 from secateur.export.tensors import DYNAMIC, TensorInfo
-from secateur.pipeline.errors import ExportError
 
 if TYPE_CHECKING:
     import onnx

@@ -9,11 +9,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from secateur.core.errors import EngineError, MissingPackageError
 from secateur.export.engine import Arrays, Engine
 from secateur.export.engine_info import Layer
 from secateur.export.graph_types import element_types, first_line, operand_precision, read_graph
 from secateur.export.tensors import DYNAMIC, TensorInfo
-from secateur.pipeline.errors import EngineError, MissingPackageError
 
 PROVIDERS: Mapping[str, str] = {
     "cpu": "CPUExecutionProvider",

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from secateur.core.errors import ExportError, MissingPackageError
 from secateur.export.forward import device_of, evaluating, flat_outputs
 from secateur.export.graph_types import declared_precisions, first_line, graph_precision, graph_tensors, read_graph
 from secateur.export.precision import TOLERANCES
-from secateur.pipeline.errors import ExportError, MissingPackageError
 
 if TYPE_CHECKING:
     import onnx

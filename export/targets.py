@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from secateur.pipeline.errors import EngineError, near_matches
+from secateur.core.errors import EngineError, near_matches
 
 DEVICES: Mapping[str, tuple[str, ...]] = {
     "tensorrt": ("",),

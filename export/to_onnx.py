@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from secateur.core.errors import ExportError
+from secateur.core.files import sha256_file
 from secateur.export.attention_rank import FourDimensions
 from secateur.export.fold import FoldAsConvolution
 from secateur.export.forward import device_of, evaluating, flat_outputs
@@ -22,8 +24,6 @@ from secateur.export.tensors import TensorInfo
 from secateur.kernels.fuse import FusedAttention, fuse, is_fused
 from secateur.kernels.onnx_function import add_functions
 from secateur.kernels.onnx_program import lowered
-from secateur.pipeline.errors import ExportError
-from secateur.pipeline.files import sha256_file
 
 if TYPE_CHECKING:
     import onnx_ir as ir

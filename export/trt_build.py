@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from secateur.core.errors import EngineError
 from secateur.export.engine_info import Layer, Profile
 from secateur.export.graph_types import read_graph
 from secateur.export.tensors import DYNAMIC, TensorInfo
@@ -16,7 +17,6 @@ from secateur.export.trt_inspect import check_layers, network_layers
 from secateur.export.trt_runtime import NAMES, clean_message, make_logger, numpy_name
 from secateur.kernels.onnx_function import without_functions
 from secateur.kernels.trt_plugin import needs_plugin, register_plugin, takes_plugins
-from secateur.pipeline.errors import EngineError
 
 
 @dataclass(frozen=True)

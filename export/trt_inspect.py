@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
+from secateur.core.errors import EngineError
 from secateur.export.engine_info import ARITHMETIC, Layer
 from secateur.export.trt_runtime import precision_of
-from secateur.pipeline.errors import EngineError
 
 PRODUCTS = frozenset({"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM", "ATTENTION", "ATTENTION_OUTPUT"})
 """The layers of a network that operations of `graph_types.COMPUTE` become."""

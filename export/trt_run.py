@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from secateur.core.errors import EngineError
 from secateur.export.engine import Arrays, Engine
 from secateur.export.tensors import DYNAMIC, TensorInfo
 from secateur.export.trt_runtime import NAMES, make_logger, numpy_name
 from secateur.kernels.trt_plugin import ready_to_load
-from secateur.pipeline.errors import EngineError
 
 
 class TrtEngine(Engine):

@@ -7,7 +7,7 @@ import re
 from types import ModuleType
 from typing import Any
 
-from secateur.pipeline.errors import EngineError, MissingPackageError
+from secateur.core.errors import EngineError, MissingPackageError
 
 NAMES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 _EXTRAS = {"tensorrt": "gpu", "tensorrt_rtx": "rtx"}

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from secateur.core.files import write_bytes
 from secateur.kernels.errors import KernelError
 from secateur.kernels.nvrtc import compile_with_nvrtc, nvrtc_version
-from secateur.pipeline.files import write_bytes
 
 ARCHITECTURES = (75, 80, 86, 87, 89, 90, 100, 110, 120)
 SOURCES = ("bias_gelu", "ragged_attention", "residual_layernorm", "window_attention")

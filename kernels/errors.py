@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secateur.pipeline.errors import SecateurError
+from secateur.core.errors import SecateurError
 
 
 class KernelError(SecateurError):

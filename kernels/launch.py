@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from secateur.core.errors import MissingPackageError
 from secateur.kernels.compile import ARCHITECTURES, compile_kernel
 from secateur.kernels.errors import KernelError
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.variants import SIGNATURES, DeviceLimits, Launch
-from secateur.pipeline.errors import MissingPackageError
 
 STATIC_SHARED_BYTES = 48 * 1024  # more dynamic shared memory than this must be asked for
 DURING_CAPTURE = -1  # the stream beside whatever stream is being captured: no stream is made during a capture

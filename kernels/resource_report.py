@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from secateur.core.files import read_json, write_json
 from secateur.kernels.compile import ARCHITECTURES, SOURCES, compile_kernel, source_digest
 from secateur.kernels.resources import Resources, resources_of
-from secateur.pipeline.files import read_json, write_json
 
 KIND = "kernel_resources"
 COMMAND = "python -P -m secateur.kernels.resource_report"

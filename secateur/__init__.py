@@ -10,30 +10,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from secateur.core.errors import SecateurError as SecateurError
     from secateur.export.engines import build_engine as build_engine
     from secateur.export.engines import open_engine as open_engine
     from secateur.export.parity import check_parity as check_parity
     from secateur.export.to_onnx import export_onnx as export_onnx
     from secateur.kernels.fuse import fuse as fuse
     from secateur.kernels.fuse import fusions as fusions
+    from secateur.pipeline.analysis.fidelity import fidelity as fidelity
     from secateur.pipeline.data.dataset import open_data as open_data
     from secateur.pipeline.data.loader import Loader as Loader
-    from secateur.pipeline.errors import SecateurError as SecateurError
-    from secateur.pipeline.models import create_model as create_model
+    from secateur.pipeline.models.timm_models import create_model as create_model
     from secateur.pipeline.plan.budget import Budget as Budget
     from secateur.pipeline.plan.make import make_plan as make_plan
-    from secateur.pipeline.plan.plan import Plan as Plan
     from secateur.pipeline.recover.compensate import compensate as compensate
-    from secateur.pipeline.scores.fidelity import fidelity as fidelity
     from secateur.pipeline.scores.score import Scores as Scores
     from secateur.pipeline.scores.score import score as score
     from secateur.pipeline.structure.find import find_groups as find_groups
     from secateur.pipeline.structure.groups import Groups as Groups
+    from secateur.pipeline.structure.plan import Plan as Plan
     from secateur.pipeline.structure.storage import load as load
     from secateur.pipeline.structure.storage import save as save
     from secateur.pipeline.structure.surgery import prune as prune
 
-__version__ = "0.1.0"
+from secateur.core.version import __version__
 
 _HERE = Path(__file__).parent
 if not (_HERE / "pipeline").exists():  # started in the checkout, where the package's folders lie beside this one
@@ -43,15 +43,15 @@ _PLACES = {
     "Budget": "pipeline.plan.budget",
     "Groups": "pipeline.structure.groups",
     "Loader": "pipeline.data.loader",
-    "Plan": "pipeline.plan.plan",
+    "Plan": "pipeline.structure.plan",
     "Scores": "pipeline.scores.score",
-    "SecateurError": "pipeline.errors",
+    "SecateurError": "core.errors",
     "build_engine": "export.engines",
     "check_parity": "export.parity",
     "compensate": "pipeline.recover.compensate",
-    "create_model": "pipeline.models",
+    "create_model": "pipeline.models.timm_models",
     "export_onnx": "export.to_onnx",
-    "fidelity": "pipeline.scores.fidelity",
+    "fidelity": "pipeline.analysis.fidelity",
     "find_groups": "pipeline.structure.find",
     "fuse": "kernels.fuse",
     "fusions": "kernels.fuse",

@@ -38,7 +38,7 @@ def test_the_wheel_is_the_tree(wheel: zipfile.ZipFile) -> None:
     for folder, target in FOLDERS.items():
         for path in (ROOT / folder).rglob("*"):
             relative = path.relative_to(ROOT / folder)
-            if path.is_file() and path.suffix in WANTED and "__pycache__" not in relative.parts:
+            if path.is_file() and path.suffix in WANTED and not {"__pycache__", "studies"} & {*relative.parts}:
                 tree.add(f"{target}/{relative.as_posix()}")
     data = {"secateur/pipeline/demo/demo.yaml", "secateur/pipeline/demo/digits_vit.safetensors"}
     assert packed == tree | data

@@ -8,7 +8,7 @@ import traceback
 
 import click
 
-from secateur.pipeline.errors import SecateurError, near_matches
+from secateur.core.errors import SecateurError, near_matches
 
 COMMANDS = {
     "demo": "the embedded default, end to end, no network",

@@ -56,7 +56,7 @@ def command(
     Example: secateur bench runs/half/model.onnx --against runs/half/model.dense.onnx --batch 1 --batch 8
     """
     from secateur.benchmarks.bench import Effort
-    from secateur.benchmarks.subjects import is_run, open_subject, run_subjects
+    from secateur.pipeline.runs.subjects import is_run, open_subject, run_subjects
 
     alone = len(paths) == 1 and against is None and is_run(Path(paths[0]))
     once = bool(batches or targets or out) or seconds is not None or threads is not None
@@ -90,7 +90,7 @@ def command(
 @contextmanager
 def _prepared(subjects: list[Subject], targets: tuple[str, ...]) -> Iterator[tuple[list[Subject], list[str]]]:
     """The subjects with every form that the targets need, temporary ONNX files among them, and the targets."""
-    from secateur.benchmarks.subjects import common_targets, with_onnx
+    from secateur.pipeline.runs.subjects import common_targets, with_onnx
 
     goals = list(targets) or common_targets(subjects)
     with TemporaryDirectory() as folder:
@@ -116,7 +116,7 @@ def _measure(
 def _stage(folder: Path, settings: tuple[str, ...], as_json: bool) -> None:
     """Brings a run up to date through its bench stage and shows the comparison."""
     from secateur.benchmarks.results_file import read_bench
-    from secateur.pipeline.files import read_json
+    from secateur.core.files import read_json
     from secateur.pipeline.runs.recipe import apply_settings, make_recipe, plain
     from secateur.pipeline.runs.runner import open_run, run_stages
 

@@ -53,9 +53,9 @@ def by_all_processes(command: click.Command) -> click.Command:
     alone = command.callback
 
     def together(**words: Any) -> None:
+        from secateur.pipeline.runs.distributed import DONE, announce, check_launch, is_first
         from secateur.pipeline.runs.runner import open_run
         from secateur.pipeline.runs.take_part import take_part
-        from secateur.pipeline.runs.together import DONE, announce, check_launch, is_first
 
         check_launch()
         if is_first():
@@ -79,6 +79,7 @@ def stage_command(stage: str, summary: str) -> click.Command:
     def command(run_dir: Path, settings: tuple[str, ...], as_json: bool) -> None:
         from dataclasses import asdict
 
+        from secateur.pipeline.report.stage import ALL_STAGES
         from secateur.pipeline.runs.recipe import apply_settings, make_recipe, plain
         from secateur.pipeline.runs.runner import open_run, run_stages
 
@@ -87,7 +88,7 @@ def stage_command(stage: str, summary: str) -> click.Command:
             content = apply_settings(plain(run.recipe), settings)
             run = open_run(run_dir, make_recipe(content, "--set"), update=True)
         with Progress() as progress:
-            entries = run_stages(run, until=stage, report=progress)
+            entries = run_stages(run, stage, progress, ALL_STAGES)
         if as_json:
             print_json(asdict(entries[stage]))
         else:

@@ -45,10 +45,10 @@ def command(
 
     Example: secateur curve runs/half --methods "random taylor lrp:composite=gamma" --random-seeds 3
     """
-    from secateur.pipeline.errors import PlanError
+    from secateur.core.errors import PlanError
+    from secateur.pipeline.analysis.pruning_curve import RATES, Shape
+    from secateur.pipeline.runs.curves import parse_line, trace_curves
     from secateur.pipeline.runs.runner import open_run
-    from secateur.pipeline.scores.curve import RATES, Shape
-    from secateur.pipeline.scores.curves import parse_line, trace_curves
 
     run = open_run(run_dir)
     try:

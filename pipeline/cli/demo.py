@@ -20,13 +20,14 @@ def command(out: Path, update: bool, settings: tuple[str, ...], as_json: bool) -
 
     Example: secateur demo --out runs/demo --set budget.macs=0.4
     """
+    from secateur.pipeline.report.stage import ALL_STAGES
     from secateur.pipeline.report.table import print_table, table_of
     from secateur.pipeline.runs.recipe import read_recipe
     from secateur.pipeline.runs.runner import open_run, run_stages
 
     with as_file(files("secateur.pipeline.demo")) as folder, Progress() as progress:
         run = open_run(out, read_recipe(Path(folder) / "demo.yaml", settings), update)
-        run_stages(run, report=progress)
+        run_stages(run, report=progress, stages=ALL_STAGES)
     if as_json:
         print_json({"run": str(out), "report": str(out / "report.html"), "table": table_of(out)})
     else:

@@ -24,7 +24,7 @@ def command(run_dir: Path, target: str, batch: int, seconds: float, as_json: boo
     """
     from dataclasses import asdict
 
-    from secateur.pipeline.plan.profile import profile
+    from secateur.pipeline.plan.latency_profile import profile
     from secateur.pipeline.runs.runner import open_run
 
     run = open_run(run_dir)

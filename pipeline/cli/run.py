@@ -20,6 +20,7 @@ def command(recipe: Path, out: Path | None, update: bool, settings: tuple[str, .
 
     Example: secateur run recipes/deit-tiny.yaml --out runs/half --set budget.macs=0.5
     """
+    from secateur.pipeline.report.stage import ALL_STAGES
     from secateur.pipeline.report.table import print_table, table_of
     from secateur.pipeline.runs.recipe import read_recipe
     from secateur.pipeline.runs.runner import open_run, run_stages
@@ -27,7 +28,7 @@ def command(recipe: Path, out: Path | None, update: bool, settings: tuple[str, .
     folder = out or Path("runs") / recipe.stem
     run = open_run(folder, read_recipe(recipe, settings), update)
     with Progress() as progress:
-        run_stages(run, report=progress)
+        run_stages(run, report=progress, stages=ALL_STAGES)
     if as_json:
         print_json({"run": str(folder), "report": str(folder / "report.html"), "table": table_of(folder)})
     else:

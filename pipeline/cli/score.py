@@ -23,10 +23,10 @@ score.options.composite=runs/half/search/composite.yaml
 def _search(run_dir: Path, search: int, settings: dict[str, Any], as_json: bool) -> None:
     from dataclasses import asdict
 
-    from secateur.pipeline.errors import PlanError
+    from secateur.core.errors import PlanError
+    from secateur.pipeline.analysis.pruning_curve import RATES
     from secateur.pipeline.runs.runner import open_run
-    from secateur.pipeline.scores.curve import RATES
-    from secateur.pipeline.scores.search.for_run import composite_path, search_run
+    from secateur.pipeline.runs.search_run import composite_path, search_run
 
     kinds, rates = settings.pop("kinds"), settings.pop("rates")
     try:

@@ -22,7 +22,7 @@ def command(recipe: Path, budgets: str, out: Path | None, settings: tuple[str, .
     """
     from dataclasses import asdict
 
-    from secateur.pipeline.errors import PlanError
+    from secateur.core.errors import PlanError
     from secateur.pipeline.runs.recipe import read_recipe
     from secateur.pipeline.runs.sweep import sweep
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from secateur.core.errors import DataError
 from secateur.pipeline.data.images import ArrayImages, numbered_classes
-from secateur.pipeline.errors import DataError
 
 
 def array_images(

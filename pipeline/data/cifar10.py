@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from secateur.core.errors import DataError
 from secateur.pipeline.data.arrays import array_images
 from secateur.pipeline.data.images import ArrayImages
 from secateur.pipeline.data.plain_pickle import read_plain_pickle
 from secateur.pipeline.data.registry import Sides, Source, register
-from secateur.pipeline.errors import DataError
 
 INNER = "cifar-10-batches-py"  # the folder in the archive that its authors publish
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

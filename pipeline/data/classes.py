@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from secateur.core.errors import DataError, near_matches
 from secateur.pipeline.data.dataset import Dataset
 from secateur.pipeline.data.images import Images
-from secateur.pipeline.errors import DataError, near_matches
 
 IMAGENET = 1000
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from secateur.core.errors import DataError
 from secateur.pipeline.data import cifar10, digits, folder, idx, labels_csv, npz, split_folder
 from secateur.pipeline.data.images import FileImages, Images
 from secateur.pipeline.data.registry import Sides, find_source
 from secateur.pipeline.data.sampling import held_out
 from secateur.pipeline.data.spec import DataSpec
-from secateur.pipeline.errors import DataError
 
 SOURCES = (cifar10, digits, folder, idx, labels_csv, npz, split_folder)
 """The modules whose import registers the formats."""

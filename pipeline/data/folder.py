@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from secateur.core.errors import DataError
 from secateur.pipeline.data.images import FileImages, is_image_file
 from secateur.pipeline.data.registry import Sides, Source, register
-from secateur.pipeline.errors import DataError
 
 
 def class_folders(path: Path) -> list[Path]:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from secateur.core.errors import DataError
 from secateur.pipeline.data.arrays import array_images
 from secateur.pipeline.data.images import ArrayImages
 from secateur.pipeline.data.registry import Sides, Source, register
-from secateur.pipeline.errors import DataError
 
 _IMAGES = re.compile(r"^(?P<part>.*)images[-.]idx[34](?P<tail>[-.]ubyte)(?P<gz>\.gz)?$")
 _HELD_OUT = ("t10k", "test", "val")

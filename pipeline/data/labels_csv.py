@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from secateur.core.errors import DataError
 from secateur.pipeline.data.images import FileImages, numbered_classes
 from secateur.pipeline.data.registry import Sides, Source, register
-from secateur.pipeline.errors import DataError
 
 NAME = "labels.csv"
 

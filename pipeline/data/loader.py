@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from secateur.core.errors import DataError
 from secateur.pipeline.data.images import Images
-from secateur.pipeline.errors import DataError
 
 Batch = tuple[Tensor, Tensor]
 

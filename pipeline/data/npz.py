@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from secateur.core.errors import DataError
 from secateur.pipeline.data.arrays import array_images
 from secateur.pipeline.data.registry import Sides, Source, register
-from secateur.pipeline.errors import DataError
 
 
 def open_npz(path: Path) -> Sides:

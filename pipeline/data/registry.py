@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from secateur.core.errors import DataError
 from secateur.pipeline.data.images import Images
-from secateur.pipeline.errors import DataError
 
 
 @dataclass(frozen=True)

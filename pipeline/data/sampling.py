@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.pipeline.errors import DataError
+from secateur.core.errors import DataError
 
 _FEW, _HELD_OUT = 1, 2  # separate random streams, so that one choice does not follow from the other
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secateur.pipeline.errors import DataError
+from secateur.core.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from secateur.core.files import write_tensors
+from secateur.pipeline.analysis.accuracy import top1
 from secateur.pipeline.data.dataset import open_data
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.spec import DataSpec
-from secateur.pipeline.files import write_tensors
-from secateur.pipeline.models import create_model, transform_for
-from secateur.pipeline.runs.evaluate import top1
+from secateur.pipeline.models.timm_models import create_model, transform_for
 
 NAME = "vit_tiny_patch16_224"
 KWARGS: dict[str, Any] = {

@@ -9,20 +9,20 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from secateur.pipeline.errors import PlanError, near_matches
+from secateur.core.errors import PlanError, near_matches
 from secateur.pipeline.plan.budget import Budget
-from secateur.pipeline.plan.chunks import Chunk
 from secateur.pipeline.plan.evolution_spec import EvolutionSpec
-from secateur.pipeline.plan.latency import LatencyTable
-from secateur.pipeline.plan.soft_judge import SoftJudge
+from secateur.pipeline.plan.latency_model import LatencyTable
+from secateur.pipeline.plan.mask_loss import SoftJudge
 from secateur.pipeline.plan.xpruner_spec import XprunerSpec
 from secateur.pipeline.structure.groups import Groups, Kept
+from secateur.pipeline.structure.steps import Chunk
 
 Order = list[Chunk]
 """All chunks in the order in which they go; within a group always from the least important on."""
 Judge = Callable[[Kept], float]
 """How far a model with these units is from the dense one; smaller is better."""
-MODULES = ("uniform", "ranked", "knapsack", "sensitivity", "evolution", "xpruner")
+MODULES = ("uniform", "global_ranking", "knapsack", "sensitivity", "evolution", "xpruner")
 
 
 @dataclass(frozen=True)

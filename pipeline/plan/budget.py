@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from secateur.pipeline.errors import PlanError
-from secateur.pipeline.plan.latency import LatencyTable
+from secateur.core.errors import PlanError
+from secateur.pipeline.plan.latency_model import LatencyTable
 from secateur.pipeline.structure.groups import Groups, Kept
 
 UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}

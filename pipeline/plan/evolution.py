@@ -12,10 +12,10 @@ import optuna
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from secateur.pipeline.errors import PlanError
-from secateur.pipeline.files import sha256_json
+from secateur.core.errors import PlanError
+from secateur.core.files import sha256_json
+from secateur.core.study import shared_study
 from secateur.pipeline.plan.allocate import Order, Problem, allocation, find_allocation, meet
-from secateur.pipeline.scores.search.study import shared_study
 from secateur.pipeline.structure.groups import Kept
 
 FIRST = ("uniform", "global")

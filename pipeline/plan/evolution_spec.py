@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secateur.pipeline.errors import PlanError
-from secateur.pipeline.ranges import Range, check_ranges
+from secateur.core.errors import PlanError
+from secateur.core.ranges import Range, check_ranges
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,17 @@ from fnmatch import fnmatch
 
 import numpy as np
 
-from secateur.pipeline.errors import PlanError, near_matches
+from secateur.core.errors import PlanError, near_matches
 from secateur.pipeline.plan.allocate import Judge, Problem, find_allocation, meet
 from secateur.pipeline.plan.budget import Budget
-from secateur.pipeline.plan.chunks import Chunk, chunks
 from secateur.pipeline.plan.evolution_spec import EvolutionSpec
-from secateur.pipeline.plan.latency import LatencyTable
-from secateur.pipeline.plan.plan import Plan, plan_from_kept
-from secateur.pipeline.plan.soft_judge import SoftJudge
+from secateur.pipeline.plan.latency_model import LatencyTable
+from secateur.pipeline.plan.mask_loss import SoftJudge
 from secateur.pipeline.plan.xpruner_spec import XprunerSpec
 from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.groups import KINDS, Groups
+from secateur.pipeline.structure.plan import Plan, plan_from_kept
+from secateur.pipeline.structure.steps import Chunk, chunks
 
 DEFAULT_KINDS = ("mlp_hidden", "qk_dim", "v_dim", "channel")
 """Heads are left out: on the demo, dimensions of every head cost less accuracy than whole heads at equal MACs."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from secateur.pipeline.errors import PlanError
+from secateur.core.errors import PlanError
 from secateur.pipeline.plan.allocate import Order, Problem, allocation
 
 POINTS = 4

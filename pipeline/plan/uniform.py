@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secateur.pipeline.plan.allocate import Order, Problem, allocation
-from secateur.pipeline.plan.chunks import Chunk
+from secateur.pipeline.structure.steps import Chunk
 
 
 @allocation("uniform")

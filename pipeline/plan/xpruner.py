@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from secateur.pipeline.errors import PlanError
+from secateur.core.errors import PlanError
 from secateur.pipeline.plan.allocate import Order, Problem, allocation
 from secateur.pipeline.plan.evolution import through
 from secateur.pipeline.plan.soft_cost import SoftCost

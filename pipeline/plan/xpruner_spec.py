@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from secateur.pipeline.errors import PlanError
-from secateur.pipeline.ranges import Range, check_ranges
+from secateur.core.errors import PlanError
+from secateur.core.ranges import Range, check_ranges
 
 Loss = Literal["divergence", "cross_entropy"]
 LOSSES: tuple[Loss, ...] = get_args(Loss)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from secateur.pipeline.scores.observe import frozen
+from secateur.pipeline.statistics.capture import frozen
 
 
 def reestimate(model: nn.Module, loader: Iterable[tuple[Tensor, Tensor]]) -> None:

@@ -10,20 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from secateur.pipeline.errors import PlanError
-from secateur.pipeline.plan.plan import Plan
+from secateur.core.errors import PlanError
 from secateur.pipeline.recover.batch_norm import reestimate
-from secateur.pipeline.recover.fold import Choice, choose, summed
 from secateur.pipeline.recover.follow import follow
 from secateur.pipeline.recover.follow_layers import follow_layers
 from secateur.pipeline.recover.heads import Packed, repair_products, value_mixtures, write_values
 from secateur.pipeline.recover.layers import Cut, Heads, Less, find_cut
-from secateur.pipeline.recover.readers import matrix
-from secateur.pipeline.recover.renormed import gather_renormed
+from secateur.pipeline.recover.norm_statistics import gather_renormed
 from secateur.pipeline.recover.report import Repair
-from secateur.pipeline.recover.statistics import Moments, gather_moments
+from secateur.pipeline.recover.ridge import Choice, choose, summed
+from secateur.pipeline.statistics.layer_matrices import matrix
+from secateur.pipeline.statistics.moments import Moments, gather_moments
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.surgery import example_for
 
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)

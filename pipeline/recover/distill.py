@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +18,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from secateur.core.checkpoints import Checkpoint, weights_hash
+from secateur.core.errors import DataError, RunError
+from secateur.core.files import sha256_json
 from secateur.pipeline.data.images import Images
 from secateur.pipeline.data.transform import Transform
-from secateur.pipeline.errors import DataError, RunError
-from secateur.pipeline.files import atomic_path, sha256_json
+from secateur.pipeline.recover.augmentation import Key, Views, seeded
 from secateur.pipeline.recover.distill_spec import DistillSpec
-from secateur.pipeline.recover.views import Key, Views, seeded
 
 CHECKPOINT = "distill.pt"
 Say = Callable[[str], None]
@@ -110,14 +109,6 @@ def make_accelerator(spec: DistillSpec, cpu: bool) -> Accelerator:
     return Accelerator(cpu=cpu, mixed_precision=spec.precision, gradient_accumulation_steps=spec.accumulate)
 
 
-def weights_hash(model: nn.Module) -> str:
-    """The SHA-256 of all weights of a model."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 class Outputs(nn.Module):
     """A model that returns its features beside its logits, through one call that data parallelism can see."""
 
@@ -155,31 +146,6 @@ def loss_of(pair: nn.Module, teacher: nn.Module, images: Tensor, shown: Tensor, 
         gaps = (features.float().flatten(1) - wanted).square().mean(1) / wanted.var(1).clamp_min(1e-12)
         loss = loss + spec.features * gaps.mean()
     return loss
-
-
-class Checkpoint:
-    """A file with the state of a distillation after a step; of another recipe, it is not used."""
-
-    def __init__(self, path: Path, identity: str) -> None:
-        self.path = path
-        self.identity = identity
-
-    def save(self, parts: dict[str, Any], steps: int) -> None:
-        """Writes the state of all parts, atomically."""
-        states = {name: part.state_dict() for name, part in parts.items()}
-        with atomic_path(self.path) as path:
-            torch.save({"identity": self.identity, "steps": steps, **states}, path)
-
-    def load(self, parts: dict[str, Any]) -> int:
-        """Puts the parts into the state in the file; returns the steps done, 0 without a file that fits."""
-        if not self.path.exists():
-            return 0
-        content = torch.load(self.path, map_location="cpu", weights_only=True)
-        if content.get("identity") != self.identity:
-            return 0
-        for name, part in parts.items():
-            part.load_state_dict(content[name])
-        return int(content["steps"])
 
 
 def _batches(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secateur.pipeline.errors import RecipeError
-from secateur.pipeline.ranges import Range, check_ranges
+from secateur.core.errors import RecipeError
+from secateur.core.ranges import Range, check_ranges
 
 PRECISIONS = ("no", "bf16", "fp16")
 

@@ -15,9 +15,9 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from secateur.pipeline.recover.report import Repair
-from secateur.pipeline.recover.statistics import Moments
 from secateur.pipeline.recover.stream_fit import RIDGES, choose
-from secateur.pipeline.scores.observe import frozen, observed
+from secateur.pipeline.statistics.capture import frozen, observed
+from secateur.pipeline.statistics.moments import Moments
 from secateur.pipeline.structure.groups import Site
 
 FOLDS = 2

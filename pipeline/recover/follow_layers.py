@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from secateur.pipeline.recover.batch_norm import reestimate
 from secateur.pipeline.recover.layers import Less
-from secateur.pipeline.recover.readers import input_rows, matrix, output_rows
 from secateur.pipeline.recover.report import Repair
-from secateur.pipeline.recover.statistics import fold_moments
 from secateur.pipeline.recover.stream_fit import RIDGES, choose
-from secateur.pipeline.scores.observe import frozen, observed
+from secateur.pipeline.statistics.capture import frozen, observed
+from secateur.pipeline.statistics.layer_matrices import input_rows, matrix, output_rows
+from secateur.pipeline.statistics.moments import fold_moments
 from secateur.pipeline.structure.groups import Site
 
 FOLDS = 2

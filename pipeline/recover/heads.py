@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from secateur.pipeline.recover.fold import Folded
+from secateur.kernels.ragged_module import RaggedAttention
 from secateur.pipeline.recover.layers import Heads
 from secateur.pipeline.recover.low_rank import product_encoders, product_error, value_encoder
-from secateur.pipeline.recover.readers import matrix
 from secateur.pipeline.recover.report import Repair
-from secateur.pipeline.recover.statistics import Moments
-from secateur.pipeline.structure.attention import RaggedAttention
+from secateur.pipeline.recover.ridge import Folded
+from secateur.pipeline.statistics.layer_matrices import matrix
+from secateur.pipeline.statistics.moments import Moments
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import torch
 from timm.layers import Attention
 from torch import Tensor, nn
 
-from secateur.pipeline.plan.plan import Plan
-from secateur.pipeline.recover.readers import input_rows, matrices_in
-from secateur.pipeline.recover.statistics import Probe
+from secateur.pipeline.statistics.layer_matrices import input_rows, matrices_in
+from secateur.pipeline.statistics.moments import Probe
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.plan import Plan
 
 
 @dataclass(frozen=True)

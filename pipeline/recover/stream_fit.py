@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from secateur.pipeline.recover.fold import summed
-from secateur.pipeline.recover.statistics import Moments
+from secateur.pipeline.recover.ridge import summed
+from secateur.pipeline.statistics.moments import Moments
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """The strengths that are tried, as shares of the inputs' mean variance."""

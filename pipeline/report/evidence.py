@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from secateur.pipeline.scores.fidelity import Fidelity
+from secateur.pipeline.analysis.fidelity import Fidelity
 
 
 def evidence(found: Fidelity, names: Sequence[str] = ()) -> Figure:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-
-from secateur.pipeline.files import atomic_path
 
 DENSE, PRUNED = "#b8bec7", "#2a6f4e"
 KIND_TITLES = {
@@ -65,12 +62,6 @@ def latency(bench: dict[str, Any]) -> Figure:
     if not targets:
         figure.text(0.5, 0.5, "no latency was measured", ha="center")
     return figure
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG, atomically, without the date that would change its hash."""
-    with atomic_path(path) as part:
-        figure.savefig(part, format="png", dpi=130, metadata={"Software": None})
 
 
 def _short(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from secateur.pipeline.files import read_json
+from secateur.core.files import read_json
 
 
 @dataclass(frozen=True)

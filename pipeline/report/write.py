@@ -10,14 +10,15 @@ from typing import Any
 import yaml
 from jinja2 import Environment
 
+from secateur.core.figures import save_figure
+from secateur.core.files import read_json, write_json, write_text
+from secateur.pipeline.analysis.fidelity import Fidelity
 from secateur.pipeline.data.classes import spelt_out
-from secateur.pipeline.files import read_json, write_json, write_text
 from secateur.pipeline.report.class_map import class_map, class_wise, sole_units
 from secateur.pipeline.report.evidence import evidence
-from secateur.pipeline.report.figures import kept_units, latency, save_figure
+from secateur.pipeline.report.figures import kept_units, latency
 from secateur.pipeline.report.pages import HTML, MARKDOWN
 from secateur.pipeline.report.table import compact, rows_of
-from secateur.pipeline.scores.fidelity import Fidelity
 
 NAMED = 6
 """How many units of a class are named."""

@@ -10,8 +10,8 @@ from torch import nn
 from secateur.benchmarks.bench import Effort, bench_pair
 from secateur.benchmarks.runners import Subject
 from secateur.export.targets import parse_target
+from secateur.pipeline.analysis.accuracy import top1
 from secateur.pipeline.runs.context import Run
-from secateur.pipeline.runs.evaluate import top1
 from secateur.pipeline.runs.export_stage import engines_folder, onnx_name, skipped_builds
 from secateur.pipeline.structure.storage import load
 

@@ -9,18 +9,18 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from secateur.core.files import sha256_file
 from secateur.pipeline.data.classes import logits_of, of_classes
 from secateur.pipeline.data.dataset import Dataset, open_data
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.sampling import few_shot
-from secateur.pipeline.files import sha256_file
-from secateur.pipeline.models import check_classes, create_model, input_shape, transform_for
-from secateur.pipeline.plan.plan import Plan
+from secateur.pipeline.models.timm_models import check_classes, create_model, input_shape, transform_for
 from secateur.pipeline.recover.compensate import Statistics, gather_statistics
 from secateur.pipeline.runs.recipe import Recipe
 from secateur.pipeline.structure.classes import Classes, specialised
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.surgery import example_for
 
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from secateur.pipeline.models import transform_for
+from secateur.pipeline.models.timm_models import transform_for
 from secateur.pipeline.recover.distill import distill, make_accelerator
 from secateur.pipeline.runs.context import Run
-from secateur.pipeline.runs.together import announce
+from secateur.pipeline.runs.distributed import announce
 from secateur.pipeline.structure.storage import load, save
 
 DISTILL = "distill"

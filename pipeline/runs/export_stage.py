@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import nn
 
+from secateur.core.errors import EngineError, MissingPackageError
+from secateur.core.files import read_json, write_json
 from secateur.export.engines import build_engine
 from secateur.export.parity import check_parity
 from secateur.export.targets import parse_target
 from secateur.export.to_onnx import export_onnx
-from secateur.pipeline.errors import EngineError, MissingPackageError
-from secateur.pipeline.files import read_json, write_json
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.structure.storage import load
 

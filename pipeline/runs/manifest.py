@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from secateur.pipeline.errors import RunError
-from secateur.pipeline.files import read_json, sha256_file, write_json
+from secateur.core.errors import RunError
+from secateur.core.files import read_json, sha256_file, write_json
 
 PACKAGES = ("secateur", "torch", "timm", "numpy", "onnx", "onnxruntime", "tensorrt-rtx", "tensorrt")
 

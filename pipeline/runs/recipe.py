@@ -11,9 +11,9 @@ import yaml
 from pydantic import ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from secateur.core.errors import RecipeError, near_matches
 from secateur.pipeline.data.spec import DataSpec
-from secateur.pipeline.errors import RecipeError, near_matches
-from secateur.pipeline.models import ModelSpec
+from secateur.pipeline.models.timm_models import ModelSpec
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.evolution_spec import EvolutionSpec
 from secateur.pipeline.plan.make import DEFAULT_KINDS

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 import yaml
 
+from secateur.core.errors import DataError, RunError
+from secateur.core.files import locked, sha256_file, sha256_json, write_text
 from secateur.export.targets import parse_target
-from secateur.pipeline.errors import DataError, RunError
-from secateur.pipeline.files import locked, sha256_file, sha256_json, write_text
+from secateur.pipeline.analysis.fidelity import check_rules
 from secateur.pipeline.plan.allocate import find_allocation
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.manifest import Entry, read_manifest, versions, write_manifest
 from secateur.pipeline.runs.recipe import Recipe, make_recipe, plain
-from secateur.pipeline.runs.stages import NAMES, STAGES, Stage
-from secateur.pipeline.scores.fidelity import check_rules
+from secateur.pipeline.runs.stages import STAGES, Stage
 from secateur.pipeline.scores.registry import find_method
 
 Report = Callable[[str, str], None]
@@ -53,8 +53,15 @@ def open_run(folder: Path, recipe: Recipe | None = None, update: bool = False) -
     return _written(Run(folder, recipe))
 
 
-def run_stages(run: Run, until: str = NAMES[-1], report: Report = lambda stage, message: None) -> dict[str, Entry]:
-    """Brings the run up to date through the stage `until`; returns the manifest's entries.
+def run_stages(
+    run: Run,
+    until: str = "",
+    report: Report = lambda stage, message: None,
+    stages: Sequence[Stage] = STAGES,
+) -> dict[str, Entry]:
+    """Brings the run up to date through the stage `until` (the last of `stages` unless given).
+
+    Returns the manifest's entries.
 
     A stage is skipped when its inputs (the recipe's part, images, weights and the outputs it reads) hash as before
     and its outputs are unchanged on disk. Everything is written atomically, so that a killed run goes on from the
@@ -65,7 +72,8 @@ def run_stages(run: Run, until: str = NAMES[-1], report: Report = lambda stage, 
         for leftover in run.folder.rglob(".*.part"):  # a killed process cannot remove its temporary files
             leftover.unlink()
         entries = read_manifest(run.folder)
-        for stage in STAGES[: NAMES.index(until) + 1]:
+        names = [stage.name for stage in stages]
+        for stage in stages[: names.index(until or names[-1]) + 1]:
             inputs = _input_hash(stage, run, entries)
             if stage.name in entries and entries[stage.name].holds(run.folder, inputs):
                 report(stage.name, "up to date")

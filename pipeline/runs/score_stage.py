@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from secateur.pipeline.runs.context import Run
-from secateur.pipeline.runs.together import announce
+from secateur.pipeline.runs.distributed import announce
 from secateur.pipeline.scores.registry import find_method
 from secateur.pipeline.scores.score import Scores, score
 

@@ -7,23 +7,22 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
+from secateur.core.files import sha256_json, write_json
 from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.files import sha256_json, write_json
-from secateur.pipeline.models import transform_for
+from secateur.pipeline.models.timm_models import transform_for
 from secateur.pipeline.plan.allocate import Judge
 from secateur.pipeline.plan.evolution_spec import EvolutionSpec
-from secateur.pipeline.plan.judge import divergence, remembered
-from secateur.pipeline.plan.latency import LatencyTable
+from secateur.pipeline.plan.latency_model import LatencyTable
+from secateur.pipeline.plan.latency_profile import profile
 from secateur.pipeline.plan.make import make_plan
-from secateur.pipeline.plan.profile import profile
-from secateur.pipeline.plan.soft_judge import SoftJudge, soft_judge
+from secateur.pipeline.plan.mask_loss import SoftJudge, soft_judge
+from secateur.pipeline.plan.objective import divergence, remembered
 from secateur.pipeline.recover.compensate import repair
-from secateur.pipeline.recover.inherit import Inheritance
+from secateur.pipeline.recover.fast_repair import Inheritance
 from secateur.pipeline.runs.bench_stage import bench_run
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.distill_stage import distill_together
 from secateur.pipeline.runs.export_stage import build_run, export_run
-from secateur.pipeline.runs.fidelity_of_run import fidelity_of_run
 from secateur.pipeline.runs.recipe import plain
 from secateur.pipeline.runs.score_stage import score_together
 from secateur.pipeline.scores.score import Scores
@@ -122,7 +121,7 @@ def _evolution_judge(run: Run, say: Say) -> Judge:
 
 def _inherited(run: Run, say: Say, count: int) -> Judge:
     """The divergence of candidates that inherit from the dense model, on calibration images that this leaves out."""
-    from secateur.pipeline.scores.search.for_run import split  # Optuna is slow to import
+    from secateur.pipeline.runs.search_run import split  # Optuna is slow to import
 
     images, spec = run.data.calibration, run.recipe.plan
     share = min(0.5, count / len(images))
@@ -174,12 +173,6 @@ def _recover(run: Run, say: Say) -> list[str]:
     return [*written, "model/structure.json", "model/model.safetensors"]
 
 
-def _report(run: Run, say: Say) -> list[str]:
-    from secateur.pipeline.report.write import write_report  # matplotlib is slow to import
-
-    return write_report(run.folder, fidelity_of_run(run, say), run.data.classes)
-
-
 def _calibration_images(run: Run) -> dict[str, Any]:
     return {"images": run.data.calibration.fingerprint(), "classes": len(run.data.calibration.classes)}
 
@@ -189,7 +182,7 @@ def _plan_identity(run: Run) -> dict[str, Any]:
     return {**_calibration_images(run), **repaired}
 
 
-def _held_out_images(run: Run) -> dict[str, Any]:
+def held_out_images(run: Run) -> dict[str, Any]:
     return {"images": run.data.evaluation.fingerprint()}
 
 
@@ -201,7 +194,6 @@ STAGES = (
     Stage("recover", ("prune",), _recover, ("recover", "seed"), _calibration_images),
     Stage("export", ("recover",), export_run, ("export",)),
     Stage("build", ("export",), build_run, ("export", "bench")),
-    Stage("bench", ("export", "build"), bench_run, ("bench", "export"), _held_out_images),
-    Stage("report", ("score", "plan", "recover", "bench"), _report, ("report", "seed"), _held_out_images),
+    Stage("bench", ("export", "build"), bench_run, ("bench", "export"), held_out_images),
 )
 NAMES = tuple(stage.name for stage in STAGES)

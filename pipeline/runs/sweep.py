@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from secateur.pipeline.errors import PlanError, RunError
-from secateur.pipeline.files import read_json, sha256_json, write_json
+from secateur.core.errors import PlanError, RunError
+from secateur.core.files import read_json, sha256_json, write_json
+from secateur.pipeline.analysis.accuracy import top1
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.runs.context import Run
-from secateur.pipeline.runs.evaluate import top1
 from secateur.pipeline.runs.manifest import read_manifest, write_manifest
 from secateur.pipeline.runs.recipe import Recipe
 from secateur.pipeline.runs.runner import open_run, run_stages

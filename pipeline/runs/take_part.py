@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.distill_stage import DISTILL, help_distilling
+from secateur.pipeline.runs.distributed import DONE, listen
 from secateur.pipeline.runs.score_stage import SCORE, score_run
-from secateur.pipeline.runs.together import DONE, listen
 
 WORK: dict[str, Callable[[Run], object]] = {DISTILL: help_distilling, SCORE: score_run}
 

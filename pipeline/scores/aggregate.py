@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from secateur.pipeline.errors import PlanError, near_matches
-from secateur.pipeline.scores.observe import along, sum_by_unit
+from secateur.core.errors import PlanError, near_matches
+from secateur.pipeline.statistics.capture import along, sum_by_unit
 from secateur.pipeline.structure.groups import Groups
 
 AGGREGATES = ("signed", "absolute_before", "absolute_after", "absolute_mean")

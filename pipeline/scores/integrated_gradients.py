@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from secateur.core.errors import PlanError
 from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.errors import PlanError
 from secateur.pipeline.scores.aggregate import Totals
-from secateur.pipeline.scores.observe import all_sites, frozen, observed
 from secateur.pipeline.scores.registry import Scored, method
+from secateur.pipeline.statistics.capture import all_sites, frozen, observed
 from secateur.pipeline.structure.groups import Groups
 
 

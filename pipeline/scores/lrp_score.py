@@ -12,8 +12,8 @@ from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.scores.aggregate import Totals
 from secateur.pipeline.scores.lrp.composite import Composite, find_composite
 from secateur.pipeline.scores.lrp.relevance import relevances
-from secateur.pipeline.scores.observe import all_sites
 from secateur.pipeline.scores.registry import Scored, method
+from secateur.pipeline.statistics.capture import all_sites
 from secateur.pipeline.structure.groups import Groups
 
 

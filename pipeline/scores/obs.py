@@ -7,14 +7,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from secateur.core.errors import PlanError, near_matches
 from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.errors import PlanError, near_matches
-from secateur.pipeline.recover.readers import Reader, matrix, readers_of
-from secateur.pipeline.scores.curvature import Curvature, Products, ProductSite, gather
-from secateur.pipeline.scores.elimination import Regression, eliminate
-from secateur.pipeline.scores.products import eliminate_products
+from secateur.pipeline.scores.backward_elimination import Regression, eliminate
+from secateur.pipeline.scores.product_elimination import eliminate_products
 from secateur.pipeline.scores.registry import Scored, method
 from secateur.pipeline.scores.token_weights import find_token_weight
+from secateur.pipeline.statistics.fisher import Curvature, Products, ProductSite, gather
+from secateur.pipeline.statistics.layer_matrices import Reader, matrix, readers_of
 from secateur.pipeline.structure.groups import Group, Groups
 
 METRICS = ("fisher", "trace", "none")

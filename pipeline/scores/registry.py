@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from secateur.pipeline.errors import PlanError, near_matches
+from secateur.core.errors import PlanError, near_matches
 
 Scored = Mapping[str, Tensor]
 """For each group, by name, a float tensor `[units]` or `[classes, units]`; larger is more important."""

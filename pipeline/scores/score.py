@@ -12,9 +12,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from secateur.core.errors import NotFiniteError, PlanError, RunError, near_matches
+from secateur.core.files import write_tensors
 from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.errors import NotFiniteError, PlanError, RunError, near_matches
-from secateur.pipeline.files import write_tensors
 from secateur.pipeline.scores.registry import find_method
 from secateur.pipeline.structure.groups import Groups
 

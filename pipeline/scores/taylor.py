@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.scores.observe import all_sites, along, frozen, observed, sum_by_unit
 from secateur.pipeline.scores.registry import Scored, method
+from secateur.pipeline.statistics.capture import all_sites, along, frozen, observed, sum_by_unit
 from secateur.pipeline.structure.groups import Groups
 
 

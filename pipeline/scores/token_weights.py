@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from secateur.pipeline.errors import PlanError, near_matches
-from secateur.pipeline.scores.curvature import Attributions, TokenWeight
+from secateur.core.errors import PlanError, near_matches
 from secateur.pipeline.scores.integrated_gradients import along_path
 from secateur.pipeline.scores.lrp.composite import find_composite
 from secateur.pipeline.scores.lrp.relevance import relevances
-from secateur.pipeline.scores.observe import observed
+from secateur.pipeline.statistics.capture import observed
+from secateur.pipeline.statistics.fisher import Attributions, TokenWeight
 from secateur.pipeline.structure.groups import Site
 
 CLASS_TOKEN_WEIGHT = 10.0

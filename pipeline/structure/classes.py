@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.pipeline.errors import ModelError, PlanError, SurgeryError
-from secateur.pipeline.models import input_shape
+from secateur.core.errors import ModelError, PlanError, SurgeryError
+from secateur.pipeline.models.timm_models import input_shape
 from secateur.pipeline.structure.cutting import copied_with, example_for
-from secateur.pipeline.structure.proof import evaluating, tolerance
+from secateur.pipeline.structure.equivalence import evaluating, tolerance
 
 
 @dataclass(frozen=True)

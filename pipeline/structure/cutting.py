@@ -10,15 +10,15 @@ import torch
 from timm.layers import Attention
 from torch import Tensor, nn
 
-from secateur.pipeline.errors import PlanError
-from secateur.pipeline.plan.plan import Plan
-from secateur.pipeline.structure.attention import RaggedAttention
-from secateur.pipeline.structure.calls import CodeError
+from secateur.core.errors import PlanError
+from secateur.kernels.ragged_module import RaggedAttention
 from secateur.pipeline.structure.canonical import canonical
+from secateur.pipeline.structure.codegen.calls import CodeError
 from secateur.pipeline.structure.constant import ConstantBranch
-from secateur.pipeline.structure.graph.walk import SAMPLES
+from secateur.pipeline.structure.graph.tracer import SAMPLES
 from secateur.pipeline.structure.groups import Groups, Kept
-from secateur.pipeline.structure.mirror import resize, update
+from secateur.pipeline.structure.module_attributes import resize, update
+from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.vit import is_mlp
 
 

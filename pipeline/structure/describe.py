@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from secateur.pipeline.plan.chunks import step_of
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.steps import step_of
 
 
 def describe(groups: Groups, align: int = 8) -> dict[str, Any]:

@@ -7,16 +7,16 @@ from dataclasses import replace
 from timm.layers import Attention
 from torch import Tensor, nn
 
-from secateur.pipeline.errors import ModelError
+from secateur.core.errors import ModelError
 from secateur.pipeline.structure.canonical import canonical
+from secateur.pipeline.structure.codegen.traced import Traced
 from secateur.pipeline.structure.cost import layer_terms
-from secateur.pipeline.structure.graph.assemble import assemble, norms_of, parts_of, terms_of
+from secateur.pipeline.structure.graph.build_groups import assemble, norms_of, parts_of, terms_of
 from secateur.pipeline.structure.graph.heads import with_heads
-from secateur.pipeline.structure.graph.walk import SAMPLES, Walk, aliases_of, trace
+from secateur.pipeline.structure.graph.tracer import SAMPLES, Walk, aliases_of, trace
 from secateur.pipeline.structure.groups import Fixed, Group, Groups, Term
-from secateur.pipeline.structure.mirror import normalising
-from secateur.pipeline.structure.traced import Traced
-from secateur.pipeline.structure.trial import tried
+from secateur.pipeline.structure.module_attributes import normalising
+from secateur.pipeline.structure.verify_groups import tried
 from secateur.pipeline.structure.vit import attention_groups, is_mlp
 
 

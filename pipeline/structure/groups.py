@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal, get_args, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.pipeline.errors import PlanError, near_matches
-from secateur.pipeline.files import sha256_json
+from secateur.core.errors import PlanError, near_matches
+from secateur.core.files import sha256_json
 
 if TYPE_CHECKING:
-    from secateur.pipeline.structure.traced import Traced
+    from secateur.pipeline.structure.codegen.traced import Traced
 
 Kind = Literal["head", "qk_dim", "v_dim", "mlp_hidden", "channel", "width"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -11,13 +11,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from secateur.pipeline.errors import ModelError
-from secateur.pipeline.files import read_json, sha256_file, write_json, write_tensors
-from secateur.pipeline.models import Origin, create_model, origin_of
-from secateur.pipeline.plan.plan import Plan
+from secateur.core.errors import ModelError
+from secateur.core.files import read_json, sha256_file, write_json, write_tensors
+from secateur.pipeline.models.timm_models import Origin, create_model, origin_of
 from secateur.pipeline.structure.classes import Classes, classes_of, cut_classifier
 from secateur.pipeline.structure.cutting import adapted_of, cut, example_for, plan_of
 from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.plan import Plan
 
 STRUCTURE, WEIGHTS = "structure.json", "model.safetensors"
 

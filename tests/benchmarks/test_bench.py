@@ -15,9 +15,9 @@ from secateur.benchmarks.gate import gate
 from secateur.benchmarks.limits import Limits
 from secateur.benchmarks.results_file import read_bench
 from secateur.benchmarks.runners import Subject
+from secateur.core.errors import BenchError, EngineError
 from secateur.export.targets import parse_target
 from secateur.export.to_onnx import export_onnx
-from secateur.pipeline.errors import BenchError, EngineError
 
 SHAPE = (64,)
 QUICK = Effort(seconds=0.2, samples=40, warmup=0.1, threads=1)

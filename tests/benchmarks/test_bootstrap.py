@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secateur.benchmarks.bootstrap import _draws, percentiles, ratio_interval, relative_interval
-from secateur.pipeline.errors import BenchError
+from secateur.core.errors import BenchError
 from tests.benchmarks.samples import planted
 
 

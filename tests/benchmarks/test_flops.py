@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from secateur.benchmarks.flops import count
 from secateur.benchmarks.mac_handlers import FREE, HANDLERS, einsum_macs
-from secateur.pipeline.errors import BenchError
+from secateur.core.errors import BenchError
 from tests.counting import torch_macs
 
 

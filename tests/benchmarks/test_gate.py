@@ -12,7 +12,7 @@ from secateur.benchmarks.bootstrap import Interval
 from secateur.benchmarks.gate import gate, judge
 from secateur.benchmarks.limits import Amount, Limits
 from secateur.benchmarks.results_file import BenchResult
-from secateur.pipeline.errors import BenchError
+from secateur.core.errors import BenchError
 from tests.benchmarks.samples import HERE, result
 
 FAST = Limits(min_speedup=1.3)

@@ -19,12 +19,12 @@ from secateur.benchmarks.gpu_contenders import contenders
 from secateur.benchmarks.gpu_problems import Problem, cost_of, problems
 from secateur.benchmarks.gpu_suite import goals, main
 from secateur.benchmarks.roofline import PEAKS, peak_of, roofline_us
+from secateur.core.errors import BenchError
 from secateur.kernels import portable
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.launch import why_not
 from secateur.kernels.resource_report import read_report
 from secateur.kernels.variants import RAGGED_TILES, Tile
-from secateur.pipeline.errors import BenchError
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 H100 = peak_of("NVIDIA H100 80GB HBM3")

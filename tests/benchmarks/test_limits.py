@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from secateur.benchmarks.limits import COUNT_UNITS, SIZE_UNITS, Amount, Limits, parse_amount
-from secateur.pipeline.errors import BenchError
+from secateur.core.errors import BenchError
 
 
 @pytest.mark.parametrize(

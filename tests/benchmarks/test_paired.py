@@ -10,7 +10,7 @@ import pytest
 
 from secateur.benchmarks.paired import measure_one, measure_pair
 from secateur.benchmarks.warmup import warm_up
-from secateur.pipeline.errors import BenchError
+from secateur.core.errors import BenchError
 
 
 class Machine:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from secateur_studies.pxp_authors import published, torchvision_twin
+from secateur_studies.pxp_protocol import of_classes, restricted
 from torch import nn
 
-from secateur.benchmarks.pxp_authors import published, torchvision_twin
-from secateur.benchmarks.pxp_protocol import of_classes, restricted
-from secateur.pipeline.errors import BenchError
+from secateur.core.errors import BenchError
 
 
 def test_a_restricted_model_has_the_logits_of_its_classes(vit: nn.Module) -> None:

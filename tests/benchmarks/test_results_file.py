@@ -11,7 +11,7 @@ import pytest
 
 from secateur.benchmarks.environment import environment
 from secateur.benchmarks.results_file import Latency, latency_key, read_bench, split_key
-from secateur.pipeline.errors import BenchError, RunError
+from secateur.core.errors import BenchError, RunError
 from tests.benchmarks.samples import result
 
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from secateur.benchmarks import runners
 from secateur.benchmarks.latency import CudaClock
 from secateur.benchmarks.runners import Subject, engine_runner, make_runner, torch_runner, torch_threads
+from secateur.core.errors import BenchError, EngineError, MissingPackageError
 from secateur.export.engine import Arrays, Engine
 from secateur.export.tensors import DYNAMIC, TensorInfo
 from secateur.export.to_onnx import export_onnx
-from secateur.pipeline.errors import BenchError, EngineError, MissingPackageError
 
 SHAPE = (3, 8, 8)
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU")

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from secateur.export.to_onnx import export_onnx
-from secateur.pipeline.plan.plan import plan_from_kept
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
 
 needs_rtx = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed")

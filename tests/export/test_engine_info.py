@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secateur.core.errors import EngineError, RunError
+from secateur.core.files import sha256_file
 from secateur.export.engine_info import INFO_FILE, EngineInfo, Layer, Profile, count_precisions
 from secateur.export.tensors import TensorInfo
-from secateur.pipeline.errors import EngineError, RunError
-from secateur.pipeline.files import sha256_file
 
 
 @pytest.fixture

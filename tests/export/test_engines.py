@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from secateur.core.errors import EngineError, ExportError
+from secateur.core.files import sha256_file
 from secateur.export import graph_file
 from secateur.export.engine_info import EngineInfo
 from secateur.export.engines import build_engine, open_engine
 from secateur.export.ort_engine import PRODUCTS, session_layers
 from secateur.export.to_onnx import export_onnx
 from secateur.export.trt_run import gpu_capability
-from secateur.pipeline.errors import EngineError, ExportError
-from secateur.pipeline.files import sha256_file
 from tests.export.conftest import Cnn, needs_ort, needs_rtx
 
 IMAGES = {"input": np.zeros((2, 3, 32, 32), np.float32)}

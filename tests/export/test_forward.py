@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from secateur.core.errors import ExportError
 from secateur.export.forward import device_of, evaluating, flat_outputs
-from secateur.pipeline.errors import ExportError
 
 
 def test_names_of_outputs() -> None:

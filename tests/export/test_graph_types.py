@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from secateur.core.errors import ExportError
 from secateur.export.graph_types import (
     declared_precisions,
     external_files,
@@ -16,7 +17,6 @@ from secateur.export.graph_types import (
     graph_tensors,
     read_graph,
 )
-from secateur.pipeline.errors import ExportError
 
 
 def _graph(nodes: list[onnx.NodeProto], weights: list[onnx.TensorProto]) -> onnx.ModelProto:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from secateur.core.errors import EngineError, MissingPackageError
 from secateur.export.engine_info import Layer
 from secateur.export.ort_engine import PRODUCTS, OrtEngine, check_session, open_session, session_layers
-from secateur.pipeline.errors import EngineError, MissingPackageError
 from tests.export.conftest import SHAPE, needs_ort
 
 pytestmark = needs_ort

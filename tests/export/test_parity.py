@@ -12,10 +12,10 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
+from secateur.core.errors import ExportError, MissingPackageError
 from secateur.export.parity import check_parity
 from secateur.export.precision import TOLERANCES
 from secateur.export.to_onnx import export_onnx
-from secateur.pipeline.errors import ExportError, MissingPackageError
 from tests.export.conftest import SHAPE, Cnn, TwoOutputs, needs_ort
 
 pytestmark = needs_ort

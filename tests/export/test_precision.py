@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from secateur.core.errors import ExportError
 from secateur.export.precision import DTYPES, OPSETS, PRECISIONS, TOLERANCES, Precision, parse_precision, typed_copy
-from secateur.pipeline.errors import ExportError
 from tests.export.conftest import Cnn
 
 

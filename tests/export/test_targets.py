@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from secateur.core.errors import EngineError
 from secateur.export.targets import Target, all_targets, parse_target
-from secateur.pipeline.errors import EngineError
 
 
 @pytest.mark.parametrize("target", all_targets(), ids=str)

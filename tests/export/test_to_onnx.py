@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from secateur.core.errors import ExportError
 from secateur.export import graph_file
 from secateur.export.parity import check_parity
 from secateur.export.to_onnx import export_onnx
-from secateur.pipeline.errors import ExportError
-from secateur.pipeline.plan.plan import plan_from_kept
 from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
 from tests.export.conftest import SHAPE, Cnn, TwoOutputs, needs_ort
 

@@ -9,13 +9,13 @@ import pytest
 from onnx import TensorProto, helper
 from torch import nn
 
+from secateur.core.errors import EngineError
 from secateur.export.engine_info import Profile
 from secateur.export.engines import build_engine
 from secateur.export.graph_types import declared_precisions, read_graph
 from secateur.export.to_onnx import export_onnx
 from secateur.export.trt_build import build_plan, supported_capabilities
 from secateur.export.trt_runtime import import_runtime
-from secateur.pipeline.errors import EngineError
 from tests.export.conftest import Cnn, needs_rtx
 
 pytestmark = needs_rtx

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from secateur.core.errors import EngineError
 from secateur.export.engine_info import Layer, count_precisions
 from secateur.export.trt_inspect import check_engine, check_layers, engine_layers, summarise
-from secateur.pipeline.errors import EngineError
 
 
 def _layer(operations: str, inputs: str, outputs: str, kind: str = "CaskConvolution") -> dict[str, Any]:

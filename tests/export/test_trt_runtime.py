@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from secateur.core.errors import EngineError, MissingPackageError
 from secateur.export.engines import build_engine
 from secateur.export.trt_runtime import clean_message, import_runtime, make_logger, numpy_name
-from secateur.pipeline.errors import EngineError, MissingPackageError
 from tests.export.fake_trt import DataType, make_module
 
 

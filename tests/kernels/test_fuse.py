@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import secateur as sc
 from secateur.kernels.errors import KernelError
 from secateur.kernels.fuse import TOLERANCE, FusedAttention, FusedBlock, FusedMlp, Fusion
-from secateur.pipeline.plan.plan import plan_from_kept
-from secateur.pipeline.structure.attention import RaggedAttention
+from secateur.kernels.ragged_module import RaggedAttention
 from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
 from tests.conftest import make_vit
 

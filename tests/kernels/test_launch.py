@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+from secateur.core.errors import MissingPackageError
 from secateur.kernels import launch as launching
 from secateur.kernels import on_gpu, ops, portable
 from secateur.kernels.errors import KernelError
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.launch import device_limits, image_for, run, table_on, why_not
 from secateur.kernels.variants import DeviceLimits, Launch
-from secateur.pipeline.errors import MissingPackageError
 
 REASON = why_not()
 need_gpu = pytest.mark.skipif(bool(REASON), reason=REASON or "kernels can be launched here")

@@ -17,13 +17,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import secateur as sc
+from secateur.core.errors import ExportError
 from secateur.kernels.errors import KernelError
 from secateur.kernels.fuse import is_fused
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.onnx_function import INPUTS, add_functions, function_name, without_functions
-from secateur.pipeline.errors import ExportError
-from secateur.pipeline.plan.plan import plan_from_kept
 from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.plan import plan_from_kept
 from tests.kernels.reference import attention, drawn, error_of
 from tests.kernels.test_fuse import image, pruned
 

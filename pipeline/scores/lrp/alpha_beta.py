@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, no_grad
 
-from secateur.pipeline.errors import PlanError
+from secateur.core.errors import PlanError
 from secateur.pipeline.scores.lrp.rules import Layer, distribute, rule
 
 

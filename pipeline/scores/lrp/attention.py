@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from secateur.pipeline.errors import ModelError
+from secateur.core.errors import ModelError
 from secateur.pipeline.scores.lrp.gradients import scaled, shared
 from secateur.pipeline.scores.lrp.softmax import detached, taylor
 

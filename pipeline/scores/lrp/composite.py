@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from secateur.pipeline.errors import PlanError, near_matches
-from secateur.pipeline.files import write_text
+from secateur.core.errors import PlanError, near_matches
+from secateur.core.files import write_text
 from secateur.pipeline.scores.aggregate import check_aggregate
 from secateur.pipeline.scores.lrp.rules import find_rule
 from secateur.pipeline.scores.lrp.softmax import SOFTMAX_RULES

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from secateur.pipeline.errors import ModelError
+from secateur.core.errors import ModelError
 from secateur.pipeline.scores.lrp.attention import Softmax
 from secateur.pipeline.scores.lrp.composite import Composite
 from secateur.pipeline.scores.lrp.gradients import shared

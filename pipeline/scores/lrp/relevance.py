@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from secateur.pipeline.errors import ModelError, PlanError
+from secateur.core.errors import ModelError, PlanError
 from secateur.pipeline.scores.lrp.composite import Composite
 from secateur.pipeline.scores.lrp.layout import Layout
 from secateur.pipeline.scores.lrp.propagation import Propagation, Recorder
-from secateur.pipeline.scores.observe import frozen, observed
+from secateur.pipeline.statistics.capture import frozen, observed
 from secateur.pipeline.structure.groups import Site
 
 TARGETS = ("label", "predicted")

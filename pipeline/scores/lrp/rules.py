@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from secateur.pipeline.errors import PlanError, near_matches
+from secateur.core.errors import PlanError, near_matches
 
 RULE_MODULES = ("epsilon", "gamma", "z_plus", "alpha_beta")
 STABILISER = 1e-6

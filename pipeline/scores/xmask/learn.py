@@ -15,15 +15,15 @@ from accelerate import PartialState
 from accelerate.utils import reduce
 from torch import Tensor, nn
 
+from secateur.core.checkpoints import Checkpoint, weights_hash
+from secateur.core.errors import DataError, PlanError
+from secateur.core.files import sha256_json
 from secateur.pipeline.data.shuffled import Batches, shuffled
-from secateur.pipeline.errors import DataError, PlanError
-from secateur.pipeline.files import sha256_json
-from secateur.pipeline.recover.distill import Checkpoint, weights_hash
-from secateur.pipeline.scores.multiply import multiplied
-from secateur.pipeline.scores.observe import frozen
 from secateur.pipeline.scores.xmask.census import Census, census
 from secateur.pipeline.scores.xmask.masks import Masks
 from secateur.pipeline.scores.xmask.spec import MaskSpec
+from secateur.pipeline.statistics.capture import frozen
+from secateur.pipeline.statistics.mask_hooks import multiplied
 from secateur.pipeline.structure.groups import Group, Groups
 
 _log = logging.getLogger(__name__)

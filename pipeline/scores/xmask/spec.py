@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from secateur.pipeline.errors import PlanError, near_matches
-from secateur.pipeline.ranges import Range, check_ranges
+from secateur.core.errors import PlanError, near_matches
+from secateur.core.ranges import Range, check_ranges
 from secateur.pipeline.structure.groups import KINDS
 
 Smooth = Literal["classes", "units"]

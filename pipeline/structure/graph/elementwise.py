@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import fx
 
-from secateur.pipeline.structure.graph.relate import relate
+from secateur.pipeline.structure.graph.tracer import Call, Result, Walk, plain, rule
+from secateur.pipeline.structure.graph.unify import relate
 from secateur.pipeline.structure.graph.value import Layer, Value, dims_of, placed
-from secateur.pipeline.structure.graph.walk import Call, Result, Walk, plain, rule
 
 UNARY = (
     *("relu", "relu6", "gelu", "silu", "mish", "sigmoid", "tanh", "hardswish", "hardsigmoid", "hardtanh", "elu"),

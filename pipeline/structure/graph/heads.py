@@ -10,8 +10,8 @@ import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from secateur.pipeline.structure.graph.assemble import Assembled, Parts, Place
-from secateur.pipeline.structure.graph.walk import Walk
+from secateur.pipeline.structure.graph.build_groups import Assembled, Parts, Place
+from secateur.pipeline.structure.graph.tracer import Walk
 from secateur.pipeline.structure.groups import Fixed, Group, Site, Slice
 
 ORDER = "its queries, keys and values do not come head by head"

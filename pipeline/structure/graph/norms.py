@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from secateur.pipeline.structure.graph.relate import relate
+from secateur.pipeline.structure.graph.tracer import Call, Result, Walk, rule
+from secateur.pipeline.structure.graph.unify import relate
 from secateur.pipeline.structure.graph.value import Value, dims_of, placed
-from secateur.pipeline.structure.graph.walk import Call, Result, Walk, rule
 
 
 @rule("batch_norm", "instance_norm", "native_batch_norm", "_native_batch_norm_legit_no_training")

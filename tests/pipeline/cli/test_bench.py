@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from secateur.benchmarks.results_file import read_bench
+from secateur.core.errors import BenchError, SecateurError
 from secateur.pipeline.cli import cli
-from secateur.pipeline.errors import BenchError, SecateurError
-from secateur.pipeline.models import create_model
+from secateur.pipeline.models.timm_models import create_model
 from secateur.pipeline.structure.storage import save
 
 QUICK = ("--seconds", "0.05", "--threads", "1")

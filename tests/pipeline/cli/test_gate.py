@@ -15,8 +15,8 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from secateur.core.errors import SecateurError
 from secateur.pipeline.cli import cli
-from secateur.pipeline.errors import SecateurError
 from tests.benchmarks.samples import HERE, result
 
 WORKFLOW = Path(__file__).parents[3] / ".github" / "workflows" / "gate.yml"

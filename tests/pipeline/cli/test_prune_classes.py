@@ -8,9 +8,9 @@ import pytest
 import torch
 import yaml
 
-from secateur.benchmarks.subjects import run_subjects
 from secateur.pipeline.cli import main
 from secateur.pipeline.runs.runner import open_run
+from secateur.pipeline.runs.subjects import run_subjects
 from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.classes import classes_of
 from secateur.pipeline.structure.storage import load, save

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from secateur.core.errors import DataError
 from secateur.pipeline.data.arrays import array_images
 from secateur.pipeline.data.npz import open_npz
-from secateur.pipeline.errors import DataError
 from tests.pipeline.data.sources import pixels, write_npz
 
 RGB, GREY = pixels(4), pixels(4, channels=1)

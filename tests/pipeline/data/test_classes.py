@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from secateur.core.errors import DataError
 from secateur.pipeline.data.classes import labels_of, logits_of, of_classes, spelt_out
 from secateur.pipeline.data.dataset import Dataset
 from secateur.pipeline.data.images import ArrayImages
-from secateur.pipeline.errors import DataError
 
 
 def images(count: int) -> ArrayImages:

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from secateur.core.errors import DataError
 from secateur.pipeline.data.dataset import Dataset, open_data
 from secateur.pipeline.data.images import Images
 from secateur.pipeline.data.registry import Sides, Source, find_source, register, sources
 from secateur.pipeline.data.sampling import held_out
 from secateur.pipeline.data.spec import DataSpec
-from secateur.pipeline.errors import DataError
 from tests.pipeline.data.sources import (
     pixels,
     write_cifar10,

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from secateur.core.errors import DataError
 from secateur.pipeline.data.dataset import open_data
 from secateur.pipeline.data.idx import open_idx, read_idx
-from secateur.pipeline.errors import DataError
 from tests.pipeline.data.sources import idx_bytes, pixels, write_idx
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from secateur.core.errors import DataError
 from secateur.pipeline.data.images import FileImages
-from secateur.pipeline.errors import DataError
 from tests.pipeline.data.sources import pixels
 
 

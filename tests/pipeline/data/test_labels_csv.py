@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from secateur.core.errors import DataError
 from secateur.pipeline.data.labels_csv import open_labels_csv
-from secateur.pipeline.errors import DataError
 from tests.pipeline.data.sources import write_csv
 
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
+from secateur.core.errors import DataError
 from secateur.pipeline.data.dataset import open_data
 from secateur.pipeline.data.images import ArrayImages
 from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.errors import DataError
 from tests.pipeline.data.sources import pixels, write_folder
 
 IMAGES = ArrayImages(pixels(11, 4), np.arange(11) % 3, ("a", "b", "c"))

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from secateur.core.errors import DataError
 from secateur.pipeline.data.cifar10 import open_cifar10
 from secateur.pipeline.data.plain_pickle import read_plain_pickle
-from secateur.pipeline.errors import DataError
 from tests.pipeline.data.sources import pixels, write_cifar10
 
 DTYPES = st.sampled_from(["u1", "i4", "<i8", ">i8", ">f4", "f8", "?"])

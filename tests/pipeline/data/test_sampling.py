@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secateur.core.errors import DataError
 from secateur.pipeline.data.sampling import few_shot, shortfall
-from secateur.pipeline.errors import DataError
 
 COUNTS = st.dictionaries(st.integers(0, 40), st.integers(1, 20), min_size=1, max_size=8)
 

@@ -15,20 +15,20 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 from torch import Tensor, nn
 
-from secateur.pipeline.errors import PlanError, RunError
+from secateur.core.errors import PlanError, RunError
 from secateur.pipeline.plan.allocate import Judge, Problem, find_allocation, meet
 from secateur.pipeline.plan.budget import Budget
-from secateur.pipeline.plan.chunks import chunks
 from secateur.pipeline.plan.evolution import born, kept, repaired
 from secateur.pipeline.plan.evolution_spec import EvolutionSpec
-from secateur.pipeline.plan.judge import divergence
 from secateur.pipeline.plan.make import make_plan
-from secateur.pipeline.plan.plan import Plan, plan_from_kept
+from secateur.pipeline.plan.objective import divergence
 from secateur.pipeline.recover.compensate import compensate
-from secateur.pipeline.recover.inherit import Inheritance
+from secateur.pipeline.recover.fast_repair import Inheritance
 from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups, Kept
+from secateur.pipeline.structure.plan import Plan, plan_from_kept
+from secateur.pipeline.structure.steps import chunks
 from secateur.pipeline.structure.surgery import prune
 from tests.conftest import make_vit
 

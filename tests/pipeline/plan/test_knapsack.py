@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import milp
 
-from secateur.pipeline.errors import PlanError
+from secateur.core.errors import PlanError
 from secateur.pipeline.plan import knapsack
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.knapsack import solve

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from secateur.pipeline.errors import PlanError
+from secateur.core.errors import PlanError
 from secateur.pipeline.plan.allocate import allocations
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.make import make_plan

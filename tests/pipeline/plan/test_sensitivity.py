@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secateur.pipeline.errors import DataError, PlanError
+from secateur.core.errors import DataError, PlanError
 from secateur.pipeline.plan.budget import Budget
-from secateur.pipeline.plan.judge import divergence
 from secateur.pipeline.plan.make import make_plan
+from secateur.pipeline.plan.objective import divergence
 from secateur.pipeline.plan.sensitivity import slopes
 from secateur.pipeline.scores.score import Scores, score
 from secateur.pipeline.structure.groups import Groups, Kept

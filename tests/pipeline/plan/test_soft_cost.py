@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secateur.pipeline.errors import PlanError
+from secateur.core.errors import PlanError
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.soft_cost import SoftCost
 from secateur.pipeline.structure.find import find_groups

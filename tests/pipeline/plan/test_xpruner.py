@@ -16,23 +16,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from secateur.pipeline.errors import PlanError
+from secateur.core.errors import PlanError
+from secateur.pipeline.analysis.accuracy import top1
 from secateur.pipeline.plan.allocate import Problem
 from secateur.pipeline.plan.budget import Budget
-from secateur.pipeline.plan.chunks import chunks
 from secateur.pipeline.plan.make import make_plan
-from secateur.pipeline.plan.plan import Plan
+from secateur.pipeline.plan.mask_loss import SoftJudge, soft_judge
 from secateur.pipeline.plan.soft_cost import SoftCost
-from secateur.pipeline.plan.soft_judge import SoftJudge, soft_judge
 from secateur.pipeline.plan.xpruner import learn_rates
 from secateur.pipeline.plan.xpruner_layers import layers_of
 from secateur.pipeline.plan.xpruner_spec import XprunerSpec
-from secateur.pipeline.runs.evaluate import top1
 from secateur.pipeline.runs.recipe import make_recipe
 from secateur.pipeline.runs.runner import open_run, run_stages
 from secateur.pipeline.scores.score import Scores, score
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.plan import Plan
+from secateur.pipeline.structure.steps import chunks
 from secateur.pipeline.structure.surgery import prune
 from tests.conftest import make_vit
 from tests.pipeline.runs.processes import RECIPE

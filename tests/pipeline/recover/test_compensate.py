@@ -7,12 +7,12 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from secateur.pipeline.errors import DataError, PlanError
-from secateur.pipeline.plan.plan import plan_from_kept
+from secateur.core.errors import DataError, PlanError
 from secateur.pipeline.recover.batch_norm import reestimate
 from secateur.pipeline.recover.compensate import compensate, gather_statistics, repair
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
 
 Batches = list[tuple[Tensor, Tensor]]

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
+from secateur.core.errors import DataError, RecipeError, RunError
 from secateur.pipeline.data.images import ArrayImages
 from secateur.pipeline.data.transform import Transform
-from secateur.pipeline.errors import DataError, RecipeError, RunError
+from secateur.pipeline.recover.augmentation import Views
 from secateur.pipeline.recover.distill import CHECKPOINT, Outputs, distill, loss_of, make_accelerator
 from secateur.pipeline.recover.distill_spec import DistillSpec
-from secateur.pipeline.recover.views import Views
 from tests.conftest import make_vit
 from tests.ranks import two_ranks_work
 

@@ -7,12 +7,12 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from secateur.pipeline.plan.plan import plan_from_kept
 from secateur.pipeline.recover import follow as module
 from secateur.pipeline.recover.compensate import repair
 from secateur.pipeline.recover.follow import follow
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
 from tests.conftest import make_vit
 

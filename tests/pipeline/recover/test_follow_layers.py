@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.pipeline.plan.plan import plan_from_kept
 from secateur.pipeline.recover import follow_layers as module
 from secateur.pipeline.recover.batch_norm import reestimate
 from secateur.pipeline.recover.compensate import repair
@@ -16,6 +15,7 @@ from secateur.pipeline.recover.follow_layers import follow_layers
 from secateur.pipeline.recover.layers import find_cut
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
 
 Batches = list[tuple[Tensor, Tensor]]

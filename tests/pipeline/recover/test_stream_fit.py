@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from secateur.pipeline.recover.statistics import Moments
 from secateur.pipeline.recover.stream_fit import choose, error_of, pulled
+from secateur.pipeline.statistics.moments import Moments
 
 
 def moments_of(rows: Tensor, weights: Tensor | None = None) -> Moments:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from secateur.pipeline.analysis.fidelity import Example, Fidelity
 from secateur.pipeline.report.evidence import evidence
-from secateur.pipeline.scores.fidelity import Example, Fidelity
 
 
 @pytest.mark.parametrize("channels", [1, 3])

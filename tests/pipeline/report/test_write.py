@@ -12,10 +12,10 @@ import pytest
 import torch
 import yaml
 
-from secateur.pipeline.files import write_json
+from secateur.core.files import write_json
+from secateur.pipeline.analysis.fidelity import Example, Fidelity
 from secateur.pipeline.report.table import rows_of, table_of
 from secateur.pipeline.report.write import write_report
-from secateur.pipeline.scores.fidelity import Example, Fidelity
 from secateur.pipeline.scores.score import Scores
 
 

@@ -10,12 +10,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from secateur.core.errors import PlanError
 from secateur.pipeline.cli import main
-from secateur.pipeline.errors import PlanError
-from secateur.pipeline.plan.plan import Plan
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.recipe import Recipe, make_recipe
 from secateur.pipeline.runs.runner import open_run, run_stages
+from secateur.pipeline.structure.plan import Plan
 
 SERVER = multiprocessing.get_context("forkserver")  # children start from a process that never ran a thread
 SERVER.set_forkserver_preload(["secateur.pipeline.cli.plan", "secateur.pipeline.plan.evolution"])

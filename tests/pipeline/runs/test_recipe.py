@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from secateur.pipeline.errors import PlanError, RecipeError
+from secateur.core.errors import PlanError, RecipeError
 from secateur.pipeline.runs.recipe import Recipe, apply_settings, make_recipe, plain, read_recipe
 
 ROOT = Path(__file__).parents[3]

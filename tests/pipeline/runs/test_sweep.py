@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from secateur.pipeline.errors import PlanError, RunError
+from secateur.core.errors import PlanError, RunError
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.recover.compensate import Statistics, gather_statistics
 from secateur.pipeline.runs import context

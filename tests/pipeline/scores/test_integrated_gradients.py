@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secateur.pipeline.errors import PlanError
+from secateur.core.errors import PlanError
 from secateur.pipeline.scores.score import score
 from secateur.pipeline.structure.groups import Groups
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.pipeline.errors import PlanError
+from secateur.core.errors import PlanError
 from secateur.pipeline.scores import registry
 from secateur.pipeline.scores.registry import methods
 from secateur.pipeline.scores.score import Scores, score
@@ -124,7 +124,7 @@ def test_bad_names_and_values_are_refused(vit: nn.Module, vit_groups: Groups, ba
 
 
 def test_positions_of_no_unit_are_left_out() -> None:
-    from secateur.pipeline.scores.observe import sum_by_unit
+    from secateur.pipeline.statistics.capture import sum_by_unit
 
     site = Site("m", "input", -1, (0, -1, 1, 0))
     assert sum_by_unit(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), site, 2).tolist() == [[5.0, 3.0]]

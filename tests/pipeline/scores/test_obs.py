@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.pipeline.errors import PlanError
-from secateur.pipeline.plan.plan import plan_from_kept
+from secateur.core.errors import PlanError
 from secateur.pipeline.recover.compensate import compensate
 from secateur.pipeline.scores.score import score
 from secateur.pipeline.scores.token_weights import TOKEN_WEIGHTS
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
 
 Batches = list[tuple[Tensor, Tensor]]

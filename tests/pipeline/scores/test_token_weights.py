@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.pipeline.recover.readers import Reader
-from secateur.pipeline.scores.curvature import gather
 from secateur.pipeline.scores.lrp.composite import find_composite
 from secateur.pipeline.scores.lrp.relevance import relevances
 from secateur.pipeline.scores.token_weights import CLASS_TOKEN_WEIGHT, STEPS, TOKEN_WEIGHTS, find_token_weight
+from secateur.pipeline.statistics.fisher import gather
+from secateur.pipeline.statistics.layer_matrices import Reader
 from secateur.pipeline.structure.groups import Site
 
 LAYER = "blocks.0.mlp.fc2"

@@ -7,9 +7,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from secateur.pipeline.errors import PlanError
-from secateur.pipeline.scores.observe import along
+from secateur.core.errors import PlanError
 from secateur.pipeline.scores.score import score
+from secateur.pipeline.statistics.capture import along
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from secateur.pipeline.errors import ModelError, SurgeryError
-from secateur.pipeline.models import create_model
-from secateur.pipeline.plan.plan import Plan, plan_from_kept
+from secateur.core.errors import ModelError, SurgeryError
+from secateur.pipeline.models.timm_models import create_model
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.plan import Plan, plan_from_kept
 from secateur.pipeline.structure.storage import load, save
 from secateur.pipeline.structure.surgery import prune
 from tests.pipeline.structure.test_random_networks import plan_for, unread

@@ -10,12 +10,12 @@ import timm
 import torch
 from torch import nn
 
-from secateur.pipeline.errors import ModelError, PlanError, SurgeryError
-from secateur.pipeline.models import create_model
-from secateur.pipeline.plan.plan import plan_from_kept
+from secateur.core.errors import ModelError, PlanError, SurgeryError
+from secateur.pipeline.models.timm_models import create_model
 from secateur.pipeline.structure import classes as module
 from secateur.pipeline.structure.classes import Classes, classes_of, cut_classifier, specialised
 from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.storage import load, save
 from secateur.pipeline.structure.surgery import prune
 

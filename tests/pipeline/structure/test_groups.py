@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from secateur.pipeline.errors import ModelError, PlanError
+from secateur.core.errors import ModelError, PlanError
 from secateur.pipeline.structure.describe import describe
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Axis, Group, Groups, Slice

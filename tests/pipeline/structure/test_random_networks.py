@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from secateur.pipeline.errors import ModelError
-from secateur.pipeline.plan.plan import Plan, plan_from_kept
+from secateur.core.errors import ModelError
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.plan import Plan, plan_from_kept
 from secateur.pipeline.structure.surgery import prune
 from tests.counting import torch_macs
 

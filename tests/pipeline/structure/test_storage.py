@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from secateur.pipeline.errors import ModelError
-from secateur.pipeline.models import create_model
+from secateur.core.errors import ModelError
+from secateur.pipeline.models.timm_models import create_model
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.storage import load, save
 from secateur.pipeline.structure.surgery import prune

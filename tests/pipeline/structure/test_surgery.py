@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from secateur.pipeline.errors import PlanError, SurgeryError
-from secateur.pipeline.plan.plan import Plan, plan_from_kept
-from secateur.pipeline.structure import proof
-from secateur.pipeline.structure.attention import RaggedAttention
+from secateur.core.errors import PlanError, SurgeryError
+from secateur.kernels.ragged_module import RaggedAttention
+from secateur.pipeline.structure import equivalence
 from secateur.pipeline.structure.constant import ConstantBranch
+from secateur.pipeline.structure.equivalence import masked
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import KINDS, Groups
-from secateur.pipeline.structure.proof import masked
+from secateur.pipeline.structure.plan import Plan, plan_from_kept
 from secateur.pipeline.structure.surgery import cut, prune
 from tests.conftest import make_vit
 from tests.counting import torch_macs
@@ -188,7 +188,7 @@ def test_the_proof_names_the_group_that_disagrees(
         return small
 
     with pytest.raises(SurgeryError, match=r"blocks\.1\.attn\.qk"):
-        proof.prove(vit, wrong_scale(plan), vit_groups, plan, wrong_scale)
+        equivalence.prove(vit, wrong_scale(plan), vit_groups, plan, wrong_scale)
 
 
 def test_masking_zeroes_exactly_the_removed_slices(vit: nn.Module, vit_groups: Groups) -> None:

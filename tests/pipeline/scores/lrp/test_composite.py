@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from secateur.pipeline.errors import PlanError
+from secateur.core.errors import PlanError
 from secateur.pipeline.scores.lrp.composite import DEPTHS, NAMED, TYPES, find_composite
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from secateur.pipeline.errors import ModelError, PlanError
+from secateur.core.errors import ModelError, PlanError
 from secateur.pipeline.scores.lrp.composite import find_composite
 from secateur.pipeline.scores.lrp.gradients import identity, layer_normalised, standardised
 from secateur.pipeline.scores.lrp.layout import Call, Layout
@@ -169,7 +169,7 @@ def test_multi_head_attention_is_taken_apart(x: Tensor) -> None:
 
 
 def test_a_ragged_attention_is_scored_like_the_one_it_came_from() -> None:
-    from secateur.pipeline.structure.attention import RaggedAttention
+    from secateur.kernels.ragged_module import RaggedAttention
 
     model = make_vit()
     ragged = copy.deepcopy(model)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from secateur.pipeline.errors import PlanError
+from secateur.core.errors import PlanError
 from secateur.pipeline.scores.lrp import rules as registry
 from secateur.pipeline.scores.lrp.rules import Layer, find_rule, rules
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from secateur.pipeline.errors import DataError
+from secateur.core.errors import DataError
 from secateur.pipeline.scores.xmask.census import census
 from tests.pipeline.data.test_shuffled import numbered
 

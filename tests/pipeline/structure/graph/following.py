@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from secateur.pipeline.structure.graph.tracer import Walk, aliases_of, trace
 from secateur.pipeline.structure.graph.value import Value
-from secateur.pipeline.structure.graph.walk import Walk, aliases_of, trace
-from secateur.pipeline.structure.mirror import normalising
+from secateur.pipeline.structure.module_attributes import normalising
 
 OUTPUT = "it is an output of the model"
 """The reason of last resort: what has no other is free within the model."""

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.pipeline.plan.plan import plan_from_kept
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.graph.heads import SHARED, WHOLE
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
 
 HEADS, DIMS, WIDTH, TOKENS = 4, 3, 10, 5

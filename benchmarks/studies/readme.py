@@ -1,0 +1,124 @@
+"""Writes the tables of the README and of the results' page from the committed files, so that each number has one.
+
+`python -m secateur_studies.readme` rewrites what stands between `<!-- table NAME -->` and `<!-- end -->`; a test
+fails while a page says anything else than the files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import click
+from secateur_studies.coverage import reached
+from secateur_studies.oneshot_tables import (
+    deit_by_part,
+    deit_by_way,
+    deit_grid,
+    latency_plan,
+    peers_best,
+    peers_oneshot,
+)
+from secateur_studies.score_tables import Table, cnn_a_pr, relevance_speed, transformer_a_pr
+from secateur_studies.xpruner_tables import class_specialised, curves_of, variants_of
+
+from secateur.core.errors import BenchError
+from secateur.core.files import read_json, write_text
+from secateur.pipeline.report.table import rows_of
+
+RESULTS = Path("benchmarks/results")
+PAGES = (Path("README.md"), RESULTS / "README.md")
+_TABLE = re.compile(r"(<!-- table (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def demo(results: Path) -> str:
+    """Dense against pruned, of the demo."""
+    rows = rows_of(read_json(results / "demo.json", "bench"))
+    head = ("`make demo`, measured", "dense", "pruned", "change")
+    return markdown(head, ((row.name, row.dense, row.pruned, row.change) for row in rows))
+
+
+def coverage(results: Path) -> str:
+    """How many of timm's families go the whole way."""
+    content = read_json(results / "coverage.json", "coverage")
+    rows, peer = content["rows"], content["reference"]
+    stages = {
+        "pruned, removed equal to masked": "prune",
+        "trained on, saved and loaded": "load",
+        "the same in ONNX Runtime": "parity",
+        "a TensorRT-RTX engine": "engine",
+    }
+    theirs = {"parity": str(sum(peer.get(name) == "done" for name in rows))}
+    head = (f"of {len(rows)} families of timm", "secateur", "Torch-Pruning 1.6.1")
+    return markdown(head, ((word, str(reached(rows, s)), theirs.get(s, "")) for word, s in stages.items()))
+
+
+def structure_speed(results: Path) -> str:
+    """Seconds and memory of pruning, beside Torch-Pruning."""
+    models = read_json(results / "structure_speed.json", "structure_speed")["models"]
+    lines = []
+    for name, model in models.items():
+        ours, theirs = model["samples"]["secateur"], model["samples"]["torch-pruning"]
+        memory = [max(row["added_peak_bytes"] / row["model_bytes"] for row in side) for side in (ours, theirs)]
+        seconds = model["median_seconds"]
+        lines.append(
+            (
+                f"`{name}`",
+                f"{seconds['secateur']:.1f} s",
+                f"{seconds['torch-pruning']:.1f} s",
+                *(f"{times:.1f} x model" for times in memory),
+            )
+        )
+    head = ("half of all units, by magnitude", "secateur", "Torch-Pruning 1.6.1", "added memory", "theirs")
+    return markdown(head, lines)
+
+
+def of_scores(table: Callable[[Path], Table]) -> Callable[[Path], str]:
+    """The Markdown of a table of scores."""
+    return lambda results: markdown(*table(results))
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    **{table.__name__: table for table in (demo, coverage, structure_speed)},
+    **{table.__name__: of_scores(table) for table in (transformer_a_pr, cnn_a_pr, relevance_speed)},
+    **{table.__name__: of_scores(table) for table in (deit_by_part, deit_by_way, deit_grid)},
+    **{table.__name__: of_scores(table) for table in (peers_best, peers_oneshot, latency_plan)},
+    **{f"xpruner_{task}": of_scores(curves_of(task)) for task in ("ten", "thousand", "swin")},
+    "xpruner_variants": of_scores(variants_of("swin")),
+    "class_specialised": of_scores(class_specialised),
+}
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table whose columns but the first are aligned to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def rendered(readme: str, results: Path) -> str:
+    """A page's text with every table as the files under `results` have it.
+
+    Raises `BenchError` for a table that this module does not know.
+    """
+
+    def table(found: re.Match[str]) -> str:
+        name = found["name"]
+        if name not in TABLES:
+            raise BenchError(f"a page asks for a table {name!r}, but there are only {', '.join(TABLES)}")
+        return f"{found[1]}{TABLES[name](results)}{found[3]}"
+
+    return _TABLE.sub(table, readme)
+
+
+@click.command()
+@click.option("--page", "pages", type=click.Path(path_type=Path, exists=True), multiple=True, default=PAGES)
+@click.option("--results", type=click.Path(path_type=Path, exists=True), default=RESULTS, show_default=True)
+def main(pages: Sequence[Path], results: Path) -> None:
+    """Rewrites the tables of the README and of the results' own page in place."""
+    for page in pages:
+        write_text(page, rendered(page.read_text(encoding="utf-8"), results))
+
+
+if __name__ == "__main__":
+    main()

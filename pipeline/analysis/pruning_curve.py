@@ -1,0 +1,110 @@
+"""Accuracy against the pruning rate and against MACs, for one set of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from secateur.core.errors import DataError, PlanError, SurgeryError
+from secateur.pipeline.plan.budget import Budget
+from secateur.pipeline.plan.make import make_plan
+from secateur.pipeline.scores.score import Scores
+from secateur.pipeline.statistics.capture import frozen
+from secateur.pipeline.structure.equivalence import masked
+from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.plan import Plan
+from secateur.pipeline.structure.surgery import prune
+
+RATES = tuple(round(0.05 * step, 2) for step in range(20))
+"""The pruning rates of Pruning by eXplaining: 0 to 95 %."""
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """The share of units removed, and what is left: MACs a sample, parameters, top-1 in percent."""
+
+    rate: float
+    macs: float
+    params: int
+    top1: float
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How units are removed along a curve: their kinds, how the rate is shared out, at which rates."""
+
+    kinds: tuple[str, ...] = ("head", "mlp_hidden", "channel")
+    allocate: str = "global"
+    rates: tuple[float, ...] = RATES
+
+    def __post_init__(self) -> None:
+        if not self.rates or any(not 0 <= rate < 1 for rate in self.rates):
+            raise PlanError(f"the pruning rates are {list(self.rates)}, but must be one or more of 0 up to below 1")
+
+    def plan(self, groups: Groups, scores: Scores, rate: float) -> Plan:
+        """The plan that removes the share `rate` of the units, the least important first, unaligned."""
+        if rate == 0:
+            return Plan({}, groups.fingerprint(), groups.input_shape)
+        return make_plan(groups, scores, Budget(units=1 - rate), self.allocate, align=1, kinds=self.kinds)
+
+
+def curve(
+    model: nn.Module,
+    groups: Groups,
+    scores: Scores,
+    loader: Batches,
+    shape: Shape | None = None,
+    verify: bool = True,
+    classes: Sequence[int] | None = None,
+    known: Mapping[float, Point] | None = None,
+) -> Iterator[Point]:
+    """The points of one curve, rate by rate; those in `known` are not measured again.
+
+    Units are really removed, and accuracy is that of the smaller model. With `verify` the dense model with the same
+    units masked is measured too, and `SurgeryError` is raised when the two differ by more than rounding can explain
+    (one image in a thousand, one at least). `classes` restricts the predictions, as `top1_among` does.
+    """
+    shape = shape or Shape()
+    for rate in shape.rates:
+        if known and rate in known:
+            yield known[rate]
+            continue
+        plan = shape.plan(groups, scores, rate)
+        small = prune(model, plan, groups) if plan.kept else model
+        right, count = top1_among(small, loader, classes)
+        if verify and plan.kept:
+            again, _ = top1_among(masked(model, groups, plan), loader, classes)
+            if abs(again - right) > max(1, count // 1000):
+                raise SurgeryError(
+                    f"at a pruning rate of {rate:.0%} the removed model has {right} of {count} images right, the "
+                    f"masked one {again}: they must agree; report the model and the plan"
+                )
+        yield Point(rate, groups.macs(plan.kept), groups.params(plan.kept), 100.0 * right / count)
+
+
+def a_pr(points: Iterable[Point]) -> float:
+    """A_PR, the mean top-1 in percent over the pruning rates (Pruning by eXplaining, sec. 4.1)."""
+    values = [point.top1 for point in points]
+    if not values:
+        raise PlanError("A_PR needs the top-1 of at least one pruning rate, but got none")
+    return sum(values) / len(values)
+
+
+def top1_among(model: nn.Module, loader: Batches, classes: Sequence[int] | None = None) -> tuple[int, int]:
+    """How many images are classified right, and of how many; other logits than those of `classes` count as -inf."""
+    device = next(model.parameters()).device
+    allowed = None if classes is None else torch.tensor(sorted(classes), device=device)
+    right = count = 0
+    with frozen(model), torch.inference_mode():
+        for images, labels in loader:
+            logits = model(images.to(device))
+            best = logits.argmax(1) if allowed is None else allowed[logits[:, allowed].argmax(1)]
+            right += int((best.cpu() == labels).sum())
+            count += len(labels)
+    if not count:
+        raise DataError("there are no images to measure accuracy on: give a data set with at least one")
+    return right, count

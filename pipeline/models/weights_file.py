@@ -1,0 +1,194 @@
+"""Weights files: read without running the code that a pickle may hold, and filled into the model they belong to."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import pickle
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.models import PretrainedCfg, get_pretrained_cfg
+from torch import Tensor, nn
+
+from secateur.core.errors import ModelError
+
+_log = logging.getLogger(__name__)
+
+TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
+WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
+"""Keys under which training scripts put the state dict; averaged weights go first, as in timm."""
+PREFIXES = ("module.", "_orig_mod.", "model.")
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a `.safetensors` or torch file by name, out of the usual wrappers and prefixes.
+
+    Torch files are read with `weights_only=True`. Raises `ModelError` when the file is missing, truncated, of
+    another kind, a pickled module, or holds a NaN or an infinite number.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise ModelError(f"the weights file {path} {what}: give a .safetensors or .pth file")
+    if path.suffix == ".safetensors":
+        tensors = _read_safetensors(path)
+    elif path.suffix in TORCH_SUFFIXES:
+        tensors = _state_dict(_read_torch(path), path)
+    else:
+        allowed = ", ".join((".safetensors", *TORCH_SUFFIXES))
+        raise ModelError(f"the weights file {path} ends in {path.suffix!r}, but must end in one of {allowed}")
+    tensors = _without_prefixes(tensors)
+    check_finite(tensors, str(path))
+    return tensors
+
+
+def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raises `ModelError` naming the first tensor with a NaN or an infinite number."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point():
+            bad = int((~torch.isfinite(tensor.float())).sum())
+            if bad:
+                raise ModelError(
+                    f"{where} holds NaN or infinite numbers: {bad} of {tensor.numel()} in {name!r}; "
+                    "give the weights of a training that did not diverge"
+                )
+
+
+def classes_in(name: str, tensors: Mapping[str, Tensor]) -> int | None:
+    """The number of classes of a checkpoint's classifiers, or None when it has none or they differ."""
+    config: PretrainedCfg | None = get_pretrained_cfg(name)
+    layers = config.classifier if config is not None else None
+    names = (layers,) if isinstance(layers, str) else tuple(layers or ())
+    counts = {
+        len(tensors[f"{layer}.{key}"])
+        for layer in names
+        for key in ("weight", "bias")
+        if f"{layer}.{key}" in tensors and tensors[f"{layer}.{key}"].ndim
+    }
+    return counts.pop() if len(counts) == 1 else None
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor], name: str, where: str) -> None:
+    """Loads the tensors into the model; raises `ModelError` when they are those of another architecture.
+
+    Where the names differ, timm's own filter for older checkpoints of the family gets a chance first.
+    """
+    odd = _differences(model, tensors)
+    if odd:
+        older = _refiltered(model, tensors)
+        if older is None or _differences(model, older):
+            raise ModelError(
+                f"{where} does not fit {name}: {odd}; give weights of this architecture, or the name and kwargs "
+                "(num_classes among them) that belong to these weights"
+            )
+        _log.info("%s was brought to timm's present form by its filter for %s", where, name)
+        tensors = older
+    model.load_state_dict(dict(tensors), strict=False)  # strict but for the batch counters
+
+
+def _differences(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
+    """How many tensors are missing, unexpected and of another shape, with the first of each; empty when all fit.
+
+    BatchNorm's counters of training batches may be missing: evaluation does not read them.
+    """
+    wanted = model.state_dict()
+    missing = [key for key in wanted if key not in tensors and not key.endswith("num_batches_tracked")]
+    extra = [key for key in tensors if key not in wanted]
+    other = [key for key in wanted if key in tensors and wanted[key].shape != tensors[key].shape]
+    parts = [f"{len(missing)} of {len(wanted)} tensors missing (first {missing[0]!r})"] if missing else []
+    if extra:
+        parts.append(f"{len(extra)} unexpected (first {extra[0]!r})")
+    if other:
+        have, want = list(tensors[other[0]].shape), list(wanted[other[0]].shape)
+        parts.append(f"{len(other)} of another shape (first {other[0]!r}: {have} in the file, {want} in the model)")
+    return ", ".join(parts)
+
+
+def _refiltered(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """The tensors after the model family's `checkpoint_filter_fn`, or None when there is none or it does not apply."""
+    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    if convert is None:
+        return None
+    try:
+        converted = convert(dict(tensors), model)
+    except Exception as error:  # it was written for other names than these
+        _log.debug("timm's checkpoint filter does not apply: %r", error)
+        return None
+    return dict(converted)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"cannot read {path}: {error}; it is truncated or no safetensors file: copy or download it again"
+        ) from error
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        # argparse's plain record of a training's options comes with many published checkpoints, timm's among them
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        globals_found = _pickled_objects(path, str(error))
+        if globals_found:
+            raise ModelError(
+                f"{path} holds pickled Python objects ({globals_found}), which are not read because that could run "
+                "any code: save model.state_dict() instead, with torch.save or safetensors, and give that file"
+            ) from error
+        raise _damaged(path, error) from error
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _pickled_objects(path: Path, message: str) -> str:
+    """The first class or function that the file asks for, or an empty string when it is just damaged."""
+    for mark in ("Unsupported global: GLOBAL ", "Unsupported class "):
+        if mark in message:
+            return message.split(mark, 1)[1].split()[0]
+    if zipfile.is_zipfile(path):
+        return next(iter(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))), "")
+    return ""
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return ModelError(
+        f"cannot read {path}: {lines[0].rstrip('.')}; it is truncated or no torch file: copy or download it again"
+    )
+
+
+def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict in what torch has read."""
+    if isinstance(content, Mapping):
+        for key in WRAPPERS:
+            if isinstance(content.get(key), Mapping):
+                content = content[key]
+                break
+        tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+        if tensors and len(tensors) == len(content):
+            return tensors
+    what = (
+        f"a dictionary of {', '.join(map(repr, list(content)[:4]))}"
+        if isinstance(content, Mapping)
+        else (f"a {type(content).__name__}")
+    )
+    raise ModelError(f"{path} holds {what}, but no state dict: save model.state_dict() and give that file")
+
+
+def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without the prefixes that wrappers such as DistributedDataParallel put before every name."""
+    for _ in PREFIXES:
+        for prefix in PREFIXES:
+            if tensors and all(name.startswith(prefix) for name in tensors):
+                tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors

@@ -1,0 +1,108 @@
+"""Latency tables: how much time each layer type saves at each width on one target, and what a plan will take."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from secateur.core.errors import PlanError, RunError
+from secateur.core.files import read_json, write_json
+from secateur.pipeline.structure.groups import Groups, Kept
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What one group of a family takes less than a dense one, at rising shares of its units kept; the last is 1.
+
+    `low_ms` and `high_ms` are the 95 % interval of each saving.
+    """
+
+    family: str
+    shares: tuple[float, ...]
+    saved_ms: tuple[float, ...]
+    low_ms: tuple[float, ...]
+    high_ms: tuple[float, ...]
+
+    def saving_ms(self, share: float) -> float:
+        """The saving at any share, linear between the measured ones and never rising with the share."""
+        return float(np.interp(share, self.shares, falling(self.saved_ms)))
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """Latencies of a model's parts on one target, with the environment that they were measured in.
+
+    `fingerprint` is that of the model's `Groups`; the dense model takes `dense_ms` for a batch of `batch`.
+    """
+
+    target: str
+    batch: int
+    fingerprint: str
+    dense_ms: float
+    curves: tuple[Curve, ...]
+    environment: dict[str, Any]
+
+    def predict_ms(self, groups: Groups, kept: Kept) -> float:
+        """The latency of the model with only the `kept` units: the savings of all its groups, added up.
+
+        A head that goes takes its dimensions along, so that dimensions of removed heads are not counted twice.
+        Never less than nothing.
+        """
+        curves = {curve.family: curve for curve in self.curves}
+        saved = 0.0
+        for group in groups:
+            if group.name in kept and group.family in curves:
+                saved += curves[group.family].saving_ms(_share(groups, group.name, kept))
+        return max(self.dense_ms - saved, 0.0)
+
+    def save(self, path: Path) -> None:
+        """Writes the table as JSON."""
+        write_json(path, "latency", asdict(self))
+
+    @staticmethod
+    def load(path: Path) -> LatencyTable:
+        """The table in a file; raises `RunError` for a file that is none."""
+        content = read_json(path, "latency")
+        try:
+            numbers = ("shares", "saved_ms", "low_ms", "high_ms")
+            curves = tuple(
+                Curve(str(found["family"]), *(tuple(float(value) for value in found[key]) for key in numbers))
+                for found in content["curves"]
+            )
+            fields = {key: content[key] for key in ("target", "batch", "fingerprint", "dense_ms", "environment")}
+            return LatencyTable(**fields, curves=curves)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{path} holds no latency table ({error}): measure it with `secateur profile`") from error
+
+    def check(self, groups: Groups, target: str) -> None:
+        """Raises `PlanError` when the table is of another model or target."""
+        if self.fingerprint != groups.fingerprint():
+            raise PlanError("the latency table was measured for another model: measure it with `secateur profile`")
+        if self.target != target:
+            raise PlanError(
+                f"the latency table is of {self.target}, but the budget's target is {target}: measure it with "
+                f"`secateur profile --target {target}`"
+            )
+
+
+def falling(values: tuple[float, ...]) -> list[float]:
+    """The nearest values (least squares) that never rise: pooling of adjacent violators."""
+    pools: list[tuple[float, int]] = []
+    for value in values:
+        pools.append((value, 1))
+        while len(pools) > 1 and pools[-2][0] < pools[-1][0]:
+            (one, a), (other, b) = pools[-2:]
+            pools[-2:] = [((one * a + other * b) / (a + b), a + b)]
+    return [value for value, count in pools for _ in range(count)]
+
+
+def _share(groups: Groups, name: str, kept: Kept) -> float:
+    """The share of a group's units that stays; of dimensions, the share in the heads that stay."""
+    group = groups.named(name)
+    possible = group.units
+    if group.parent in kept:
+        possible = len(kept[group.parent]) * group.units // group.blocks
+    return len(kept[name]) / possible if possible else 1.0

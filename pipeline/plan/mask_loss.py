@@ -1,0 +1,62 @@
+"""What soft masks cost the model: a loss that gradients go through, on one batch after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from secateur.core.errors import DataError
+from secateur.pipeline.data.shuffled import Batches, shuffled
+from secateur.pipeline.plan.xpruner_spec import Loss
+from secateur.pipeline.statistics.capture import frozen
+from secateur.pipeline.statistics.mask_hooks import multiplied
+from secateur.pipeline.structure.groups import Groups
+
+SoftJudge = Callable[[Mapping[str, Tensor]], Tensor]
+"""The loss of the model on its next batch when units are multiplied by these factors `[units]` of each group."""
+
+
+def soft_judge(
+    model: nn.Module,
+    groups: Groups,
+    loader: Batches,
+    loss: Loss = "divergence",
+    batch_size: int = 32,
+    seed: int = 0,
+) -> SoftJudge:
+    """A judge of soft masks: the mean divergence from the dense model's predictions in nats, or the cross-entropy.
+
+    The divergence looks at no labels. Batches of `batch_size` come in an order that the seed decides, again and
+    again; nothing but one batch is held besides the images that are shuffled. Raises `DataError` without images.
+    """
+    device, batches = next(model.parameters()).device, _endless(loader, batch_size, seed)
+
+    def judge(factors: Mapping[str, Tensor]) -> Tensor:
+        images, labels = (part.to(device) for part in next(batches))
+        there = {name: value.to(device) for name, value in factors.items()}
+        with frozen(model):
+            with torch.no_grad():
+                goal = model(images).float().log_softmax(1) if loss == "divergence" else None
+            with multiplied(model, groups, there):
+                logits = model(images).float()
+        if goal is None:
+            return F.cross_entropy(logits, labels).cpu()
+        return F.kl_div(logits.log_softmax(1), goal, log_target=True, reduction="batchmean").cpu()
+
+    return judge
+
+
+def _endless(loader: Batches, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of one pass over the images after another, each shuffled anew."""
+    epoch = 0
+    while True:
+        empty = True
+        for batch in shuffled(loader, batch_size, (seed, epoch)):
+            empty = False
+            yield batch
+        if empty:
+            raise DataError("there are no images to judge masks by: give a data set with at least one")
+        epoch += 1

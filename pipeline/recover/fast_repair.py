@@ -1,0 +1,42 @@
+"""Small models of many widths that inherit from one dense model, whose statistics are gathered once for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from torch import Tensor, nn
+
+from secateur.pipeline.recover.compensate import FOLDS, gather_statistics, refit
+from secateur.pipeline.recover.layers import find_cut
+from secateur.pipeline.recover.norm_statistics import gather_renormed
+from secateur.pipeline.structure.groups import Groups, Kept
+from secateur.pipeline.structure.plan import plan_from_kept
+from secateur.pipeline.structure.surgery import cut
+
+RIDGE = 1e-3
+
+
+class Inheritance:
+    """Makes small models: surgery, then the refit of every layer that reads less, without another look at images.
+
+    Only layers behind a normalisation over fewer features (a narrower residual stream) need the images again.
+
+    Units of the groups of `kinds` may go. Each candidate costs the solves of its layers at the one ridge `RIDGE`;
+    batch normalisations keep their statistics. Raises `DataError` for fewer than two images.
+    """
+
+    def __init__(
+        self, dense: nn.Module, groups: Groups, kinds: Sequence[str], loader: Iterable[tuple[Tensor, Tensor]]
+    ) -> None:
+        self._dense, self._groups = dense, groups
+        self._loader = loader
+        self._statistics = gather_statistics(dense, groups, kinds, loader)
+
+    def __call__(self, kept: Kept) -> nn.Module:
+        """The model that keeps these units, repaired."""
+        plan = plan_from_kept(self._groups, kept)
+        small = cut(self._dense, self._groups, plan)
+        less = find_cut(self._dense, self._groups, plan)
+        renormed = gather_renormed(small, self._dense, less, self._loader, FOLDS)
+        refit(small, self._dense, less, {**self._statistics, **renormed}, (RIDGE,))
+        return small

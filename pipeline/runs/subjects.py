@@ -1,0 +1,125 @@
+"""What a user names on the command line, as something that can be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from secateur.benchmarks.runners import Subject
+from secateur.core.errors import BenchError
+from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo
+from secateur.export.targets import parse_target
+
+
+def open_subject(word: str, targets: Sequence[str] = ()) -> Subject:
+    """The model that `word` names: a run directory (its pruned model), a saved model's folder, an .onnx file, an
+    .engine file or its folder, or else a timm model with random weights.
+
+    An engine without an engine.json beside it is taken to be for those of `targets` that need an engine. Raises
+    `BenchError` for a path that does not exist or holds none of these, `ModelError` for an unknown name.
+    """
+    path = Path(word)
+    if is_run(path):
+        return run_subjects(path)[1]
+    if path.is_dir():
+        if (path / INFO_FILE).is_file():
+            return _engine(path / ENGINE_FILE, targets)
+        return _saved(path)
+    if path.suffix in (".onnx", ".engine"):
+        if not path.is_file():
+            raise BenchError(f"there is no file {word}: give a timm name, a run directory, an .onnx or an .engine file")
+        return Subject(word, onnx=path) if path.suffix == ".onnx" else _engine(path, targets)
+    if path.is_file() or len(path.parts) > 1:
+        kind = "is no model that can be measured" if path.is_file() else "does not exist"
+        raise BenchError(f"{word} {kind}: give a timm name, a run directory, an .onnx or an .engine file")
+    from secateur.pipeline.models.timm_models import create_model, input_shape
+
+    model = create_model(word)
+    return Subject(word, module=model, input_shape=input_shape(model))
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run directory."""
+    return (path / "recipe.yaml").is_file()
+
+
+def run_subjects(folder: Path) -> tuple[Subject, Subject]:
+    """The dense and the pruned model of a run, with the ONNX files and engines that are there."""
+    from secateur.pipeline.models.timm_models import create_model, input_shape
+    from secateur.pipeline.runs.export_stage import engines_folder, onnx_name
+    from secateur.pipeline.runs.runner import open_run
+    from secateur.pipeline.structure.classes import classes_of, cut_classifier
+    from secateur.pipeline.structure.storage import load
+
+    pruned = load(folder / "model")
+    dense = create_model(open_run(folder).recipe.model)
+    if classes := classes_of(pruned):
+        dense = cut_classifier(dense, classes)
+    shape = input_shape(dense)
+    subjects = []
+    for side, model in (("dense", dense), ("pruned", pruned)):
+        onnx = _existing(folder / onnx_name(side, "fp32"))
+        subjects.append(Subject(f"{folder} ({side})", model, onnx, _engines(engines_folder(folder, side)), shape))
+    return subjects[0], subjects[1]
+
+
+def common_targets(subjects: Sequence[Subject]) -> list[str]:
+    """The targets that all subjects can run on without a choice: ONNX Runtime and PyTorch on the CPU, and engines.
+
+    ONNX Runtime is among them where every subject has an ONNX file, or where nothing else is and the others can be
+    exported. Raises `BenchError` when there is none.
+    """
+    usual = [parse_target(name) for name in ("onnxruntime:cpu", "torch:cpu")]
+    found = [str(target) for target in usual if all(subject.form(target) for subject in subjects)]
+    engines = [set(subject.engines) for subject in subjects]
+    found += sorted(set.intersection(*engines))
+    if not found and all(subject.onnx or subject.module for subject in subjects):
+        found = ["onnxruntime:cpu"]
+    if not found:
+        raise BenchError(
+            f"{' and '.join(subject.name for subject in subjects)} have no target in common: compare files of one kind"
+        )
+    return found
+
+
+def with_onnx(subject: Subject, folder: Path) -> Subject:
+    """The subject with an ONNX file: its own, or its module exported into `folder`."""
+    if subject.onnx is not None or subject.module is None:
+        return subject
+    from secateur.export.to_onnx import export_onnx
+
+    path = folder / f"{len(list(folder.iterdir()))}.onnx"
+    export_onnx(subject.module, path, input_shape=subject.input_shape)
+    return replace(subject, onnx=path)
+
+
+def _saved(folder: Path) -> Subject:
+    from secateur.pipeline.models.timm_models import input_shape
+    from secateur.pipeline.structure.storage import load
+
+    model = load(folder)
+    return Subject(
+        str(folder), model, _existing(folder / "model.onnx"), _engines(folder / "engines"), input_shape(model)
+    )
+
+
+def _engine(path: Path, targets: Sequence[str]) -> Subject:
+    if path.name == ENGINE_FILE and (path.parent / INFO_FILE).is_file():
+        return Subject(str(path), engines={EngineInfo.load(path.parent).target: path})
+    named = [name for name in targets if parse_target(name).needs_build]
+    if not named:
+        raise BenchError(f"{path} has no {INFO_FILE} beside it: say what it was built for, such as --target tensorrt")
+    return Subject(str(path), engines=dict.fromkeys(named, path))
+
+
+def _engines(folder: Path) -> dict[str, Path]:
+    """The fp32 engines under a folder by target; those of ONNX Runtime are the ONNX file itself and left out."""
+    infos = [EngineInfo.load(path.parent) for path in sorted(folder.glob(f"*/{INFO_FILE}"))]
+    return {
+        info.target: info.path for info in infos if info.precision == "fp32" and parse_target(info.target).needs_build
+    }
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.is_file() else None

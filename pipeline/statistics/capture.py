@@ -1,0 +1,86 @@
+"""Reading the values of units while a model runs, through hooks at the groups' sites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from secateur.core.errors import PlanError
+from secateur.pipeline.structure.groups import Groups, Site
+
+
+@contextmanager
+def observed(model: nn.Module, sites: Iterable[Site]) -> Iterator[dict[tuple[str, str], Tensor]]:
+    """A dictionary that each forward pass fills with the tensors at the sites, keyed by (module, side).
+
+    The tensors are those of the computation itself, so gradients with respect to them can be asked for.
+    """
+    values: dict[tuple[str, str], Tensor] = {}
+    handles = []
+
+    def watch(module: nn.Module, key: tuple[str, str]) -> None:
+        def before(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            values[key] = inputs[0]
+
+        def after(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
+            values[key] = output
+
+        if key[1] == "input":
+            handles.append(module.register_forward_pre_hook(before))
+        else:
+            handles.append(module.register_forward_hook(after))
+
+    for key in sorted({(site.module, site.side) for site in sites}):
+        watch(model.get_submodule(key[0]), key)
+    try:
+        yield values
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[nn.Module]:
+    """The model in evaluation mode with no parameter asking for a gradient; all modes are restored afterwards."""
+    training = {module: module.training for module in model.modules()}
+    asking = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    model.eval().requires_grad_(False)
+    try:
+        yield model
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+        for parameter, ask in asking.items():
+            parameter.requires_grad_(ask)
+
+
+def all_sites(groups: Groups) -> list[Site]:
+    """The sites of all groups."""
+    return [site for group in groups for site in group.sites]
+
+
+def along(tensor: Tensor, dim: int, samples: int) -> Tensor:
+    """The tensor as `[samples, positions, rest]`, `positions` being its dimension `dim`.
+
+    Window attention puts a sample's windows one after another into the batch: they are part of the rest. Raises
+    `PlanError` when the first dimension holds no whole number of windows for each sample.
+    """
+    if tensor.shape[0] % samples:
+        raise PlanError(
+            f"a layer sees {tensor.shape[0]} windows of {samples} images: scores need the same number for each image; "
+            "leave its groups out"
+        )
+    windows = tensor.reshape(samples, -1, *tensor.shape[1:]).movedim(dim if dim < 0 else dim + 1, 1)
+    return windows.reshape(samples, tensor.shape[dim], -1)
+
+
+def sum_by_unit(values: Tensor, site: Site, units: int) -> Tensor:
+    """Sums `[..., positions]` over the positions of each unit: `[..., units]`; positions of no unit are left out."""
+    index = torch.as_tensor(site.units, device=values.device)
+    inside = index >= 0
+    out = values.new_zeros(*values.shape[:-1], units)
+    return out.index_add(-1, index[inside], values[..., inside])

@@ -1,0 +1,179 @@
+"""What the second-order scores stream over the images: how the loss bends along what the units feed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from secateur.core.errors import DataError
+from secateur.pipeline.data.loader import Loader
+from secateur.pipeline.statistics.capture import along, frozen, observed
+from secateur.pipeline.statistics.layer_matrices import Reader, channel_dim, input_rows, output_rows
+from secateur.pipeline.statistics.moments import Moments
+from secateur.pipeline.structure.groups import Site
+
+Attributions = Mapping[tuple[str, str], Tensor]
+"""What is attributed to each value at sites, by (module, side)."""
+Attribution = Callable[[nn.Module, Tensor, Sequence[Site]], Attributions]
+"""What a model, images `[B, C, H, W]` and sites give."""
+
+
+@dataclass(frozen=True)
+class TokenWeight:
+    """The weight `[B, N]` of each row of a reader's input, for statistics that some rows shape more than others.
+
+    `rule` sees the rows `[B, N, d]`, what is attributed to each of their values, and the gradients `[B, N, out]` at the
+    reader's output. `attribute` attributes; without it, that is the gradient times the value.
+    """
+
+    rule: Callable[[Tensor, Tensor, Tensor], Tensor]
+    attribute: Attribution | None = None
+
+
+@dataclass
+class Curvature:
+    """For a reader, the moments of its input rows and of the gradients at its output rows; rows of one sample.
+
+    For each input channel, `products` `[3, channels]` sums over `samples` (sum g x)^2, (sum g x) (sum g) and (sum g)^2,
+    with x all of its values in one sample and g the gradients there.
+    """
+
+    inputs: Moments
+    gradients: Moments
+    positions: int
+    products: Tensor
+    samples: int = 0
+
+    @property
+    def removal(self) -> Tensor:
+        """E (sum g (x - m))^2 / 2 for each channel with its mean m: what it costs to fix it at m, `[channels]`."""
+        mean = self.inputs.mean.reshape(self.products.shape[1], -1).mean(1)
+        both, mixed, slopes = self.products / self.samples
+        cost: Tensor = (both - 2 * mean * mixed + mean.square() * slopes) / 2
+        return cost
+
+
+@dataclass
+class Products:
+    """For queries and keys `[..., heads, dims]`: second moments `[heads, dims, dims]`, keys about their image's mean.
+
+    `gradients` `[heads]` sums the squared gradients with respect to the queries.
+    """
+
+    samples: int
+    queries: Tensor
+    keys: Tensor
+    gradients: Tensor
+    positions: int = 0
+
+    @property
+    def bend(self) -> Tensor:
+        """The sum over all pairs of positions of E (dL/da)^2 for a = q k^T, one sample, for each head: `[heads]`.
+
+        From dL/dq_i = sum_j dL/da_ij k_j follows E |dL/dq|^2 = positions * E (dL/da)^2 * tr E k k^T.
+        """
+        rows = self.samples * self.positions
+        energy = self.gradients / rows
+        spread = torch.einsum("hdd->h", self.keys) / rows
+        return self.positions * energy / spread.clamp_min(1e-30)
+
+
+@dataclass(frozen=True)
+class ProductSite:
+    """Where the queries and keys of one attention are read: a module's output, and the positions `[heads, dims]`."""
+
+    site: Site
+    queries: Tensor
+    keys: Tensor
+
+
+def gather(
+    model: nn.Module,
+    readers: Sequence[Reader],
+    products: Sequence[ProductSite],
+    loader: Loader,
+    seed: int,
+    weight: TokenWeight | None,
+) -> tuple[dict[str, Curvature], dict[str, Products]]:
+    """The statistics of readers and of query/key products, keyed by module, in one pass and bounded memory.
+
+    The gradients are those of the cross-entropy with labels drawn from the model's own prediction, whose second
+    moment is the Fisher information: no true label is needed (Kunstner et al., 2019, arXiv 1905.12558).
+    """
+    device = next(model.parameters()).device
+    names = sorted({reader.module for reader in readers})
+    inputs = [Site(name, "input", -1, ()) for name in names]
+    sites = [*inputs, *(Site(name, "output", -1, ()) for name in names)]
+    curvatures: dict[str, Curvature] = {}
+    found: dict[str, Products] = {}
+    draws = np.random.default_rng(seed)
+    with frozen(model), torch.enable_grad(), observed(model, [*sites, *(part.site for part in products)]) as values:
+        for batch, _ in loader:
+            images = batch.detach().to(device)
+            attributed = weight.attribute(model, images, inputs) if weight and weight.attribute else None
+            logits = model(images.requires_grad_())
+            loss = F.cross_entropy(logits, _drawn(logits.detach(), draws), reduction="sum")
+            keys = sorted(values)
+            slopes = torch.autograd.grad(loss, [values[key] for key in keys], allow_unused=True)
+            gradients = {
+                key: torch.zeros_like(values[key]) if slope is None else slope
+                for key, slope in zip(keys, slopes, strict=True)
+            }
+            for name in names:
+                layer = model.get_submodule(name)
+                x, g = values[name, "input"].detach(), gradients[name, "output"]
+                rows, slope = input_rows(layer, x), output_rows(layer, g)
+                weights = None
+                if weight:
+                    given = x * gradients[name, "input"] if attributed is None else attributed[name, "input"]
+                    weights = weight.rule(rows, input_rows(layer, given), slope)
+                if name not in curvatures:
+                    empty = [Moments.empty(part.shape[-1], device) for part in (rows, slope)]
+                    channels = torch.zeros(3, x.shape[channel_dim(layer)], dtype=torch.float64, device=device)
+                    positions = g.numel() // (g.shape[0] * slope.shape[-1])
+                    curvatures[name] = Curvature(empty[0], empty[1], positions, channels)
+                curvatures[name].inputs.add(rows, weights)
+                curvatures[name].gradients.add(slope)
+                curvatures[name].samples += len(images)
+                curvatures[name].products += _products(x, gradients[name, "input"], channel_dim(layer), len(images))
+            for part in products:
+                key = (part.site.module, part.site.side)
+                _add_products(found, part, values[key].detach(), gradients[key])
+    if not curvatures and not found:
+        raise DataError("there are no images to gather statistics from: give a data set with at least one")
+    return curvatures, found
+
+
+def _drawn(logits: Tensor, draws: np.random.Generator) -> Tensor:
+    """One class for each sample, drawn from the predicted probabilities."""
+    below = logits.double().softmax(1).cumsum(1)
+    points = torch.from_numpy(draws.random(len(logits))).to(below)
+    return torch.searchsorted(below, points[:, None]).clamp_max(logits.shape[1] - 1)[:, 0]
+
+
+def _products(x: Tensor, gradient: Tensor, dim: int, samples: int) -> Tensor:
+    """One batch's part of `Curvature.products`."""
+    both, slopes = (along(part, dim, samples).double().sum(-1) for part in (gradient * x, gradient))
+    return torch.stack([both.square().sum(0), (both * slopes).sum(0), slopes.square().sum(0)])
+
+
+def _add_products(found: dict[str, Products], part: ProductSite, x: Tensor, gradient: Tensor) -> None:
+    """Adds the queries and keys of one batch; a key's mean over its image moves no softmax and is left out."""
+    x, gradient = (tensor.reshape(tensor.shape[0], -1, tensor.shape[-1]) for tensor in (x, gradient))
+    q, k, slope = x[..., part.queries], x[..., part.keys], gradient[..., part.queries]  # [B, N, heads, dims]
+    k = k - k.mean(1, keepdim=True)
+    if part.site.module not in found:
+        heads, dims = part.queries.shape
+        zeros = torch.zeros(heads, dims, dims, dtype=torch.float64, device=x.device)
+        found[part.site.module] = Products(0, zeros, zeros.clone(), zeros[:, 0, 0].clone())
+    into = found[part.site.module]
+    into.samples += len(x)
+    into.positions = x.shape[1]
+    into.queries += torch.einsum("bnhd,bnhe->hde", q, q).double()
+    into.keys += torch.einsum("bnhd,bnhe->hde", k, k).double()
+    into.gradients += slope.square().sum((0, 1, 3)).double()

@@ -1,0 +1,75 @@
+"""How a model's modules are called: what their code, once taken from the graph, has to accept and return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from secateur.core.errors import SurgeryError
+
+
+class CodeError(SurgeryError):
+    """The code of the modules `modules` cannot be taken over from the graph."""
+
+    def __init__(self, module: str, reason: str, others: tuple[str, ...] = ()) -> None:
+        super().__init__(f"the code of {module} cannot be taken over from the graph: {reason}")
+        self.reason = reason
+        self.modules = (module, *others)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How a module was called: its arguments and what it returned, tensors without their numbers."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    result: Any
+
+
+@contextmanager
+def recorded(model: nn.Module, names: list[str]) -> Iterator[dict[str, list[Seen]]]:
+    """A dictionary of all calls of some modules while the model runs."""
+    seen: dict[str, list[Seen]] = {name: [] for name in names}
+    handles = []
+    for name in names:
+
+        def hook(_module: nn.Module, args: Any, kwargs: Any, result: Any, name: str = name) -> None:
+            call = (args, kwargs, result)
+            seen[name].append(Seen(*tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, call)))
+
+        handles.append(model.get_submodule(name).register_forward_hook(hook, with_kwargs=True))
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def calls_of(dense: nn.Module, example: Tensor) -> dict[str, list[Seen]]:
+    """The calls of all modules in a run of the dense model in evaluation mode."""
+    names = [name for name, _ in dense.named_modules(remove_duplicate=False)]
+    training = {module: module.training for module in dense.modules()}
+    dense.eval()
+    try:
+        with torch.no_grad(), recorded(dense, names) as seen:
+            dense(example)
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+    return seen
+
+
+def is_plain(call: Seen) -> bool:
+    """Whether a call has one tensor in and one out."""
+    return (
+        len(call.args) == 1
+        and isinstance(call.args[0], Tensor)
+        and all(value is None for value in call.kwargs.values())
+        and isinstance(call.result, Tensor)
+    )

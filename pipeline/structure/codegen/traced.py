@@ -1,0 +1,48 @@
+"""The model's graph at the time of a cut: code of modules that repeats numbers of units is taken from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from secateur.pipeline.structure.codegen.calls import Seen, calls_of
+from secateur.pipeline.structure.codegen.rewrite import Writer
+from secateur.pipeline.structure.codegen.sizes import Sizes
+from secateur.pipeline.structure.graph.build_groups import Parts, Units
+from secateur.pipeline.structure.graph.tracer import Walk, stack_of
+from secateur.pipeline.structure.groups import Kept
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """The model's graph, with what is known of each of its values, and the units that each component belongs to."""
+
+    walk: Walk
+    parts: Parts
+    units: Units
+    _calls: dict[str, list[Seen]] = field(default_factory=dict)
+
+    def alive(self, kept: Kept) -> Tensor:
+        """For each component of atoms whether it stays."""
+        stays = torch.ones(int(self.parts.components.max()) + 1, dtype=torch.bool)
+        sets = {name: frozenset(units) for name, units in kept.items()}
+        for component, memberships in self.units.items():
+            stays[component] = all(name not in sets or unit in sets[name] for name, unit in memberships)
+        return stays
+
+    def own_code(self, module: str) -> bool:
+        """Whether the forward function of a module computes anything itself, not only its children."""
+        return any(stack and stack[-1][1] == module for stack in map(stack_of, self.walk.values))
+
+    def replaced(self, name: str, small: nn.Module, dense: nn.Module, example: Tensor, kept: Kept) -> nn.Module | None:
+        """The module `name` of `small` as traced code of the new sizes; None where no number in it changes.
+
+        `dense` is run on `example`, the first time, to see how its modules are called. Raises `CodeError` when its
+        code cannot be taken over.
+        """
+        if not self._calls:
+            self._calls.update(calls_of(dense, example))
+        sizes = Sizes(name, self.walk.values, self.parts.components, self.alive(kept))
+        return Writer(self.walk, sizes, small.get_submodule(name), self._calls).module()

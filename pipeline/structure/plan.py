@@ -1,0 +1,89 @@
+"""A plan: for each group, the sorted indices of the units that stay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from secateur.core.errors import PlanError
+from secateur.core.files import read_json, write_json
+from secateur.pipeline.structure.groups import Groups
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which units stay: `kept[group]` is sorted; groups left out keep all their units.
+
+    `fingerprint` is that of the `Groups` the plan was made for, `input_shape` the shape of one sample there.
+    """
+
+    kept: Mapping[str, tuple[int, ...]]
+    fingerprint: str
+    input_shape: tuple[int, ...]
+    notes: Mapping[str, object] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Writes the plan as JSON."""
+        write_json(path, "plan", {**self.to_json(), "notes": dict(self.notes)})
+
+    def to_json(self) -> dict[str, object]:
+        """The plan as plain JSON values."""
+        return {
+            "fingerprint": self.fingerprint,
+            "input_shape": list(self.input_shape),
+            "kept": {name: list(units) for name, units in sorted(self.kept.items())},
+        }
+
+    @staticmethod
+    def load(path: Path) -> Plan:
+        """The plan in a JSON file; raises `RunError` for a file that is none."""
+        return Plan.from_json(read_json(path, "plan"), str(path))
+
+    @staticmethod
+    def from_json(content: Mapping[str, object], where: str) -> Plan:
+        """A plan from plain JSON values; raises `PlanError` naming `where` when they are none."""
+        kept, shape, notes = content.get("kept"), content.get("input_shape"), content.get("notes", {})
+        fingerprint = content.get("fingerprint")
+        if not (isinstance(kept, dict) and isinstance(shape, list) and isinstance(notes, dict) and fingerprint):
+            raise PlanError(f"{where} holds no complete plan: make it again with `secateur plan`")
+        try:
+            units = {str(name): tuple(int(unit) for unit in units) for name, units in kept.items()}
+            return Plan(units, str(fingerprint), tuple(int(size) for size in shape), notes)
+        except (TypeError, ValueError) as error:
+            raise PlanError(f"{where} holds a plan that is no lists of numbers ({error})") from error
+
+
+def plan_from_kept(groups: Groups, kept: Mapping[str, Sequence[int]], **notes: object) -> Plan:
+    """A checked and normalised plan: units sorted, blocks of removed heads emptied, complete groups left out.
+
+    A head whose value dims are all gone goes too. Raises `PlanError` for an unknown group, a unit out of range or
+    fewer units than a group must keep.
+    """
+    masks = {group.name: np.ones(group.units, dtype=bool) for group in groups}
+    for name, units in kept.items():
+        group = groups.named(name)
+        chosen = np.asarray(sorted(set(units)), dtype=int)
+        if chosen.size and (chosen[0] < 0 or chosen[-1] >= group.units):
+            raise PlanError(f"the group {name!r} has the units 0 to {group.units - 1}, but {chosen.tolist()} was asked")
+        masks[name][:] = False
+        masks[name][chosen] = True
+    for group in groups:  # a head without value dims computes nothing
+        if group.parent and group.kind in ("v_dim", "qk_dim"):
+            alive = masks[group.name].reshape(group.blocks, -1).any(axis=1)
+            masks[group.parent] &= alive
+    for group in groups:
+        if group.parent:
+            masks[group.name].reshape(group.blocks, -1)[~masks[group.parent]] = False
+    for group in groups:
+        blocks = masks[group.name].reshape(group.blocks, -1).sum(axis=1)
+        if group.parent:
+            blocks = blocks[masks[group.parent]]
+        if blocks.size and blocks.min() < group.min_units:
+            raise PlanError(
+                f"the group {group.name!r} would keep {blocks.min()} units, but must keep {group.min_units} at least"
+            )
+    whole = {n: tuple(int(i) for i in np.flatnonzero(m)) for n, m in masks.items() if not m.all()}
+    return Plan(whole, groups.fingerprint(), groups.input_shape, notes)

@@ -1,0 +1,218 @@
+"""A trial of every group: what the model's own code cannot do without is found out before anyone plans to remove it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from secateur.core.errors import ModelError
+from secateur.pipeline.structure.codegen.calls import CodeError
+from secateur.pipeline.structure.cutting import cut
+from secateur.pipeline.structure.equivalence import difference, tolerance
+from secateur.pipeline.structure.groups import Axis, Fixed, Group, Groups
+from secateur.pipeline.structure.plan import Plan
+
+CODE = "the model's own code does not run with fewer of them ({error})"
+POSITIONS = "the model's own code relies on their number or order: without some of them it computes something else"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a model without some units is not the masked one, and the path of the module that was running.
+
+    `hopeless` has the modules whose code could not be taken over.
+    """
+
+    reason: str
+    module: str = ""
+    hopeless: tuple[str, ...] = ()
+
+
+def tried(model: nn.Module, groups: Groups) -> Groups:
+    """The groups that survive a trial; the others are fixed, with the error that they cause as the reason.
+
+    A part of the units of every group is removed at once. A module that fails, with all others of its class, has
+    its code taken over from the graph (`traced`). Where that is not enough, halves of the groups are tried until
+    those to blame are found.
+    """
+    plain = replace(groups, architecture=groups.fingerprint())
+    groups, blamed = plain, dict[str, str]()
+    hopeless: set[str] = set()
+    tried_all = False
+    while rest := [group for group in groups if group.name not in blamed]:
+        failure = _failure(model, groups, rest)
+        if failure is None:
+            break
+        if failure.hopeless:
+            hopeless.update(failure.hopeless)
+            groups = replace(groups, adapted=tuple(name for name in groups.adapted if name not in hopeless))
+            continue
+        adapted = _adapted(model, groups, failure, tried_all, hopeless)
+        tried_all = tried_all or not failure.module
+        if len(adapted) > len(groups.adapted):
+            groups = replace(groups, adapted=adapted)
+        else:
+            found = _to_blame(model, groups, rest, failure)
+            blamed.update({**_alike(model, groups, found, failure.module), **found})
+    if not rest:
+        raise ModelError(f"nothing can be removed from this {type(model).__name__}: {next(iter(blamed.values()))}")
+    return _without(groups, blamed) if blamed else groups
+
+
+def _adapted(
+    model: nn.Module, groups: Groups, failure: Failure, tried_all: bool, hopeless: set[str]
+) -> tuple[str, ...]:
+    """The modules whose code is taken over now: those that were, and those that may have caused the failure.
+
+    A layer that fails was called wrongly by the module around it. A model that runs and computes something else has
+    some module that cuts at a fixed position: all that have code of their own may be it.
+    """
+    assert groups.traced is not None  # for the type checker: `find_groups` has just set it
+    modules = {name: module for name, module in model.named_modules() if name not in hopeless}
+    found = set(groups.adapted)
+    if not failure.module:
+        if not tried_all:
+            found |= {name for name, module in modules.items() if _takes_over(groups, name, module)}
+    else:
+        name = failure.module
+        while name and (name in found or name not in modules or not _takes_over(groups, name, modules[name])):
+            name = name.rpartition(".")[0]
+        if name:
+            kind = type(modules[name])
+            found |= {
+                other
+                for other, module in modules.items()
+                if type(module) is kind and _takes_over(groups, other, module)
+            }
+    return tuple(name for name in modules if name in found)
+
+
+def _takes_over(groups: Groups, name: str, module: nn.Module) -> bool:
+    """Whether a module is one whose code can be taken over: not the whole model, and no single layer."""
+    assert groups.traced is not None  # for the type checker: see `_adapted`
+    if not name or (not any(True for _ in module.children()) and not any(True for _ in module.parameters())):
+        return False
+    return not isinstance(module, _LAYERS) and groups.traced.own_code(name)
+
+
+_LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+
+
+def _without(groups: Groups, blamed: dict[str, str]) -> Groups:
+    """The groups without those to blame, which are fixed; dimensions of heads that stay may go on their own."""
+
+    def left(axis: Axis) -> Axis:
+        return replace(axis, members=tuple(member for member in axis.members if member[0] not in blamed))
+
+    fixed = [Fixed(g.name, g.kind, g.units, blamed[g.name]) for g in groups if g.name in blamed]
+    return replace(
+        groups,
+        groups=tuple(
+            replace(group, parent="") if group.parent in blamed else group
+            for group in groups
+            if group.name not in blamed
+        ),
+        fixed=(*groups.fixed, *fixed),
+        terms=tuple(replace(term, axes=tuple(map(left, term.axes))) for term in groups.terms),
+        norms={name: left(axis) for name, axis in groups.norms.items()},
+    )
+
+
+def _to_blame(model: nn.Module, groups: Groups, some: Sequence[Group], failure: Failure) -> dict[str, str]:
+    """The groups among `some` that cannot be removed from, with the reason; `failure` is what all together caused."""
+    near = [group for group in some if any(_near(part.tensor, failure.module) for part in group.slices)]
+    if failure.module and 0 < len(near) < len(some):
+        again = _failure(model, groups, near)
+        if again is not None:
+            return _to_blame(model, groups, near, replace(again, module=""))
+    if len(some) == 1:
+        return {some[0].name: failure.reason}
+    half = len(some) // 2
+    found: dict[str, str] = {}
+    for part in (some[:half], some[half:]):
+        again = _failure(model, groups, part)
+        if again is not None:
+            found |= _to_blame(model, groups, part, again)
+    return found or {some[-1].name: failure.reason}  # they disagree only with one another
+
+
+def _alike(model: nn.Module, groups: Groups, found: dict[str, str], module: str) -> dict[str, str]:
+    """The groups at the same place of other modules of the class that failed: the reason is the same."""
+    if not module:
+        return {}
+    kind = type(model.get_submodule(module))
+    alike = [name for name, other in model.named_modules() if type(other) is kind]
+    places = {
+        (group.kind, inner): reason
+        for name, reason in found.items()
+        for group in [groups.named(name)]
+        if (inner := _inside(group, module))
+    }
+    return {
+        group.name: places[group.kind, inner]
+        for other in alike
+        for group in groups
+        if (group.kind, (inner := _inside(group, other))) in places
+    }
+
+
+def _inside(group: Group, module: str) -> frozenset[str]:
+    """The names within a module of the tensors that a group has there."""
+    return frozenset(part.tensor.removeprefix(f"{module}.") for part in group.slices if _near(part.tensor, module))
+
+
+def _near(tensor: str, module: str) -> bool:
+    return f"{tensor}.".startswith(f"{module}.")
+
+
+def _failure(model: nn.Module, groups: Groups, some: Sequence[Group]) -> Failure | None:
+    """What is wrong with a model that lacks a part of these groups' units; None when it is the masked one."""
+    kept = {group.name: _some_gone(group, 3 + groups.index(group) % 3) for group in some}
+    plan = Plan(kept, groups.fingerprint(), groups.input_shape)
+    running: list[str] = []
+    try:
+        small = cut(model, groups, plan)
+        with _watched(small, running):
+            found = difference(model, small, groups, plan, batch=1)
+    except CodeError as error:
+        return Failure(str(error), hopeless=error.modules)
+    except Exception as error:  # whatever a model's code raises is the reason why it cannot be pruned there
+        message = " ".join(str(error).split())[:160]
+        return Failure(CODE.format(error=message), running[-1] if running else "")
+    return None if found <= tolerance(model) else Failure(POSITIONS)
+
+
+@contextmanager
+def _watched(model: nn.Module, running: list[str]) -> Iterator[None]:
+    """Keeps in `running` the paths of the modules that are being called, outermost first, also after an error."""
+    names = {module: name for name, module in model.named_modules()}
+
+    def before(module: nn.Module, _inputs: Any) -> None:
+        if module in names:
+            running.append(names[module])
+
+    def after(module: nn.Module, _inputs: Any, _output: Any) -> None:
+        if module in names:
+            running.pop()
+
+    handles = [register_module_forward_pre_hook(before), register_module_forward_hook(after)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _some_gone(group: Group, step: int) -> tuple[int, ...]:
+    """Every third (fourth, fifth) unit gone, as many of each block but others; neighbouring groups keep other shares.
+
+    Code that takes one head's dimensions for another's would go unnoticed if the same ones of every head went.
+    """
+    width = group.units // group.blocks
+    gone = {b * width + (unit + b) % width for b in range(group.blocks) for unit in range(1, width, step)}
+    return tuple(unit for unit in range(group.units) if unit not in gone)

@@ -1,0 +1,152 @@
+"""Files as every stage writes them: atomically, with a schema, and hashed by content."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from secateur.core.errors import RunError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that replaces it when the block ends well, and vanishes when it does not.
+
+    The file is flushed to disk before the rename, so that a crash leaves the old file or the new one. A failure
+    of the disk (full, read-only) is raised as `RunError` with the old file untouched.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise _disk_error(path, error) from error
+    part = Path(name)
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.chmod(0o666 & ~_umask())
+        part.replace(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise _disk_error(path, error) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, busy: str = "") -> Iterator[None]:
+    """Holds the lock file `path` for this process; the lock ends with the process, however it ends.
+
+    Where another process holds it, that one is waited for, unless `busy` says what to raise a `RunError` with.
+    """
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        except BlockingIOError:
+            raise RunError(busy) from None
+        yield
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` as UTF-8, atomically."""
+    with atomic_path(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes `data`, atomically."""
+    with atomic_path(path) as part:
+        part.write_bytes(data)
+
+
+def write_json(path: Path, kind: str, content: Mapping[str, Any]) -> None:
+    """Writes `content` as JSON under the schema `secateur.<kind>/1`, atomically; dataclasses become objects."""
+    document = {"schema": f"secateur.{kind}/1", **content}
+    write_text(path, json.dumps(document, indent=1, default=_plain, allow_nan=False) + "\n")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes `tensors` as safetensors, atomically."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with atomic_path(path) as part:
+        try:
+            save_file(dict(tensors), part, metadata=dict(metadata))
+        except SafetensorError as error:  # the library's own name for a failed write
+            raise _disk_error(path, OSError(str(error))) from error
+
+
+def read_json(path: Path, kind: str) -> dict[str, Any]:
+    """The content of a JSON file of the schema `secateur.<kind>/1`.
+
+    Raises `RunError` when the file is absent, is not JSON, or names another schema.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} is not valid JSON ({error}): restore the file or make it again") from error
+    wanted = f"secateur.{kind}/1"
+    found = document.get("schema") if isinstance(document, dict) else None
+    if not isinstance(document, dict) or found != wanted:
+        raise RunError(f"{path} has the schema {found!r}, but {wanted!r} is needed: was it made by another version?")
+    return document
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file as 64 hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(content: Any) -> str:
+    """The SHA-256 of a value's canonical JSON (sorted keys, no spaces)."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_directory(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _disk_error(path: Path, error: OSError) -> RunError:
+    return RunError(
+        f"cannot write {path}: {error.strerror or error}; nothing was changed there: "
+        "free some space or choose another --out, then run the same command again"
+    )

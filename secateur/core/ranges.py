@@ -1,0 +1,38 @@
+"""Checks of numbers that a recipe or a caller gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from secateur.core.errors import SecateurError
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both allowed unless `strict`; without `high` there is no upper bound."""
+
+    low: float
+    high: float | None = None
+    strict: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        if self.strict:
+            return value > self.low and (self.high is None or value < self.high)
+        return value >= self.low and (self.high is None or value <= self.high)
+
+    def __str__(self) -> str:
+        if self.high is None:
+            return f"more than {self.low}" if self.strict else f"{self.low} or more"
+        return f"{'between' if self.strict else 'from'} {self.low} {'and' if self.strict else 'to'} {self.high}"
+
+
+def check_ranges(spec: object, where: str, ranges: Mapping[str, Range], error: type[SecateurError]) -> None:
+    """Raises `error` for the first attribute of `spec` outside its range (not a number is outside of all).
+
+    `where` is the spec's own name, as the user knows it: `plan.evolution`.
+    """
+    for name, allowed in ranges.items():
+        value = getattr(spec, name)
+        if value not in allowed:
+            raise error(f"{where}.{name} is {value}, but must be {allowed}")

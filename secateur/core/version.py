@@ -1,0 +1,3 @@
+"""The version of secateur."""
+
+__version__ = "0.1.0"

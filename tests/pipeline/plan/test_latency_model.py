@@ -1,0 +1,99 @@
+"""Latency tables: monotone curves, additive predictions, budgets in milliseconds, and one measured for real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.isotonic import isotonic_regression
+from torch import nn
+
+from secateur.core.errors import PlanError, RunError
+from secateur.core.files import write_json
+from secateur.pipeline.plan.budget import Budget
+from secateur.pipeline.plan.latency_model import Curve, LatencyTable, falling
+from secateur.pipeline.plan.latency_profile import profile
+from secateur.pipeline.plan.make import make_plan
+from secateur.pipeline.scores.score import Scores
+from secateur.pipeline.structure.groups import Groups
+
+
+@pytest.fixture
+def table(vit_groups: Groups) -> LatencyTable:
+    mlp = vit_groups.named("blocks.0.mlp.hidden").family
+    heads = vit_groups.named("blocks.0.attn.heads").family
+    curves = (
+        Curve(mlp, (0.5, 1.0), (2.0, 0.0), (1.9, 0.0), (2.1, 0.0)),
+        Curve(heads, (0.0, 1.0), (3.0, 0.0), (3.0, 0.0), (3.0, 0.0)),
+    )
+    return LatencyTable("onnxruntime:cpu", 1, vit_groups.fingerprint(), 10.0, curves, {})
+
+
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=8))
+def test_falling_is_isotonic_regression(values: list[float]) -> None:
+    np.testing.assert_allclose(falling(tuple(values)), isotonic_regression(values, increasing=False), atol=1e-9)
+
+
+def test_predictions_add_up_and_interpolate(table: LatencyTable, vit_groups: Groups) -> None:
+    assert table.predict_ms(vit_groups, {}) == 10
+    assert table.predict_ms(vit_groups, {"blocks.0.mlp.hidden": range(144)}) == pytest.approx(9)
+    kept = {"blocks.0.mlp.hidden": range(96), "blocks.1.mlp.hidden": range(144), "blocks.1.attn.heads": [0]}
+    assert table.predict_ms(vit_groups, kept) == pytest.approx(10 - 2 - 1 - 2)
+    dims = Curve(vit_groups.named("blocks.0.attn.v").family, (0.0, 1.0), (6.0, 0.0), (6.0, 0.0), (6.0, 0.0))
+    both = LatencyTable("t", 1, "", 10.0, (*table.curves, dims), {})
+    kept = {"blocks.1.attn.heads": [0], "blocks.1.attn.v": range(8)}  # half of the one head that is left
+    assert both.predict_ms(vit_groups, kept) == pytest.approx(10 - 2 - 3)
+
+
+@pytest.mark.parametrize("latency", [0.7, "7ms", " 7 MS"])
+def test_a_latency_budget_is_met(latency: float | str, table: LatencyTable, vit_groups: Groups) -> None:
+    scores = Scores({group.name: torch.rand(group.units) for group in vit_groups}, "x")
+    budget = Budget(latency=latency, target="onnxruntime:cpu")
+    plan = make_plan(vit_groups, scores, budget, "knapsack", kinds=("mlp_hidden",), table=table)
+    assert 6.7 < table.predict_ms(vit_groups, plan.kept) <= 7 + 1e-9
+    assert plan.notes["cost"] == pytest.approx(table.predict_ms(vit_groups, plan.kept))
+
+
+def test_a_table_goes_to_a_file_and_back(table: LatencyTable, tmp_path: Path) -> None:
+    table.save(tmp_path / "latency.json")
+    assert LatencyTable.load(tmp_path / "latency.json") == table
+    write_json(tmp_path / "other.json", "latency", {"target": "x"})
+    with pytest.raises(RunError, match="holds no latency table"):
+        LatencyTable.load(tmp_path / "other.json")
+
+
+def test_what_does_not_fit_together_is_refused(table: LatencyTable, vit_groups: Groups) -> None:
+    with pytest.raises(PlanError, match="needs the target"):
+        Budget(latency=0.5)
+    with pytest.raises(PlanError, match="only a latency has a target"):
+        Budget(macs=0.5, target="torch:cpu")
+    with pytest.raises(PlanError, match="measure with `secateur profile`"):
+        Budget(latency=0.5, target="torch:cpu").limit(vit_groups, [])
+    with pytest.raises(PlanError, match="is of onnxruntime:cpu"):
+        Budget(latency=0.5, target="torch:cpu").limit(vit_groups, [], table)
+    other = LatencyTable("torch:cpu", 1, "else", 1.0, (), {})
+    with pytest.raises(PlanError, match="another model"):
+        Budget(latency=0.5, target="torch:cpu").limit(vit_groups, [], other)
+
+
+@pytest.mark.parametrize("target", ["torch:cpu", "onnxruntime:cpu"])
+def test_a_profile_has_a_curve_for_each_family(target: str, vit: nn.Module, vit_groups: Groups) -> None:
+    said: list[str] = []
+    found = profile(vit, vit_groups, target, ("mlp_hidden", "head"), seconds=0.05, say=said.append)
+    assert found.target == target
+    assert found.dense_ms > 0
+    mlp, head = (vit_groups.named(name).family for name in ("blocks.0.mlp.hidden", "blocks.0.attn.heads"))
+    curves = {curve.family: curve for curve in found.curves}
+    assert set(curves) == {mlp, head}
+    assert curves[mlp].shares == pytest.approx((0.25, 0.5, 0.75, 1.0), abs=0.05)
+    assert curves[mlp].saved_ms[-1] == 0
+    assert all(low <= saved <= high for low, saved, high in zip(
+        curves[mlp].low_ms, curves[mlp].saved_ms, curves[mlp].high_ms, strict=True
+    ))  # fmt: skip
+    assert len(said) == len(curves[mlp].shares) + len(curves[head].shares) - 2
+    with pytest.raises(PlanError, match="no group is of the kinds channel"):
+        profile(vit, vit_groups, target, ("channel",))

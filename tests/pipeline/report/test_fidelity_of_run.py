@@ -1,0 +1,60 @@
+"""The fidelity in a run's report: on held-out images, as many as the recipe asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from secateur.core.errors import SecateurError
+from secateur.pipeline.report.fidelity_of_run import fidelity_of_run
+from secateur.pipeline.report import fidelity_of_run as module
+from secateur.pipeline.runs.context import Run
+from secateur.pipeline.runs.recipe import make_recipe
+from secateur.pipeline.runs.runner import open_run
+from secateur.pipeline.structure.storage import save
+from tests.pipeline.runs.test_curves import MODEL
+
+
+def made(folder: Path, **report: object) -> Run:
+    recipe = {"model": MODEL, "data": {"path": "digits"}, "budget": {"macs": 0.5}, "report": report}
+    run = open_run(folder / "run", make_recipe(recipe, "test"))
+    save(run.dense, run.folder / "model")
+    return run
+
+
+def test_images_lie_evenly_over_the_held_out_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = made(tmp_path, images=5, examples=2)
+    used: list[object] = []
+    original = module.Loader
+
+    def loader(images: object, transform: object, batch_size: int, indices: object) -> object:
+        used.extend([images, indices.tolist()])  # type: ignore[attr-defined]  # an array
+        return original(images, transform, batch_size, indices)  # type: ignore[arg-type]  # passed through
+
+    monkeypatch.setattr(module, "Loader", loader)
+    found = fidelity_of_run(run, lambda message: None)
+    last = len(run.data.evaluation) - 1
+    assert used == [run.data.evaluation, [round(step * last / 4) for step in range(5)]]
+    assert found is not None
+    assert found.cosine == pytest.approx([1.0] * 5, abs=1e-5)
+    assert [example.index for example in found.examples] == [0, 4]
+
+
+def test_more_images_than_there_are_is_all_of_them_and_none_is_none(tmp_path: Path) -> None:
+    run = made(tmp_path / "all", images=10**6, examples=0, rules="epsilon")
+    found = fidelity_of_run(run, lambda message: None)
+    assert found is not None
+    assert len(found.cosine) == len(run.data.evaluation)
+    assert fidelity_of_run(made(tmp_path / "none", images=0), lambda message: None) is None
+
+
+@pytest.mark.parametrize(
+    ("report", "message"), [({"rules": "epsilom"}, "did you mean 'epsilon'"), ({"images": -1}, "report.images is -1")]
+)
+def test_a_recipe_that_cannot_work_is_refused_before_anything_is_written(
+    tmp_path: Path, report: dict[str, object], message: str
+) -> None:
+    with pytest.raises(SecateurError, match=message):
+        made(tmp_path, **report)
+    assert not (tmp_path / "run" / "recipe.yaml").exists()

@@ -1,0 +1,65 @@
+"""What a word on the command line stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from secateur.benchmarks.runners import Subject
+from secateur.core.errors import BenchError, ModelError
+from secateur.pipeline.models.timm_models import create_model
+from secateur.pipeline.runs.subjects import common_targets, open_subject, with_onnx
+from secateur.pipeline.structure.storage import save
+
+
+def test_a_timm_name() -> None:
+    found = open_subject("test_resnet")
+    assert found.input_shape == (3, 160, 160)
+    assert common_targets([found]) == ["torch:cpu"]
+
+
+def test_a_saved_model(tmp_path: Path) -> None:
+    save(create_model("test_vit", num_classes=7), tmp_path / "small")
+    found = open_subject(str(tmp_path / "small"))
+    assert isinstance(found.module, nn.Module)
+    assert found.module.num_classes == 7
+    assert found.onnx is None
+
+
+def test_an_onnx_file_and_a_module_meet_in_onnx_runtime(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"")
+    file, module = open_subject(str(tmp_path / "a.onnx")), Subject("m", nn.Flatten(), input_shape=(3, 4, 4))
+    assert common_targets([file]) == ["onnxruntime:cpu"]
+    assert common_targets([file, module]) == ["onnxruntime:cpu"]
+    made = with_onnx(module, tmp_path)
+    assert made.onnx is not None
+    assert made.onnx.is_file()
+    assert with_onnx(file, tmp_path) is file
+
+
+def test_an_engine_without_description_needs_its_target_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.engine"
+    path.write_bytes(b"")
+    with pytest.raises(BenchError, match="--target tensorrt"):
+        open_subject(str(path))
+    found = open_subject(str(path), ["tensorrt", "torch:cpu"])
+    assert found.engines == {"tensorrt": path}
+    assert common_targets([found]) == ["tensorrt"]
+    with pytest.raises(BenchError, match="no target in common"):
+        common_targets([found, Subject("m", nn.Flatten(), input_shape=(3, 4, 4))])
+
+
+def test_what_is_nothing_of_these(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="did you mean"):
+        open_subject("test_resnett")
+    with pytest.raises(BenchError, match="there is no file"):
+        open_subject(str(tmp_path / "absent.onnx"))
+    with pytest.raises(BenchError, match="does not exist"):
+        open_subject(str(tmp_path / "absent"))
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(BenchError, match="no model"):
+        open_subject(str(tmp_path / "notes.txt"))
+    with pytest.raises(ModelError, match="holds no"):
+        open_subject(str(tmp_path))

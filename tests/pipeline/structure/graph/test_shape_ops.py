@@ -1,0 +1,134 @@
+"""Movement: where an element goes, its atoms go, as a run of the operation on numbered elements shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from secateur.pipeline.structure.graph.coupling import FIXED
+from tests.pipeline.structure.graph.following import atoms_of, of
+
+SHAPE = (4, 6)
+MOVES: dict[str, Callable[[Tensor], Tensor]] = {
+    "view": lambda p: p.view(2, 2, 6),
+    "reshape": lambda p: p.reshape(4, 3, 2),
+    "flatten": lambda p: p.flatten(),
+    "unflatten": lambda p: p.unflatten(1, (2, 3)),
+    "permute": lambda p: p.reshape(2, 2, 3, 2).permute(3, 0, 2, 1),
+    "transpose and reshape": lambda p: p.t().reshape(3, 8),
+    "unsqueeze and expand": lambda p: p.unsqueeze(1).expand(4, 5, 6),
+    "slice": lambda p: p[1:, ::2],
+    "flip": lambda p: p.flip(0, 1),
+    "roll": lambda p: p.roll((1, 2), (0, 1)),
+    "repeat": lambda p: p.repeat(2, 3),
+    "repeat_interleave": lambda p: p.repeat_interleave(2, dim=1),
+    "unfold": lambda p: p.unfold(1, 3, 1),
+    "index": lambda p: p[torch.tensor([3, 0, 0])],
+    "index of the last dimension": lambda p: p[:, torch.tensor([[5, 1], [2, 2]])],
+    "split": lambda p: p.split([2, 4], dim=1)[1],
+    "cat": lambda p: torch.cat([p, p.flip(1)], dim=1),
+    "stack": lambda p: torch.stack([p, p], dim=1),
+    "channel_shuffle": lambda p: F.channel_shuffle(p[None, :, :, None], 2)[0, :, :, 0],
+    "pad": lambda p: F.pad(p, (1, 2)),
+    "pad before": lambda p: F.pad(p, (0, 0, 3, 0)),
+    "clone": lambda p: p.clone().contiguous(),
+}
+
+
+@pytest.mark.parametrize("name", list(MOVES))
+def test_atoms_go_where_their_elements_go(name: str) -> None:
+    found = of(lambda p, x: MOVES[name](p), SHAPE)
+    rows, columns = found.walk.tensors["p0"]
+    assert rows is not None and columns is not None
+    numbers = MOVES[name](torch.arange(1, 1 + math.prod(SHAPE)).reshape(SHAPE))
+    components = found.walk.atoms.components()
+    result = atoms_of(found.results[0])
+    assert found.results[0].shape == tuple(numbers.shape)
+    for number, atoms in zip(numbers.flatten().tolist(), result.reshape(-1, result.shape[-1]).tolist(), strict=True):
+        if number == 0:
+            assert FIXED in atoms
+        else:
+            row, column = divmod(number - 1, SHAPE[1])
+            source = {components[rows[row]], components[columns[column]]}
+            assert {components[atom] for atom in atoms} == source
+    if name != "cat":
+        free = set(found.at("p0", 0)) | set(found.at("p0", 1))
+        assert len(free) == sum(SHAPE), "nothing is united by movement alone"
+
+
+def test_concatenation_ties_the_other_dimensions() -> None:
+    found = of(lambda p, q, x: torch.cat([p, q], dim=1), (4, 6), (4, 2))
+    assert found.at("p0", 0) == found.at("p1", 0)
+    assert len(set(found.at("p0", 1) + found.at("p1", 1))) == 8
+    assert found.along(0, 1) == found.at("p0", 1) + found.at("p1", 1)
+
+
+def test_what_is_concatenated_with_the_input_keeps_its_place() -> None:
+    found = of(lambda p, x: torch.cat([p.expand(len(x), 6), x], dim=1), (1, 6))
+    assert found.along(0, 1) == [*found.at("p0", 1), *[found.walk.atoms.components()[FIXED]] * 2]
+
+
+def test_parts_of_a_chunk_go_together() -> None:
+    found = of(lambda p, x: torch.chunk(p, 3, dim=1), (4, 6))
+    one, two, three = found.at("p0", 1)[:2], found.at("p0", 1)[2:4], found.at("p0", 1)[4:]
+    assert one == two == three
+    assert len(set(one)) == 2
+    assert len(set(found.at("p0", 0))) == 4
+
+
+def test_unequal_parts_of_a_chunk_stay() -> None:
+    found = of(lambda p, x: torch.chunk(p, 2, dim=0), (5, 2))
+    assert "unequal" in found.reason("p0", 0)
+    assert not found.reason("p0", 1)
+
+
+@pytest.mark.parametrize(
+    ("pick", "picked"),
+    [
+        (lambda p: p[2], [False, False, True, False]),
+        (lambda p: p.narrow(0, 1, 1), [False, True, False, False]),
+        (lambda p: p.unbind(0)[2], [True] * 4),
+    ],
+)
+def test_only_what_is_picked_by_its_number_stays(pick: Callable[[Tensor], Tensor], picked: list[bool]) -> None:
+    found = of(lambda p, x: pick(p), SHAPE)
+    reasons = found.walk.atoms.reasons(found.walk.atoms.components())
+    assert ["by its number" in reasons.get(component, "") for component in found.at("p0", 0)] == picked
+    assert not found.reason("p0", 1)
+    assert found.along(0, -1) == found.at("p0", 1)
+
+
+def test_numbers_that_are_computed_index_nothing_that_may_go() -> None:
+    found = of(lambda p, x: p[:, x.argmax(dim=1)], SHAPE)
+    assert "computed numbers" in found.reason("p0", 1)
+
+
+def test_shuffled_pixels_need_whole_blocks_of_channels() -> None:
+    found = of(lambda p, x: F.pixel_shuffle(p[None, :, :, None].expand(1, 8, 3, 5), 2), (8, 3))
+    channels = found.at("p0", 0)
+    assert [channels[start : start + 4] for start in (0, 4)] == [[channels[0]] * 4, [channels[4]] * 4]
+    assert channels[0] != channels[4]
+    assert found.along(0, 1) == [channels[0], channels[4]]
+    assert "pixels are shuffled" in found.reason("p0", 1)
+
+
+def test_patches_take_all_taps_of_a_channel() -> None:
+    def patches(p: Tensor, _x: Tensor) -> Tensor:
+        return F.unfold(p[None, :, None, None].expand(1, 3, 4, 4), 2)
+
+    found = of(patches, (3,))
+    numbers = patches(torch.arange(3.0), torch.zeros(0))[0, :, 0].long()
+    assert found.along(0, 1) == [found.at("p0", 0)[number] for number in numbers.tolist()]
+
+
+def test_like_another_tensor() -> None:
+    found = of(lambda p, q, x: p.reshape_as(q), (4, 6), (2, 12))
+    assert found.results[0].shape == (2, 12)
+    assert not found.reason("p0", 0)
+    found = of(lambda p, q, x: p.expand_as(q), (1, 6), (4, 6))
+    assert found.along(0, 1) == found.at("p0", 1)

@@ -1,0 +1,83 @@
+"""Attributes that repeat sizes are those of a module made small from the start."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from timm.layers import LayerNorm2d
+from timm.layers.grn import GlobalResponseNorm
+from torch import nn
+
+from secateur.pipeline.structure.module_attributes import drops_groups, normalising, resize, update
+
+PAIRS = {
+    "linear": (nn.Linear(8, 6), nn.Linear(4, 3)),
+    "convolution": (nn.Conv2d(8, 6, 3), nn.Conv2d(5, 2, 3)),
+    "depthwise": (nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(3, 3, 3, groups=3)),
+    "depthwise with a multiplier": (nn.Conv2d(8, 16, 3, groups=8), nn.Conv2d(3, 6, 3, groups=3)),
+    "narrow groups": (nn.Conv2d(12, 24, 3, groups=6), nn.Conv2d(4, 8, 3, groups=2)),
+    "wide groups": (nn.Conv2d(12, 24, 3, groups=2), nn.Conv2d(8, 6, 3, groups=2)),
+    "transposed": (nn.ConvTranspose2d(8, 6, 2), nn.ConvTranspose2d(5, 2, 2)),
+    "depthwise transposed": (nn.ConvTranspose2d(8, 8, 2, groups=8), nn.ConvTranspose2d(3, 3, 2, groups=3)),
+    "one-dimensional": (nn.Conv1d(8, 6, 3), nn.Conv1d(5, 2, 3)),
+    "batch norm": (nn.BatchNorm2d(8), nn.BatchNorm2d(3)),
+    "layer norm": (nn.LayerNorm(8), nn.LayerNorm(3)),
+    "group norm": (nn.GroupNorm(4, 8), nn.GroupNorm(3, 6)),
+    "group norm over all": (nn.GroupNorm(1, 8), nn.GroupNorm(1, 3)),
+}
+SIZES = (
+    *("in_features", "out_features", "in_channels", "out_channels", "groups", "num_features", "num_groups"),
+    *("num_channels", "normalized_shape"),
+)
+
+
+@pytest.mark.parametrize("name", list(PAIRS))
+def test_a_cut_module_says_of_itself_what_a_small_one_does(name: str) -> None:
+    dense, small = PAIRS[name]
+    shape = tuple(dense.get_parameter("weight").shape)
+    for key, tensor in small.state_dict(keep_vars=True).items():
+        if isinstance(tensor, nn.Parameter):
+            setattr(dense, key, tensor)
+    update(dense, shape)
+    assert {size: getattr(dense, size, None) for size in SIZES} == {size: getattr(small, size, None) for size in SIZES}
+
+
+def test_groups_are_units_where_there_are_more_of_them_than_channels_in_each() -> None:
+    assert drops_groups(8, 1)
+    assert drops_groups(6, 2)
+    assert not drops_groups(2, 2)
+    assert not drops_groups(2, 6)
+    assert not drops_groups(1, 0)
+
+
+@pytest.mark.parametrize(
+    ("module", "dim"),
+    [
+        (nn.LayerNorm(8), -1),
+        (LayerNorm2d(8), 1),
+        (nn.RMSNorm(8), -1),
+        (nn.GroupNorm(1, 8), 1),
+        (nn.GroupNorm(2, 8), None),
+        (nn.LayerNorm((4, 8)), None),
+        (nn.BatchNorm2d(8), None),
+        (nn.Linear(8, 8), None),
+        (GlobalResponseNorm(8, channels_last=True), -1),
+        (GlobalResponseNorm(8, channels_last=False), 1),
+    ],
+)
+def test_which_modules_normalise_over_which_dimension(module: nn.Module, dim: int | None) -> None:
+    assert normalising(module) == dim
+    if dim is not None and not isinstance(module, GlobalResponseNorm):
+        shape = (2, 5, 8) if dim == -1 else (2, 8, 5, 5)
+        x = torch.randn(shape)
+        less = x.clone()
+        less.select(dim, 0).zero_()
+        changed = (module(less) != module(x)).movedim(dim, -1).flatten(0, -2).any(0)
+        assert changed.all(), "one unit that is gone changes all others"
+
+
+def test_only_widths_that_were_the_old_one_change() -> None:
+    module = nn.Module()
+    module.channels, module.num_features, module.normalized_shape = 8, 6, (3, 8)
+    resize(module, 8, 5)
+    assert (module.channels, module.num_features, module.normalized_shape) == (5, 6, (3, 5))

@@ -1,0 +1,53 @@
+"""The plan file, and what normalising a plan does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from secateur.core.errors import PlanError, RunError
+from secateur.core.files import write_json
+from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.plan import Plan, plan_from_kept
+
+
+def test_a_plan_is_read_as_it_was_written(vit_groups: Groups, tmp_path: Path) -> None:
+    plan = plan_from_kept(vit_groups, {"blocks.0.mlp.hidden": [3, 1]}, why="test")
+    plan.save(tmp_path / "plan.json")
+    assert Plan.load(tmp_path / "plan.json") == plan
+    assert plan.kept == {"blocks.0.mlp.hidden": (1, 3)}
+
+
+def test_a_removed_head_takes_its_dimensions_along_and_the_other_way_round(vit_groups: Groups) -> None:
+    kept = plan_from_kept(vit_groups, {"blocks.0.attn.heads": [0, 2], "blocks.1.attn.v": range(16, 48)}).kept
+    assert kept["blocks.0.attn.qk"] == (*range(16), *range(32, 48))
+    assert kept["blocks.1.attn.heads"] == (1, 2)
+    assert kept["blocks.1.attn.qk"] == tuple(range(16, 48))
+
+
+def test_complete_groups_are_left_out(vit_groups: Groups) -> None:
+    assert plan_from_kept(vit_groups, {"blocks.0.attn.heads": [0, 1, 2]}).kept == {}
+
+
+def test_units_out_of_range_are_refused(vit_groups: Groups) -> None:
+    with pytest.raises(PlanError, match="units 0 to 2"):
+        plan_from_kept(vit_groups, {"blocks.0.attn.heads": [3]})
+
+
+def test_files_that_are_no_plans_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    with pytest.raises(RunError, match="cannot read"):
+        Plan.load(path)
+    path.write_text("{")
+    with pytest.raises(RunError, match="not valid JSON"):
+        Plan.load(path)
+    write_json(path, "groups", {})
+    with pytest.raises(RunError, match=r"'secateur\.groups/1'"):
+        Plan.load(path)
+    write_json(path, "plan", {"kept": {"a": [1]}})
+    with pytest.raises(PlanError, match="no complete plan"):
+        Plan.load(path)
+    write_json(path, "plan", {"kept": {"a": ["x"]}, "fingerprint": "f", "input_shape": [1]})
+    with pytest.raises(PlanError, match="no lists of numbers"):
+        Plan.load(path)

@@ -1,0 +1,133 @@
+"""A trial finds the groups that a model's code cannot do without, and keeps all the others."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from secateur.core.errors import ModelError
+from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.plan import plan_from_kept
+from secateur.pipeline.structure.surgery import prune
+from secateur.pipeline.structure.verify_groups import tried
+
+
+class Block(nn.Module):
+    """A hidden width that the code may look at, in a way that no graph tells."""
+
+    def __init__(self, look: Callable[[Tensor], object] = lambda hidden: None) -> None:
+        super().__init__()
+        self.look = look
+        self.one, self.two = nn.Linear(8, 12), nn.Linear(12, 8)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.one(x).relu()
+        self.look(hidden)
+        return self.two(hidden), x
+
+
+class Chain(nn.Module):
+    """Blocks whose two results are added, so that their code cannot be taken over."""
+
+    def __init__(self, *blocks: nn.Module) -> None:
+        super().__init__()
+        self.first, self.blocks, self.last = nn.Linear(6, 8), nn.ModuleList(blocks), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        for block in self.blocks:
+            new, old = block(x)
+            x = new + old
+        out: Tensor = self.last(x)
+        return out
+
+
+def twelve(hidden: Tensor) -> None:
+    """Insists on all units."""
+    if hidden.shape[-1] != 12:
+        raise ValueError("twelve units were expected")
+
+
+EXAMPLE = torch.randn(1, 6)
+
+
+def test_a_model_that_runs_with_fewer_units_keeps_all_groups() -> None:
+    groups = find_groups(Chain(Block(), Block()).eval(), EXAMPLE, verify=False)
+    found = tried(Chain(Block(), Block()).eval(), groups)
+    assert found.groups == groups.groups
+    assert found.fixed == groups.fixed
+    assert found.adapted == ()
+
+
+def test_only_the_group_that_the_code_insists_on_is_fixed() -> None:
+    class Insisting(Block):
+        """Another class: a group at the same place of a like module is blamed with it."""
+
+    model = Chain(Block(), Insisting(twelve), Block()).eval()
+    groups = find_groups(model, EXAMPLE)
+    assert [fixed.name for fixed in groups.fixed] == ["blocks.1.hidden"]
+    assert "twelve units were expected" in groups.fixed[0].reason
+    assert {group.name for group in groups} == {"blocks.0.hidden", "blocks.2.hidden", "first.width"}
+
+
+def test_groups_at_the_same_place_of_like_modules_are_fixed_at_once() -> None:
+    model = Chain(Block(), Block(twelve), Block()).eval()
+    groups = find_groups(model, EXAMPLE)
+    assert {fixed.name for fixed in groups.fixed} == {f"blocks.{index}.hidden" for index in range(3)}
+
+
+def test_what_is_fixed_is_in_no_cost_and_the_fingerprint_stays() -> None:
+    model = Chain(Block(twelve)).eval()
+    groups = find_groups(model, EXAMPLE)
+    assert groups.fingerprint() == find_groups(model, EXAMPLE, verify=False).fingerprint()
+    names = {name for term in groups.terms for axis in term.axes for name, _ in axis.members}
+    assert names == {group.name for group in groups} == {"first.width"}
+    small = prune(model, plan_from_kept(groups, {"first.width": [0, 3]}), groups)
+    assert small.get_submodule("blocks.0.one").weight.shape == (12, 2)
+
+
+def test_a_model_that_computes_something_else_is_found_out() -> None:
+    class Rolled(nn.Module):
+        """Runs with any number of units, but pairs each with the weights of another."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(6, 12), nn.Linear(12, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.two(self.one(x).roll(5, -1))
+            return out
+
+    with pytest.raises(ModelError, match="relies on their number or order"):
+        find_groups(Rolled().eval(), EXAMPLE)
+
+
+def test_a_trial_leaves_the_model_as_it_was() -> None:
+    model = Chain(Block(), Block(twelve))
+    before = copy.deepcopy(model.state_dict())
+    model.train()
+    find_groups(model, EXAMPLE)
+    assert all(module.training for module in model.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert list(before) == list(model.state_dict())
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+
+
+def test_nothing_left_is_said_with_the_codes_own_words() -> None:
+    class Only(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(6, 12), nn.Linear(12, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = self.one(x)
+            twelve(hidden)
+            out: Tensor = self.two(hidden)
+            return out
+
+    with pytest.raises(ModelError, match=r"nothing can be removed from this Only: .*twelve units were expected"):
+        find_groups(Only().eval(), EXAMPLE)
