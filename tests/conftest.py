@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
+from tests.postgresql import postgresql as postgresql  # a fixture
 
 torch.set_num_threads(1)
 

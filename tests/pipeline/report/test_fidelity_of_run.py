@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from secateur.core.errors import SecateurError
-from secateur.pipeline.report.fidelity_of_run import fidelity_of_run
 from secateur.pipeline.report import fidelity_of_run as module
+from secateur.pipeline.report.fidelity_of_run import fidelity_of_run
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.recipe import make_recipe
 from secateur.pipeline.runs.runner import open_run
