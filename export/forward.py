@@ -1,34 +1,12 @@
-"""Running a model as a function of one tensor: in evaluation mode, with its outputs in a flat, named order."""
+"""What a model returns, in a flat, named order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from secateur.core.errors import ExportError
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The block runs with `model` in evaluation mode and without gradients; every submodule gets its own mode back."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """The device of the model's first parameter or buffer; the CPU for a model without any."""
-    for tensor in (*model.parameters(), *model.buffers()):
-        return tensor.device
-    return torch.device("cpu")
 
 
 def flat_outputs(value: object, name: str = "") -> dict[str, Tensor]:

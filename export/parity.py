@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from secateur.core.errors import ExportError, MissingPackageError
-from secateur.export.forward import device_of, evaluating, flat_outputs
+from secateur.core.modules import device_of, evaluating
+from secateur.export.forward import flat_outputs
 from secateur.export.graph_types import declared_precisions, first_line, graph_precision, graph_tensors, read_graph
 from secateur.export.precision import TOLERANCES
 
@@ -79,7 +80,7 @@ def check_parity(
     found = []
     for batch in batches:
         inputs = torch.randn(batch, *image.shape[1:], generator=generator)
-        with evaluating(model):
+        with evaluating(model), torch.no_grad():
             expected = flat_outputs(model(inputs.to(device_of(model))))
         if list(expected) != names:
             raise ExportError(

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from secateur.core.errors import ExportError
 from secateur.core.files import sha256_file
+from secateur.core.modules import device_of, evaluating
 from secateur.export.attention_rank import FourDimensions
 from secateur.export.fold import FoldAsConvolution
-from secateur.export.forward import device_of, evaluating, flat_outputs
+from secateur.export.forward import flat_outputs
 from secateur.export.graph_file import write_graph
 from secateur.export.graph_tidy import adopt_constants, follow_batch, match_weights, tidy
 from secateur.export.graph_types import declared_precisions, first_line, graph_precision, graph_tensors, read_graph
@@ -133,7 +134,7 @@ def _sample_shape(model: nn.Module, example: Tensor | None, input_shape: tuple[i
 
 def _exported(graph: _Graph, example: Tensor, opset: int, kernels: bool) -> ir.Model:
     fused = is_fused(graph)
-    with evaluating(graph), quiet():
+    with evaluating(graph), torch.no_grad(), quiet():
         try:
             outputs = flat_outputs(graph.model(example.to(graph.dtype)))
         except ExportError:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from secateur.benchmarks.flops import count
 from secateur.core.errors import BenchError
-from secateur.pipeline.statistics.capture import frozen
+from secateur.core.modules import frozen
 
 IMPORTANCES = {
     "magnitude": "GroupMagnitudeImportance",

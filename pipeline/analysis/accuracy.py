@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from secateur.core.errors import DataError
-from secateur.pipeline.statistics.capture import frozen
+from secateur.core.modules import frozen
+from secateur.pipeline.data.loader import Batches
 
 
-def top1(model: nn.Module, loader: Iterable[tuple[Tensor, Tensor]]) -> float:
+def top1(model: nn.Module, loader: Batches) -> float:
     """The share of samples whose largest logit is their label's, in percent; the model is left as it was."""
     device = next(model.parameters()).device
     right = count = 0

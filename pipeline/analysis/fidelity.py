@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from secateur.core.errors import DataError, PlanError
+from secateur.core.modules import frozen
+from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.scores.lrp.composite import Composite, find_composite
 from secateur.pipeline.scores.lrp.relevance import IMAGES, TARGETS, relevances
-from secateur.pipeline.statistics.capture import frozen
 
-Batches = Iterable[tuple[Tensor, Tensor]]
 Rules = str | Path | Mapping[str, Any] | Composite
 GRADIENT = "gradient"
 """Maps of gradient x input, without any relevance rule."""

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from secateur.core.errors import DataError, PlanError, SurgeryError
+from secateur.core.modules import frozen
+from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.scores.score import Scores
-from secateur.pipeline.statistics.capture import frozen
 from secateur.pipeline.structure.equivalence import masked
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.plan import Plan
@@ -20,7 +21,6 @@ from secateur.pipeline.structure.surgery import prune
 
 RATES = tuple(round(0.05 * step, 2) for step in range(20))
 """The pruning rates of Pruning by eXplaining: 0 to 95 %."""
-Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from torch import nn
 
 from secateur.core.errors import NotFiniteError, PlanError, RunError
 from secateur.core.files import sha256_json
+from secateur.core.modules import frozen
 from secateur.core.study import FINISHED, TrialRow, open_study, trial_rows
-from secateur.pipeline.analysis.pruning_curve import Batches, Shape, curve
+from secateur.pipeline.analysis.pruning_curve import Shape, curve
 from secateur.pipeline.analysis.rule_space import composite_of, parameters_of, suggest
+from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.scores.lrp.composite import NAMED, Composite, find_composite
 from secateur.pipeline.scores.lrp.relevance import record
 from secateur.pipeline.scores.score import score
-from secateur.pipeline.statistics.capture import frozen
 from secateur.pipeline.structure.groups import Groups
 
 Report = Callable[[str], None]

@@ -1,8 +1,9 @@
-"""Batches of transformed images, in the same order every time."""
+"""Batches of images with labels: what serves as a loader, and our own, which yields the same order every time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,68 @@ from secateur.core.errors import DataError
 from secateur.pipeline.data.images import Images
 
 Batch = tuple[Tensor, Tensor]
+Batches = Iterable[Batch]
+"""What serves as a loader: anything that yields (images, labels) as often as it is asked, in batches.
+
+A `Loader`, a `torch.utils.data.DataLoader`, or a plain list of pairs. `any_batches` checks what a user hands in.
+"""
+
+
+def any_batches(loader: Iterable[Any]) -> Batches:
+    """The same batches, each checked when it is read: images `[B, ...]` of floats, labels `[B]` of integers.
+
+    Labels that are a list or an array become a tensor. Raises `DataError` for an iterator, which could be read only
+    once, and for a batch that is something else, saying what it is.
+    """
+    if isinstance(loader, Loader | _AnyBatches):
+        return loader
+    if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
+        raise DataError(f"a {type(loader).__name__} is no loader: give any iterable of (images, labels)")
+    return _AnyBatches(loader)
+
+
+class _AnyBatches:
+    """The checked batches of a user's loader."""
+
+    def __init__(self, loader: Iterable[Any]) -> None:
+        if iter(loader) is loader:
+            raise DataError(
+                f"a {type(loader).__name__} can be read only once, but the batches are needed several times: "
+                "give list(...) of it, or a DataLoader"
+            )
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[Batch]:
+        for number, batch in enumerate(self._loader):
+            yield _pair(batch, f"batch {number}")
+
+
+def _pair(batch: Any, where: str) -> Batch:
+    """Images and labels of one batch; raises `DataError` naming `where` when it holds something else."""
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        what = f"{len(batch)} things" if isinstance(batch, tuple | list) else f"a {type(batch).__name__}"
+        raise DataError(f"{where} of the loader is {what}, but a pair (images, labels) is needed")
+    images, labels = batch
+    if not isinstance(images, Tensor) or not images.is_floating_point() or images.ndim < 2:
+        what = f"{images.dtype} {list(images.shape)}" if isinstance(images, Tensor) else f"a {type(images).__name__}"
+        raise DataError(
+            f"{where} of the loader has images that are {what}, but a floating-point tensor [batch, ...] is needed: "
+            "apply the model's preprocessing (sc.transform_for) and stack the images"
+        )
+    try:
+        labels = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{where} of the loader has labels that are no numbers ({error}): give class numbers"
+        ) from error
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool or labels.ndim != 1:
+        raise DataError(
+            f"{where} of the loader has labels that are {labels.dtype} {list(labels.shape)}, but one class number for "
+            "each image is needed, [batch] of integers"
+        )
+    if len(labels) != len(images):
+        raise DataError(f"{where} of the loader has {len(images)} images and {len(labels)} labels: give one each")
+    return images, labels.long()
 
 
 class Loader:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from secateur.pipeline.data.loader import Batches
+
 HELD = 1024
 """How many images are held at once, out of which the next one is drawn."""
-
-Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 def shuffled(loader: Batches, batch_size: int, seed: tuple[int, ...]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from secateur.core.errors import DataError
-from secateur.pipeline.data.shuffled import Batches, shuffled
+from secateur.core.modules import frozen
+from secateur.pipeline.data.loader import Batches
+from secateur.pipeline.data.shuffled import shuffled
 from secateur.pipeline.plan.xpruner_spec import Loss
-from secateur.pipeline.statistics.capture import frozen
 from secateur.pipeline.statistics.mask_hooks import multiplied
 from secateur.pipeline.structure.groups import Groups
 

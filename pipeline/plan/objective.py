@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from secateur.core.errors import DataError
 from secateur.core.files import locked, read_json, sha256_json, write_json
+from secateur.core.modules import frozen
+from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.plan.allocate import Judge
-from secateur.pipeline.statistics.capture import frozen
 from secateur.pipeline.structure.groups import Groups, Kept
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import cut
@@ -24,7 +25,7 @@ SCHEMA = "judged"
 def divergence(
     model: nn.Module,
     groups: Groups,
-    loader: Iterable[tuple[Tensor, Tensor]],
+    loader: Batches,
     small: Callable[[Kept], nn.Module] | None = None,
 ) -> Judge:
     """A judge: the mean Kullback-Leibler divergence of the pruned model's prediction from the dense one's, in nats.

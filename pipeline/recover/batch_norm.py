@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from secateur.pipeline.statistics.capture import frozen
+from secateur.core.modules import frozen
+from secateur.pipeline.data.loader import Batches
 
 
-def reestimate(model: nn.Module, loader: Iterable[tuple[Tensor, Tensor]]) -> None:
+def reestimate(model: nn.Module, loader: Batches) -> None:
     """Sets the running means and variances of all batch normalisations to the averages over `loader`, in place.
 
     Only their statistics change. Nothing happens to a model without batch normalisation.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import PlanError
+from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.recover.batch_norm import reestimate
 from secateur.pipeline.recover.follow import follow
 from secateur.pipeline.recover.follow_layers import follow_layers
@@ -29,7 +30,6 @@ from secateur.pipeline.structure.surgery import example_for
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """The strengths that are tried, as shares of the survivors' mean variance."""
 FOLDS = 2
-Batches = Iterable[tuple[Tensor, Tensor]]
 Statistics = Mapping[str, Sequence[Moments]]
 """The folds of what the dense model's layers read, by the keys of their matrices."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
+from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.recover.compensate import FOLDS, gather_statistics, refit
 from secateur.pipeline.recover.layers import find_cut
 from secateur.pipeline.recover.norm_statistics import gather_renormed
@@ -25,9 +26,7 @@ class Inheritance:
     batch normalisations keep their statistics. Raises `DataError` for fewer than two images.
     """
 
-    def __init__(
-        self, dense: nn.Module, groups: Groups, kinds: Sequence[str], loader: Iterable[tuple[Tensor, Tensor]]
-    ) -> None:
+    def __init__(self, dense: nn.Module, groups: Groups, kinds: Sequence[str], loader: Batches) -> None:
         self._dense, self._groups = dense, groups
         self._loader = loader
         self._statistics = gather_statistics(dense, groups, kinds, loader)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,11 @@ from timm.layers import LayerScale
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from secateur.core.modules import frozen
+from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.recover.report import Repair
 from secateur.pipeline.recover.stream_fit import RIDGES, choose
-from secateur.pipeline.statistics.capture import frozen, observed
+from secateur.pipeline.statistics.capture import observed
 from secateur.pipeline.statistics.moments import Moments
 from secateur.pipeline.structure.groups import Site
 
@@ -37,9 +39,7 @@ class Branch:
 BRANCHES = (Branch("attn.proj", "norm1", "ls1"), Branch("mlp.fc2", "norm2", "ls2"))
 
 
-def follow(
-    small: nn.Module, dense: nn.Module, layers: Collection[str], loader: Iterable[tuple[Tensor, Tensor]]
-) -> tuple[Repair, ...]:
+def follow(small: nn.Module, dense: nn.Module, layers: Collection[str], loader: Batches) -> tuple[Repair, ...]:
     """Refits those of `layers` that end a branch of `dense.blocks`, in place and in order; says what was done.
 
     The inputs are those of the pruned model, so that a layer also makes up for what the layers before it have lost:
@@ -78,7 +78,7 @@ class Streams:
         self._device = device
 
     @staticmethod
-    def read(model: nn.Module, loader: Iterable[tuple[Tensor, Tensor]], folder: Path) -> Streams | None:
+    def read(model: nn.Module, loader: Batches, folder: Path) -> Streams | None:
         """The streams before the first block, equal in both models; None where the model is more than a chain."""
         device = next(model.parameters()).device
         streams = Streams(folder, device)

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from secateur.core.modules import frozen
+from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.recover.batch_norm import reestimate
 from secateur.pipeline.recover.layers import Less
 from secateur.pipeline.recover.report import Repair
 from secateur.pipeline.recover.stream_fit import RIDGES, choose
-from secateur.pipeline.statistics.capture import frozen, observed
+from secateur.pipeline.statistics.capture import observed
 from secateur.pipeline.statistics.layer_matrices import input_rows, matrix, output_rows
 from secateur.pipeline.statistics.moments import fold_moments
 from secateur.pipeline.structure.groups import Site
@@ -19,7 +21,6 @@ from secateur.pipeline.structure.groups import Site
 FOLDS = 2
 PASSES = 4
 """The layers are refitted in so many turns, front to back: those of one turn see the same pass over the images."""
-Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 def follow_layers(

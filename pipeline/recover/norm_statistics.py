@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -10,15 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from secateur.core.modules import frozen
+from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.recover.layers import Cut, part_rows
-from secateur.pipeline.statistics.capture import frozen, observed
+from secateur.pipeline.statistics.capture import observed
 from secateur.pipeline.statistics.moments import Moments, fold_moments
 from secateur.pipeline.structure.groups import Site
 from secateur.pipeline.structure.module_attributes import normalising
 
 
 def gather_renormed(
-    small: nn.Module, dense: nn.Module, cut: Cut, loader: Iterable[tuple[Tensor, Tensor]], folds: int
+    small: nn.Module, dense: nn.Module, cut: Cut, loader: Batches, folds: int
 ) -> dict[str, list[Moments]]:
     """For each renormed layer of `cut`, by the keys of its matrices, the moments of rows (x - B z, z) in each fold.
 

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import PlanError
+from secateur.core.modules import frozen
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.scores.aggregate import Totals
 from secateur.pipeline.scores.registry import Scored, method
-from secateur.pipeline.statistics.capture import all_sites, frozen, observed
+from secateur.pipeline.statistics.capture import all_sites, observed
 from secateur.pipeline.structure.groups import Groups
 
 

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from secateur.core.modules import frozen
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.scores.registry import Scored, method
-from secateur.pipeline.statistics.capture import all_sites, along, frozen, observed, sum_by_unit
+from secateur.pipeline.statistics.capture import all_sites, along, observed, sum_by_unit
 from secateur.pipeline.structure.groups import Groups
 
 

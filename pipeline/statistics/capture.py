@@ -43,21 +43,6 @@ def observed(model: nn.Module, sites: Iterable[Site]) -> Iterator[dict[tuple[str
             handle.remove()
 
 
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[nn.Module]:
-    """The model in evaluation mode with no parameter asking for a gradient; all modes are restored afterwards."""
-    training = {module: module.training for module in model.modules()}
-    asking = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    model.eval().requires_grad_(False)
-    try:
-        yield model
-    finally:
-        for module, mode in training.items():
-            module.training = mode
-        for parameter, ask in asking.items():
-            parameter.requires_grad_(ask)
-
-
 def all_sites(groups: Groups) -> list[Site]:
     """The sites of all groups."""
     return [site for group in groups for site in group.sites]

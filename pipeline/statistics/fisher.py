@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from secateur.core.errors import DataError
+from secateur.core.modules import frozen
 from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.statistics.capture import along, frozen, observed
+from secateur.pipeline.statistics.capture import along, observed
 from secateur.pipeline.statistics.layer_matrices import Reader, channel_dim, input_rows, output_rows
 from secateur.pipeline.statistics.moments import Moments
 from secateur.pipeline.structure.groups import Site

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import DataError
-from secateur.pipeline.statistics.capture import frozen, observed
+from secateur.core.modules import frozen
+from secateur.pipeline.data.loader import Batches
+from secateur.pipeline.statistics.capture import observed
 from secateur.pipeline.structure.groups import Site
 
 
@@ -68,7 +70,7 @@ class Probe:
 
 
 def gather_moments(
-    model: nn.Module, probes: Mapping[str, Probe], loader: Iterable[tuple[Tensor, Tensor]], folds: int = 1
+    model: nn.Module, probes: Mapping[str, Probe], loader: Batches, folds: int = 1
 ) -> dict[str, list[Moments]]:
     """For each probe, by name, the moments of its rows in each fold.
 

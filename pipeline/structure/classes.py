@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import ModelError, PlanError, SurgeryError
+from secateur.core.modules import evaluating
 from secateur.pipeline.models.timm_models import input_shape
 from secateur.pipeline.structure.cutting import copied_with, example_for
-from secateur.pipeline.structure.equivalence import evaluating, tolerance
+from secateur.pipeline.structure.equivalence import tolerance
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from secateur.core.errors import SurgeryError
+from secateur.core.modules import evaluating
 from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.cutting import copied_with
 from secateur.pipeline.structure.groups import Groups
@@ -118,15 +118,3 @@ def difference(model: nn.Module, small: nn.Module, groups: Groups, plan: Plan, b
 def _outputs(found: object) -> list[Tensor]:
     """All tensors in a model's output, whatever holds them."""
     return [leaf for leaf in tree_leaves(found) if isinstance(leaf, Tensor)]
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """The module in evaluation mode, and each of its parts back in its own mode afterwards."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode

@@ -1,13 +1,12 @@
-"""Outputs by name, and modes that come back."""
+"""Outputs by name."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from secateur.core.errors import ExportError
-from secateur.export.forward import device_of, evaluating, flat_outputs
+from secateur.export.forward import flat_outputs
 
 
 def test_names_of_outputs() -> None:
@@ -25,19 +24,3 @@ def test_what_is_no_tensor(value: object) -> None:
     else:
         with pytest.raises(ExportError, match="only tensors"):
             flat_outputs(value)
-
-
-def test_modes_come_back_after_an_error() -> None:
-    model = nn.Sequential(nn.Dropout(), nn.Dropout()).train()
-    model[1].eval()
-    with pytest.raises(KeyError), evaluating(model):
-        assert not model.training
-        assert not torch.is_grad_enabled()
-        raise KeyError("x")
-    assert [module.training for module in model.modules()] == [True, True, False]
-    assert torch.is_grad_enabled()
-
-
-def test_the_device_of_a_model() -> None:
-    assert device_of(nn.Identity()) == torch.device("cpu")
-    assert device_of(nn.Linear(1, 1, device="meta")) == torch.device("meta")

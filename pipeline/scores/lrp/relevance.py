@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import ModelError, PlanError
+from secateur.core.modules import frozen
+from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.scores.lrp.composite import Composite
 from secateur.pipeline.scores.lrp.layout import Layout
 from secateur.pipeline.scores.lrp.propagation import Propagation, Recorder
-from secateur.pipeline.statistics.capture import frozen, observed
+from secateur.pipeline.statistics.capture import observed
 from secateur.pipeline.structure.groups import Site
 
 TARGETS = ("label", "predicted")
@@ -40,7 +42,7 @@ class Relevance:
 
 def relevances(
     model: nn.Module,
-    loader: Iterable[tuple[Tensor, Tensor]],
+    loader: Batches,
     sites: Iterable[Site],
     composite: Composite,
     target: str = "label",

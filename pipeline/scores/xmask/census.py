@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from secateur.core.errors import DataError
-from secateur.pipeline.data.shuffled import Batches
+from secateur.pipeline.data.loader import Batches
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from secateur.core.checkpoints import Checkpoint, weights_hash
 from secateur.core.errors import DataError, PlanError
 from secateur.core.files import sha256_json
-from secateur.pipeline.data.shuffled import Batches, shuffled
+from secateur.core.modules import frozen
+from secateur.pipeline.data.loader import Batches
+from secateur.pipeline.data.shuffled import shuffled
 from secateur.pipeline.scores.xmask.census import Census, census
 from secateur.pipeline.scores.xmask.masks import Masks
 from secateur.pipeline.scores.xmask.spec import MaskSpec
-from secateur.pipeline.statistics.capture import frozen
 from secateur.pipeline.statistics.mask_hooks import multiplied
 from secateur.pipeline.structure.groups import Group, Groups
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from secateur.core.errors import SurgeryError
+from secateur.core.modules import evaluating
 
 
 class CodeError(SurgeryError):
@@ -54,14 +55,8 @@ def recorded(model: nn.Module, names: list[str]) -> Iterator[dict[str, list[Seen
 def calls_of(dense: nn.Module, example: Tensor) -> dict[str, list[Seen]]:
     """The calls of all modules in a run of the dense model in evaluation mode."""
     names = [name for name, _ in dense.named_modules(remove_duplicate=False)]
-    training = {module: module.training for module in dense.modules()}
-    dense.eval()
-    try:
-        with torch.no_grad(), recorded(dense, names) as seen:
-            dense(example)
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    with evaluating(dense), torch.no_grad(), recorded(dense, names) as seen:
+        dense(example)
     return seen
 
 

@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils._pytree import tree_map
 
+from secateur.core.modules import evaluating
 from secateur.pipeline.structure.graph.coupling import Atoms
 from secateur.pipeline.structure.graph.unify import Cost
 from secateur.pipeline.structure.graph.value import Value
@@ -259,12 +260,6 @@ def aliases_of(model: nn.Module) -> dict[str, str]:
 
 def trace(model: nn.Module, example: Tensor) -> ExportedProgram:
     """The model's graph of ATen operations in evaluation mode, for any batch and the sample size of `example`."""
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            batch = torch.cat([example[:1]] * SAMPLES)
-            return torch.export.export(model, (batch,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False)
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    with evaluating(model), torch.no_grad():
+        batch = torch.cat([example[:1]] * SAMPLES)
+        return torch.export.export(model, (batch,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False)

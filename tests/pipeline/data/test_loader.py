@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from secateur.core.errors import DataError
 from secateur.pipeline.data.dataset import open_data
 from secateur.pipeline.data.images import ArrayImages
-from secateur.pipeline.data.loader import Loader
+from secateur.pipeline.data.loader import Loader, any_batches
 from tests.pipeline.data.sources import pixels, write_folder
 
 IMAGES = ArrayImages(pixels(11, 4), np.arange(11) % 3, ("a", "b", "c"))
@@ -90,3 +91,61 @@ def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"class_1/3\.png"):
         for side in (data.calibration, data.evaluation):
             list(Loader(side, Count()))
+
+
+class _Pairs(torch.utils.data.Dataset[tuple[Tensor, int]]):
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        if i >= len(self):
+            raise IndexError
+        return torch.full((3, 2, 2), float(i)), i
+
+
+def test_any_iterable_of_pairs_is_a_loader() -> None:
+    plain = [(torch.zeros(2, 3, 2, 2), torch.tensor([0, 1])), (torch.ones(1, 3, 2, 2), torch.tensor([2]))]
+    for given_, sizes in ((plain, [2, 1]), (DataLoader(_Pairs(), batch_size=3), [3, 2])):
+        batches = any_batches(given_)
+        for _ in range(2):
+            assert [len(images) for images, _ in batches] == sizes
+        assert torch.cat([labels for _, labels in batches]).tolist() == list(range(sum(sizes)))
+    loader = Loader(IMAGES, Count())
+    assert any_batches(loader) is loader
+    assert any_batches(batches) is batches
+
+
+@pytest.mark.parametrize("labels", [[1, 0], np.array([1, 0], dtype=np.uint8), torch.tensor([1, 0], dtype=torch.int32)])
+def test_labels_become_a_tensor_of_whole_numbers(labels: object) -> None:
+    ((_, found),) = any_batches([(torch.zeros(2, 3, 1, 1), labels)])
+    assert found.dtype == torch.int64
+    assert found.tolist() == [1, 0]
+
+
+IMAGE = torch.zeros(2, 3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (IMAGE, "batch 0 of the loader is a Tensor, but a pair"),
+        ({"pixel_values": IMAGE, "labels": [0, 1]}, "is a dict, but a pair"),
+        ((IMAGE, [0, 1], [0, 1]), "is 3 things, but a pair"),
+        ((np.zeros((2, 3)), [0, 1]), "images that are a ndarray"),
+        ((IMAGE.byte(), [0, 1]), r"images that are torch.uint8 \[2, 3, 1, 1\]"),
+        ((IMAGE, ["cat", "dog"]), "labels that are no numbers"),
+        ((IMAGE, torch.zeros(2)), "labels that are torch.float32"),
+        ((IMAGE, torch.zeros(2, 10, dtype=torch.long)), r"\[2, 10\], but one class number"),
+        ((IMAGE, [0]), "2 images and 1 labels"),
+    ],
+)
+def test_a_batch_that_is_something_else_is_refused(batch: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        list(any_batches([batch]))
+
+
+def test_an_iterator_is_refused_before_it_is_read() -> None:
+    with pytest.raises(DataError, match="a generator can be read only once"):
+        any_batches(batch for batch in [(IMAGE, [0, 1])])
+    with pytest.raises(DataError, match="a int is no loader"):
+        any_batches(3)  # type: ignore[arg-type]

@@ -11,9 +11,9 @@ from accelerate import PartialState
 from torch import Tensor, nn
 
 from secateur.core.errors import DataError, PlanError
+from secateur.core.modules import frozen
 from secateur.pipeline.scores.score import score
 from secateur.pipeline.scores.xmask.learn import CHECKPOINT, RANK
-from secateur.pipeline.statistics.capture import frozen
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 from tests.conftest import make_vit

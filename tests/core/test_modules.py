@@ -1,0 +1,54 @@
+"""Models that run in evaluation mode and are left as they were."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from secateur.core.modules import device_of, evaluating, frozen
+
+
+def mixed() -> nn.Sequential:
+    """A model in training mode with one part in evaluation mode and one weight that asks for no gradient."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(), nn.Dropout()).train()
+    model[1].eval()
+    model[0].weight.requires_grad_(False)
+    return model
+
+
+def modes(model: nn.Module) -> list[bool]:
+    return [part.training for part in model.modules()]
+
+
+def asking(model: nn.Module) -> list[bool]:
+    return [parameter.requires_grad for parameter in model.parameters()]
+
+
+@pytest.mark.parametrize("context", [evaluating, frozen])
+def test_all_comes_back_after_an_error(context: object) -> None:
+    models = mixed(), mixed()
+    with pytest.raises(KeyError), context(*models):  # type: ignore[operator]
+        assert not any(modes(models[0]) + modes(models[1]))
+        assert any(asking(models[0])) == (context is evaluating)
+        raise KeyError("x")
+    for model in models:
+        assert modes(model) == [True, True, False, True]
+        assert asking(model) == [False, True]
+    assert torch.is_grad_enabled()
+
+
+def test_a_part_that_is_switched_inside_comes_back() -> None:
+    model = mixed()
+    with frozen(model):
+        model.train().requires_grad_(True)
+    assert modes(model) == [True, True, False, True]
+    assert asking(model) == [False, True]
+
+
+def test_the_device_of_a_model() -> None:
+    assert device_of(nn.Identity()) == torch.device("cpu")
+    assert device_of(nn.Linear(1, 1, device="meta")) == torch.device("meta")
+    norm = nn.BatchNorm1d(1, affine=False, device="meta")
+    assert not list(norm.parameters())
+    assert device_of(norm) == torch.device("meta")
