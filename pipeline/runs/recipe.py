@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import yaml
-from pydantic import ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from secateur.benchmarks.spec import BenchSpec
 from secateur.core.errors import RecipeError, near_matches
+from secateur.export.spec import ExportSpec
+from secateur.pipeline.analysis.spec import ReportSpec
 from secateur.pipeline.data.spec import DataSpec
 from secateur.pipeline.models.timm_models import ModelSpec
 from secateur.pipeline.plan.budget import Budget
@@ -60,35 +63,6 @@ class RecoverSpec:
     distill: DistillSpec = DistillSpec()
     samples_per_class: int = 0
     batch_size: int = 32
-
-
-@dataclass(frozen=True, config=STRICT)
-class ExportSpec:
-    """Which engines are built, and in which precisions the ONNX graphs are typed."""
-
-    precisions: tuple[str, ...] = ("fp32",)
-    targets: tuple[str, ...] = ("onnxruntime:cpu",)
-
-
-@dataclass(frozen=True, config=STRICT)
-class BenchSpec:
-    """Where and at which batch sizes latency is measured, for at most `seconds` each."""
-
-    batch: tuple[int, ...] = (1,)
-    targets: tuple[str, ...] = ("onnxruntime:cpu", "torch:cpu")
-    seconds: float = 10.0
-    threads: int | None = None
-
-
-@dataclass(frozen=True, config=STRICT)
-class ReportSpec:
-    """On how many held-out `images` both models' maps are compared (0: none), by which `rules` (`gradient`, or a
-    composite of relevance rules), and how many `examples` are shown.
-    """
-
-    images: NonNegativeInt = 64
-    examples: NonNegativeInt = 4
-    rules: str = "gradient"
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -61,6 +62,15 @@ class MissingPackageError(SecateurError):
             f"install it with `pip install 'secateur[{extra}]'`"
         )
         self.package = package
+
+
+@contextmanager
+def naming(key: str) -> Iterator[None]:
+    """The block's errors become `RecipeError`s that begin with `key`, a place in the recipe such as `bench.targets`."""
+    try:
+        yield
+    except SecateurError as error:
+        raise RecipeError(f"{key}: {error}") from error
 
 
 def near_matches(word: str, choices: Iterable[str], most: int = 3) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,13 +11,15 @@ from secateur.core.errors import SecateurError
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both allowed unless `strict`; without `high` there is no upper bound."""
+    """Finite numbers from `low` to `high`, both allowed unless `strict`; without `high` there is no upper bound."""
 
     low: float
     high: float | None = None
     strict: bool = False
 
-    def __contains__(self, value: float) -> bool:
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return False
         if self.strict:
             return value > self.low and (self.high is None or value < self.high)
         return value >= self.low and (self.high is None or value <= self.high)
@@ -28,11 +31,13 @@ class Range:
 
 
 def check_ranges(spec: object, where: str, ranges: Mapping[str, Range], error: type[SecateurError]) -> None:
-    """Raises `error` for the first attribute of `spec` outside its range (not a number is outside of all).
+    """Raises `error` for the first attribute of `spec` outside its range (what is no number is outside of all).
 
-    `where` is the spec's own name, as the user knows it: `plan.evolution`.
+    Every item of a sequence must lie in the range; None, where an attribute may be absent, is not looked at. `where` is the spec's own name, as the user knows it: `plan.evolution`.
     """
     for name, allowed in ranges.items():
-        value = getattr(spec, name)
-        if value not in allowed:
-            raise error(f"{where}.{name} is {value}, but must be {allowed}")
+        given = getattr(spec, name)
+        for value in given if isinstance(given, list | tuple) else [given]:
+            if value is not None and value not in allowed:
+                shown = list(given) if isinstance(given, tuple) else given
+                raise error(f"{where}.{name} is {shown!r}, but must be {allowed}")

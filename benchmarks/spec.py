@@ -1,0 +1,33 @@
+"""What is measured: the part of a recipe under `bench`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from secateur.core.errors import RecipeError, naming
+from secateur.core.ranges import Range, check_ranges
+from secateur.export.targets import parse_target
+
+
+@dataclass(frozen=True)
+class BenchSpec:
+    """Where and at which batch sizes latency is measured, for at most `seconds` each; `threads` None: PyTorch's number.
+
+    Raises `RecipeError` for a value that cannot be measured with.
+    """
+
+    batch: tuple[int, ...] = (1,)
+    targets: tuple[str, ...] = ("onnxruntime:cpu", "torch:cpu")
+    seconds: float = 10.0
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, example in (("batch", "[1, 8]"), ("targets", "['onnxruntime:cpu']")):
+            given = getattr(self, name)
+            if not given or len(set(given)) < len(given):
+                raise RecipeError(f"bench.{name} is {list(given)}, but must be one or more, each once: {example}")
+        for target in self.targets:
+            with naming("bench.targets"):
+                parse_target(target)
+        ranges = {"batch": Range(1), "seconds": Range(0, strict=True), "threads": Range(1)}
+        check_ranges(self, "bench", ranges, RecipeError)
