@@ -14,7 +14,7 @@ from secateur.core.errors import PlanError, near_matches
 from secateur.core.files import sha256_json
 
 if TYPE_CHECKING:
-    from secateur.pipeline.structure.codegen.traced import Traced
+    from secateur.pipeline.structure.codegen.traced_model import TracedModel
 
 Kind = Literal["head", "qk_dim", "v_dim", "mlp_hidden", "channel", "width"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -147,7 +147,7 @@ class Groups(Sequence[Group]):
     norms: Mapping[str, Axis] = field(default_factory=dict)
     architecture: str = ""
     adapted: tuple[str, ...] = ()
-    traced: Traced | None = field(default=None, repr=False, compare=False)
+    traced: TracedModel | None = field(default=None, repr=False, compare=False)
     _by_name: dict[str, Group] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:

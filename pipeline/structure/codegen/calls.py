@@ -25,7 +25,7 @@ class CodeError(SurgeryError):
 
 
 @dataclass(frozen=True)
-class Seen:
+class RecordedCall:
     """How a module was called: its arguments and what it returned, tensors without their numbers."""
 
     args: tuple[Any, ...]
@@ -34,15 +34,16 @@ class Seen:
 
 
 @contextmanager
-def recorded(model: nn.Module, names: list[str]) -> Iterator[dict[str, list[Seen]]]:
+def recorded(model: nn.Module, names: list[str]) -> Iterator[dict[str, list[RecordedCall]]]:
     """A dictionary of all calls of some modules while the model runs."""
-    seen: dict[str, list[Seen]] = {name: [] for name in names}
+    seen: dict[str, list[RecordedCall]] = {name: [] for name in names}
     handles = []
     for name in names:
 
         def hook(_module: nn.Module, args: Any, kwargs: Any, result: Any, name: str = name) -> None:
             call = (args, kwargs, result)
-            seen[name].append(Seen(*tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, call)))
+            shapes = tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, call)
+            seen[name].append(RecordedCall(*shapes))
 
         handles.append(model.get_submodule(name).register_forward_hook(hook, with_kwargs=True))
     try:
@@ -52,7 +53,7 @@ def recorded(model: nn.Module, names: list[str]) -> Iterator[dict[str, list[Seen
             handle.remove()
 
 
-def calls_of(dense: nn.Module, example: Tensor) -> dict[str, list[Seen]]:
+def record_calls(dense: nn.Module, example: Tensor) -> dict[str, list[RecordedCall]]:
     """The calls of all modules in a run of the dense model in evaluation mode."""
     names = [name for name, _ in dense.named_modules(remove_duplicate=False)]
     with evaluating(dense), torch.no_grad(), recorded(dense, names) as seen:
@@ -60,7 +61,7 @@ def calls_of(dense: nn.Module, example: Tensor) -> dict[str, list[Seen]]:
     return seen
 
 
-def is_plain(call: Seen) -> bool:
+def is_plain(call: RecordedCall) -> bool:
     """Whether a call has one tensor in and one out."""
     return (
         len(call.args) == 1

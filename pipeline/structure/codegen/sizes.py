@@ -25,18 +25,18 @@ class Sizes:
     components: NDArray[np.int64]
     alive: Tensor
 
-    def stays(self, layer: Tensor) -> Tensor:
-        """A mask of a layer's elements, True where they stay."""
-        return self.alive[torch.from_numpy(self.components)[layer]]
+    def stays(self, labels: Tensor) -> Tensor:
+        """A mask of a map's elements, True where they stay."""
+        return self.alive[torch.from_numpy(self.components)[labels]]
 
     def of(self, value: Value) -> list[int]:
         """The lengths of a tensor's dimensions; raises `CodeError` where its slices would differ in size."""
         sizes = list(value.shape)
-        for layer in value.layers:
-            stays = self.stays(layer)
+        for labels in value.maps:
+            stays = self.stays(labels)
             if bool(stays.all()):
                 continue
-            for dim in sorted(dims_of(layer), reverse=True):
+            for dim in sorted(dims_of(labels), reverse=True):
                 counts = stays.sum(dim, keepdim=True)
                 left = set(counts[counts > 0].tolist())
                 if len(left) > 1:
@@ -47,8 +47,8 @@ class Sizes:
 
     def slice(self, value: Value, dim: int, index: int) -> list[int]:
         """The lengths of one slice of a tensor, itself kept as a dimension of length 1."""
-        layers = tuple(layer.narrow(dim, index, 1) if layer.shape[dim] > 1 else layer for layer in value.layers)
-        return self.of(Value((*value.shape[:dim], 1, *value.shape[dim + 1 :]), layers))
+        maps = tuple(labels.narrow(dim, index, 1) if labels.shape[dim] > 1 else labels for labels in value.maps)
+        return self.of(Value((*value.shape[:dim], 1, *value.shape[dim + 1 :]), maps))
 
     def unequal(self, value: Value) -> int | None:
         """The dimension along which slices would differ in size, though each has one; None where they are equal.
@@ -59,7 +59,7 @@ class Sizes:
         try:
             self.of(value)
         except CodeError:
-            for dim in sorted({dim for layer in value.layers for dim in sorted(dims_of(layer))[:-1]}):
+            for dim in sorted({dim for labels in value.maps for dim in sorted(dims_of(labels))[:-1]}):
                 try:
                     for index in range(value.shape[dim]):
                         self.slice(value, dim, index)
@@ -74,10 +74,10 @@ class Sizes:
 
         Raises `CodeError` where the dimensions that are left differ from head to head, so that no position is one.
         """
-        for layer in value.on(dim):
-            rows = self.stays(layer).movedim(dim, 0).flatten(1)
+        for labels in value.on(dim):
+            rows = self.stays(labels).movedim(dim, 0).flatten(1)
             columns = rows[:, rows.any(0)]
-            if dim == max(dims_of(layer)) and bool((columns != columns[:, :1]).any()):
+            if dim == max(dims_of(labels)) and bool((columns != columns[:, :1]).any()):
                 raise CodeError(self.module, "it cuts heads at a position that differs from head to head")
             stays = rows.any(1)
             if not bool(stays.all()):

@@ -1,4 +1,4 @@
-"""Atoms: the positions of a model's parameters, and which of them can only go together."""
+"""Coupling: the positions of a model's parameters, and which of them can only go together."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor
 
 Mark = Literal["width", "norm", "query_key", "value"]
 FIXED = 0
-"""The atom of everything that cannot be removed."""
+"""The label of everything that cannot be removed."""
 
 
-class Atoms:
-    """Numbers the positions of parameters as atoms, and collects what the graph says of them.
+class Coupling:
+    """Numbers the positions of parameters as labels, and collects what the graph says of them.
 
-    Atoms that are united go together when one of them goes; those that are fixed stay, with a reason. A mark says
-    where an atom was seen: in a residual sum, in a normalisation, in the product of queries and keys or values.
-    `blocks` pairs atoms with those of a coarser axis: a head goes when all of its dimensions go.
+    Labels that are coupled go together when one of them goes; those that are fixed stay, with a reason. A mark says
+    where a label was seen: in a residual sum, in a normalisation, in the product of queries and keys or values.
+    `blocks` pairs labels with those of a coarser axis: a head goes when all of its dimensions go.
     """
 
     def __init__(self) -> None:
@@ -29,41 +29,41 @@ class Atoms:
         self._edges: list[NDArray[np.int64]] = []
         self._fixed: list[tuple[NDArray[np.int64], str]] = []
         self._marks: dict[Mark, list[NDArray[np.int64]]] = {}
-        self._stuck: set[int] = {FIXED}
+        self._fixed_labels: set[int] = {FIXED}
         self.blocks: list[tuple[Tensor, Tensor]] = []
 
     def fresh(self, number: int) -> Tensor:
-        """New atoms, `[number]`."""
+        """New labels, `[number]`."""
         self.count += number
         return torch.arange(self.count - number, self.count)
 
-    def unite(self, one: Tensor, two: Tensor) -> None:
-        """Elements of two tensors of atoms go together, after broadcasting one to the other."""
+    def couple(self, one: Tensor, two: Tensor) -> None:
+        """Elements of two tensors of labels go together, after broadcasting one to the other."""
         pairs = torch.stack([one + 0 * two, two + 0 * one], dim=-1).reshape(-1, 2)
         pairs = pairs[pairs[:, 0] != pairs[:, 1]]
         if len(pairs):
             self._edges.append(np.unique(pairs.numpy(), axis=0))
 
-    def fix(self, atoms: Tensor, reason: str) -> None:
-        """The atoms stay; of several reasons the first one is told."""
-        found = np.unique(atoms.numpy())
+    def fix(self, labels: Tensor, reason: str) -> None:
+        """The labels stay; of several reasons the first one is told."""
+        found = np.unique(labels.numpy())
         self._fixed.append((found[found != FIXED], reason))
-        self._stuck.update(found.tolist())
+        self._fixed_labels.update(found.tolist())
 
-    def stuck(self, atoms: Tensor) -> bool:
-        """Whether all of some atoms have been fixed themselves, so that nothing more need be said of them."""
-        return self._stuck.issuperset(np.unique(atoms.numpy()).tolist())
+    def all_fixed(self, labels: Tensor) -> bool:
+        """Whether all of some labels have been fixed themselves, so that nothing more need be said of them."""
+        return self._fixed_labels.issuperset(np.unique(labels.numpy()).tolist())
 
-    def mark(self, atoms: Tensor, mark: Mark) -> None:
-        """Remembers where atoms were seen."""
-        self._marks.setdefault(mark, []).append(np.unique(atoms.numpy()))
+    def mark(self, labels: Tensor, mark: Mark) -> None:
+        """Remembers where labels were seen."""
+        self._marks.setdefault(mark, []).append(np.unique(labels.numpy()))
 
     def block(self, coarse: Tensor, fine: Tensor) -> None:
-        """Each atom of `coarse` is a block of those of `fine` that it broadcasts to."""
+        """Each label of `coarse` is a block of those of `fine` that it broadcasts to."""
         self.blocks.append((coarse, fine))
 
     def components(self) -> NDArray[np.int64]:
-        """For each atom the number of the set that it goes with."""
+        """For each label the number of the set that it goes with."""
         edges = np.concatenate(self._edges) if self._edges else np.zeros((0, 2), dtype=np.int64)
         matrix = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(self.count, self.count))
         return np.asarray(connected_components(matrix, directed=False)[1], dtype=np.int64)
@@ -71,13 +71,13 @@ class Atoms:
     def reasons(self, components: NDArray[np.int64]) -> dict[int, str]:
         """For each component that stays, why."""
         found: dict[int, str] = {}
-        for atoms, reason in self._fixed:
-            for component in np.unique(components[atoms]).tolist():
+        for labels, reason in self._fixed:
+            for component in np.unique(components[labels]).tolist():
                 found.setdefault(component, reason)
         found.setdefault(int(components[FIXED]), "it is tied to values that are not made by any parameter")
         return found
 
     def marked(self, mark: Mark, components: NDArray[np.int64]) -> set[int]:
-        """The components with an atom of that mark."""
+        """The components with a label of that mark."""
         found = self._marks.get(mark, [])
         return set(np.unique(components[np.concatenate(found)]).tolist()) if found else set()

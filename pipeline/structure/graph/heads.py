@@ -1,4 +1,4 @@
-"""Attention heads from the atoms of a traced model: a head is what its queries, keys and values form together."""
+"""Attention heads from the labels of a traced model: a head is what its queries, keys and values form together."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from secateur.pipeline.structure.graph.build_groups import Assembled, Parts, Place
-from secateur.pipeline.structure.graph.tracer import Walk
+from secateur.pipeline.structure.graph.build_groups import BuiltGroups, Components, Place
+from secateur.pipeline.structure.graph.tracer import Tracer
 from secateur.pipeline.structure.groups import Fixed, Group, Site, Slice
 
 ORDER = "its queries, keys and values do not come head by head"
@@ -27,13 +27,13 @@ class Head:
     places: tuple[tuple[Place, int], ...]
 
 
-def with_heads(walk: Walk, parts: Parts, found: Assembled) -> Assembled:
+def with_heads(tracer: Tracer, components: Components, found: BuiltGroups) -> BuiltGroups:
     """What was found, with a group of heads for each attention whose heads can go one by one.
 
     Groups of dimensions per head become its children (`Group.parent`). Heads that share keys and values are one unit.
     """
     groups, fixed, units = list(found.groups), list(found.fixed), dict(found.units)
-    for heads in _families(walk, parts):
+    for heads in _families(tracer, components):
         number = {component: unit for unit, head in enumerate(heads) for component in head.members}
         within = [
             group
@@ -44,14 +44,14 @@ def with_heads(walk: Walk, parts: Parts, found: Assembled) -> Assembled:
         if values is None:
             continue
         name = f"{values.name.removesuffix('.v')}.heads"
-        stuck = next((parts.reasons[member] for member in number if member in parts.reasons), None)
+        stuck = next((components.reasons[member] for member in number if member in components.reasons), None)
         order = [_order(group, number, found) for group in within]
         if stuck is not None or any(blocks != order[0] or len(blocks) != len(heads) for blocks in order):
             fixed.append(Fixed(name, "head", values.blocks, stuck or (ORDER if len(heads) > 1 else SHARED)))
             continue
         unit_of = {number: unit for unit, number in enumerate(order[0])}
         number = {component: unit_of[head] for component, head in number.items()}
-        groups[groups.index(within[0]) : groups.index(within[0])] = [_group(walk, parts, name, number, values, within)]
+        groups.insert(groups.index(within[0]), _group(tracer, components, name, number, values, within))
         for group in within:
             groups[groups.index(group)] = replace(group, parent=name)
         for component, unit in number.items():
@@ -61,15 +61,15 @@ def with_heads(walk: Walk, parts: Parts, found: Assembled) -> Assembled:
         name = f"{group.name.removesuffix('.v')}.heads"
         if group.kind == "v_dim" and group.blocks > 1 and not group.parent and name not in told:
             fixed.append(Fixed(name, "head", group.blocks, WHOLE))
-    return Assembled(tuple(groups), tuple(fixed), units)
+    return BuiltGroups(tuple(groups), tuple(fixed), units)
 
 
-def _families(walk: Walk, parts: Parts) -> list[list[Head]]:
+def _families(tracer: Tracer, components: Components) -> list[list[Head]]:
     """The heads of each attention: those whose components lie in the same places."""
-    size = len(parts.components)
+    size = len(components.of_label)
     pairs = [
-        parts.components[torch.stack([coarse + 0 * fine, fine + 0 * coarse]).reshape(2, -1).numpy()]
-        for coarse, fine in walk.atoms.blocks
+        components.of_label[torch.stack([coarse + 0 * fine, fine + 0 * coarse]).reshape(2, -1).numpy()]
+        for coarse, fine in tracer.coupling.blocks
     ]
     if not pairs:
         return []
@@ -80,18 +80,18 @@ def _families(walk: Walk, parts: Parts) -> list[list[Head]]:
     for component in np.unique(edges).tolist():
         members[int(clusters[component])].append(component)
     counts: dict[int, dict[Place, int]] = defaultdict(lambda: defaultdict(int))
-    inside = np.isin(np.arange(size), np.unique(edges))
-    for place, found in parts.at.items():
-        for cluster, count in zip(*np.unique(clusters[found[inside[found]]], return_counts=True), strict=True):
+    headed = np.isin(np.arange(size), np.unique(edges))
+    for place, found in components.at.items():
+        for cluster, count in zip(*np.unique(clusters[found[headed[found]]], return_counts=True), strict=True):
             counts[int(cluster)][place] += int(count)
     families: dict[tuple[tuple[Place, int], ...], list[Head]] = defaultdict(list)
-    for cluster, components in members.items():
-        head = Head(tuple(components), tuple(counts[cluster].items()))
+    for cluster, inside in members.items():
+        head = Head(tuple(inside), tuple(counts[cluster].items()))
         families[head.places].append(head)
     return list(families.values())
 
 
-def _order(group: Group, number: dict[int, int], found: Assembled) -> list[int]:
+def _order(group: Group, number: dict[int, int], found: BuiltGroups) -> list[int]:
     """For each block of a group the head that it is a part of; empty where a block is of several or of none."""
     heads = [set[int]() for _ in range(group.blocks)]
     width = group.units // group.blocks
@@ -103,13 +103,15 @@ def _order(group: Group, number: dict[int, int], found: Assembled) -> list[int]:
     return order if len(set(order)) == len(order) == group.blocks and -1 not in order else []
 
 
-def _group(walk: Walk, parts: Parts, name: str, number: dict[int, int], values: Group, within: list[Group]) -> Group:
+def _group(
+    tracer: Tracer, components: Components, name: str, number: dict[int, int], values: Group, within: list[Group]
+) -> Group:
     """The group of heads: each position of each tensor that belongs to a head, seen where the values are read."""
-    units = np.full(len(parts.components), -1)
+    units = np.full(len(components.of_label), -1)
     units[list(number)] = list(number.values())
     slices = tuple(
-        Slice(tensor, dim, walk.roles.get((tensor, dim), "table"), tuple(units[found].tolist()))
-        for (tensor, dim), found in parts.at.items()
+        Slice(tensor, dim, tracer.roles.get((tensor, dim), "table"), tuple(units[found].tolist()))
+        for (tensor, dim), found in components.at.items()
         if (units[found] >= 0).any()
     )
     width = values.units // values.blocks

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from secateur.pipeline.structure.graph.tracer import Call, Result, Walk, rule
-from secateur.pipeline.structure.graph.unify import relate
+from secateur.pipeline.structure.graph.tracer import Call, Result, Tracer, rule
+from secateur.pipeline.structure.graph.unify import unify
 from secateur.pipeline.structure.graph.value import Value, dims_of, placed
 
 
 @rule("batch_norm", "instance_norm", "native_batch_norm", "_native_batch_norm_legit_no_training")
-def _batch(walk: Walk, call: Call) -> Result:
+def _batch(tracer: Tracer, call: Call) -> Result:
     """Each channel on its own, with its scale, shift, mean and variance."""
     x = call.args[0]
     rank = len(x.shape)
     operands = [x, *(placed(value, [1], rank) for value in call.args[1:5] if isinstance(value, Value))]
-    layers = relate(walk.atoms, operands, call.module)
+    maps = unify(tracer.coupling, operands, call.module)
     if all(not isinstance(value, Value) for value in call.args[3:5]):  # statistics of this very batch
-        for layer in layers:
-            if dims_of(layer) - {1}:
-                walk.atoms.fix(layer, f"{call.module}: a statistic is taken over it")
-    return Value(x.shape, layers, None, x.computed)
+        for labels in maps:
+            if dims_of(labels) - {1}:
+                tracer.coupling.fix(labels, f"{call.module}: a statistic is taken over it")
+    return Value(x.shape, maps, None, x.computed)
 
 
 @rule("layer_norm", "rms_norm")
-def _layer(walk: Walk, call: Call) -> Result:
+def _layer(tracer: Tracer, call: Call) -> Result:
     """Over all units of the last dimensions: each that goes changes what the others become.
 
     Normalised head by head, all heads keep the same dimensions, since one module has one width.
@@ -34,17 +34,17 @@ def _layer(walk: Walk, call: Call) -> Result:
     for value in (call.get(2, "weight"), call.get(3, "bias") if call.name == "layer_norm" else None):
         if isinstance(value, Value):
             operands.append(placed(value, sorted(normalised), rank))
-    layers = relate(walk.atoms, operands, call.module)
-    for layer in layers:
-        if dims_of(layer) & normalised:
-            one = layer[tuple(slice(None) if dim in normalised else slice(0, 1) for dim in range(rank))]
-            walk.atoms.unite(layer, one)
-            walk.normalised(call.module, one)
-    return Value(x.shape, layers, None, x.computed)
+    maps = unify(tracer.coupling, operands, call.module)
+    for labels in maps:
+        if dims_of(labels) & normalised:
+            one = labels[tuple(slice(None) if dim in normalised else slice(0, 1) for dim in range(rank))]
+            tracer.coupling.couple(labels, one)
+            tracer.normalised(call.module, one)
+    return Value(x.shape, maps, None, x.computed)
 
 
 @rule("group_norm")
-def _group(walk: Walk, call: Call) -> Result:
+def _group(tracer: Tracer, call: Call) -> Result:
     """Over groups of channels, which go as a whole; with one group it is a normalisation over all."""
     x, groups = call.args[:2]
     rank = len(x.shape)
@@ -52,13 +52,13 @@ def _group(walk: Walk, call: Call) -> Result:
     for value in (call.get(2, "weight"), call.get(3, "bias")):
         if isinstance(value, Value):
             operands.append(placed(value, [1], rank))
-    layers = relate(walk.atoms, operands, call.module)
-    for layer in layers:
-        if dims_of(layer) - {1}:
-            walk.atoms.fix(layer, f"{call.module}: a statistic is taken over it")
-        elif layer.shape[1] > 1 and groups == 1:
-            walk.normalised(call.module, layer)
-        elif layer.shape[1] > 1:
-            rows = layer.reshape(groups, -1)
-            walk.atoms.unite(rows, rows[:, :1])
-    return Value(x.shape, layers, None, x.computed)
+    maps = unify(tracer.coupling, operands, call.module)
+    for labels in maps:
+        if dims_of(labels) - {1}:
+            tracer.coupling.fix(labels, f"{call.module}: a statistic is taken over it")
+        elif labels.shape[1] > 1 and groups == 1:
+            tracer.normalised(call.module, labels)
+        elif labels.shape[1] > 1:
+            rows = labels.reshape(groups, -1)
+            tracer.coupling.couple(rows, rows[:, :1])
+    return Value(x.shape, maps, None, x.computed)

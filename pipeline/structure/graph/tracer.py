@@ -1,4 +1,4 @@
-"""Follows the atoms of all parameters through a traced model, one operation after the other."""
+"""Follows the labels of all parameters through a traced model, one operation after the other."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch.export.graph_signature import InputKind
 from torch.utils._pytree import tree_map
 
 from secateur.core.modules import evaluating
-from secateur.pipeline.structure.graph.coupling import Atoms
+from secateur.pipeline.structure.graph.coupling import Coupling
 from secateur.pipeline.structure.graph.unify import Cost
 from secateur.pipeline.structure.graph.value import Value
 from secateur.pipeline.structure.groups import Role
 
 Result = Value | tuple[Any, ...]
-Rule = Callable[["Walk", "Call"], Result]
+Rule = Callable[["Tracer", "Call"], Result]
 RULES: dict[str, Rule] = {}
 SAMPLES = 2
 """The batch of the traced example; with 1, lengths that come from the batch would look like constants."""
@@ -55,15 +55,15 @@ class Call:
 
 
 @dataclass
-class Walk:
+class Tracer:
     """What one pass through the graph collects.
 
-    `tensors` has the atoms of every dimension of each floating-point parameter and buffer (none where the length is
+    `tensors` has the labels of every dimension of each floating-point parameter and buffer (none where the length is
     1). `roles` says of (tensor, dim) what a layer does with it, `owners` which module's call reads a weight, and
-    `norms` which normalising modules see which atoms.
+    `norms` which normalising modules see which labels.
     """
 
-    atoms: Atoms = field(default_factory=Atoms)
+    coupling: Coupling = field(default_factory=Coupling)
     tensors: dict[str, tuple[Tensor | None, ...]] = field(default_factory=dict)
     roles: dict[tuple[str, int], Role] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
@@ -77,31 +77,31 @@ class Walk:
     _past: dict[fx.Node, int] = field(default_factory=dict)
 
     def parameter(self, name: str, tensor: Tensor) -> Value:
-        """A parameter or buffer, each of its dimensions with atoms of its own."""
+        """A parameter or buffer, each of its dimensions with labels of its own."""
         if not tensor.is_floating_point():
             return Value(tuple(tensor.shape), (), tensor)
-        atoms = self.tensors.setdefault(
-            name, tuple(self.atoms.fresh(size) if size > 1 else None for size in tensor.shape)
+        labels = self.tensors.setdefault(
+            name, tuple(self.coupling.fresh(size) if size > 1 else None for size in tensor.shape)
         )
-        layers = []
-        for dim, found in enumerate(atoms):
+        maps = []
+        for dim, found in enumerate(labels):
             if found is not None:
                 shape = [1] * tensor.ndim
                 shape[dim] = tensor.shape[dim]
-                layers.append(found.reshape(shape))
-        return Value(tuple(tensor.shape), tuple(layers))
+                maps.append(found.reshape(shape))
+        return Value(tuple(tensor.shape), tuple(maps))
 
     def role(self, node: Any, dim: int, role: Role) -> None:
         """Says what an operation does with one dimension of the parameter that a node stands for."""
         if isinstance(node, fx.Node) and node in self.names:
             self.roles.setdefault((self.names[node], dim), role)
 
-    def normalised(self, module: str, layer: Tensor) -> None:
-        """Notes that a module normalises over what a layer changes with; only some modules can with fewer units."""
+    def normalised(self, module: str, labels: Tensor) -> None:
+        """Notes that a module normalises over the dimensions of a label map; only some modules can with fewer units."""
         if module not in self.normalising:
-            self.atoms.fix(layer, f"{module}: a statistic is taken over it")
-        self.atoms.mark(layer, "norm")
-        self.norms.setdefault(module, []).append(layer)
+            self.coupling.fix(labels, f"{module}: a statistic is taken over it")
+        self.coupling.mark(labels, "norm")
+        self.norms.setdefault(module, []).append(labels)
 
     def residual(self, one: fx.Node, two: fx.Node) -> bool:
         """Whether one of two values was computed from the other."""
@@ -133,8 +133,8 @@ class Walk:
                 inputs[node] = self.parameter(name, tensor)
         for value in _leaves(self.follow(program.graph_module, inputs, "")):
             if isinstance(value, Value):
-                for layer in value.layers:
-                    self.atoms.fix(layer, "it is an output of the model")
+                for labels in value.maps:
+                    self.coupling.fix(labels, "it is an output of the model")
 
     def follow(self, graph: fx.GraphModule, inputs: Mapping[fx.Node, Any], module: str) -> Any:
         """What a graph returns, given the values of its placeholders."""
@@ -170,7 +170,7 @@ class Walk:
             return args[0].shape[args[1]]
         if not values and not aten:
             return target(*args, **kwargs)  # arithmetic on lengths
-        if name != "getitem" and not any(value.layers or value.computed for value in values):
+        if name != "getitem" and not any(value.maps or value.computed for value in values):
             result = _constant(call, values)
         else:
             result = rule(self, call)
@@ -185,7 +185,7 @@ class Walk:
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Registers what some operations do to atoms; their in-place forms (`add_`) do the same."""
+    """Registers what some operations do to labels; their in-place forms (`add_`) do the same."""
 
     def register(function: Rule) -> Rule:
         for name in names:
@@ -195,21 +195,21 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
     return register
 
 
-def plain(call: Call, layers: Sequence[Tensor] = (), computed: bool = True) -> Result:
-    """Results of the shapes that were traced, with the same layers in each."""
+def plain(call: Call, maps: Sequence[Tensor] = (), computed: bool = True) -> Result:
+    """Results of the shapes that were traced, with the same maps in each."""
     found = call.node.meta["val"]
     if isinstance(found, (tuple, list)):
         return tuple(
-            Value(lengths(part), tuple(layers), None, computed) if isinstance(part, Tensor) else part for part in found
+            Value(lengths(part), tuple(maps), None, computed) if isinstance(part, Tensor) else part for part in found
         )
-    return Value(lengths(found), tuple(layers), None, computed) if isinstance(found, Tensor) else found
+    return Value(lengths(found), tuple(maps), None, computed) if isinstance(found, Tensor) else found
 
 
-def _unknown(walk: Walk, call: Call) -> Result:
+def _unknown(tracer: Tracer, call: Call) -> Result:
     """An operation that no rule speaks of: all that goes into it stays as it is."""
     for value in call.values():
-        for layer in value.layers:
-            walk.atoms.fix(layer, f"{call.module}: secateur cannot follow units through {call.name}")
+        for labels in value.maps:
+            tracer.coupling.fix(labels, f"{call.module}: secateur cannot follow units through {call.name}")
     return plain(call)
 
 
@@ -252,7 +252,7 @@ def _module_of(node: fx.Node) -> str:
 
 
 def aliases_of(model: nn.Module) -> dict[str, str]:
-    """For every name of a parameter or buffer the first name of the same tensor, which is that of its atoms."""
+    """For every name of a parameter or buffer the first name of the same tensor, which is that of its labels."""
     first: dict[int, str] = {}
     every = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
     return {name: first.setdefault(id(tensor), name) for name, tensor in every}

@@ -1,4 +1,4 @@
-"""Values of the traced graph: for each element of a tensor, the atoms that it goes with."""
+"""Values of the traced graph: for each element of a tensor, the labels that it goes with."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Layer = Tensor
-"""Atoms of a tensor's elements, int64, of the tensor's rank; a dimension along which nothing changes has length 1."""
+LabelMap = Tensor
+"""The labels of a tensor's elements, int64, of the tensor's rank; length 1 where nothing changes."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """What is known of one tensor: its shape, and its layers.
+    """What is known of one tensor: its shape, and its label maps.
 
-    An element is removed when its atom in any layer is. Different layers speak of different dimensions: a parameter
+    An element is removed when its label in any map is. Different maps speak of different dimensions: a parameter
     `[out, in]` has one for each, `[out, 1]` and `[1, in]`, and projected queries `[1, N, heads, dims]` have one that
-    changes with heads and dimensions together. A dimension in no layer keeps its length. `data` holds the numbers
+    changes with heads and dimensions together. A dimension in no map keeps its length. `data` holds the numbers
     themselves where they depend on nothing (indices), and `computed` says whether they depend on the model's input.
     """
 
     shape: tuple[int, ...]
-    layers: tuple[Layer, ...] = ()
+    maps: tuple[LabelMap, ...] = ()
     data: Tensor | None = None
     computed: bool = False
 
-    def on(self, dim: int) -> list[Layer]:
-        """The layers that change along a dimension."""
-        return [layer for layer in self.layers if layer.shape[dim] > 1]
+    def on(self, dim: int) -> list[LabelMap]:
+        """The maps that change along a dimension."""
+        return [labels for labels in self.maps if labels.shape[dim] > 1]
 
 
-def dims_of(layer: Layer) -> frozenset[int]:
-    """The dimensions along which a layer changes."""
-    return frozenset(dim for dim, size in enumerate(layer.shape) if size > 1)
+def dims_of(labels: LabelMap) -> frozenset[int]:
+    """The dimensions along which a map changes."""
+    return frozenset(dim for dim, size in enumerate(labels.shape) if size > 1)
 
 
-def compressed(labels: Tensor) -> Layer:
+def compressed(labels: Tensor) -> LabelMap:
     """The labels with length 1 in every dimension along which they do not change."""
     for dim, size in enumerate(labels.shape):
         if size > 1 and (labels.stride(dim) == 0 or bool((labels == labels.narrow(dim, 0, 1)).all())):
@@ -46,11 +46,11 @@ def compressed(labels: Tensor) -> Layer:
 
 
 def moved(value: Value, move: Callable[[Tensor], Tensor]) -> Value:
-    """The value after an operation that only moves elements, which each layer goes through alike."""
+    """The value after an operation that only moves elements, which each map goes through alike."""
     shape = tuple(move(torch.empty(value.shape, device="meta")).shape)
-    layers = [compressed(move(layer.expand(value.shape))) for layer in value.layers]
+    maps = [compressed(move(labels.expand(value.shape))) for labels in value.maps]
     data = None if value.data is None else move(value.data)
-    return Value(shape, tuple(layers), data, value.computed)
+    return Value(shape, tuple(maps), data, value.computed)
 
 
 def placed(value: Value, dims: Sequence[int], rank: int) -> Value:
@@ -60,10 +60,10 @@ def placed(value: Value, dims: Sequence[int], rank: int) -> Value:
     for dim, size in zip(dims, value.shape, strict=True):
         shape[dim] = size
 
-    def place(layer: Layer) -> Layer:
+    def place(labels: LabelMap) -> LabelMap:
         sizes = [1] * rank
-        for dim, size in zip(dims, layer.shape, strict=True):
+        for dim, size in zip(dims, labels.shape, strict=True):
             sizes[dim] = size
-        return layer.permute(order).reshape(sizes)
+        return labels.permute(order).reshape(sizes)
 
-    return Value(tuple(shape), tuple(place(layer) for layer in value.layers), None, value.computed)
+    return Value(tuple(shape), tuple(place(labels) for labels in value.maps), None, value.computed)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.pipeline.structure.graph.tracer import Walk, aliases_of, trace
+from secateur.pipeline.structure.graph.tracer import Tracer, aliases_of, trace
 from secateur.pipeline.structure.graph.value import Value
 from secateur.pipeline.structure.module_attributes import normalising
 
@@ -19,41 +19,41 @@ OUTPUT = "it is an output of the model"
 
 @dataclass(frozen=True)
 class Followed:
-    """A walk that has ended, with what the traced module returned."""
+    """A trace that has ended, with what the traced module returned."""
 
-    walk: Walk
+    tracer: Tracer
     results: tuple[Value, ...]
 
     def at(self, tensor: str, dim: int) -> list[int]:
         """The components along one dimension of a parameter."""
-        atoms = self.walk.tensors[tensor][dim]
-        assert atoms is not None, "the dimension has length 1"
-        return [int(self.walk.atoms.components()[atom]) for atom in atoms.tolist()]
+        labels = self.tracer.tensors[tensor][dim]
+        assert labels is not None, "the dimension has length 1"
+        return [int(self.tracer.coupling.components()[label]) for label in labels.tolist()]
 
     def along(self, result: int, dim: int) -> list[int]:
-        """The components along one dimension of a result, by its only layer there."""
-        (layer,) = self.results[result].on(dim)
-        return [int(self.walk.atoms.components()[atom]) for atom in layer.flatten().tolist()]
+        """The components along one dimension of a result, by its only map there."""
+        (labels,) = self.results[result].on(dim)
+        return [int(self.tracer.coupling.components()[label]) for label in labels.flatten().tolist()]
 
     def reason(self, tensor: str, dim: int) -> str:
         """Why the first position of a parameter's dimension stays; empty where it may go."""
-        reasons = self.walk.atoms.reasons(self.walk.atoms.components())
+        reasons = self.tracer.coupling.reasons(self.tracer.coupling.components())
         found = reasons.get(self.at(tensor, dim)[0], "")
         return "" if found == OUTPUT else found
 
     def marks(self, mark: Any) -> set[int]:
         """The components with a mark."""
-        return self.walk.atoms.marked(mark, self.walk.atoms.components())
+        return self.tracer.coupling.marked(mark, self.tracer.coupling.components())
 
 
 def follow(model: nn.Module, example: Tensor) -> Followed:
-    """What the walk knows of a module after its forward with `example`."""
+    """What the tracer knows of a module after its forward with `example`."""
     program = trace(model.eval(), example)
-    walk = Walk(normalising=frozenset(n for n, module in model.named_modules() if normalising(module) is not None))
-    walk.run(program, aliases_of(model))
+    tracer = Tracer(normalising=frozenset(n for n, module in model.named_modules() if normalising(module) is not None))
+    tracer.run(program, aliases_of(model))
     output = program.graph.output_node().args[0]
     assert isinstance(output, tuple)
-    return Followed(walk, tuple(walk.values[node] for node in output))
+    return Followed(tracer, tuple(tracer.values[node] for node in output))
 
 
 class Function(nn.Module):
@@ -70,11 +70,11 @@ class Function(nn.Module):
 
 
 def of(function: Callable[..., Any], *shapes: tuple[int, ...], example: Tensor | None = None) -> Followed:
-    """The walk through a function of parameters of these shapes, and of an input that it may leave out."""
+    """What is traced through a function of parameters of these shapes, and of an input that it may leave out."""
     return follow(Function(function, *shapes), torch.zeros(1, 2) if example is None else example)
 
 
-def atoms_of(value: Value) -> Tensor:
-    """For each element the atoms of all layers in ascending order, `[*shape, layers]`."""
-    found = torch.stack([layer.expand(value.shape) for layer in value.layers], dim=-1)
+def labels_of(value: Value) -> Tensor:
+    """For each element the labels of all maps in ascending order, `[*shape, maps]`."""
+    found = torch.stack([labels.expand(value.shape) for labels in value.maps], dim=-1)
     return found.sort(dim=-1).values

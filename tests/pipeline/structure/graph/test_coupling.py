@@ -1,4 +1,4 @@
-"""Atoms: what is united goes together, what is fixed stays, and the first reason is told."""
+"""Coupling: what is united goes together, what is fixed stays, and the first reason is told."""
 
 from __future__ import annotations
 
@@ -6,51 +6,51 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secateur.pipeline.structure.graph.coupling import FIXED, Atoms
+from secateur.pipeline.structure.graph.coupling import FIXED, Coupling
 
 
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), max_size=30))
 def test_components_are_those_of_the_united_pairs(pairs: list[tuple[int, int]]) -> None:
-    atoms = Atoms()
-    atoms.fresh(20)
-    sets = [{atom} for atom in range(21)]
+    coupling = Coupling()
+    coupling.fresh(20)
+    sets = [{label} for label in range(21)]
     for one, two in pairs:
-        atoms.unite(torch.tensor(one), torch.tensor([two]))
+        coupling.couple(torch.tensor(one), torch.tensor([two]))
         merged = sets[one] | sets[two]
-        for atom in merged:
-            sets[atom] = merged
-    found = atoms.components()
+        for label in merged:
+            sets[label] = merged
+    found = coupling.components()
     assert [{b for b in range(21) if found[a] == found[b]} for a in range(21)] == sets
 
 
 def test_uniting_broadcasts_position_by_position() -> None:
-    atoms = Atoms()
-    one, two, head = atoms.fresh(3), atoms.fresh(3), atoms.fresh(2)
-    atoms.unite(one, two)
-    atoms.unite(head[:, None], torch.tensor([[7], [8]]))
-    found = atoms.components()
+    coupling = Coupling()
+    one, two, head = coupling.fresh(3), coupling.fresh(3), coupling.fresh(2)
+    coupling.couple(one, two)
+    coupling.couple(head[:, None], torch.tensor([[7], [8]]))
+    found = coupling.components()
     assert found[one.numpy()].tolist() == found[two.numpy()].tolist()
     assert len(set(found.tolist())) == 1 + 3 + 2
 
 
 def test_the_first_reason_is_told_for_a_whole_component() -> None:
-    atoms = Atoms()
-    one, two, free = atoms.fresh(2), atoms.fresh(2), atoms.fresh(1)
-    atoms.unite(one, two)
-    atoms.fix(two[:1], "first")
-    atoms.fix(one, "second")
-    components = atoms.components()
-    reasons = atoms.reasons(components)
-    assert [reasons.get(int(components[atom])) for atom in (*one, *free)] == ["first", "second", None]
+    coupling = Coupling()
+    one, two, free = coupling.fresh(2), coupling.fresh(2), coupling.fresh(1)
+    coupling.couple(one, two)
+    coupling.fix(two[:1], "first")
+    coupling.fix(one, "second")
+    components = coupling.components()
+    reasons = coupling.reasons(components)
+    assert [reasons.get(int(components[label])) for label in (*one, *free)] == ["first", "second", None]
     assert int(components[FIXED]) in reasons
-    assert atoms.stuck(one) and not atoms.stuck(torch.cat([one, free]))
+    assert coupling.all_fixed(one) and not coupling.all_fixed(torch.cat([one, free]))
 
 
 def test_marks_hold_for_components() -> None:
-    atoms = Atoms()
-    one, two = atoms.fresh(1), atoms.fresh(1)
-    atoms.unite(one, two)
-    atoms.mark(two, "width")
-    components = atoms.components()
-    assert atoms.marked("width", components) == {int(components[one[0]])}
-    assert atoms.marked("norm", components) == set()
+    coupling = Coupling()
+    one, two = coupling.fresh(1), coupling.fresh(1)
+    coupling.couple(one, two)
+    coupling.mark(two, "width")
+    components = coupling.components()
+    assert coupling.marked("width", components) == {int(components[one[0]])}
+    assert coupling.marked("norm", components) == set()

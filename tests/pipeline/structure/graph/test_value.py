@@ -1,4 +1,4 @@
-"""Values: layers move as the elements of a full tensor of atoms do."""
+"""Values: maps move as the elements of a full tensor of labels do."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SHAPE = (2, 6, 4)
 
 
 def value() -> Value:
-    """One layer along the middle dimension, one along the outer two together."""
+    """One map along the middle dimension, one along the outer two together."""
     return Value(SHAPE, (torch.arange(1, 7).reshape(1, 6, 1), torch.arange(7, 15).reshape(2, 1, 4)))
 
 
 def sets(found: Value) -> torch.Tensor:
-    """For each element the atoms of all layers, sorted, `[*shape, layers]`."""
-    return torch.stack([layer.expand(found.shape) for layer in found.layers], dim=-1).sort(dim=-1).values
+    """For each element the labels of all maps, sorted, `[*shape, maps]`."""
+    return torch.stack([labels.expand(found.shape) for labels in found.maps], dim=-1).sort(dim=-1).values
 
 
 MOVES = {
@@ -56,11 +56,11 @@ def test_numbers_move_along() -> None:
 @given(st.lists(st.booleans(), min_size=3, max_size=3))
 def test_compressed_keeps_the_dimensions_along_which_labels_change(changes: list[bool]) -> None:
     shape = [size if change else 1 for size, change in zip(SHAPE, changes, strict=True)]
-    layer = torch.arange(math.prod(shape)).reshape(shape)
-    for labels in (layer.expand(SHAPE), layer.expand(SHAPE).contiguous()):
+    short = torch.arange(math.prod(shape)).reshape(shape)
+    for labels in (short.expand(SHAPE), short.expand(SHAPE).contiguous()):
         found = compressed(labels)
         assert tuple(found.shape) == tuple(shape)
-        assert torch.equal(found, layer)
+        assert torch.equal(found, short)
         assert dims_of(found) == {dim for dim, change in enumerate(changes) if change}
 
 
@@ -81,7 +81,7 @@ def test_placed_puts_dimensions_where_they_are_told() -> None:
         assert torch.equal(sets(found), expected)
 
 
-def test_on_has_the_layers_that_change_along_a_dimension() -> None:
+def test_on_has_the_maps_that_change_along_a_dimension() -> None:
     assert [len(value().on(dim)) for dim in range(3)] == [1, 1, 1]
     assert value().on(0)[0] is not value().on(1)[0]
     assert value().on(0)[0].shape == value().on(2)[0].shape == (2, 1, 4)

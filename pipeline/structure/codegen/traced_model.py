@@ -7,26 +7,26 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from secateur.pipeline.structure.codegen.calls import Seen, calls_of
-from secateur.pipeline.structure.codegen.rewrite import Writer
+from secateur.pipeline.structure.codegen.calls import RecordedCall, record_calls
+from secateur.pipeline.structure.codegen.module_writer import ModuleWriter
 from secateur.pipeline.structure.codegen.sizes import Sizes
-from secateur.pipeline.structure.graph.build_groups import Parts, Units
-from secateur.pipeline.structure.graph.tracer import Walk, stack_of
+from secateur.pipeline.structure.graph.build_groups import Components, Units
+from secateur.pipeline.structure.graph.tracer import Tracer, stack_of
 from secateur.pipeline.structure.groups import Kept
 
 
 @dataclass(frozen=True, eq=False)
-class Traced:
+class TracedModel:
     """The model's graph, with what is known of each of its values, and the units that each component belongs to."""
 
-    walk: Walk
-    parts: Parts
+    tracer: Tracer
+    components: Components
     units: Units
-    _calls: dict[str, list[Seen]] = field(default_factory=dict)
+    _calls: dict[str, list[RecordedCall]] = field(default_factory=dict)
 
     def alive(self, kept: Kept) -> Tensor:
-        """For each component of atoms whether it stays."""
-        stays = torch.ones(int(self.parts.components.max()) + 1, dtype=torch.bool)
+        """For each component of labels whether it stays."""
+        stays = torch.ones(int(self.components.of_label.max()) + 1, dtype=torch.bool)
         sets = {name: frozenset(units) for name, units in kept.items()}
         for component, memberships in self.units.items():
             stays[component] = all(name not in sets or unit in sets[name] for name, unit in memberships)
@@ -34,7 +34,7 @@ class Traced:
 
     def own_code(self, module: str) -> bool:
         """Whether the forward function of a module computes anything itself, not only its children."""
-        return any(stack and stack[-1][1] == module for stack in map(stack_of, self.walk.values))
+        return any(stack and stack[-1][1] == module for stack in map(stack_of, self.tracer.values))
 
     def replaced(self, name: str, small: nn.Module, dense: nn.Module, example: Tensor, kept: Kept) -> nn.Module | None:
         """The module `name` of `small` as traced code of the new sizes; None where no number in it changes.
@@ -43,6 +43,6 @@ class Traced:
         code cannot be taken over.
         """
         if not self._calls:
-            self._calls.update(calls_of(dense, example))
-        sizes = Sizes(name, self.walk.values, self.parts.components, self.alive(kept))
-        return Writer(self.walk, sizes, small.get_submodule(name), self._calls).module()
+            self._calls.update(record_calls(dense, example))
+        sizes = Sizes(name, self.tracer.values, self.components.of_label, self.alive(kept))
+        return ModuleWriter(self.tracer, sizes, small.get_submodule(name), self._calls).module()

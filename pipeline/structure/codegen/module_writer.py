@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from secateur.pipeline.structure.codegen.calls import CodeError, Seen, is_plain
+from secateur.pipeline.structure.codegen.calls import CodeError, RecordedCall, is_plain
 from secateur.pipeline.structure.codegen.sizes import CHANGES, Sizes, name_of
-from secateur.pipeline.structure.graph.tracer import Walk, stack_of
+from secateur.pipeline.structure.graph.tracer import Tracer, stack_of
 from secateur.pipeline.structure.graph.value import Value
 
 
@@ -28,22 +28,22 @@ class Stack:
     dim: int
 
 
-class Writer:
+class ModuleWriter:
     """Writes one module's forward function for the sizes that are left.
 
     `small` is the module with its parameters already cut, `calls` how the modules of the dense model were called.
     """
 
-    def __init__(self, walk: Walk, sizes: Sizes, small: nn.Module, calls: Mapping[str, list[Seen]]) -> None:
-        self.walk, self.sizes, self.small, self.calls = walk, sizes, small, calls
+    def __init__(self, tracer: Tracer, sizes: Sizes, small: nn.Module, calls: Mapping[str, list[RecordedCall]]) -> None:
+        self.tracer, self.sizes, self.small, self.calls = tracer, sizes, small, calls
         self.name = sizes.module
-        self.values = walk.values
+        self.values = tracer.values
         self.graph = fx.Graph()
         self.env: dict[fx.Node, Any] = {}
         self.constants: dict[str, Tensor] = {}
         self.own = {
             first: name.removeprefix(f"{self.name}.")
-            for name, first in walk.aliases.items()
+            for name, first in tracer.aliases.items()
             if name.startswith(f"{self.name}.")
         }
         self.nodes = [node for node in self.values if node.op == "call_function" and self._depth(node) is not None]
@@ -80,7 +80,7 @@ class Writer:
     def _smaller(self, node: fx.Node) -> bool:
         """Whether an input loses units: code may derive sizes from those of its input."""
         value = self.values[node]
-        return any(not bool(self.sizes.stays(layer).all()) for layer in value.layers)
+        return any(not bool(self.sizes.stays(labels).all()) for labels in value.maps)
 
     def _depth(self, node: fx.Node) -> int | None:
         """Where the module is in the stack of a node; None for nodes of other modules."""
@@ -106,7 +106,7 @@ class Writer:
             source
             for source in sources
             if isinstance(self.values[source], Value)
-            and source not in self.walk.names
+            and source not in self.tracer.names
             and (self.values[source].data is None or _has_batch(source))
         ]
 
@@ -132,7 +132,7 @@ class Writer:
         foreign = [
             source
             for source in dict.fromkeys(source for node in self.nodes for source in node.all_input_nodes)
-            if source in self.walk.names and self.walk.names[source] not in self.own
+            if source in self.tracer.names and self.tracer.names[source] not in self.own
         ]
         wanted = [*self._entering(self.nodes), *foreign]
         signature = inspect.signature(self.small.forward)
@@ -163,8 +163,8 @@ class Writer:
         if self.env.get(node) is not None:
             return self.env[node]
         value = self.values[node]
-        if node in self.walk.names:
-            self.env[node] = self.graph.get_attr(self.own[self.walk.names[node]])
+        if node in self.tracer.names:
+            self.env[node] = self.graph.get_attr(self.own[self.tracer.names[node]])
         elif isinstance(value, Value) and value.data is not None:
             self.env[node] = self._constant(value.data)
         elif isinstance(value, int):
