@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from secateur.core.errors import PlanError
 from secateur.pipeline.plan.latency_model import LatencyTable
@@ -12,6 +14,8 @@ from secateur.pipeline.structure.groups import Groups, Kept
 UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
 Measure = Literal["macs", "params", "units", "latency"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
+ABSOLUTE: Mapping[Measure, str] = {"macs": "600M or 1.2G", "params": "2.5M", "units": "", "latency": "2.5ms"}
+"""Examples of absolute budgets; a number of units can only be a fraction."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,10 @@ class Budget:
 
     def _parse(self) -> tuple[float, bool]:
         given = getattr(self, self.measure)
-        allowed = "a fraction between 0 and 1, or an absolute number with a unit such as 600M or 1.2G"
+        absolute = ABSOLUTE[self.measure]
+        allowed = "a fraction between 0 and 1" + (
+            f", or an absolute number with a unit such as {absolute}" * bool(absolute)
+        )
         wrong = PlanError(f"the budget {self.measure} is {given!r}, but must be {allowed}")
         if isinstance(given, str):
             text = given.strip()
@@ -81,10 +88,22 @@ class Budget:
                 number = float(text[: len(text) - len(end)])
             except ValueError:
                 raise wrong from None
-            if factor and number > 0 and self.measure != "units":
+            if factor and absolute and 0 < number < math.inf:
                 return number * factor, True
-        else:
+        elif isinstance(given, int | float):
             number = float(given)
+        else:
+            raise wrong
         if not 0 < number < 1:
             raise wrong
         return number, False
+
+
+def clear_other_measures(content: MutableMapping[str, Any], key: str) -> None:
+    """Makes room in a recipe's budget for `key`: one measure replaces another, and a `target` goes with a latency."""
+    if key in MEASURES:
+        for other in MEASURES:
+            if other != key:
+                content.pop(other, None)
+        if key != "latency":
+            content.pop("target", None)

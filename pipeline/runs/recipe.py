@@ -17,7 +17,7 @@ from secateur.export.spec import ExportSpec
 from secateur.pipeline.analysis.spec import ReportSpec
 from secateur.pipeline.data.spec import DataSpec
 from secateur.pipeline.models.timm_models import ModelSpec
-from secateur.pipeline.plan.budget import Budget
+from secateur.pipeline.plan.budget import Budget, clear_other_measures
 from secateur.pipeline.plan.evolution_spec import EvolutionSpec
 from secateur.pipeline.plan.make import DEFAULT_KINDS
 from secateur.pipeline.plan.xpruner_spec import XprunerSpec
@@ -134,8 +134,8 @@ def apply_settings(content: Mapping[str, Any], settings: Sequence[str]) -> dict[
             if not isinstance(inner, dict):
                 raise RecipeError(f"--set got {setting!r}, but {parent!r} is a value, not a section of the recipe")
             place = inner
-        if parents == ["budget"]:
-            place.clear()  # one budget replaces another
+        if parents == ["budget"] and value is not None:
+            clear_other_measures(place, last)
         place[last] = value
     return changed
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from secateur.core.errors import PlanError, RecipeError
+from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.runs.recipe import Recipe, apply_settings, make_recipe, plain, read_recipe
 
 ROOT = Path(__file__).parents[3]
@@ -30,6 +31,28 @@ def test_settings_change_single_keys_and_a_budget_replaces_the_other() -> None:
     assert (recipe.budget.params, recipe.budget.macs) == (0.4, None)
     assert (recipe.score.method, recipe.plan.kinds, recipe.seed) == ("random", ("head",), 3)
     assert MINIMAL["budget"] == {"macs": 0.5}
+
+
+LATENCY = {"latency": 0.5, "target": "torch:cpu"}
+
+
+@pytest.mark.parametrize(
+    ("there", "settings", "expected"),
+    [
+        ({"macs": 0.5}, ["latency=0.5", "target=torch:cpu"], LATENCY),
+        ({"macs": 0.5}, ["target=torch:cpu", "latency=0.5"], LATENCY),
+        (LATENCY, ["target=onnxruntime:cpu"], {"latency": 0.5, "target": "onnxruntime:cpu"}),
+        (LATENCY, ["latency=2ms"], {"latency": "2ms", "target": "torch:cpu"}),
+        (LATENCY, ["macs=0.4"], {"macs": 0.4}),
+        ({"macs": 0.5, "params": None, "target": None}, ["params=0.4"], {"params": 0.4}),
+        ({"macs": 0.5}, ["latency=null"], {"macs": 0.5}),
+    ],
+)
+def test_one_measure_of_the_budget_replaces_another_and_the_target_stays_with_a_latency(
+    there: dict[str, object], settings: list[str], expected: dict[str, object]
+) -> None:
+    content = apply_settings({**MINIMAL, "budget": there}, [f"budget.{setting}" for setting in settings])
+    assert plain(make_recipe(content, "test").budget) == {**dict.fromkeys(plain(Budget(macs=0.5))), **expected}
 
 
 @pytest.mark.parametrize(
