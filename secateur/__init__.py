@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from secateur.pipeline.analysis.fidelity import fidelity as fidelity
     from secateur.pipeline.data.dataset import open_data as open_data
     from secateur.pipeline.data.loader import Loader as Loader
-    from secateur.pipeline.models.timm_models import create_model as create_model
+    from secateur.pipeline.models.create import create_model as create_model
     from secateur.pipeline.plan.budget import Budget as Budget
     from secateur.pipeline.plan.make import make_plan as make_plan
     from secateur.pipeline.recover.compensate import compensate as compensate
@@ -49,7 +49,7 @@ _PLACES = {
     "build_engine": "export.engines",
     "check_parity": "export.parity",
     "compensate": "pipeline.recover.compensate",
-    "create_model": "pipeline.models.timm_models",
+    "create_model": "pipeline.models.create",
     "export_onnx": "export.to_onnx",
     "fidelity": "pipeline.analysis.fidelity",
     "find_groups": "pipeline.structure.find",

@@ -23,7 +23,8 @@ from secateur.pipeline.data.images import ArrayImages, numbered_classes
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.sampling import few_shot
 from secateur.pipeline.data.spec import DataSpec
-from secateur.pipeline.models.timm_models import create_model, transform_for
+from secateur.pipeline.models.create import create_model
+from secateur.pipeline.models.inputs import transform_for
 
 LITE = "tf_efficientnet_lite0"
 REFERENCES = 100

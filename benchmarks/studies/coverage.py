@@ -122,7 +122,7 @@ def _whole_way(name: str, tell: Callable[[Mapping[str, Any]], None]) -> None:
     from torch import nn
 
     import secateur as sc
-    from secateur.pipeline.models.timm_models import input_shape
+    from secateur.pipeline.models.inputs import input_shape
     from secateur.pipeline.structure.cutting import example_for
 
     row: dict[str, Any] = {}

@@ -19,7 +19,8 @@ from secateur.pipeline.data.images import Images
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.spec import DataSpec
 from secateur.pipeline.data.transform import Transform
-from secateur.pipeline.models.timm_models import create_model, transform_for
+from secateur.pipeline.models.create import create_model
+from secateur.pipeline.models.inputs import transform_for
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups, Kind
 

@@ -28,7 +28,8 @@ from secateur.pipeline.data.dataset import open_data
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.sampling import few_shot
 from secateur.pipeline.data.spec import DataSpec
-from secateur.pipeline.models.timm_models import create_model, transform_for
+from secateur.pipeline.models.create import create_model
+from secateur.pipeline.models.inputs import transform_for
 from secateur.pipeline.runs.search_run import split
 
 MODEL = "deit_tiny_patch16_224"

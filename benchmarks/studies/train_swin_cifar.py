@@ -22,7 +22,7 @@ from secateur.pipeline.analysis.accuracy import top1
 from secateur.pipeline.data.images import ArrayImages
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.transform import Transform
-from secateur.pipeline.models.timm_models import create_model
+from secateur.pipeline.models.create import create_model
 from secateur.pipeline.recover.distill import distill
 from secateur.pipeline.recover.distill_spec import DistillSpec
 

@@ -17,7 +17,8 @@ from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.sampling import few_shot
 from secateur.pipeline.data.spec import DataSpec
 from secateur.pipeline.data.transform import Transform
-from secateur.pipeline.models.timm_models import create_model, input_shape, transform_for
+from secateur.pipeline.models.create import create_model
+from secateur.pipeline.models.inputs import input_shape, transform_for
 from secateur.pipeline.plan.xpruner_spec import XprunerSpec
 from secateur.pipeline.structure.classes import Classes, specialised
 from secateur.pipeline.structure.find import find_groups

@@ -23,7 +23,8 @@ def command(model: str, align: int, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from secateur.pipeline.models.timm_models import create_model, input_shape
+    from secateur.pipeline.models.create import create_model
+    from secateur.pipeline.models.inputs import input_shape
     from secateur.pipeline.structure.describe import describe
     from secateur.pipeline.structure.find import find_groups
     from secateur.pipeline.structure.storage import load

@@ -8,7 +8,7 @@ import numpy as np
 
 from secateur.pipeline.analysis.fidelity import Fidelity, fidelity
 from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.models.timm_models import transform_for
+from secateur.pipeline.models.inputs import transform_for
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.structure.storage import load
 

@@ -14,7 +14,8 @@ from secateur.pipeline.data.classes import logits_of, of_classes
 from secateur.pipeline.data.dataset import Dataset, open_data
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.sampling import few_shot
-from secateur.pipeline.models.timm_models import check_classes, create_model, input_shape, transform_for
+from secateur.pipeline.models.create import create_model
+from secateur.pipeline.models.inputs import check_classes, input_shape, transform_for
 from secateur.pipeline.recover.compensate import Statistics, gather_statistics
 from secateur.pipeline.runs.recipe import Recipe
 from secateur.pipeline.structure.classes import Classes, specialised

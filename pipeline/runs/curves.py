@@ -14,7 +14,7 @@ from secateur.core.files import read_json, sha256_file, sha256_json, write_json
 from secateur.pipeline.analysis.pruning_curve import Point, Shape, a_pr, curve
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.sampling import few_shot
-from secateur.pipeline.models.timm_models import transform_for
+from secateur.pipeline.models.inputs import transform_for
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.scores.registry import find_method
 from secateur.pipeline.scores.score import score

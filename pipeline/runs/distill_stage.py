@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from secateur.pipeline.models.timm_models import transform_for
+from secateur.pipeline.models.inputs import transform_for
 from secateur.pipeline.recover.distill import distill, make_accelerator
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.distributed import announce

@@ -16,7 +16,7 @@ from secateur.core.errors import RecipeError, near_matches
 from secateur.export.spec import ExportSpec
 from secateur.pipeline.analysis.spec import ReportSpec
 from secateur.pipeline.data.spec import DataSpec
-from secateur.pipeline.models.timm_models import ModelSpec
+from secateur.pipeline.models.spec import ModelSpec
 from secateur.pipeline.plan.budget import Budget, clear_other_measures
 from secateur.pipeline.plan.evolution_spec import EvolutionSpec
 from secateur.pipeline.plan.make import DEFAULT_KINDS

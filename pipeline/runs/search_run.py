@@ -15,7 +15,7 @@ from secateur.pipeline.analysis.pruning_curve import RATES, Shape
 from secateur.pipeline.analysis.rule_search import Found, search
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.sampling import few_shot, held_out
-from secateur.pipeline.models.timm_models import transform_for
+from secateur.pipeline.models.inputs import transform_for
 from secateur.pipeline.runs.context import Run
 
 OBJECTIVE_SHARE = 0.5

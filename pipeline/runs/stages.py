@@ -9,7 +9,7 @@ from typing import Any
 
 from secateur.core.files import sha256_json, write_json
 from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.models.timm_models import transform_for
+from secateur.pipeline.models.inputs import transform_for
 from secateur.pipeline.plan.allocate import Judge
 from secateur.pipeline.plan.evolution_spec import EvolutionSpec
 from secateur.pipeline.plan.latency_model import LatencyTable

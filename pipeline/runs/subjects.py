@@ -33,7 +33,8 @@ def open_subject(word: str, targets: Sequence[str] = ()) -> Subject:
     if path.is_file() or len(path.parts) > 1:
         kind = "is no model that can be measured" if path.is_file() else "does not exist"
         raise BenchError(f"{word} {kind}: give a timm name, a run directory, an .onnx or an .engine file")
-    from secateur.pipeline.models.timm_models import create_model, input_shape
+    from secateur.pipeline.models.create import create_model
+    from secateur.pipeline.models.inputs import input_shape
 
     model = create_model(word)
     return Subject(word, module=model, input_shape=input_shape(model))
@@ -46,7 +47,8 @@ def is_run(path: Path) -> bool:
 
 def run_subjects(folder: Path) -> tuple[Subject, Subject]:
     """The dense and the pruned model of a run, with the ONNX files and engines that are there."""
-    from secateur.pipeline.models.timm_models import create_model, input_shape
+    from secateur.pipeline.models.create import create_model
+    from secateur.pipeline.models.inputs import input_shape
     from secateur.pipeline.runs.export_stage import engines_folder, onnx_name
     from secateur.pipeline.runs.runner import open_run
     from secateur.pipeline.structure.classes import classes_of, cut_classifier
@@ -95,7 +97,7 @@ def with_onnx(subject: Subject, folder: Path) -> Subject:
 
 
 def _saved(folder: Path) -> Subject:
-    from secateur.pipeline.models.timm_models import input_shape
+    from secateur.pipeline.models.inputs import input_shape
     from secateur.pipeline.structure.storage import load
 
     model = load(folder)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from secateur.core.errors import ModelError, PlanError, SurgeryError
 from secateur.core.modules import evaluating
-from secateur.pipeline.models.timm_models import input_shape
+from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.structure.cutting import copied_with, example_for
 from secateur.pipeline.structure.equivalence import tolerance
 

@@ -13,7 +13,9 @@ from torch import nn
 
 from secateur.core.errors import ModelError
 from secateur.core.files import read_json, sha256_file, write_json, write_tensors
-from secateur.pipeline.models.timm_models import Origin, create_model, origin_of
+from secateur.pipeline.models.create import create_model
+from secateur.pipeline.models.origin import origin_of
+from secateur.pipeline.models.spec import Origin
 from secateur.pipeline.structure.classes import Classes, classes_of, cut_classifier
 from secateur.pipeline.structure.cutting import adapted_of, cut, example_for, plan_of
 from secateur.pipeline.structure.find import find_groups

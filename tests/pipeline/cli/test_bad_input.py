@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from secateur.pipeline.cli import main
-from secateur.pipeline.models.timm_models import create_model
+from secateur.pipeline.models.create import create_model
 
 SIZES = {"img_size": 16, "patch_size": 4, "embed_dim": 48, "depth": 1, "num_heads": 3, "num_classes": 2}
 Recipe = dict[str, dict[str, object]]

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from secateur.benchmarks.results_file import read_bench
 from secateur.core.errors import BenchError, SecateurError
 from secateur.pipeline.cli import cli
-from secateur.pipeline.models.timm_models import create_model
+from secateur.pipeline.models.create import create_model
 from secateur.pipeline.structure.storage import save
 
 QUICK = ("--seconds", "0.05", "--threads", "1")

@@ -9,7 +9,7 @@ from torch import nn
 
 from secateur.benchmarks.runners import Subject
 from secateur.core.errors import BenchError, ModelError
-from secateur.pipeline.models.timm_models import create_model
+from secateur.pipeline.models.create import create_model
 from secateur.pipeline.runs.subjects import common_targets, open_subject, with_onnx
 from secateur.pipeline.structure.storage import save
 

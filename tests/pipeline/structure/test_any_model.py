@@ -13,7 +13,7 @@ import torchvision
 from torch import Tensor, nn
 
 from secateur.core.errors import ModelError, SurgeryError
-from secateur.pipeline.models.timm_models import create_model
+from secateur.pipeline.models.create import create_model
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.plan import Plan, plan_from_kept

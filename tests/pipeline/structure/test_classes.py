@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from secateur.core.errors import ModelError, PlanError, SurgeryError
-from secateur.pipeline.models.timm_models import create_model
+from secateur.pipeline.models.create import create_model
 from secateur.pipeline.structure import classes as module
 from secateur.pipeline.structure.classes import Classes, classes_of, cut_classifier, specialised
 from secateur.pipeline.structure.find import find_groups

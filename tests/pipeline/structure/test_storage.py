@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from secateur.core.errors import ModelError
-from secateur.pipeline.models.timm_models import create_model
+from secateur.pipeline.models.create import create_model
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.storage import load, save
 from secateur.pipeline.structure.surgery import prune

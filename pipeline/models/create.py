@@ -1,0 +1,68 @@
+"""Models made by timm, with weights from a file or timm's own."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from timm.models import get_pretrained_cfg
+from torch import nn
+
+from secateur.core.errors import ModelError
+from secateur.pipeline.models.architecture import build, check_name, checked_kwargs
+from secateur.pipeline.models.spec import ModelSpec, Origin
+from secateur.pipeline.models.weights_file import check_finite, classes_in, fill, read_checkpoint
+
+_log = logging.getLogger(__name__)
+
+
+def create_model(
+    spec: ModelSpec | str,
+    /,
+    weights: str | Path | None = None,
+    num_classes: int | None = None,
+    *,
+    pretrained: bool = False,
+    **kwargs: Any,
+) -> nn.Module:
+    """A timm model in evaluation mode that remembers its `Origin`; arguments given here add to those of a spec.
+
+    `weights` is a `.safetensors` or torch file (`read_checkpoint`); `pretrained` downloads timm's own. Without a
+    `num_classes` the number of classes is that of the checkpoint's classifier, where the file has one, and else
+    timm's default. Raises `ModelError` when the name is unknown, an argument is refused or the weights do not fit.
+    """
+    if isinstance(spec, ModelSpec):
+        kwargs = {**spec.kwargs, **kwargs}
+        name, weights, pretrained = spec.name, weights or spec.weights, pretrained or spec.pretrained
+    else:
+        name = spec
+    if num_classes is not None:
+        kwargs["num_classes"] = num_classes
+    check_name(name)
+    kwargs = checked_kwargs(name, kwargs)
+    if weights and pretrained:
+        raise ModelError(f"the model has both weights ({weights}) and pretrained=True: give one of them")
+    tensors = read_checkpoint(weights) if weights else None
+    if tensors is not None and "num_classes" not in kwargs:
+        found = classes_in(name, tensors)
+        if found is not None:
+            _log.info("num_classes=%d is taken from the classifier in %s", found, weights)
+            kwargs["num_classes"] = found
+    model = build(name, kwargs, pretrained)
+    if tensors is not None:
+        fill(model, tensors, name, str(weights))
+    elif pretrained:
+        check_finite(model.state_dict(), f"timm's {name}")
+        _warn_of_new_classifier(model, name)
+    model.secateur_origin = Origin(name, kwargs)  # type: ignore[assignment]  # nn.Module wants Tensor | Module
+    return model.eval()
+
+
+def _warn_of_new_classifier(model: nn.Module, name: str) -> None:
+    config = get_pretrained_cfg(name)
+    if config is not None and getattr(model, "num_classes", None) != config.num_classes:
+        _log.warning(
+            "the classifier of %s has random weights: timm's pretrained ones are for %d classes, not %s",
+            *(name, config.num_classes, getattr(model, "num_classes", None)),
+        )

@@ -1,0 +1,42 @@
+"""What says how a model is made: a timm name with arguments, in a recipe or left on the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A timm model by name and keyword arguments, with weights from a file or timm's own pretrained ones."""
+
+    name: str
+    weights: str | None = None
+    pretrained: bool = False
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How timm makes a model's architecture: its name and plain (JSON) keyword arguments, without the weights."""
+
+    name: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def pretrained_config(model: nn.Module) -> Mapping[str, Any]:
+    """timm's record of a model's pretrained weights: architecture, input size, classifier; empty for other models."""
+    config = getattr(model, "pretrained_cfg", None)
+    return config if isinstance(config, Mapping) else {}
+
+
+def recorded_kwargs(model: nn.Module) -> Mapping[str, Any]:
+    """The keyword arguments that `create_model`, or timm itself, has left on the model."""
+    recorded = getattr(model, "secateur_origin", None)
+    if isinstance(recorded, Origin):
+        return recorded.kwargs
+    left = getattr(model, "_model_args", None)
+    return left if isinstance(left, Mapping) else {}

@@ -1,0 +1,73 @@
+"""Models made by name: weights, classes, and timm's own checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import timm
+
+from secateur.core.errors import ModelError
+from secateur.pipeline.models.create import create_model
+from secateur.pipeline.models.inputs import check_classes, input_shape
+from secateur.pipeline.models.origin import origin_of
+from secateur.pipeline.models.spec import ModelSpec, Origin
+from tests.pipeline.models.small import SMALL, VIT, same_weights, small_vit, write_safetensors
+
+
+def test_a_model_is_made_in_evaluation_mode_and_remembers_its_origin() -> None:
+    model = create_model(ModelSpec(VIT, kwargs=SMALL), num_classes=5)
+    assert not model.training
+    assert origin_of(model) == Origin(VIT, {**SMALL, "num_classes": 5})
+    assert json.loads(json.dumps(asdict(origin_of(model)))) == {"name": VIT, "kwargs": {**SMALL, "num_classes": 5}}
+    assert origin_of(copy.deepcopy(model)) == origin_of(model)
+
+
+def test_the_checkpoint_decides_the_number_of_classes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_safetensors(small_vit().state_dict(), tmp_path / "x.safetensors")
+    with caplog.at_level("INFO"):
+        model = create_model(VIT, path, **SMALL)
+    assert model.num_classes == 5
+    assert origin_of(model).kwargs["num_classes"] == 5
+    assert "num_classes=5 is taken from the classifier" in caplog.text
+    with pytest.raises(ModelError, match=r"2 of another shape \(first 'head.weight': \[5, 48\] in the file, \[7, 48\]"):
+        create_model(VIT, path, num_classes=7, **SMALL)
+
+
+def test_timms_own_weights_are_loaded_and_checked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = small_vit(num_classes=1000)
+    path = write_safetensors(model.state_dict(), tmp_path / "x.safetensors")
+    overlay = {"file": str(path)}  # timm's own way to a local copy of its download
+    kwargs = {**SMALL, "pretrained_cfg_overlay": overlay}
+    assert same_weights(model, create_model(VIT, pretrained=True, **kwargs))
+    assert not caplog.records
+    create_model(VIT, pretrained=True, num_classes=3, **kwargs)
+    assert "random weights: timm's pretrained ones are for 1000 classes, not 3" in caplog.text
+    state = model.state_dict()
+    state["norm.bias"][0] = float("nan")
+    write_safetensors(state, path)
+    with pytest.raises(ModelError, match=r"timm's vit_tiny_patch16_224 holds NaN.*'norm\.bias'"):
+        create_model(VIT, pretrained=True, **kwargs)
+
+
+def test_weights_that_cannot_be_had_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match=r"cannot download timm's weights for test_vit \(.*give it as weights"):
+        create_model("test_vit", pretrained=True, cache_dir=str(tmp_path))
+    without = sorted(set(timm.list_models("vit_*")) - {name.partition(".")[0] for name in timm.list_pretrained()})[0]
+    with pytest.raises(ModelError, match="timm has no pretrained weights"):
+        create_model(without, pretrained=True, embed_dim=48, depth=1, num_heads=3)
+    with pytest.raises(ModelError, match="both weights"):
+        create_model(VIT, "x.pth", pretrained=True)
+
+
+@pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "tf_efficientnet_lite0"])
+def test_real_weights_fit(name: str, real_data: Path) -> None:
+    model = create_model(name, real_data / "weights" / f"{name}.safetensors")
+    check_classes(model, [str(i) for i in range(1000)])
+    assert input_shape(model) == (3, 224, 224)

@@ -1,0 +1,179 @@
+"""Weights files: read without running code, and one sentence for every bad one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from secateur.core.errors import ModelError
+from secateur.pipeline.models.create import create_model
+from secateur.pipeline.models.spec import ModelSpec
+from tests.pipeline.models.small import SMALL, VIT, same_weights, small_vit, write_safetensors
+
+WRAPPED: dict[str, Callable[[dict[str, Tensor]], Any]] = {
+    "plain": lambda state: state,
+    "state_dict": lambda state: {"state_dict": state, "epoch": 3, "args": argparse.Namespace(lr=0.1)},
+    "model": lambda state: {"model": state},
+    "ema": lambda state: {"state_dict": {k: v * 0 for k, v in state.items()}, "state_dict_ema": state},
+    "module.": lambda state: {"module." + k: v for k, v in state.items()},
+    "compiled ddp": lambda state: {"state_dict": {"_orig_mod.module." + k: v for k, v in state.items()}},
+}
+
+
+@pytest.mark.parametrize("wrapped", WRAPPED)
+def test_torch_files_are_unwrapped(wrapped: str, tmp_path: Path) -> None:
+    model = small_vit()
+    torch.save(WRAPPED[wrapped](model.state_dict()), tmp_path / "x.pth")
+    assert same_weights(model, create_model(VIT, tmp_path / "x.pth", **SMALL))
+
+
+def test_safetensors_and_half_precision_fill_the_model(tmp_path: Path) -> None:
+    model = small_vit().half().float()
+    exact = write_safetensors(model.state_dict(), tmp_path / "x.safetensors")
+    half = write_safetensors({k: v.half() for k, v in model.state_dict().items()}, tmp_path / "h.safetensors")
+    for path in (exact, half):
+        filled = create_model(ModelSpec(VIT, weights=str(path), kwargs=SMALL))
+        assert same_weights(model, filled)
+        assert next(filled.parameters()).dtype == torch.float32
+
+
+def test_counters_of_batches_may_be_missing(tmp_path: Path) -> None:
+    model = create_model("resnet10t", num_classes=4)
+    tensors = {k: v for k, v in model.state_dict().items() if "num_batches_tracked" not in k}
+    assert same_weights(model, create_model("resnet10t", write_safetensors(tensors, tmp_path / "x.safetensors")))
+
+
+def test_older_checkpoints_of_a_family_go_through_timms_filter(tmp_path: Path) -> None:
+    model = small_vit()
+    wide = small_vit(img_size=32)
+    path = write_safetensors(wide.state_dict(), tmp_path / "x.safetensors")  # 65 positions, resampled to 17
+    filled = create_model(VIT, path, **SMALL)
+    assert torch.equal(filled.get_parameter("blocks.1.mlp.fc1.weight"), wide.get_parameter("blocks.1.mlp.fc1.weight"))
+    assert filled.get_parameter("pos_embed").shape == model.get_parameter("pos_embed").shape
+
+
+def _module(path: Path) -> None:
+    torch.save(small_vit(), path)
+
+
+def _wrapped_module(path: Path) -> None:
+    torch.save({"model": small_vit(), "epoch": 1}, path)
+
+
+def _legacy_module(path: Path) -> None:
+    torch.save(small_vit(), path, _use_new_zipfile_serialization=False)
+
+
+def _scripted(path: Path) -> None:
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path)
+
+
+def _truncated(path: Path) -> None:
+    torch.save(small_vit().state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def _truncated_legacy(path: Path) -> None:
+    torch.save(small_vit().state_dict(), path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _text(path: Path) -> None:
+    path.write_text("version https://git-lfs.github.com/spec/v1\n")
+
+
+def _empty(path: Path) -> None:
+    path.touch()
+
+
+def _numbers(path: Path) -> None:
+    torch.save({"loss": 0.1, "epoch": 3}, path)
+
+
+def _tensor(path: Path) -> None:
+    torch.save(torch.ones(3), path)
+
+
+def _nan(path: Path) -> None:
+    state = small_vit().state_dict()
+    state["blocks.1.attn.qkv.weight"][0, 3] = float("nan")
+    torch.save(state, path)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (_module, r"holds pickled Python objects .*VisionTransformer.* save model.state_dict\(\)"),
+        (_wrapped_module, r"holds pickled Python objects .*VisionTransformer"),
+        (_legacy_module, r"holds pickled Python objects .*VisionTransformer"),
+        (_scripted, r"cannot read .*x\.pth"),
+        (_truncated, r"cannot read .*x\.pth: .*truncated or no torch file"),
+        (_truncated_legacy, r"cannot read .*x\.pth: .*truncated or no torch file"),
+        (_text, r"cannot read .*x\.pth: .*truncated or no torch file"),
+        (_empty, r"cannot read .*x\.pth: .*truncated or no torch file"),
+        (_numbers, r"holds a dictionary of 'loss', 'epoch', but no state dict"),
+        (_tensor, r"holds a Tensor, but no state dict"),
+        (_nan, r"holds NaN or infinite numbers: 1 of 6912 in 'blocks.1.attn.qkv.weight'"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # torch's own remarks on old formats and TorchScript
+def test_a_bad_torch_file_is_one_sentence(write: Callable[[Path], None], message: str, tmp_path: Path) -> None:
+    write(tmp_path / "x.pth")
+    with pytest.raises(ModelError, match=message) as caught:
+        create_model(VIT, tmp_path / "x.pth", **SMALL)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bad_safetensors_file_is_one_sentence(tmp_path: Path) -> None:
+    path = write_safetensors(small_vit().state_dict(), tmp_path / "x.safetensors")
+    whole = path.read_bytes()
+    for data in (whole[:-100], whole[:100], b"", b"text"):
+        path.write_bytes(data)
+        with pytest.raises(ModelError, match=r"cannot read .*truncated or no safetensors file"):
+            create_model(VIT, path, **SMALL)
+    state = small_vit().state_dict()
+    state["head.bias"][2] = float("inf")
+    with pytest.raises(ModelError, match=r"1 of 5 in 'head\.bias'"):
+        create_model(VIT, write_safetensors(state, path), **SMALL)
+
+
+def test_no_code_of_a_checkpoint_is_run(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return Path.touch, (mark,)
+
+    torch.save({"state_dict": small_vit().state_dict(), "x": Bomb()}, tmp_path / "x.pth")
+    with pytest.raises(ModelError, match="holds pickled Python objects"):
+        create_model(VIT, tmp_path / "x.pth", **SMALL)
+    assert not mark.exists()
+
+
+def test_a_weights_path_must_be_a_known_file(tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").touch()
+    for path, message in (
+        (tmp_path / "absent.pth", "does not exist"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "x.onnx", r"ends in '.onnx', but must end in one of .safetensors, .pth"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            create_model(VIT, path, **SMALL)
+
+
+def test_a_checkpoint_of_another_architecture_says_what_differs(tmp_path: Path) -> None:
+    path = write_safetensors(small_vit().state_dict(), tmp_path / "x.safetensors")
+    with pytest.raises(ModelError, match=r"does not fit resnet10t: \d+ of \d+ tensors missing \(first 'conv1"):
+        create_model("resnet10t", path)
+    with pytest.raises(ModelError, match=r"12 of 44 tensors missing \(first 'blocks.2.norm1.weight'\); give"):
+        create_model(VIT, path, **{**SMALL, "depth": 3})
+    with pytest.raises(ModelError, match=r"12 unexpected \(first 'blocks.1.attn.proj.bias'\)"):
+        create_model(VIT, path, **{**SMALL, "depth": 1})
+    with pytest.raises(ModelError, match=r"of another shape \(first '.*': \[.*48.*\] in the file, \[.*36.*\] in the"):
+        create_model(VIT, path, **{**SMALL, "embed_dim": 36})
