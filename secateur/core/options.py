@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
@@ -86,7 +85,6 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-@cache
 def _annotations(kind: type) -> dict[str, Any]:
     """The annotations of a dataclass's fields."""
     hints = get_type_hints(kind, include_extras=True)
@@ -105,8 +103,8 @@ def _wanted(value: Any, kind: Any) -> str:
     if origin in (Union, UnionType):
         if value is None and NoneType in inner:
             return ""
-        wanted = [_wanted(value, arm) for arm in inner if arm is not NoneType]
-        return "" if "" in wanted else " or ".join(wanted)
+        every = [_wanted(value, arm) for arm in inner if arm is not NoneType]
+        return "" if "" in every else " or ".join(every)
     if origin is tuple and inner[1:] == (...,) and isinstance(value, tuple | list):
         return next((wanted for item in value if (wanted := _wanted(item, inner[0]))), "")
     allowed, words = _PLAIN.get(kind, (object, ""))
