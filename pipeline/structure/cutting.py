@@ -15,7 +15,7 @@ from secateur.kernels.ragged_module import RaggedAttention
 from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.codegen.calls import CodeError
 from secateur.pipeline.structure.constant import ConstantBranch
-from secateur.pipeline.structure.graph.tracer import SAMPLES
+from secateur.pipeline.structure.graph.program import SAMPLES
 from secateur.pipeline.structure.groups import Groups, Kept
 from secateur.pipeline.structure.module_attributes import resize, update
 from secateur.pipeline.structure.plan import Plan

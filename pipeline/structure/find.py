@@ -11,11 +11,13 @@ from secateur.core.errors import ModelError
 from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.codegen.traced_model import TracedModel
 from secateur.pipeline.structure.cost import layer_terms
-from secateur.pipeline.structure.graph.build_groups import build_groups, components_of, norms_of, terms_of
+from secateur.pipeline.structure.graph.build_groups import build_groups
+from secateur.pipeline.structure.graph.components import components_of
 from secateur.pipeline.structure.graph.heads import with_heads
-from secateur.pipeline.structure.graph.tracer import SAMPLES, Tracer, aliases_of, trace
+from secateur.pipeline.structure.graph.program import SAMPLES
+from secateur.pipeline.structure.graph.terms import norms_of, terms_of
+from secateur.pipeline.structure.graph.tracer import trace_model
 from secateur.pipeline.structure.groups import Fixed, Group, Groups, Term
-from secateur.pipeline.structure.module_attributes import normalising
 from secateur.pipeline.structure.verify_groups import tried
 from secateur.pipeline.structure.vit import attention_groups, is_mlp
 
@@ -28,17 +30,16 @@ def find_groups(model: nn.Module, example_input: Tensor, verify: bool = True) ->
     `ModelError` when nothing in it can be removed.
     """
     model = canonical(model)
-    tracer = Tracer(normalising=frozenset(n for n, module in model.named_modules() if normalising(module) is not None))
-    tracer.run(trace(model, example_input), aliases_of(model))
-    components = components_of(tracer)
+    trace = trace_model(model, example_input)
+    components = components_of(trace)
     attentions = {name: module for name, module in model.named_modules() if isinstance(module, Attention)}
     reuse = {
         cost.module: cost.macs / SAMPLES / model.get_parameter(f"{cost.module}.weight").numel()
-        for cost in tracer.costs
+        for cost in trace.costs
         if cost.module.rpartition(".")[0] in attentions
     }
     attentions = {name: module for name, module in attentions.items() if f"{name}.qkv" in reuse}
-    found = with_heads(tracer, components, build_groups(model, tracer, components, leave=tuple(attentions)))
+    found = with_heads(trace, components, build_groups(model, trace, components, leave=tuple(attentions)))
     groups: list[Group] = [_may_go(model, group) for group in found.groups]
     fixed: list[Fixed] = list(found.fixed)
     extra: list[Term] = []
@@ -52,18 +53,18 @@ def find_groups(model: nn.Module, example_input: Tensor, verify: bool = True) ->
             f"nothing can be removed from this {type(model).__name__}: "
             + (f"{fixed[0].name} cannot, since {fixed[0].reason}" if fixed else "it has no layer between two others")
         )
-    order = {name: index for index, name in enumerate(tracer.tensors)}
+    order = {name: index for index, name in enumerate(trace.tensors)}
     groups.sort(key=lambda group: min(order[part.tensor] for part in group.slices))
     shapes = {name: tuple(int(size) for size in found.shape) for name, found in model.state_dict().items()}
-    for name, dims in tracer.tensors.items():
+    for name, dims in trace.tensors.items():
         shapes.setdefault(name, tuple(1 if labels is None else len(labels) for labels in dims))
     parameters = frozenset(key for key, _ in model.named_parameters())
-    shape, norms = tuple(example_input.shape[1:]), norms_of(tracer, components, found)
-    traced = TracedModel(tracer, components, found.units)
+    shape, norms = tuple(example_input.shape[1:]), norms_of(trace, components, found)
+    traced = TracedModel(trace, components, found.units)
     result = Groups(tuple(groups), tuple(fixed), (), shapes, parameters, shape, norms, traced=traced)
     inside = tuple(f"{name}." for name in attentions)
     terms = [
-        *(term for term in terms_of(tracer, components, found.units) if not f"{term.name}.".startswith(inside)),
+        *(term for term in terms_of(trace, components, found.units) if not f"{term.name}.".startswith(inside)),
         *layer_terms(model, {layer: n for layer, n in reuse.items() if layer.startswith(inside)}, result.axes),
         *extra,
     ]

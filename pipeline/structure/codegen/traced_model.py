@@ -9,9 +9,12 @@ from torch import Tensor, nn
 
 from secateur.pipeline.structure.codegen.calls import RecordedCall, record_calls
 from secateur.pipeline.structure.codegen.module_writer import ModuleWriter
-from secateur.pipeline.structure.codegen.sizes import Sizes
-from secateur.pipeline.structure.graph.build_groups import Components, Units
-from secateur.pipeline.structure.graph.tracer import Tracer, stack_of
+from secateur.pipeline.structure.codegen.sizes import RemainingSizes
+from secateur.pipeline.structure.codegen.subgraph import Subgraph
+from secateur.pipeline.structure.graph.build_groups import Units
+from secateur.pipeline.structure.graph.components import Components
+from secateur.pipeline.structure.graph.program import stack_of
+from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.groups import Kept
 
 
@@ -19,7 +22,7 @@ from secateur.pipeline.structure.groups import Kept
 class TracedModel:
     """The model's graph, with what is known of each of its values, and the units that each component belongs to."""
 
-    tracer: Tracer
+    trace: Trace
     components: Components
     units: Units
     _calls: dict[str, list[RecordedCall]] = field(default_factory=dict)
@@ -34,7 +37,7 @@ class TracedModel:
 
     def own_code(self, module: str) -> bool:
         """Whether the forward function of a module computes anything itself, not only its children."""
-        return any(stack and stack[-1][1] == module for stack in map(stack_of, self.tracer.values))
+        return any(stack and stack[-1][1] == module for stack in map(stack_of, self.trace.values))
 
     def replaced(self, name: str, small: nn.Module, dense: nn.Module, example: Tensor, kept: Kept) -> nn.Module | None:
         """The module `name` of `small` as traced code of the new sizes; None where no number in it changes.
@@ -44,5 +47,6 @@ class TracedModel:
         """
         if not self._calls:
             self._calls.update(record_calls(dense, example))
-        sizes = Sizes(name, self.tracer.values, self.components.of_label, self.alive(kept))
-        return ModuleWriter(self.tracer, sizes, small.get_submodule(name), self._calls).module()
+        sizes = RemainingSizes(name, self.trace.values, self.components.of_label, self.alive(kept))
+        subgraph = Subgraph(self.trace, name, self._calls)
+        return ModuleWriter(subgraph, sizes, small.get_submodule(name)).module()

@@ -10,8 +10,9 @@ import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from secateur.pipeline.structure.graph.build_groups import BuiltGroups, Components, Place
-from secateur.pipeline.structure.graph.tracer import Tracer
+from secateur.pipeline.structure.graph.build_groups import BuiltGroups
+from secateur.pipeline.structure.graph.components import Components, Place
+from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.groups import Fixed, Group, Site, Slice
 
 ORDER = "its queries, keys and values do not come head by head"
@@ -27,13 +28,13 @@ class Head:
     places: tuple[tuple[Place, int], ...]
 
 
-def with_heads(tracer: Tracer, components: Components, found: BuiltGroups) -> BuiltGroups:
+def with_heads(trace: Trace, components: Components, found: BuiltGroups) -> BuiltGroups:
     """What was found, with a group of heads for each attention whose heads can go one by one.
 
     Groups of dimensions per head become its children (`Group.parent`). Heads that share keys and values are one unit.
     """
     groups, fixed, units = list(found.groups), list(found.fixed), dict(found.units)
-    for heads in _families(tracer, components):
+    for heads in _families(trace, components):
         number = {component: unit for unit, head in enumerate(heads) for component in head.members}
         within = [
             group
@@ -51,7 +52,7 @@ def with_heads(tracer: Tracer, components: Components, found: BuiltGroups) -> Bu
             continue
         unit_of = {number: unit for unit, number in enumerate(order[0])}
         number = {component: unit_of[head] for component, head in number.items()}
-        groups.insert(groups.index(within[0]), _group(tracer, components, name, number, values, within))
+        groups.insert(groups.index(within[0]), _group(trace, components, name, number, values, within))
         for group in within:
             groups[groups.index(group)] = replace(group, parent=name)
         for component, unit in number.items():
@@ -64,12 +65,12 @@ def with_heads(tracer: Tracer, components: Components, found: BuiltGroups) -> Bu
     return BuiltGroups(tuple(groups), tuple(fixed), units)
 
 
-def _families(tracer: Tracer, components: Components) -> list[list[Head]]:
+def _families(trace: Trace, components: Components) -> list[list[Head]]:
     """The heads of each attention: those whose components lie in the same places."""
     size = len(components.of_label)
     pairs = [
         components.of_label[torch.stack([coarse + 0 * fine, fine + 0 * coarse]).reshape(2, -1).numpy()]
-        for coarse, fine in tracer.coupling.blocks
+        for coarse, fine in trace.coupling.blocks
     ]
     if not pairs:
         return []
@@ -104,13 +105,13 @@ def _order(group: Group, number: dict[int, int], found: BuiltGroups) -> list[int
 
 
 def _group(
-    tracer: Tracer, components: Components, name: str, number: dict[int, int], values: Group, within: list[Group]
+    trace: Trace, components: Components, name: str, number: dict[int, int], values: Group, within: list[Group]
 ) -> Group:
     """The group of heads: each position of each tensor that belongs to a head, seen where the values are read."""
     units = np.full(len(components.of_label), -1)
     units[list(number)] = list(number.values())
     slices = tuple(
-        Slice(tensor, dim, tracer.roles.get((tensor, dim), "table"), tuple(units[found].tolist()))
+        Slice(tensor, dim, trace.roles.get((tensor, dim), "table"), tuple(units[found].tolist()))
         for (tensor, dim), found in components.at.items()
         if (units[found] >= 0).any()
     )

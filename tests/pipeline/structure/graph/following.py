@@ -9,51 +9,46 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.pipeline.structure.graph.tracer import Tracer, aliases_of, trace
+from secateur.pipeline.structure.graph.trace import Trace
+from secateur.pipeline.structure.graph.tracer import OUTPUT, trace_model
 from secateur.pipeline.structure.graph.value import Value
-from secateur.pipeline.structure.module_attributes import normalising
-
-OUTPUT = "it is an output of the model"
-"""The reason of last resort: what has no other is free within the model."""
 
 
 @dataclass(frozen=True)
 class Followed:
     """A trace that has ended, with what the traced module returned."""
 
-    tracer: Tracer
+    trace: Trace
     results: tuple[Value, ...]
 
     def at(self, tensor: str, dim: int) -> list[int]:
         """The components along one dimension of a parameter."""
-        labels = self.tracer.tensors[tensor][dim]
+        labels = self.trace.tensors[tensor][dim]
         assert labels is not None, "the dimension has length 1"
-        return [int(self.tracer.coupling.components()[label]) for label in labels.tolist()]
+        return [int(self.trace.coupling.components()[label]) for label in labels.tolist()]
 
     def along(self, result: int, dim: int) -> list[int]:
         """The components along one dimension of a result, by its only map there."""
         (labels,) = self.results[result].on(dim)
-        return [int(self.tracer.coupling.components()[label]) for label in labels.flatten().tolist()]
+        return [int(self.trace.coupling.components()[label]) for label in labels.flatten().tolist()]
 
     def reason(self, tensor: str, dim: int) -> str:
         """Why the first position of a parameter's dimension stays; empty where it may go."""
-        reasons = self.tracer.coupling.reasons(self.tracer.coupling.components())
+        reasons = self.trace.coupling.reasons(self.trace.coupling.components())
         found = reasons.get(self.at(tensor, dim)[0], "")
-        return "" if found == OUTPUT else found
+        return "" if found == OUTPUT else found  # the reason of last resort: it is free within the model
 
     def marks(self, mark: Any) -> set[int]:
         """The components with a mark."""
-        return self.tracer.coupling.marked(mark, self.tracer.coupling.components())
+        return self.trace.coupling.marked(mark, self.trace.coupling.components())
 
 
 def follow(model: nn.Module, example: Tensor) -> Followed:
     """What the tracer knows of a module after its forward with `example`."""
-    program = trace(model.eval(), example)
-    tracer = Tracer(normalising=frozenset(n for n, module in model.named_modules() if normalising(module) is not None))
-    tracer.run(program, aliases_of(model))
-    output = program.graph.output_node().args[0]
+    trace = trace_model(model.eval(), example)
+    output = next(reversed(trace.values)).graph.output_node().args[0]
     assert isinstance(output, tuple)
-    return Followed(tracer, tuple(tracer.values[node] for node in output))
+    return Followed(trace, tuple(trace.values[node] for node in output))
 
 
 class Function(nn.Module):

@@ -41,7 +41,7 @@ def test_einsum_ties_positions_of_one_letter(one: list[str], two: list[str], ran
         seen |= set(components)
         if letter in output:
             assert found.along(0, output.index(letter)) == components
-    assert sum(cost.macs for cost in found.tracer.costs) == math.prod(LENGTHS[letter] for letter in letters)
+    assert sum(cost.macs for cost in found.trace.costs) == math.prod(LENGTHS[letter] for letter in letters)
 
 
 def test_an_ellipsis_is_not_followed() -> None:
@@ -53,7 +53,7 @@ def test_matrix_products_align_their_dimensions_from_the_end() -> None:
     found = of(lambda p, q, x: p @ q, (2, 3, 4), (4, 5))
     assert found.at("p0", 2) == found.at("p1", 0)
     assert [found.along(0, dim) for dim in range(3)] == [found.at("p0", 0), found.at("p0", 1), found.at("p1", 1)]
-    assert [cost.macs for cost in found.tracer.costs] == [2 * 3 * 4 * 5]
+    assert [cost.macs for cost in found.trace.costs] == [2 * 3 * 4 * 5]
 
 
 def test_batched_products_tie_their_batch_dimensions() -> None:
@@ -73,10 +73,10 @@ def test_a_linear_layer_reads_and_makes() -> None:
     assert found.at("0.weight", 0) == found.at("0.bias", 0) == found.at("2.weight", 1)
     assert not found.reason("0.weight", 0)
     assert found.reason("0.weight", 1), "nothing makes the model's input"
-    roles = found.tracer.roles
+    roles = found.trace.roles
     assert (roles["0.weight", 0], roles["0.weight", 1], roles["0.bias", 0]) == ("out", "in", "out")
-    assert found.tracer.owners == {"0.weight": "0", "2.weight": "2"}
-    assert sum(cost.macs for cost in found.tracer.costs) == 2 * 7 * (3 * 6 + 6 * 5)
+    assert found.trace.owners == {"0.weight": "0", "2.weight": "2"}
+    assert sum(cost.macs for cost in found.trace.costs) == 2 * 7 * (3 * 6 + 6 * 5)
 
 
 def between(*layers: nn.Module, size: int = 5) -> Followed:
@@ -125,7 +125,7 @@ def test_a_transposed_convolution_has_its_input_first() -> None:
     found = between(nn.ConvTranspose2d(8, 6, 2, stride=2))
     assert found.at("1.weight", 0) == found.at("0.weight", 0)
     assert found.at("1.weight", 1) == found.at("1.bias", 0) == found.at("2.weight", 1)
-    roles = found.tracer.roles
+    roles = found.trace.roles
     assert (roles["1.weight", 0], roles["1.weight", 1]) == ("in", "out")
 
 
@@ -163,7 +163,7 @@ def test_convolutions_cost_what_pytorch_counts(layer: nn.Module, size: int) -> N
     example = torch.randn(1, 3, size, size)
     found = follow(model, example)
     expected = torch_macs(model, torch.cat([example, example]))
-    assert sum(cost.macs for cost in found.tracer.costs) == pytest.approx(expected)
+    assert sum(cost.macs for cost in found.trace.costs) == pytest.approx(expected)
 
 
 class Heads(nn.Module):
@@ -196,12 +196,12 @@ def test_attention_ties_queries_to_keys_and_values_to_what_reads_them(fused: boo
     assert found.marks("query_key") == set(queries)
     assert found.marks("value") == set(values)
     assert not found.reason("q.weight", 0) and not found.reason("v.weight", 0)
-    components = found.tracer.coupling.components()
-    heads = [components[labels.numpy()].tolist() for labels in found.tracer.heads]
+    components = found.trace.coupling.components()
+    heads = [components[labels.numpy()].tolist() for labels in found.trace.heads]
     assert [queries[:4], queries[4:]] in heads
     assert [values[:3], values[3:]] in heads
     expected = torch_macs(model, torch.cat([example, example]))
-    assert sum(cost.macs for cost in found.tracer.costs) == pytest.approx(expected)
+    assert sum(cost.macs for cost in found.trace.costs) == pytest.approx(expected)
 
 
 def test_softmax_over_keys_keeps_them() -> None:

@@ -43,10 +43,10 @@ MOVES: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("name", list(MOVES))
 def test_atoms_go_where_their_elements_go(name: str) -> None:
     found = of(lambda p, x: MOVES[name](p), SHAPE)
-    rows, columns = found.tracer.tensors["p0"]
+    rows, columns = found.trace.tensors["p0"]
     assert rows is not None and columns is not None
     numbers = MOVES[name](torch.arange(1, 1 + math.prod(SHAPE)).reshape(SHAPE))
-    components = found.tracer.coupling.components()
+    components = found.trace.coupling.components()
     result = labels_of(found.results[0])
     assert found.results[0].shape == tuple(numbers.shape)
     for number, labels in zip(numbers.flatten().tolist(), result.reshape(-1, result.shape[-1]).tolist(), strict=True):
@@ -70,7 +70,7 @@ def test_concatenation_ties_the_other_dimensions() -> None:
 
 def test_what_is_concatenated_with_the_input_keeps_its_place() -> None:
     found = of(lambda p, x: torch.cat([p.expand(len(x), 6), x], dim=1), (1, 6))
-    assert found.along(0, 1) == [*found.at("p0", 1), *[found.tracer.coupling.components()[FIXED]] * 2]
+    assert found.along(0, 1) == [*found.at("p0", 1), *[found.trace.coupling.components()[FIXED]] * 2]
 
 
 def test_parts_of_a_chunk_go_together() -> None:
@@ -97,7 +97,7 @@ def test_unequal_parts_of_a_chunk_stay() -> None:
 )
 def test_only_what_is_picked_by_its_number_stays(pick: Callable[[Tensor], Tensor], picked: list[bool]) -> None:
     found = of(lambda p, x: pick(p), SHAPE)
-    reasons = found.tracer.coupling.reasons(found.tracer.coupling.components())
+    reasons = found.trace.coupling.reasons(found.trace.coupling.components())
     assert ["by its number" in reasons.get(component, "") for component in found.at("p0", 0)] == picked
     assert not found.reason("p0", 1)
     assert found.along(0, -1) == found.at("p0", 1)

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from secateur.pipeline.structure.graph.tracer import Call, Result, Tracer, rule
+from secateur.pipeline.structure.graph.rules import Call, Result, Rules
+from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.graph.unify import unify
 from secateur.pipeline.structure.graph.value import Value, dims_of, placed
 
+RULES = Rules()
 
-@rule("batch_norm", "instance_norm", "native_batch_norm", "_native_batch_norm_legit_no_training")
-def _batch(tracer: Tracer, call: Call) -> Result:
+
+@RULES.rule("batch_norm", "instance_norm", "native_batch_norm", "_native_batch_norm_legit_no_training")
+def _batch(trace: Trace, call: Call) -> Result:
     """Each channel on its own, with its scale, shift, mean and variance."""
     x = call.args[0]
     rank = len(x.shape)
     operands = [x, *(placed(value, [1], rank) for value in call.args[1:5] if isinstance(value, Value))]
-    maps = unify(tracer.coupling, operands, call.module)
+    maps = unify(trace.coupling, operands, call.module)
     if all(not isinstance(value, Value) for value in call.args[3:5]):  # statistics of this very batch
         for labels in maps:
             if dims_of(labels) - {1}:
-                tracer.coupling.fix(labels, f"{call.module}: a statistic is taken over it")
+                trace.coupling.fix(labels, f"{call.module}: a statistic is taken over it")
     return Value(x.shape, maps, None, x.computed)
 
 
-@rule("layer_norm", "rms_norm")
-def _layer(tracer: Tracer, call: Call) -> Result:
+@RULES.rule("layer_norm", "rms_norm")
+def _layer(trace: Trace, call: Call) -> Result:
     """Over all units of the last dimensions: each that goes changes what the others become.
 
     Normalised head by head, all heads keep the same dimensions, since one module has one width.
@@ -34,17 +37,17 @@ def _layer(tracer: Tracer, call: Call) -> Result:
     for value in (call.get(2, "weight"), call.get(3, "bias") if call.name == "layer_norm" else None):
         if isinstance(value, Value):
             operands.append(placed(value, sorted(normalised), rank))
-    maps = unify(tracer.coupling, operands, call.module)
+    maps = unify(trace.coupling, operands, call.module)
     for labels in maps:
         if dims_of(labels) & normalised:
             one = labels[tuple(slice(None) if dim in normalised else slice(0, 1) for dim in range(rank))]
-            tracer.coupling.couple(labels, one)
-            tracer.normalised(call.module, one)
+            trace.coupling.couple(labels, one)
+            trace.normalised(call.module, one)
     return Value(x.shape, maps, None, x.computed)
 
 
-@rule("group_norm")
-def _group(tracer: Tracer, call: Call) -> Result:
+@RULES.rule("group_norm")
+def _group(trace: Trace, call: Call) -> Result:
     """Over groups of channels, which go as a whole; with one group it is a normalisation over all."""
     x, groups = call.args[:2]
     rank = len(x.shape)
@@ -52,13 +55,13 @@ def _group(tracer: Tracer, call: Call) -> Result:
     for value in (call.get(2, "weight"), call.get(3, "bias")):
         if isinstance(value, Value):
             operands.append(placed(value, [1], rank))
-    maps = unify(tracer.coupling, operands, call.module)
+    maps = unify(trace.coupling, operands, call.module)
     for labels in maps:
         if dims_of(labels) - {1}:
-            tracer.coupling.fix(labels, f"{call.module}: a statistic is taken over it")
+            trace.coupling.fix(labels, f"{call.module}: a statistic is taken over it")
         elif labels.shape[1] > 1 and groups == 1:
-            tracer.normalised(call.module, labels)
+            trace.normalised(call.module, labels)
         elif labels.shape[1] > 1:
             rows = labels.reshape(groups, -1)
-            tracer.coupling.couple(rows, rows[:, :1])
+            trace.coupling.couple(rows, rows[:, :1])
     return Value(x.shape, maps, None, x.computed)

@@ -34,7 +34,7 @@ def test_each_channel_goes_with_all_that_batch_norm_knows_of_it() -> None:
     assert len(set(made)) == 8
     for tensor in ("norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"):
         assert found.at(tensor, 0) == made
-    assert not found.tracer.norms
+    assert not found.trace.norms
     assert not found.reason("layer.weight", 0)
 
 
@@ -52,7 +52,7 @@ def test_layer_norm_notes_what_it_runs_over(affine: bool) -> None:
     made = found.at("layer.weight", 0)
     assert len(set(made)) == 8
     assert found.marks("norm") == set(made)
-    assert list(found.tracer.norms) == ["norm"]
+    assert list(found.trace.norms) == ["norm"]
     assert not found.reason("layer.weight", 0)
     if affine:
         assert found.at("norm.weight", 0) == found.at("norm.bias", 0) == made
@@ -61,7 +61,7 @@ def test_layer_norm_notes_what_it_runs_over(affine: bool) -> None:
 def test_rms_norm_notes_it_too() -> None:
     found = follow(Normalised(nn.Linear(3, 8), nn.RMSNorm(8)), torch.randn(1, 5, 3))
     assert found.at("norm.weight", 0) == found.at("layer.weight", 0)
-    assert list(found.tracer.norms) == ["norm"]
+    assert list(found.trace.norms) == ["norm"]
 
 
 def test_a_normalisation_that_no_module_knows_keeps_what_it_runs_over() -> None:
@@ -82,13 +82,13 @@ def test_groups_of_group_norm_go_as_a_whole(groups: int) -> None:
     size = 8 // groups
     assert [made.index(component) for component in made] == [channel // size * size for channel in range(8)]
     assert found.at("norm.weight", 0) == made
-    assert not found.tracer.norms
+    assert not found.trace.norms
 
 
 def test_group_norm_with_one_group_is_over_all_channels() -> None:
     found = over(nn.GroupNorm(1, 8))
     assert len(set(found.at("layer.weight", 0))) == 8
-    assert list(found.tracer.norms) == ["norm"]
+    assert list(found.trace.norms) == ["norm"]
 
 
 def test_group_norm_takes_its_statistics_over_space() -> None:
@@ -107,6 +107,6 @@ def test_response_normalisation_is_noted_and_is_no_residual_stream(last: bool) -
     made = found.at("layer.weight", 0)
     assert found.at("norm.weight", 0) == found.at("norm.bias", 0) == made
     assert len(set(made)) == 8
-    assert list(found.tracer.norms) == ["norm"]
+    assert list(found.trace.norms) == ["norm"]
     assert not found.marks("width")
     assert not found.reason("layer.weight", 0)

@@ -1,0 +1,136 @@
+"""Operations whose arguments repeat sizes: what they become when only some of the units are left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+
+from secateur.pipeline.structure.codegen.calls import CodeError
+from secateur.pipeline.structure.codegen.sizes import RemainingSizes
+from secateur.pipeline.structure.graph.program import operation_of
+from secateur.pipeline.structure.module_attributes import drops_groups
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A call of the graph: what is called with which arguments, nodes among them."""
+
+    target: Any
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+
+
+def resized(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
+    """The operation of a node for the sizes that are left, None where nothing in it changes.
+
+    Raises `CodeError` where no arguments can say what is left.
+    """
+    resize = _RESIZED.get(operation_of(node))
+    return None if resize is None else resize(sizes, node)
+
+
+def _reshape(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
+    source, given = node.args
+    if isinstance(given, torch.dtype):
+        return None
+    assert isinstance(given, Sequence)  # for the type checker: the overload with a dtype has gone
+    new = sizes.of(sizes.values[node])
+    shape = [left if isinstance(size, int) and size != -1 else size for size, left in zip(given, new, strict=True)]
+    return Operation(node.target, [source, shape], node.kwargs) if shape != list(given) else None
+
+
+def _unflatten(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
+    source, place, given = _arguments(node, "self", "dim", "sizes")
+    dim = place % len(sizes.values[source].shape)
+    new = sizes.of(sizes.values[node])[dim : dim + len(given)]
+    return Operation(node.target, [source, place, new], {}) if new != list(given) else None
+
+
+def _split(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
+    source, _, place = _arguments(node, "self", "split_size", "dim")
+    dim = (place or 0) % len(sizes.values[source].shape)
+    parts = sizes.values[node]
+    new = [sizes.of(part)[dim] for part in parts]
+    if new == [part.shape[dim] for part in parts]:
+        return None
+    return Operation(torch.ops.aten.split_with_sizes.default, [source, new, dim], {})
+
+
+def _slice(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
+    source, place, start, end, step = _arguments(node, "self", "dim", "start", "end", "step")
+    dim = (place or 0) % len(sizes.values[source].shape)
+    stays = sizes.along(sizes.values[source], dim)
+    if stays is None:
+        return None
+    if step not in (None, 1):
+        raise CodeError(sizes.module, f"it takes every {step}th unit")
+    first, last, _ = slice(start, end).indices(len(stays))
+    return Operation(node.target, [source, dim, int(stays[:first].sum()), int(stays[:last].sum())], {})
+
+
+def _select(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
+    source, place, index = _arguments(node, "self", "dim", "index")
+    dim = place % len(sizes.values[source].shape)
+    stays = sizes.along(sizes.values[source], dim)
+    if stays is None:
+        return None
+    return Operation(node.target, [source, dim, int(stays[: index % len(stays)].sum())], {})
+
+
+def _layer_norm(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
+    source, given, *rest = node.args
+    assert isinstance(given, Sequence)  # for the type checker: the lengths of the last dimensions
+    shape = sizes.of(sizes.values[node])[-len(given) :]
+    return Operation(node.target, [source, shape, *rest], node.kwargs) if shape != list(given) else None
+
+
+def _group_norm(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
+    source, given, *rest = node.args
+    assert isinstance(given, int)  # for the type checker: the number of groups
+    value = sizes.values[node]
+    groups = given * sizes.of(value)[1] // value.shape[1] if given > 1 else 1
+    return Operation(node.target, [source, groups, *rest], node.kwargs) if groups != given else None
+
+
+def _attention(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
+    """The scale of the dense model, which would otherwise follow the new width."""
+    query = sizes.values[_arguments(node, "query")[0]]
+    if node.kwargs.get("scale") is not None or sizes.of(query)[-1] == query.shape[-1]:
+        return None
+    return Operation(node.target, node.args, {**node.kwargs, "scale": query.shape[-1] ** -0.5})
+
+
+def _convolution(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
+    """The groups of a convolution that is written as a function and loses groups."""
+    groups: Any = node.args[6] if len(node.args) > 6 else node.kwargs.get("groups", 1)
+    value, weight = sizes.values[node], sizes.values[_arguments(node, "input", "weight")[1]]
+    channel = len(value.shape) - len(weight.shape) + 1
+    left = groups * sizes.of(value)[channel] // value.shape[channel]
+    if left == groups or not drops_groups(groups, weight.shape[1]):
+        return None
+    if len(node.args) > 6:
+        return Operation(node.target, [*node.args[:6], left], node.kwargs)
+    return Operation(node.target, node.args, {**node.kwargs, "groups": left})
+
+
+def _arguments(node: fx.Node, *names: str) -> list[Any]:
+    """The arguments of a node by their names in order, None where one is not given."""
+    given: dict[str, Any] = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+    return [given.get(name) for name in names]
+
+
+_RESIZED: dict[str, Callable[[RemainingSizes, fx.Node], Operation | None]] = {
+    **dict.fromkeys(("view", "reshape", "expand"), _reshape),
+    "unflatten": _unflatten,
+    **dict.fromkeys(("split", "split_with_sizes", "chunk"), _split),
+    "slice": _slice,
+    "select": _select,
+    **dict.fromkeys(("layer_norm", "rms_norm"), _layer_norm),
+    "group_norm": _group_norm,
+    "scaled_dot_product_attention": _attention,
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution),
+}

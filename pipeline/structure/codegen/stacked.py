@@ -1,0 +1,95 @@
+"""Tensors whose slices come to differ in size, and the operations on them, written slice by slice."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+
+from secateur.pipeline.structure.codegen.calls import CodeError
+from secateur.pipeline.structure.codegen.sizes import RemainingSizes
+from secateur.pipeline.structure.graph.program import operation_of
+
+WIDTHS = "it computes heads of one width only"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A tensor whose slices along `dim` would differ in size: the slices one by one, each of length 1 there.
+
+    A packed projection of queries, keys and values `[B, N, 3, heads, dims]` is one when a plan keeps other dimensions
+    of the values than of queries and keys.
+    """
+
+    parts: tuple[fx.Node, ...]
+    dim: int
+
+
+Written = Stack | fx.Node | tuple[fx.Node, ...]
+
+
+def write_apart(
+    graph: fx.Graph, sizes: RemainingSizes, node: fx.Node, value_of: Callable[[fx.Node], fx.Node]
+) -> Stack | None:
+    """The slices that a reshape of the last dimension makes, one part after the other; None where they are equal.
+
+    `value_of` has the copy in `graph` of a node that was traced. Raises `CodeError` where the reshape is another one.
+    """
+    if operation_of(node) not in ("view", "reshape", "unflatten"):
+        return None
+    value, source = sizes.values[node], node.args[0]
+    assert isinstance(source, fx.Node)  # for the type checker: all three read a tensor
+    dim = sizes.unequal(value)
+    if dim is None:
+        return None
+    if value.shape[:dim] != sizes.values[source].shape[:-1]:
+        raise CodeError(sizes.module, WIDTHS)
+    shapes = [sizes.slice(value, dim, index)[dim:] for index in range(value.shape[dim])]
+    lengths = [math.prod(shape) for shape in shapes]
+    split = graph.call_function(torch.ops.aten.split_with_sizes.default, (value_of(source), lengths, -1))
+    pieces = [graph.call_function(operator.getitem, (split, index)) for index in range(len(shapes))]
+    parts = [
+        graph.call_function(torch.ops.aten.unflatten.int, (piece, -1, shape))
+        for piece, shape in zip(pieces, shapes, strict=True)
+    ]
+    return Stack(tuple(parts), dim)
+
+
+def write_stacked(graph: fx.Graph, sizes: RemainingSizes, node: fx.Node, stack: Stack) -> Written:
+    """An operation on slices of unequal size: moved one by one, or taken out; raises `CodeError` for any other."""
+    name, args = operation_of(node), node.args
+    assert isinstance(args[0], fx.Node)  # for the type checker: it is the one that stands for the stack
+    rank = len(sizes.values[args[0]].shape)
+    if name == "permute":
+        return _each(graph, node, stack, [at % rank for at in _ints(args[1])].index(stack.dim))
+    if name == "transpose":
+        one, two = (at % rank for at in _ints(args[1:3]))
+        return _each(graph, node, stack, {one: two, two: one}.get(stack.dim, stack.dim))
+    if name in ("contiguous", "clone", "alias"):
+        return _each(graph, node, stack, stack.dim)
+    if name == "unbind" and (_ints(args[1:2]) or [0])[0] % rank == stack.dim:
+        return tuple(_select(graph, part, stack.dim) for part in stack.parts)
+    if name == "select" and (place := _ints(args[1:3]))[0] % rank == stack.dim:
+        return _select(graph, stack.parts[place[1]], stack.dim)
+    raise CodeError(sizes.module, WIDTHS)
+
+
+def _each(graph: fx.Graph, node: fx.Node, stack: Stack, dim: int) -> Stack:
+    """The same operation on every slice."""
+    target: Any = node.target
+    return Stack(
+        tuple(graph.call_function(target, (part, *node.args[1:]), dict(node.kwargs)) for part in stack.parts), dim
+    )
+
+
+def _select(graph: fx.Graph, part: fx.Node, dim: int) -> fx.Node:
+    return graph.call_function(torch.ops.aten.select.int, (part, dim, 0))
+
+
+def _ints(numbers: Any) -> list[int]:
+    return [int(number) for number in numbers]

@@ -1,0 +1,84 @@
+"""Components: the sets of labels that go together, and how they lie in a model's parameters."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secateur.pipeline.structure.graph.trace import Trace
+
+Place = tuple[str, int]
+"""A dimension of a parameter or buffer: its name and the number of the dimension."""
+
+
+@dataclass(frozen=True)
+class Components:
+    """The sets of labels that go together: the connected components of the coupling.
+
+    `of_label` has the component of every label, `at[place]` that of every position of a parameter's dimension, `heads`
+    those of queries, keys and values, `[heads, dims]` each. `reasons` says why a component stays.
+    """
+
+    of_label: NDArray[np.int64]
+    heads: list[NDArray[np.int64]]
+    at: dict[Place, NDArray[np.int64]]
+    reasons: dict[int, str]
+    marks: dict[str, set[int]]
+
+
+def components_of(trace: Trace) -> Components:
+    """Solves what the trace has collected."""
+    of_label = trace.coupling.components()
+    at = {
+        (name, dim): of_label[labels.numpy()]
+        for name, dims in trace.tensors.items()
+        for dim, labels in enumerate(dims)
+        if labels is not None
+    }
+    marks = {mark: trace.coupling.marked(mark, of_label) for mark in ("width", "norm", "query_key", "value")}
+    heads = [of_label[labels.numpy()] for labels in trace.heads]
+    return Components(of_label, heads, at, trace.coupling.reasons(of_label), marks)
+
+
+def by_signature(components: Components) -> list[tuple[list[Place], list[int]]]:
+    """Components that lie in the same places, as often in each, with those places; both in the model's order."""
+    places = list(components.at)
+    found = np.concatenate([components.at[place] for place in places])
+    where = np.repeat(np.arange(len(places)), [len(components.at[place]) for place in places])
+    pairs, counts = np.unique(np.stack([found, where], axis=1), axis=0, return_counts=True)
+    rows = np.column_stack([pairs[:, 1], counts])
+    ids, starts = np.unique(pairs[:, 0], return_index=True)
+    _, first = np.unique(found, return_index=True)
+    signatures: dict[bytes, list[int]] = defaultdict(list)
+    keys = [part.tobytes() for part in np.split(rows, starts[1:])]
+    for index in np.argsort(first).tolist():
+        signatures[keys[index]].append(int(ids[index]))
+    return [
+        ([places[place] for place in np.frombuffer(key, dtype=np.int64).reshape(-1, 2)[:, 0]], members)
+        for key, members in signatures.items()
+    ]
+
+
+def by_head(components: Components, live: list[int]) -> tuple[list[int], int]:
+    """The components in the order of their heads, and how many heads they form; 1 where they are in none.
+
+    Heads that share keys and values are one.
+    """
+    members = set(live)
+    for found in components.heads:
+        heads = list(dict.fromkeys(map(tuple, found.tolist())))
+        order = [component for head in heads for component in head]
+        if len(heads) > 1 and len(order) == len(live) and set(order) == members:
+            return order, len(heads)
+    return live, 1
+
+
+def numbered(found: NDArray[np.int64], live: Sequence[int]) -> tuple[int, ...]:
+    """For each position, with its component in `found`, the number of that among `live`; -1 where it is not one."""
+    number = np.full(max(int(found.max()), *live) + 1, -1)
+    number[live] = np.arange(len(live))
+    return tuple(number[found].tolist())

@@ -1,0 +1,88 @@
+"""Concatenation, and the parts of a tensor that is taken apart again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from secateur.pipeline.structure.graph.coupling import FIXED
+from secateur.pipeline.structure.graph.rules import Call, Result, Rules
+from secateur.pipeline.structure.graph.shape_ops import fix_picked
+from secateur.pipeline.structure.graph.trace import Trace
+from secateur.pipeline.structure.graph.unify import unify
+from secateur.pipeline.structure.graph.value import Value, compressed, dims_of, moved
+
+RULES = Rules()
+
+
+@RULES.rule("split", "split_with_sizes", "unbind", "tensor_split")
+def _split(trace: Trace, call: Call) -> Result:
+    return _parts(trace, call)
+
+
+@RULES.rule("chunk")
+def _chunk(trace: Trace, call: Call) -> Result:
+    """Equal parts: they must stay equal, so that the same position of each part goes."""
+    parts = _parts(trace, call)
+    dim = call.get(2, "dim", 0) % len(call.args[0].shape)
+    for part in parts[1:]:
+        for one, two in zip(parts[0].maps, part.maps, strict=False):
+            if one.shape[dim] > 1 or two.shape[dim] > 1:
+                if one.shape == two.shape:
+                    trace.coupling.couple(one, two)
+                else:
+                    trace.coupling.fix(one, f"{call.module}: parts of unequal size are taken from it")
+                    trace.coupling.fix(two, f"{call.module}: parts of unequal size are taken from it")
+    return parts
+
+
+def _parts(trace: Trace, call: Call) -> tuple[Any, ...]:
+    value: Value = call.args[0]
+
+    def cut(x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(call.target(x, *call.args[1:], **call.kwargs))
+
+    count = len(cut(torch.empty(value.shape, device="meta")))
+    results = []
+    for index in range(count):
+        part = moved(value, lambda x, index=index: cut(x)[index])  # type: ignore[misc]  # the index is bound
+        fix_picked(trace, call, value, part)
+        results.append(part)
+    return tuple(results)
+
+
+@RULES.rule("cat", "concat", "stack")
+def _cat(trace: Trace, call: Call) -> Result:
+    """Side by side along one dimension; along the others the parts go together."""
+    values: list[Value] = [value for value in call.args[0] if value.shape != (0,)]
+    dim = call.get(1, "dim", 0)
+    if call.name == "stack":
+        values = [moved(value, lambda x: x.unsqueeze(dim)) for value in values]
+    rank = len(values[0].shape)
+    dim %= rank
+    for value in values:
+        for labels in value.on(dim):
+            if len(dims_of(labels)) > 1:
+                trace.coupling.fix(labels, f"{call.module}: several kinds of units are concatenated")
+    # a part whose length along `dim` is one broadcasts there, as all parts do in what follows
+    flat = [Value(_one(value.shape, dim), tuple(x for x in value.maps if x.shape[dim] == 1)) for value in values]
+    maps = list(unify(trace.coupling, flat, call.module))
+    if any(value.on(dim) for value in values):
+        parts = []
+        for value in values:
+            found = [labels for labels in value.on(dim) if len(dims_of(labels)) == 1]
+            shape = _only(value.shape, dim)
+            part = found[0] if found else torch.full(shape, FIXED)
+            parts.append(part.expand(shape))
+        maps.append(compressed(torch.cat(parts, dim)))
+    return Value(call.shape, tuple(maps), None, any(value.computed for value in values))
+
+
+def _one(shape: tuple[int, ...], dim: int) -> tuple[int, ...]:
+    return (*shape[:dim], 1, *shape[dim + 1 :])
+
+
+def _only(shape: tuple[int, ...], dim: int) -> tuple[int, ...]:
+    return tuple(size if at == dim else 1 for at, size in enumerate(shape))

@@ -1,0 +1,119 @@
+"""Convolutions: channels in, channels out, and the groups that tie them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from secateur.pipeline.structure.graph.coupling import FIXED
+from secateur.pipeline.structure.graph.rules import Call, Result, Rules
+from secateur.pipeline.structure.graph.trace import Trace
+from secateur.pipeline.structure.graph.unify import Cost
+from secateur.pipeline.structure.graph.value import Value, dims_of
+from secateur.pipeline.structure.graph.weights import note_weight, with_bias
+from secateur.pipeline.structure.module_attributes import drops_groups
+
+RULES = Rules()
+INPUT = "it reads values that cannot be removed"
+
+
+@RULES.rule("conv1d", "conv2d", "conv3d")
+def _convolution(trace: Trace, call: Call) -> Result:
+    """Channels in, channels out; a grouped convolution keeps its groups equal (see `_grouped`)."""
+    x, weight = call.args[:2]
+    groups = call.get(6, "groups", 1)
+    channel = len(x.shape) - len(weight.shape) + 1
+    cin, (out, per) = _channels(trace, call, x, channel), weight.shape[:2]
+    wout, win = _vector(weight, 0), _vector(weight, 1)
+    positions = math.prod(call.shape[channel + 1 :]) * call.shape[0]
+    taps = math.prod(weight.shape[2:])
+    if groups == 1:
+        _read(trace, call, win, cin)
+    else:
+        _grouped(trace, call, cin.reshape(groups, per), wout.reshape(groups, out // groups), win)
+    trace.costs.append(_cost(call, positions * taps, (wout, out), (win, per)))
+    note_weight(trace, call, None if groups > 1 and per == 1 else 1, 0 if groups == 1 or per > 1 else None)
+    return _made(trace, call, wout, channel)
+
+
+@RULES.rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def _transposed(trace: Trace, call: Call) -> Result:
+    """The same with the weight's first two dimensions changed, `[in, out / groups, ...]`."""
+    x, weight = call.args[:2]
+    groups = call.get(6, "groups", 1)
+    channel = len(x.shape) - len(weight.shape) + 1
+    cin, (inside, per) = _channels(trace, call, x, channel), weight.shape[:2]
+    win, wout = _vector(weight, 0), _vector(weight, 1)
+    positions = math.prod(x.shape[channel + 1 :]) * x.shape[0]
+    trace.costs.append(_cost(call, positions * math.prod(weight.shape[2:]), (win, inside), (wout, per)))
+    if groups == 1:
+        _read(trace, call, win, cin)
+        note_weight(trace, call, 0, 1)
+        return _made(trace, call, wout, channel)
+    trace.coupling.couple(win, cin)
+    if per > 1:
+        for found in (win, wout):
+            trace.coupling.fix(found, f"{call.module}: a grouped transposed convolution")
+        return _made(trace, call, torch.zeros(call.shape[channel], dtype=torch.int64), channel)
+    return _made(trace, call, win, channel)
+
+
+def _grouped(trace: Trace, call: Call, cin: Tensor, wout: Tensor, win: Tensor) -> None:
+    """`cin` `[groups, in]`, `wout` `[groups, out]`, `win` `[in]`: whole groups go, or the same channel of every group.
+
+    Whole groups where there are many narrow ones, as in depthwise convolutions and ResNeXt.
+    """
+    groups, per = cin.shape
+    if drops_groups(groups, per):
+        trace.coupling.couple(cin, cin[:, :1])
+        trace.coupling.couple(wout, cin[:, :1])
+        trace.coupling.fix(win, f"{call.module}: every group of the convolution has it")
+    else:
+        trace.coupling.couple(cin, win[None])
+        trace.coupling.couple(wout, wout[:1])
+
+
+def _channels(trace: Trace, call: Call, x: Value, channel: int) -> Tensor:
+    """The labels of the channels of a convolution's input; what changes along space stays."""
+    found = torch.full((x.shape[channel],), FIXED)
+    for labels in x.maps:
+        if dims_of(labels) == {channel}:
+            found = labels.reshape(-1)
+        else:
+            trace.coupling.fix(labels, f"{call.module}: a convolution runs over it")
+    return found
+
+
+def _read(trace: Trace, call: Call, win: Tensor, cin: Tensor) -> None:
+    if bool((cin == FIXED).all()):
+        trace.coupling.fix(win, f"{call.module}: {INPUT}")
+    else:
+        trace.coupling.couple(win, cin)
+
+
+def _vector(weight: Value, dim: int) -> Tensor:
+    """The labels of one dimension of a weight, `[length]`; computed weights have none."""
+    for labels in weight.maps:
+        if dims_of(labels) == {dim}:
+            return labels.reshape(-1)
+    return torch.full((weight.shape[dim],), FIXED)
+
+
+def _cost(call: Call, factor: float, *axes: tuple[Tensor, int]) -> Cost:
+    maps = []
+    for labels, size in axes:
+        if labels.numel() == size and size > 1:
+            maps.append(labels)
+        else:
+            factor *= size
+    return Cost(call.module, factor, tuple(maps))
+
+
+def _made(trace: Trace, call: Call, wout: Tensor, channel: int) -> Result:
+    shape = call.shape
+    sizes = [1] * len(shape)
+    sizes[channel] = shape[channel]
+    maps = (wout.reshape(sizes),) if shape[channel] > 1 else ()
+    return with_bias(trace, call, Value(shape, maps, None, True), call.get(2, "bias"), channel)

@@ -1,0 +1,64 @@
+"""What a group is called: its kind, its name, and the family of groups like it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from secateur.pipeline.structure.graph.components import Components, Place
+from secateur.pipeline.structure.graph.trace import Trace
+from secateur.pipeline.structure.groups import Kind, Role
+
+_SUFFIX = {
+    "width": "width",
+    "channel": "channels",
+    "qk_dim": "qk",
+    "v_dim": "v",
+    "mlp_hidden": "hidden",
+    "head": "heads",
+}
+
+
+def kind_of(model: nn.Module, trace: Trace, components: Components, component: int, places: Sequence[Place]) -> Kind:
+    """What the units of a group are, by where one of its components was seen and which layers read and make it."""
+    if component in components.marks["width"]:
+        return "width"
+    if component in components.marks["query_key"]:
+        return "qk_dim"
+    if component in components.marks["value"]:
+        return "v_dim"
+    linear = {"in": False, "out": False}
+    for tensor, dim in places:
+        role: Role = trace.roles.get((tensor, dim), "norm")
+        if role in linear and tensor.endswith(".weight"):
+            owner = model.get_submodule(tensor.rpartition(".")[0])
+            if not isinstance(owner, nn.Linear):
+                return "channel"
+            linear[role] = True
+    return "mlp_hidden" if all(linear.values()) else "channel"
+
+
+def name_of(trace: Trace, places: Sequence[Place], kind: Kind, taken: set[str]) -> str:
+    """The first layer that makes the units, or for an MLP the module around it, and the kind."""
+    order = {name: index for index, name in enumerate(trace.tensors)}
+    made = [tensor for tensor, dim in places if trace.roles.get((tensor, dim)) == "out"]
+    makers = sorted(made, key=order.__getitem__)
+    layer = makers[0].rpartition(".")[0]
+    name = f"{layer.rpartition('.')[0] if kind == 'mlp_hidden' else layer}.{_SUFFIX[kind]}".lstrip(".")
+    if name in taken:
+        name = f"{layer}.{_SUFFIX[kind]}"
+    number, first = 2, name
+    while name in taken:
+        name = f"{first}.{number}"
+        number += 1
+    return name
+
+
+def family_of(trace: Trace, kind: Kind, places: Sequence[Place]) -> str:
+    """Equal for groups of one kind whose tensors have equal shapes."""
+    shapes = sorted(
+        "x".join(str(1 if labels is None else len(labels)) for labels in trace.tensors[tensor]) + f"@{dim}"
+        for tensor, dim in places
+    )
+    return f"{kind}:{','.join(shapes)}"

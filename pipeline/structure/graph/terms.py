@@ -1,0 +1,43 @@
+"""What operations cost and which widths modules know, in units of groups."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secateur.pipeline.structure.graph.build_groups import BuiltGroups, Units
+from secateur.pipeline.structure.graph.components import Components
+from secateur.pipeline.structure.graph.program import SAMPLES
+from secateur.pipeline.structure.graph.trace import Trace
+from secateur.pipeline.structure.groups import Axis, Term
+
+
+def terms_of(trace: Trace, components: Components, units: Units) -> tuple[Term, ...]:
+    """What the operations cost, as products of lengths that shrink with the groups."""
+    terms = []
+    for cost in trace.costs:
+        axes = [_axis(components.of_label[labels.reshape(-1).numpy()], units) for labels in cost.maps]
+        fixed = math.prod(axis.size for axis in axes if not axis.members)
+        terms.append(Term(cost.module, cost.factor * fixed / SAMPLES, tuple(axis for axis in axes if axis.members)))
+    return tuple(terms)
+
+
+def norms_of(trace: Trace, components: Components, found: BuiltGroups) -> dict[str, Axis]:
+    """For each module that normalises over units, the axis of its width."""
+    norms = {}
+    for module, maps in trace.norms.items():
+        axis = _axis(components.of_label[maps[0].reshape(-1).numpy()], found.units)
+        if axis.members:
+            norms[module] = axis
+    return norms
+
+
+def _axis(found: NDArray[np.int64], units: Units) -> Axis:
+    """The axis of a length whose positions belong to components."""
+    members: dict[str, list[int]] = {}
+    for position, component in enumerate(found.tolist()):
+        for name, unit in units.get(component, ()):
+            members.setdefault(name, [-1] * len(found))[position] = unit
+    return Axis(len(found), tuple((name, tuple(numbers)) for name, numbers in members.items()))

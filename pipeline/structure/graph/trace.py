@@ -1,0 +1,71 @@
+"""What one pass through a model's graph collects: labels, couplings, roles of dimensions, costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, fx
+
+from secateur.pipeline.structure.graph.coupling import Coupling, Mark
+from secateur.pipeline.structure.graph.program import Ancestry
+from secateur.pipeline.structure.graph.unify import Cost
+from secateur.pipeline.structure.graph.value import LabelMap, Value
+from secateur.pipeline.structure.groups import Role
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What the rules of the operations write down, one after the other.
+
+    `tensors` has the labels of every dimension of each floating-point parameter and buffer (none where the length is
+    1). `roles` says of (tensor, dim) what a layer does with it, `owners` which module's call reads a weight, and
+    `norms` which of the modules `normalising` see which labels. `heads` has the labels of queries, keys and values,
+    a row for each head. `values` and `names` say of a node what is known of its result, and of which tensor it is;
+    `aliases` has the first name of a shared tensor.
+    """
+
+    normalising: frozenset[str] = frozenset()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    coupling: Coupling = field(default_factory=Coupling)
+    tensors: dict[str, tuple[Tensor | None, ...]] = field(default_factory=dict)
+    roles: dict[tuple[str, int], Role] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
+    norms: dict[str, list[LabelMap]] = field(default_factory=dict)
+    heads: list[Tensor] = field(default_factory=list)
+    costs: list[Cost] = field(default_factory=list)
+    values: dict[fx.Node, Any] = field(default_factory=dict)
+    names: dict[fx.Node, str] = field(default_factory=dict)
+    ancestry: Ancestry = field(default_factory=Ancestry)
+
+    def parameter(self, name: str, tensor: Tensor) -> Value:
+        """A parameter or buffer, each of its dimensions with labels of its own."""
+        if not tensor.is_floating_point():
+            return Value(tuple(tensor.shape), (), tensor)
+        fresh = tuple(self.coupling.fresh(size) if size > 1 else None for size in tensor.shape)
+        labels = self.tensors.setdefault(name, fresh)
+        maps = []
+        for dim, found in enumerate(labels):
+            if found is not None:
+                shape = [1] * tensor.ndim
+                shape[dim] = tensor.shape[dim]
+                maps.append(found.reshape(shape))
+        return Value(tuple(tensor.shape), tuple(maps))
+
+    def role(self, node: Any, dim: int, role: Role) -> None:
+        """Says what an operation does with one dimension of the parameter that a node stands for."""
+        if isinstance(node, fx.Node) and node in self.names:
+            self.roles.setdefault((self.names[node], dim), role)
+
+    def normalised(self, module: str, labels: LabelMap) -> None:
+        """Notes that a module normalises over the dimensions of a label map; only some can with fewer units."""
+        if module not in self.normalising:
+            self.coupling.fix(labels, f"{module}: a statistic is taken over it")
+        self.coupling.mark(labels, "norm")
+        self.norms.setdefault(module, []).append(labels)
+
+    def attends(self, labels: LabelMap, dim: int, mark: Mark) -> None:
+        """Notes the labels of queries, keys or values, whose dimensions lie along `dim`."""
+        self.coupling.mark(labels, mark)
+        self.heads.append(labels.movedim(dim, -1).reshape(-1, labels.shape[dim]))

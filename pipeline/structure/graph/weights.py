@@ -1,0 +1,32 @@
+"""What a layer does with its weight and its bias: which dimensions read, which make."""
+
+from __future__ import annotations
+
+from torch import fx
+
+from secateur.pipeline.structure.graph.rules import Call
+from secateur.pipeline.structure.graph.trace import Trace
+from secateur.pipeline.structure.graph.value import Value
+
+
+def note_weight(trace: Trace, call: Call, reads: int | None, makes: int | None) -> None:
+    """Notes what the dimensions of a layer's weight do, and which module's call it is."""
+    node = call.node.args[1]
+    if not isinstance(node, fx.Node) or node not in trace.names:
+        return
+    if reads is not None:
+        trace.role(node, reads, "in")
+    if makes is not None:
+        trace.role(node, makes, "out")
+    trace.owners[trace.names[node]] = call.module
+
+
+def with_bias(trace: Trace, call: Call, result: Value, bias: Value | None, channel: int) -> Value:
+    """What a layer has made along `channel`, with the positions of its bias coupled to it."""
+    if isinstance(bias, Value):
+        for labels in bias.maps:
+            for made in result.on(channel):
+                trace.coupling.couple(labels.reshape(-1), made.reshape(-1))
+        node = call.node.args[2] if len(call.node.args) > 2 else call.node.kwargs.get("bias")
+        trace.role(node, 0, "out")
+    return result
