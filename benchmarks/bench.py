@@ -8,24 +8,26 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 from secateur.benchmarks.environment import Environment, command_line, environment
 from secateur.benchmarks.flops import count
 from secateur.benchmarks.latency import Timed
-from secateur.benchmarks.paired import measure_one, measure_pair
+from secateur.benchmarks.paired import PairedSamples, Samples, measure_one, measure_pair
 from secateur.benchmarks.results_file import BenchResult, Latency, Side, latency_key
-from secateur.benchmarks.runners import Runner, Subject, make_runner, no_form, torch_threads
-from secateur.core.errors import BenchError
+from secateur.benchmarks.runners import Goal, Runner, Subject, make_runner, no_form, torch_threads
+from secateur.core.errors import BenchError, UnsupportedError
+from secateur.export.engine_info import ENGINE_FILE
 from secateur.export.machine import cpu_count
-from secateur.export.targets import Target, parse_target
+from secateur.export.targets import TypedTarget, parse_typed_target
 
 if TYPE_CHECKING:
     from secateur.export.capabilities import Ability
 
 Say = Callable[[str], None]
+Found = TypeVar("Found", PairedSamples, Samples)
 
 BUSY = 1.5
 """The load for each processor above which a machine counts as busy; this process alone can make it 1."""
@@ -33,7 +35,10 @@ BUSY = 1.5
 
 @dataclass(frozen=True)
 class Effort:
-    """How long each target and batch is measured; see `paired.measure_pair`. `threads` None: PyTorch's number."""
+    """How long each target and batch is measured; see `paired.measure_pair`. `threads` None: PyTorch's number.
+
+    With `cuda_graph`, `torch:cuda` replays its launches as one graph, which takes them out of the latency.
+    """
 
     seconds: float = 10.0
     samples: int = 2000
@@ -41,6 +46,7 @@ class Effort:
     half_width: float = 0.01
     threads: int | None = None
     seed: int = 0
+    cuda_graph: bool = False
 
     def __post_init__(self) -> None:
         if not self.seconds > 0:
@@ -62,7 +68,7 @@ class Measured:
 def bench_pair(
     dense: Subject,
     pruned: Subject,
-    targets: Sequence[str],
+    targets: Sequence[Goal],
     batches: Sequence[int] = (1,),
     effort: Effort | None = None,
     evaluation_images: int | None = None,
@@ -70,46 +76,26 @@ def bench_pair(
 ) -> BenchResult:
     """Cost, size and latency of both, interleaved in this process, on every target and batch that can run here.
 
-    Raises `EngineError` for an unknown target or an engine that is broken; a target whose runtime is not usable on
-    this machine, or for which one side has no form, is in `skipped` with the reason.
+    A target may name the precision of the graphs to measure (`onnxruntime:cpu@fp16`). Raises `EngineError` for an
+    unknown target or an engine that is broken, and `BenchError` where nothing at all could be measured; what was asked
+    for and cannot run on this machine, or for which one side has no form, is in `skipped` with the reason.
     """
     effort = effort or Effort()
     goals = _checked(targets, batches)
     sides = [_side(subject, say) for subject in (dense, pruned)]
-    latencies: tuple[dict[str, Latency], dict[str, Latency]] = ({}, {})
-    speedup, skipped, notes = {}, {}, [*_count_notes(*sides), *busy_notes()]
-    with _threads(effort) as threads:
-        for goal in goals:
-            reason = why_not(goal, dense, pruned)
-            if reason:
-                skipped[str(goal)] = reason
-                say(f"{goal} is left out: {reason}")
-                continue
-            for batch in batches:
-                key = latency_key(str(goal), batch, batches)
-                with _ready((dense, pruned), goal, batch, threads, effort.seed) as (a, b):
-                    found = measure_pair(
-                        a,
-                        b,
-                        effort.samples,
-                        effort.warmup,
-                        effort.seconds,
-                        effort.half_width,
-                        effort.seed,
-                        _prefixed(say, key),
-                    )
-                for side, samples in zip(latencies, (found.a_ms, found.b_ms), strict=True):
-                    side[key] = Latency.of(samples, batch)
-                speedup[key] = found.interval(effort.seed)
-                notes += _warmup_notes(key, found.settled, effort.warmup)
-        machine = environment(threads)
+
+    def measure(runners: Sequence[Timed], say: Say) -> PairedSamples:
+        a, b = runners
+        return measure_pair(a, b, effort.samples, effort.warmup, effort.seconds, effort.half_width, effort.seed, say)
+
+    machine, found, skipped, notes = _each(goals, batches, (dense, pruned), effort, say, measure)
     return BenchResult(
         environment=machine,
-        dense=replace(sides[0], latency_ms=latencies[0]),
-        pruned=replace(sides[1], latency_ms=latencies[1]),
-        speedup=speedup,
+        dense=replace(sides[0], latency_ms={key: Latency.of(one.a_ms, batch) for key, (batch, one) in found.items()}),
+        pruned=replace(sides[1], latency_ms={key: Latency.of(one.b_ms, batch) for key, (batch, one) in found.items()}),
+        speedup={key: one.interval(effort.seed) for key, (_, one) in found.items()},
         skipped=skipped,
-        notes=tuple(notes),
+        notes=(*_count_notes(*sides), *notes),
         evaluation_images=evaluation_images,
         command=command_line(),
     )
@@ -117,7 +103,7 @@ def bench_pair(
 
 def bench_one(
     subject: Subject,
-    targets: Sequence[str],
+    targets: Sequence[Goal],
     batches: Sequence[int] = (1,),
     effort: Effort | None = None,
     say: Say = lambda message: None,
@@ -126,42 +112,77 @@ def bench_one(
     effort = effort or Effort()
     goals = _checked(targets, batches)
     side = _side(subject, say)
-    latencies, skipped, notes = {}, {}, [*_count_notes(side), *busy_notes()]
+
+    def measure(runners: Sequence[Timed], say: Say) -> Samples:
+        (runner,) = runners
+        return measure_one(runner, effort.samples, effort.warmup, effort.seconds, effort.half_width, effort.seed, say)
+
+    machine, found, skipped, notes = _each(goals, batches, (subject,), effort, say, measure)
+    latencies = {key: Latency.of(one.ms, batch) for key, (batch, one) in found.items()}
+    return Measured(machine, replace(side, latency_ms=latencies), skipped, (*_count_notes(side), *notes))
+
+
+def _each(
+    goals: Sequence[TypedTarget],
+    batches: Sequence[int],
+    subjects: Sequence[Subject],
+    effort: Effort,
+    say: Say,
+    measure: Callable[[Sequence[Timed], Say], Found],
+) -> tuple[Environment, dict[str, tuple[int, Found]], dict[str, str], list[str]]:
+    """The machine; by key the batch and what `measure` found; by key why something was left out; and notes.
+
+    Raises `BenchError` with all reasons where everything was left out.
+    """
+    found: dict[str, tuple[int, Found]] = {}
+    skipped: dict[str, str] = {}
+    notes = busy_notes()
+
+    def skip(key: str, reason: str) -> None:
+        skipped[key] = reason
+        say(f"{key} is left out: {reason}")
+
     with _threads(effort) as threads:
         for goal in goals:
-            reason = why_not(goal, subject)
-            if reason:
-                skipped[str(goal)] = reason
+            if reason := why_not(goal, *subjects):
+                skip(str(goal), reason)
                 continue
+            measured = []
             for batch in batches:
                 key = latency_key(str(goal), batch, batches)
-                with _ready((subject,), goal, batch, threads, effort.seed) as (runner,):
-                    found = measure_one(
-                        runner,
-                        effort.samples,
-                        effort.warmup,
-                        effort.seconds,
-                        effort.half_width,
-                        effort.seed,
-                        _prefixed(say, key),
-                    )
-                latencies[key] = Latency.of(found.ms, batch)
-                notes += _warmup_notes(key, found.settled, effort.warmup)
+                with ExitStack() as stack:
+                    try:
+                        runners = stack.enter_context(_ready(subjects, goal, batch, threads, effort))
+                    except (BenchError, UnsupportedError) as error:  # this batch, or these types, cannot be run here
+                        skip(key, str(error))
+                        continue
+                    one = measure(runners, _prefixed(say, key))
+                found[key] = batch, one
+                measured.append(key)
+                notes += _warmup_notes(key, one.settled, effort.warmup)
+            if measured:
+                notes += _goal_notes(goal, subjects[0], effort)
         machine = environment(threads)
-    return Measured(machine, replace(side, latency_ms=latencies), skipped, tuple(notes))
+    if not found:
+        reasons = "; ".join(f"{key}: {reason}" for key, reason in skipped.items())
+        raise BenchError(
+            f"nothing was measured ({reasons}): name a target that this machine can run; `secateur doctor` lists them"
+        )
+    return machine, found, skipped, notes
 
 
-def why_not(target: Target, *subjects: Subject) -> str:
-    """One sentence on why `target` cannot be measured here for these subjects; empty where it can."""
+def why_not(goal: Goal, *subjects: Subject) -> str:
+    """One sentence on why `goal` cannot be measured here for these subjects; empty where it can."""
+    goal = parse_typed_target(goal)
     for subject in subjects:
-        if subject.form(target) is None:
-            return no_form(subject, target)
-    if str(target) == "torch:cpu":
+        if subject.form(goal) is None:
+            return no_form(subject, goal)
+    if str(goal.target) == "torch:cpu":
         return ""
-    ability = _abilities().get(str(target))
+    ability = _abilities().get(str(goal.target))
     if ability is None or ability.run:
         return ""
-    return ability.advice or f"{target} cannot run on this machine: see `secateur doctor`"
+    return ability.advice or f"{goal.target} cannot run on this machine: see `secateur doctor`"
 
 
 @cache
@@ -172,8 +193,8 @@ def _abilities() -> Mapping[str, Ability]:
     return {ability.target: ability for ability in examine().targets}
 
 
-def _checked(targets: Sequence[str], batches: Sequence[int]) -> list[Target]:
-    goals = [parse_target(target) for target in dict.fromkeys(targets)]
+def _checked(targets: Sequence[Goal], batches: Sequence[int]) -> list[TypedTarget]:
+    goals = list(dict.fromkeys(parse_typed_target(target) for target in targets))
     if not goals:
         raise BenchError("no target was given: name at least one, such as onnxruntime:cpu")
     if not batches or min(batches) < 1 or len(set(batches)) != len(batches):
@@ -219,13 +240,14 @@ def _threads(effort: Effort) -> Iterator[int]:
 
 @contextmanager
 def _ready(
-    subjects: Sequence[Subject], target: Target, batch: int, threads: int, seed: int
+    subjects: Sequence[Subject], goal: TypedTarget, batch: int, threads: int, effort: Effort
 ) -> Iterator[tuple[Timed, ...]]:
     """Runners of all subjects, closed in the end whatever happens."""
     with ExitStack() as stack:
         made: list[Runner] = []
         for subject in subjects:
-            made.append(stack.enter_context(closing(make_runner(subject, target, batch, threads, seed))))
+            runner = make_runner(subject, goal, batch, threads, effort.seed, effort.cuda_graph)
+            made.append(stack.enter_context(closing(runner)))
         yield tuple(made)
 
 
@@ -247,6 +269,19 @@ def busy_notes() -> list[str]:
     if load <= BUSY * cores:
         return []
     return [f"the load was {load:.1f} on {cores} processors before measuring: others use this machine too"]
+
+
+def _goal_notes(goal: TypedTarget, subject: Subject, effort: Effort) -> list[str]:
+    """What a reader should know of the times on a target: that its products are widened, or its launches replayed."""
+    form = subject.form(goal)
+    if effort.cuda_graph and str(goal) == "torch:cuda":
+        return [f"{goal}: the launches were captured and replayed as a CUDA graph"]
+    if goal.target.runtime != "onnxruntime" or not isinstance(form, Path):
+        return []
+    from secateur.export.ort_engine import widening
+
+    said = widening(form / ENGINE_FILE if form.is_dir() else form, goal.target.device)
+    return [f"{goal}: {said}"] if said else []
 
 
 def _warmup_notes(key: str, settled: bool, seconds: float) -> list[str]:

@@ -54,7 +54,7 @@ class Environment:
         On a CPU target the device is the processor and the number of threads, on all others the GPU. Versions are
         not part of it: an update that changes a ratio is what a gate is there to notice (see `version_changes`).
         """
-        runtime, _, device = target.partition(":")
+        runtime, _, device = target.partition("@")[0].partition(":")  # a precision is no part of the machine
         if device == "cpu":
             return {
                 "runtime": runtime,

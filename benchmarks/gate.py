@@ -139,7 +139,7 @@ def _check_covered(candidate: BenchResult, baseline: BenchResult, words: tuple[s
         if _wanted(place, words) and place not in measured:
             raise BenchError(
                 f"the baseline was measured on {place[0]} with a batch of {place[1]}, the candidate was not"
-                f"{_reason(candidate, place[0])}: measure it there, or choose targets with --target"
+                f"{_reason(candidate, f'{place[0]}@b{place[1]}')}: measure it there, or choose targets with --target"
             )
 
 
@@ -237,7 +237,7 @@ def _samples(result: BenchResult, key: str) -> tuple[tuple[float, ...], tuple[fl
 
 
 def _reason(result: BenchResult, word: str) -> str:
-    reason = result.skipped.get(split_key(word)[0])
+    reason = result.skipped.get(word) or result.skipped.get(split_key(word)[0])
     return f" ({reason})" if reason else f": it has {_named(_keys(result)) or 'no target'}"
 
 

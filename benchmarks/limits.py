@@ -48,7 +48,8 @@ class Amount:
 
 @dataclass(frozen=True)
 class Limits:
-    """What must hold. None asks nothing; `targets` empty means every target (`onnxruntime:cpu@b8` names one batch).
+    """What must hold. None asks nothing; `targets` empty means every target (`onnxruntime:cpu@b8` names one batch,
+    `onnxruntime:cpu@fp16` another precision than fp32).
 
     `min_speedup`: of the candidate over its own dense side. `min_relative`: the share of the baseline's speedup that
     the candidate's must reach. `max_macs` and `max_size` for one image and in bytes. `min_top1` in percent,

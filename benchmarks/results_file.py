@@ -1,7 +1,9 @@
 """bench.json: what was measured on both sides of a comparison, with the raw samples.
 
-A latency is keyed by its target, `onnxruntime:cpu`, where one batch size was measured, and by target and batch,
-`onnxruntime:cpu@b8`, where there were several; its batch also stands beside it. The samples of a target pair up: of
+A latency is keyed by its target, with the precision of the graph where that is not fp32 (`onnxruntime:cpu`,
+`onnxruntime:cpu@fp16`), and where several batch sizes were measured by the batch too (`onnxruntime:cpu@b8`,
+`onnxruntime:cpu@fp16@b8`); its batch also stands beside it. What was skipped is named in the same way: a target, a
+target in one precision, or one batch of it. The samples of a target pair up: of
 each side, samples `2 i` and `2 i + 1` belong to the same block A B B A.
 """
 
@@ -120,6 +122,6 @@ def latency_key(target: str, batch: int, batches: Sequence[int]) -> str:
 
 
 def split_key(key: str) -> tuple[str, int | None]:
-    """The target and, where it is in the key, the batch size."""
+    """The target (with its precision: `onnxruntime:cpu@fp16`) and, where it is in the key, the batch size."""
     found = re.fullmatch(r"(.+)@b(\d+)", key)
     return (found[1], int(found[2])) if found else (key, None)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -17,16 +18,21 @@ from secateur.benchmarks.shared_copy import shared_copy
 from secateur.core.errors import BenchError
 from secateur.export.engine import Engine
 from secateur.export.engines import open_engine
-from secateur.export.targets import Target, parse_target
+from secateur.export.targets import Target, TypedTarget, parse_typed_target
 from secateur.export.tensors import DYNAMIC
+
+Goal: TypeAlias = str | Target | TypedTarget
+"""What something is measured on: `onnxruntime:cpu`, or with the precision of its graph `onnxruntime:cpu@fp16`."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One model in the forms that targets run: the `torch` targets take `module`, all others an engine or `onnx`.
+    """One model in the forms that targets run: the `torch` targets take `module`, all others an engine or a graph.
 
-    `engines` has the path of an engine for each target that has one. `input_shape` is that of one image, without the
-    batch. `size_bytes` and `top1` (percent) are carried into the result.
+    `onnx` is its graph in fp32, or the only one that there is, and `typed_onnx` has those in other precisions.
+    `engines` has the path of an engine for each goal (`tensorrt@fp16`) that has one, and `absent` may say why another
+    one was not built. `input_shape` is that of one image, without the batch. `size_bytes` and `top1` (percent) are
+    carried into the result.
     """
 
     name: str
@@ -36,14 +42,19 @@ class Subject:
     input_shape: tuple[int, ...] | None = None
     size_bytes: int | None = None
     top1: float | None = None
+    typed_onnx: Mapping[str, Path] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
 
-    def form(self, target: Target) -> Path | nn.Module | None:
-        """What `target` runs of this model; None where that form was not made."""
-        if target.runtime == "torch":
+    def form(self, goal: Goal) -> Path | nn.Module | None:
+        """What `goal` runs of this model; None where that form was not made."""
+        goal = parse_typed_target(goal)
+        if goal.target.runtime == "torch":
             return self.module if self.input_shape is not None else None
-        if str(target) in self.engines:
-            return self.engines[str(target)]
-        return self.onnx if target.runtime == "onnxruntime" else None
+        if str(goal) in self.engines:
+            return self.engines[str(goal)]
+        if goal.target.runtime != "onnxruntime":
+            return None
+        return self.onnx if goal.precision == "fp32" else self.typed_onnx.get(goal.precision)
 
 
 @dataclass(frozen=True)
@@ -64,32 +75,49 @@ class Runner:
 
 
 def make_runner(
-    subject: Subject, target: str | Target, batch: int = 1, threads: int | None = None, seed: int = 0
+    subject: Subject,
+    goal: Goal,
+    batch: int = 1,
+    threads: int | None = None,
+    seed: int = 0,
+    cuda_graph: bool = False,
 ) -> Runner:
-    """The subject ready to be timed on `target`, its input random and already where the target reads it.
+    """The subject ready to be timed on `goal`, its input random and already where the target reads it.
 
     `threads` are the CPU threads inside one operation of ONNX Runtime; those of PyTorch belong to the process (see
-    `torch_threads`). Raises `BenchError` where the subject has no form for the target, `EngineError` where the
-    runtime refuses it (a provider that would silently fall back to the CPU is such a refusal), and
-    `MissingPackageError` where the runtime is not installed.
+    `torch_threads`). With `cuda_graph`, PyTorch's launches are captured once and replayed. Raises `BenchError` where
+    the subject has no form for the goal or its form no such batch, `UnsupportedError` where the runtime has no kernels
+    for its types or its engine was built for other batches, `EngineError` where the runtime refuses it
+    (a provider that would silently fall back to the CPU is such a refusal), and `MissingPackageError` where the
+    runtime is not installed.
     """
-    goal = parse_target(target)
+    goal = parse_typed_target(goal)
     form = subject.form(goal)
     if form is None:
         raise BenchError(no_form(subject, goal))
     if isinstance(form, nn.Module):
         shape = (batch, *(subject.input_shape or ()))
-        return torch_runner(form, shape, goal.device, seed=seed)
-    return engine_runner(open_engine(form, goal, threads=threads), batch, seed)
+        return torch_runner(form, shape, goal.target.device, cuda_graph, seed)
+    return engine_runner(open_engine(form, goal.target, threads=threads), batch, seed)
 
 
-def no_form(subject: Subject, target: Target) -> str:
-    """One sentence: what is missing to run `subject` on `target`, and how to get it."""
-    if target.runtime == "torch":
+def no_form(subject: Subject, goal: Goal) -> str:
+    """One sentence: what is missing to run `subject` on `goal`, and how to get it."""
+    goal = parse_typed_target(goal)
+    typed = "" if goal.precision == "fp32" else f" in {goal.precision}"
+    if goal.target.runtime == "torch":
         return f"{subject.name} is not a PyTorch model here: give a timm name or a run directory"
-    if target.runtime == "onnxruntime":
-        return f"{subject.name} has no ONNX file: export it with `secateur export`"
-    return f"{subject.name} has no engine for {target}: build one with `secateur build` (recipe key export.targets)"
+    if goal.target.runtime == "onnxruntime":
+        get = "export it with `secateur export`" + (
+            f" (recipe key export.precisions: [{goal.precision}])" if typed else ""
+        )
+        return f"{subject.name} has no ONNX file{typed}: {get}"
+    if reason := subject.absent.get(str(goal)):
+        return f"{subject.name} has no engine for {goal.target}{typed}: {reason}"
+    return (
+        f"{subject.name} has no engine for {goal.target}{typed}: build one with `secateur build` "
+        "(recipe key export.targets)"
+    )
 
 
 def torch_runner(

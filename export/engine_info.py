@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,6 +36,14 @@ class Profile:
                 f"the batch sizes {self.smallest}, {self.usual}, {self.largest} (smallest, usual, largest) were given, "
                 "but they must be 1 or more and must not fall"
             )
+
+    @staticmethod
+    def covering(batches: Sequence[int]) -> Profile:
+        """The profile that takes all of `batches` and the usual ones, tuned for the first of them."""
+        return Profile(1, batches[0], max(*batches, Profile.largest))
+
+    def __str__(self) -> str:
+        return f"{self.smallest} to {self.largest}"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from secateur.core.files import atomic_path, sha256_file, write_bytes
 from secateur.export.engine import Engine
 from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo, Layer, Profile, Source, count_precisions
 from secateur.export.graph_types import declared_precisions, external_files, graph_precision, graph_tensors, read_graph
-from secateur.export.targets import Target, parse_target
+from secateur.export.targets import Target, TypedTarget, parse_target
 from secateur.export.tensors import TensorInfo
 from secateur.export.trt_runtime import import_runtime
 
@@ -48,7 +48,7 @@ def build_engine(
     declared = declared_precisions(graph)
     precision = graph_precision(declared)
     folder = Path(out_dir) if out_dir is not None else path.parent / "engines"
-    folder = folder / (goal.folder if precision == "fp32" else f"{goal.folder}.{precision}")
+    folder = folder / TypedTarget(goal, precision).folder
     start = time.perf_counter()
     if goal.runtime == "onnxruntime":
         made = _prepare_session(path, graph, goal, declared)

@@ -9,10 +9,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from secateur.core.errors import EngineError, MissingPackageError
+from secateur.core.errors import EngineError, MissingPackageError, UnsupportedError
 from secateur.export.engine import Arrays, Engine
 from secateur.export.engine_info import Layer
-from secateur.export.graph_types import element_types, first_line, operand_precision, read_graph
+from secateur.export.graph_types import (
+    declared_precisions,
+    element_types,
+    first_line,
+    graph_precision,
+    operand_precision,
+    read_graph,
+)
 from secateur.export.tensors import DYNAMIC, TensorInfo
 
 PROVIDERS: Mapping[str, str] = {
@@ -111,7 +118,10 @@ def open_session(path: Path, device: str, threads: int | None = None, optimised:
             warnings.simplefilter("ignore")
             session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
-        raise EngineError(f"ONNX Runtime cannot load {path} on {device} ({first_line(error)})") from error
+        kind = (
+            UnsupportedError if "NOT_IMPLEMENTED" in str(error) else EngineError
+        )  # no kernel for a type, such as bf16
+        raise kind(f"ONNX Runtime cannot load {path} on {device} ({first_line(error)})") from error
     session.disable_fallback()
     active = session.get_providers()
     if active[0] != provider:
@@ -141,19 +151,39 @@ def session_layers(path: Path, device: str) -> tuple[Layer, ...]:
 
 
 def check_session(layers: tuple[Layer, ...], declared: Mapping[str, str], device: str) -> None:
-    """Raises `EngineError` where the graph declares 16-bit products, but all that ONNX Runtime runs are wider.
+    """Raises `UnsupportedError` where the graph declares 16-bit products, but all that ONNX Runtime runs are wider.
 
-    Its CPU provider casts fp16 products to fp32 and back where the processor has no kernels for them: such a
-    session is slower than the fp32 one and would be measured as fp16.
+    Such a session is slower than the fp32 one.
     """
-    for precision in ("fp16", "bf16"):
-        products = [layer for layer in layers if layer.kind in PRODUCTS]
-        if precision in declared.values() and not any(layer.precision == precision for layer in products):
-            found = ", ".join(sorted({layer.precision for layer in products})) or "no product at all"
-            raise EngineError(
-                f"the ONNX graph is typed in {precision}, but ONNX Runtime on {device} runs its products in {found}: "
-                f"it has no {precision} kernels here; use the fp32 graph for this target"
-            )
+    for precision, found in _widened(layers, declared).items():
+        raise UnsupportedError(
+            f"the ONNX graph is typed in {precision}, but ONNX Runtime on {device} runs its products in {found}: "
+            f"it has no {precision} kernels here; use the fp32 graph for this target"
+        )
+
+
+def widening(path: Path, device: str) -> str:
+    """What is to be known of the times of the graph at `path` on `device`; empty where its types are what runs.
+
+    ONNX Runtime's CPU provider casts fp16 tensors to fp32 and back where the processor has no kernels for them.
+    """
+    declared = declared_precisions(read_graph(path))
+    if graph_precision(declared) == "fp32":
+        return ""
+    phrases = [
+        f"ONNX Runtime on {device} casts the tensors of this {precision} graph and runs its products in {found}: these "
+        f"are not the times of {precision} arithmetic"
+        for precision, found in _widened(session_layers(path, device), declared).items()
+    ]
+    return "; ".join(phrases)
+
+
+def _widened(layers: tuple[Layer, ...], declared: Mapping[str, str]) -> dict[str, str]:
+    """The declared 16-bit precisions in which no product runs, each with those in which they run instead."""
+    products = {layer.precision for layer in layers if layer.kind in PRODUCTS}
+    wanted = [precision for precision in ("fp16", "bf16") if precision in declared.values()]
+    found = ", ".join(sorted(products)) or "no product at all"
+    return {precision: found for precision in wanted if precision not in products}
 
 
 def _tensor(value: Any) -> TensorInfo:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from secateur.core.errors import EngineError, near_matches
@@ -37,6 +37,25 @@ class Target:
         return self.runtime in ("tensorrt", "tensorrt_rtx")
 
 
+@dataclass(frozen=True)
+class TypedTarget:
+    """A target and the precision of the graph that it runs, as results name them: `onnxruntime:cpu@fp16`.
+
+    fp32 goes without saying, and so does the precision of a `torch` target, which runs the module as it is.
+    """
+
+    target: Target
+    precision: str = "fp32"
+
+    def __str__(self) -> str:
+        return str(self.target) if self.precision == "fp32" else f"{self.target}@{self.precision}"
+
+    @property
+    def folder(self) -> str:
+        """The name as a folder: `tensorrt_rtx-sm_86.fp16`."""
+        return self.target.folder if self.precision == "fp32" else f"{self.target.folder}.{self.precision}"
+
+
 def all_targets() -> tuple[Target, ...]:
     """Every target there is."""
     return tuple(Target(runtime, device) for runtime, devices in DEVICES.items() for device in devices)
@@ -59,3 +78,31 @@ def parse_target(name: str | Target) -> Target:
         choices = [str(Target(runtime, each)) for each in DEVICES[runtime]]
         raise EngineError(f"the target {name!r} is not known: {runtime} has {', '.join(choices)}")
     raise EngineError(f"the target {name!r} is not known{near_matches(name, known)}: choose one of {', '.join(known)}")
+
+
+def parse_typed_target(name: str | Target | TypedTarget) -> TypedTarget:
+    """The target and the precision in a name such as `onnxruntime:cpu@fp16`, fp32 where it names none.
+
+    Raises `EngineError` for an unknown target, `ExportError` for an unknown precision.
+    """
+    if isinstance(name, TypedTarget):
+        return name
+    word, apart, precision = str(name).partition("@")
+    target = parse_target(name if isinstance(name, Target) else word)
+    if not apart:
+        return TypedTarget(target)
+    from secateur.export.precision import parse_precision  # it needs torch, and reading results does not
+
+    if target.runtime == "torch":
+        raise EngineError(
+            f"the target {name!r} names a precision, but {target} runs the module as it is: drop @{precision}"
+        )
+    return TypedTarget(target, parse_precision(precision))
+
+
+def typed_targets(targets: Iterable[str | Target], precisions: Iterable[str]) -> tuple[TypedTarget, ...]:
+    """Every target in every precision, each once; those of `torch` in that of the module alone."""
+    words = tuple(precisions)
+    goals = (parse_target(name) for name in targets)
+    found = (TypedTarget(goal, word) for goal in goals for word in (("fp32",) if goal.runtime == "torch" else words))
+    return tuple(dict.fromkeys(found))

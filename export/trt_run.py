@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from secateur.core.errors import EngineError
+from secateur.core.errors import EngineError, UnsupportedError
 from secateur.export.engine import Arrays, Engine
 from secateur.export.tensors import DYNAMIC, TensorInfo
 from secateur.export.trt_runtime import NAMES, make_logger, numpy_name
@@ -65,7 +65,7 @@ class TrtEngine(Engine):
             held[name] = torch.tensor(array, device=self._device)
             if not self._context.set_input_shape(name, tuple(array.shape)):
                 smallest, _, largest = self._engine.get_tensor_profile_shape(name, 0)
-                raise EngineError(
+                raise UnsupportedError(
                     f"the engine takes {name!r} from {list(smallest)} to {list(largest)}, but {list(array.shape)} was "
                     f"given: use such a batch, or build the engine for it ({self._logger.sentences()})"
                 )

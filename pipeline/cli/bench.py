@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seconds", type=float, help="At most so long for each target and batch. [default: 10]")
 @click.option("--threads", type=int, help="CPU threads. [default: PyTorch's number]")
+@click.option("--cuda-graph", is_flag=True, help="Replay torch:cuda as one graph, without the cost of its launches.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the comparison as this bench.json.")
 @settings_option
 @json_option
@@ -43,6 +44,7 @@ def command(
     targets: tuple[str, ...],
     seconds: float | None,
     threads: int | None,
+    cuda_graph: bool,
     out: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
@@ -59,7 +61,7 @@ def command(
     from secateur.pipeline.runs.subjects import is_run, open_subject, run_subjects
 
     alone = len(paths) == 1 and against is None and is_run(Path(paths[0]))
-    once = bool(batches or targets or out) or seconds is not None or threads is not None
+    once = bool(batches or targets or out or cuda_graph) or seconds is not None or threads is not None
     if settings and (once or not alone):
         raise click.UsageError("--set changes the recipe of a run directory, and goes with that PATH alone")
     if alone and not once:
@@ -67,7 +69,7 @@ def command(
         return
     if out is not None and len(paths) - (against is None) > 1:
         raise click.UsageError("--out takes one comparison: give two PATHs, or one with --against")
-    effort = Effort(seconds=10.0 if seconds is None else seconds, threads=threads)
+    effort = Effort(seconds=10.0 if seconds is None else seconds, threads=threads, cuda_graph=cuda_graph)
     with Progress() as progress:
         progress("bench", "opening the models")
         if alone:
@@ -94,9 +96,7 @@ def _prepared(subjects: list[Subject], targets: tuple[str, ...]) -> Iterator[tup
 
     goals = list(targets) or common_targets(subjects)
     with TemporaryDirectory() as folder:
-        if any(goal.startswith("onnxruntime:") for goal in goals):
-            subjects = [with_onnx(subject, Path(folder)) for subject in subjects]
-        yield subjects, goals
+        yield [with_onnx(subject, goals, Path(folder)) for subject in subjects], goals
 
 
 def _measure(
@@ -151,7 +151,7 @@ def _print(found: list[BenchResult | Measured]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from secateur.benchmarks.results_file import BenchResult
+    from secateur.benchmarks.results_file import BenchResult, split_key
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     table = Table("model")
@@ -162,8 +162,7 @@ def _print(found: list[BenchResult | Measured]) -> None:
     def add(side: Side, speedup: dict[str, str]) -> None:
         for key, latency in side.latency_ms.items():
             numbers = [f"{value:.3f}" for value in (latency.p50, latency.p90, latency.p99)]
-            target = key.partition("@")[0]
-            table.add_row(side.name, target, str(latency.batch), *numbers, speedup.get(key, ""))
+            table.add_row(side.name, split_key(key)[0], str(latency.batch), *numbers, speedup.get(key, ""))
 
     for result in found:
         if isinstance(result, BenchResult):

@@ -2,48 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-
-from torch import nn
+from pathlib import Path
 
 from secateur.benchmarks.bench import Effort, bench_pair
 from secateur.benchmarks.runners import Subject
-from secateur.export.targets import parse_target
+from secateur.export.artefacts import BuildFile, ExportFile
+from secateur.export.engine_info import INFO_FILE, EngineInfo
+from secateur.export.targets import TypedTarget, parse_target, typed_targets
 from secateur.pipeline.analysis.accuracy import top1
 from secateur.pipeline.runs.context import Run
-from secateur.pipeline.runs.export_stage import engines_folder, onnx_name, skipped_builds
+from secateur.pipeline.runs.export_stage import engines_folder, onnx_name
 from secateur.pipeline.structure.storage import load
 
 Say = Callable[[str], None]
 
 
 def bench_run(run: Run, say: Say) -> list[str]:
-    """Writes `bench.json`: top-1 of both on the held-out split, and their latency on every target of the recipe."""
+    """Writes `bench.json`: top-1 of both on the held-out split, and their latency on every target of the recipe.
+
+    Every precision that was exported is measured. Raises `BenchError` where no target can be measured here.
+    """
     spec = run.recipe.bench
     held_out = run.evaluation()
+    goals = typed_targets(spec.targets, run.recipe.export.precisions)
     sides = {"dense": run.dense, "pruned": load(run.folder / "model")}
     subjects = {}
     for side, model in sides.items():
         say(f"accuracy of the {side} model on {held_out.samples} held-out images")
-        subjects[side] = _subject(run, side, model, top1(model, held_out))
+        subjects[side] = replace(
+            forms_of(run.folder, side),
+            name=side,
+            module=model,
+            input_shape=run.groups.input_shape,
+            top1=top1(model, held_out),
+        )
     effort = Effort(seconds=spec.seconds, threads=spec.threads, seed=run.recipe.seed)
-    result = bench_pair(subjects["dense"], subjects["pruned"], spec.targets, spec.batch, effort, held_out.samples, say)
-    missing = {target: reason for target, reason in skipped_builds(run.folder).items() if target in spec.targets}
-    result = replace(result, skipped={**result.skipped, **missing})
+    result = bench_pair(subjects["dense"], subjects["pruned"], goals, spec.batch, effort, held_out.samples, say)
     result.save(run.folder / "bench.json")
     return ["bench.json"]
 
 
-def _subject(run: Run, side: str, model: nn.Module, accuracy: float) -> Subject:
-    """What of one side can be measured: the module, its ONNX file, and the engines that were built of it."""
-    targets = [parse_target(name) for name in run.recipe.bench.targets]
-    folders = {str(target): engines_folder(run.folder, side) / target.folder for target in targets}
+def forms_of(folder: Path, side: str) -> Subject:
+    """The ONNX files and engines of one side of a run, in every precision, as export.json and build.json list them.
+
+    Engines of ONNX Runtime are the ONNX files themselves and are left out. The size is that of the ONNX file, in the
+    first precision that was exported.
+    """
+    listed = ExportFile.load(folder).files if (folder / ExportFile.NAME).is_file() else {}
+    graphs = [graph.info for name, graph in listed.items() if name == onnx_name(side, graph.info.precision)]
+    typed = {info.precision: folder / info.path for info in graphs}
+    built = BuildFile.load(folder) if (folder / BuildFile.NAME).is_file() else BuildFile()
+    place = engines_folder(folder, side)
+    described = [folder / name for name in built.built if (folder / name).parent.parent == place]
     return Subject(
-        name=side,
-        module=model,
-        input_shape=run.groups.input_shape,
-        onnx=run.folder / onnx_name(side, "fp32"),
-        engines={name: folder for name, folder in folders.items() if (folder / "engine.json").is_file()},
-        top1=accuracy,
+        f"{folder} ({side})",
+        onnx=typed.get("fp32"),
+        typed_onnx={precision: path for precision, path in typed.items() if precision != "fp32"},
+        engines=engines_of(path.parent for path in described if path.name == INFO_FILE),
+        size_bytes=graphs[0].size_bytes if graphs else None,
+        absent=built.skipped,
     )
+
+
+def engines_of(folders: Iterable[Path]) -> dict[str, Path]:
+    """The engines in `folders` by target and precision, but for those of ONNX Runtime."""
+    infos = [EngineInfo.load(folder) for folder in folders]
+    goals = {TypedTarget(parse_target(info.target), info.precision): info.path for info in infos}
+    return {str(goal): path for goal, path in goals.items() if goal.target.needs_build}

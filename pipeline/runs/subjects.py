@@ -9,7 +9,7 @@ from pathlib import Path
 from secateur.benchmarks.runners import Subject
 from secateur.core.errors import BenchError
 from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo
-from secateur.export.targets import parse_target
+from secateur.export.targets import parse_target, parse_typed_target
 
 
 def open_subject(word: str, targets: Sequence[str] = ()) -> Subject:
@@ -49,7 +49,7 @@ def run_subjects(folder: Path) -> tuple[Subject, Subject]:
     """The dense and the pruned model of a run, with the ONNX files and engines that are there."""
     from secateur.pipeline.models.create import create_model
     from secateur.pipeline.models.inputs import input_shape
-    from secateur.pipeline.runs.export_stage import engines_folder, onnx_name
+    from secateur.pipeline.runs.bench_stage import forms_of
     from secateur.pipeline.runs.runner import open_run
     from secateur.pipeline.structure.classes import classes_of, cut_classifier
     from secateur.pipeline.structure.storage import load
@@ -59,11 +59,11 @@ def run_subjects(folder: Path) -> tuple[Subject, Subject]:
     if classes := classes_of(pruned):
         dense = cut_classifier(dense, classes)
     shape = input_shape(dense)
-    subjects = []
-    for side, model in (("dense", dense), ("pruned", pruned)):
-        onnx = _existing(folder / onnx_name(side, "fp32"))
-        subjects.append(Subject(f"{folder} ({side})", model, onnx, _engines(engines_folder(folder, side)), shape))
-    return subjects[0], subjects[1]
+    found = [
+        replace(forms_of(folder, side), module=model, input_shape=shape)
+        for side, model in (("dense", dense), ("pruned", pruned))
+    ]
+    return found[0], found[1]
 
 
 def common_targets(subjects: Sequence[Subject]) -> list[str]:
@@ -85,25 +85,31 @@ def common_targets(subjects: Sequence[Subject]) -> list[str]:
     return found
 
 
-def with_onnx(subject: Subject, folder: Path) -> Subject:
-    """The subject with an ONNX file: its own, or its module exported into `folder`."""
-    if subject.onnx is not None or subject.module is None:
-        return subject
-    from secateur.export.to_onnx import export_onnx
+def with_onnx(subject: Subject, targets: Sequence[str], folder: Path) -> Subject:
+    """The subject with the ONNX files that `targets` run: its own, or its module exported into `folder`."""
+    for goal in map(parse_typed_target, targets):
+        if goal.target.runtime != "onnxruntime" or subject.module is None or subject.form(goal) is not None:
+            continue
+        from secateur.export.to_onnx import export_onnx
 
-    path = folder / f"{len(list(folder.iterdir()))}.onnx"
-    export_onnx(subject.module, path, input_shape=subject.input_shape)
-    return replace(subject, onnx=path)
+        path = folder / f"{len(list(folder.iterdir()))}.onnx"
+        export_onnx(subject.module, path, input_shape=subject.input_shape, precision=goal.precision)
+        if goal.precision == "fp32":
+            subject = replace(subject, onnx=path)
+        else:
+            subject = replace(subject, typed_onnx={**subject.typed_onnx, goal.precision: path})
+    return subject
 
 
 def _saved(folder: Path) -> Subject:
     from secateur.pipeline.models.inputs import input_shape
+    from secateur.pipeline.runs.bench_stage import engines_of
     from secateur.pipeline.structure.storage import load
 
     model = load(folder)
-    return Subject(
-        str(folder), model, _existing(folder / "model.onnx"), _engines(folder / "engines"), input_shape(model)
-    )
+    graph = folder / "model.onnx"
+    engines = engines_of(path.parent for path in sorted(folder.glob(f"engines/*/{INFO_FILE}")))
+    return Subject(str(folder), model, graph if graph.is_file() else None, engines, input_shape(model))
 
 
 def _engine(path: Path, targets: Sequence[str]) -> Subject:
@@ -113,15 +119,3 @@ def _engine(path: Path, targets: Sequence[str]) -> Subject:
     if not named:
         raise BenchError(f"{path} has no {INFO_FILE} beside it: say what it was built for, such as --target tensorrt")
     return Subject(str(path), engines=dict.fromkeys(named, path))
-
-
-def _engines(folder: Path) -> dict[str, Path]:
-    """The fp32 engines under a folder by target; those of ONNX Runtime are the ONNX file itself and left out."""
-    infos = [EngineInfo.load(path.parent) for path in sorted(folder.glob(f"*/{INFO_FILE}"))]
-    return {
-        info.target: info.path for info in infos if info.precision == "fp32" and parse_target(info.target).needs_build
-    }
-
-
-def _existing(path: Path) -> Path | None:
-    return path if path.is_file() else None

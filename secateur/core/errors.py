@@ -49,6 +49,10 @@ class EngineError(SecateurError):
     """An engine cannot be built, opened or run as asked."""
 
 
+class UnsupportedError(EngineError):
+    """An engine or its runtime cannot do what was asked here, though nothing is broken."""
+
+
 class BenchError(SecateurError):
     """A measurement or a comparison of measurements is not possible."""
 

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -77,11 +78,30 @@ def test_the_same_model_twice_has_a_speedup_of_about_one(pair: tuple[Subject, Su
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch sees a GPU")
 def test_a_target_without_its_device_is_skipped_with_the_reason(pair: tuple[Subject, Subject]) -> None:
-    found = bench_pair(*pair, ["torch:cuda"], effort=QUICK)
-    assert found.speedup == {}
+    found = bench_pair(*pair, ["torch:cuda", "torch:cpu"], effort=QUICK)
+    assert list(found.speedup) == ["torch:cpu"]
     assert "driver" in found.skipped["torch:cuda"] or "CUDA" in found.skipped["torch:cuda"]
     engine = Subject("a", engines={"tensorrt_rtx:sm_86": Path("folder")})
     assert why_not(parse_target("tensorrt_rtx:sm_86"), engine)
+
+
+def test_a_measurement_of_nothing_is_an_error_with_all_reasons(pair: tuple[Subject, Subject]) -> None:
+    words = r"nothing was measured \(tensorrt: dense has no engine for tensorrt: .*; tensorrt@fp16: dense has no engine"
+    with pytest.raises(BenchError, match=words):
+        bench_pair(*pair, ["tensorrt", "tensorrt@fp16"], effort=QUICK)
+    with pytest.raises(BenchError, match=words):
+        bench_one(pair[0], ["tensorrt", "tensorrt@fp16"], effort=QUICK)
+
+
+def test_a_batch_that_the_graph_does_not_take_is_skipped_by_its_key(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, 3]) for name in ("x", "y")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", value[:1], value[1:])
+    opsets = [onnx.helper.make_opsetid("", 20)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10), str(tmp_path / "a.onnx"))
+    found = bench_one(Subject("a", onnx=tmp_path / "a.onnx"), ["onnxruntime:cpu"], [2, 32], QUICK)
+    assert list(found.side.latency_ms) == ["onnxruntime:cpu@b2"]
+    assert "a batch of 32 was asked for" in found.skipped["onnxruntime:cpu@b32"]
 
 
 def test_an_unknown_target_is_an_error_and_not_skipped(pair: tuple[Subject, Subject]) -> None:

@@ -57,6 +57,11 @@ def test_a_cpu_target_is_of_one_kind_by_processor_and_threads(here: Environment)
     assert "'another'" in found[0]
 
 
+def test_the_precision_of_a_graph_is_no_part_of_the_machine(here: Environment) -> None:
+    assert here.kind("onnxruntime:cpu@fp16") == here.kind("onnxruntime:cpu")
+    assert "processor" in here.kind("onnxruntime:cpu@fp16")
+
+
 def test_a_gpu_target_is_of_one_kind_by_gpu(here: Environment) -> None:
     one, two = (replace(here, gpu=gpu) for gpu in (ORIN, replace(ORIN, name="Thor")))
     assert differences(one, replace(one, cpu_model="another", threads=64), "tensorrt") == []

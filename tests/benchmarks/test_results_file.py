@@ -99,6 +99,8 @@ def test_keys() -> None:
     assert latency_key("tensorrt_rtx:sm_86", 8, [1, 8]) == "tensorrt_rtx:sm_86@b8"
     assert split_key("tensorrt_rtx:sm_86@b8") == ("tensorrt_rtx:sm_86", 8)
     assert split_key("torch:cpu") == ("torch:cpu", None)
+    assert split_key("tensorrt@fp16@b8") == ("tensorrt@fp16", 8)
+    assert split_key("tensorrt@fp16") == ("tensorrt@fp16", None)
 
 
 def test_percentiles_of_samples() -> None:

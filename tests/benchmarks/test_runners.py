@@ -158,6 +158,40 @@ def test_a_form_that_was_not_made_is_an_error_with_advice(target: str, advice: s
         make_runner(Subject("a"), target)
 
 
+def test_each_precision_has_its_own_form() -> None:
+    """An engine of one precision never stands in for another one's, nor the fp32 graph for a typed one."""
+    subject = Subject(
+        "a",
+        onnx=Path("model.onnx"),
+        typed_onnx={"fp16": Path("model.fp16.onnx")},
+        engines={"tensorrt": Path("fp32.engine"), "tensorrt@bf16": Path("bf16.engine")},
+        absent={"tensorrt@fp16": "it was not built"},
+    )
+    goals = (
+        "onnxruntime:cpu",
+        "onnxruntime:cpu@fp16",
+        "onnxruntime:cpu@bf16",
+        "tensorrt",
+        "tensorrt@fp16",
+        "tensorrt@bf16",
+    )
+    names = ("model.onnx", "model.fp16.onnx", None, "fp32.engine", None, "bf16.engine")
+    assert [str(form) if (form := subject.form(goal)) else None for goal in goals] == list(names)
+    with pytest.raises(BenchError, match=r"no ONNX file in bf16: .*export.precisions: \[bf16\]"):
+        make_runner(subject, "onnxruntime:cpu@bf16")
+    with pytest.raises(BenchError, match="no engine for tensorrt in fp16: it was not built"):
+        make_runner(subject, "tensorrt@fp16")
+
+
+@pytest.mark.parametrize("replayed", [False, True])
+def test_a_cuda_graph_is_what_was_asked_for(replayed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[object, ...]] = []
+    monkeypatch.setattr(runners, "torch_runner", lambda *arguments, **words: given.append((*arguments, words)))
+    model = nn.Flatten()
+    make_runner(Subject("a", model, input_shape=(3,)), "torch:cuda", 2, cuda_graph=replayed, seed=5)
+    assert given == [(model, (2, 3), "cuda", replayed, 5, {})]
+
+
 def test_a_missing_runtime_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     (tmp_path / "a.onnx").write_bytes(b"")

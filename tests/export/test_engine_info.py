@@ -92,3 +92,10 @@ def test_profiles_rise(sizes: tuple[int, int, int]) -> None:
     else:
         with pytest.raises(EngineError, match="1 or more"):
             Profile(*sizes)
+
+
+@given(st.lists(st.integers(1, 100), min_size=1, unique=True))
+def test_a_profile_covers_the_batches_that_are_asked_for(batches: list[int]) -> None:
+    found = Profile.covering(batches)
+    assert (found.smallest, found.usual) == (1, batches[0])
+    assert found.largest == max(8, *batches)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from secateur.core.errors import EngineError, MissingPackageError
+from secateur.core.errors import EngineError, MissingPackageError, UnsupportedError
 from secateur.export.engine_info import Layer
-from secateur.export.ort_engine import PRODUCTS, OrtEngine, check_session, open_session, session_layers
+from secateur.export.ort_engine import PRODUCTS, OrtEngine, check_session, open_session, session_layers, widening
 from tests.export.conftest import SHAPE, needs_ort
 
 pytestmark = needs_ort
@@ -77,3 +77,17 @@ def test_a_wider_precision_than_declared_is_an_error() -> None:
         check_session((single, Layer("c", "Cast", "fp16")), {"a": "fp16"}, "cpu")
     with pytest.raises(EngineError, match="in no product at all"):
         check_session((), {"a": "bf16"}, "cpu")
+
+
+def test_what_is_to_be_known_of_the_times_of_a_typed_graph(onnx_files: dict[str, Path]) -> None:
+    assert widening(onnx_files["fp32"], "cpu") == ""
+    kinds = {layer.precision for layer in session_layers(onnx_files["fp16"], "cpu") if layer.kind in PRODUCTS}
+    said = widening(onnx_files["fp16"], "cpu")
+    assert ("runs its products in fp32: these are not the times of fp16 arithmetic" in said) == ("fp16" not in kinds)
+
+
+def test_a_type_without_kernels_is_no_damage(onnx_files: dict[str, Path]) -> None:
+    try:
+        OrtEngine(onnx_files["bf16"], "cpu").close()
+    except UnsupportedError as error:
+        assert "NOT_IMPLEMENTED" in str(error)

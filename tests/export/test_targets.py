@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from secateur.core.errors import EngineError
-from secateur.export.targets import Target, all_targets, parse_target
+from secateur.core.errors import EngineError, ExportError
+from secateur.export.precision import PRECISIONS
+from secateur.export.targets import (
+    Target,
+    TypedTarget,
+    all_targets,
+    parse_target,
+    parse_typed_target,
+    typed_targets,
+)
 
 
 @pytest.mark.parametrize("target", all_targets(), ids=str)
@@ -34,3 +42,26 @@ def test_folders_differ() -> None:
 def test_unknown_targets_name_the_choices(word: str, message: str) -> None:
     with pytest.raises(EngineError, match=message):
         parse_target(word)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_precision_goes_with_the_name_unless_it_is_fp32(precision: str) -> None:
+    goal = TypedTarget(parse_target("tensorrt_rtx:sm_86"), precision)
+    word, folder = ("", "") if precision == "fp32" else (f"@{precision}", f".{precision}")
+    assert (str(goal), goal.folder) == (f"tensorrt_rtx:sm_86{word}", f"tensorrt_rtx-sm_86{folder}")
+    assert parse_typed_target(str(goal)) == goal == parse_typed_target(goal)
+    assert parse_typed_target(goal.target) == TypedTarget(goal.target)
+
+
+def test_a_precision_that_is_none_or_has_no_graph_is_refused() -> None:
+    with pytest.raises(ExportError, match="'fp13' is not one of"):
+        parse_typed_target("onnxruntime:cpu@fp13")
+    with pytest.raises(EngineError, match="'torch:cpu@fp16' names a precision, but torch:cpu runs the module as it is"):
+        parse_typed_target("torch:cpu@fp16")
+    with pytest.raises(EngineError, match="did you mean 'tensorrt'"):
+        parse_typed_target("tensort@fp16")
+
+
+def test_every_target_goes_with_every_precision_but_modules_with_their_own() -> None:
+    found = typed_targets(["onnxruntime:cpu", "torch:cpu", "onnxruntime:cpu"], ["fp16", "fp32"])
+    assert [str(goal) for goal in found] == ["onnxruntime:cpu@fp16", "onnxruntime:cpu", "torch:cpu"]

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from secateur.benchmarks.results_file import read_bench
+from secateur.benchmarks import bench
+from secateur.benchmarks.bench import Effort, Measured
+from secateur.benchmarks.environment import environment
+from secateur.benchmarks.results_file import Side, read_bench
+from secateur.benchmarks.runners import Subject
 from secateur.core.errors import BenchError, SecateurError
 from secateur.pipeline.cli import cli
 from secateur.pipeline.models.create import create_model
@@ -69,6 +73,21 @@ def test_a_module_is_exported_where_onnx_runtime_is_asked_for(models: Path) -> N
 
 def test_set_goes_with_a_run_directory_alone(models: Path) -> None:
     assert run(models / "small", "--set", "bench.seconds=1").exit_code == 2
+
+
+@pytest.mark.parametrize("words", [(), ("--cuda-graph",)])
+def test_a_cuda_graph_is_asked_for_by_name(
+    words: tuple[str, ...], models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Effort] = []
+
+    def measured(subject: Subject, targets: object, batches: object, effort: Effort, say: object) -> Measured:
+        given.append(effort)
+        return Measured(environment(1), Side(), {}, ())
+
+    monkeypatch.setattr(bench, "bench_one", measured)
+    run(models / "small", *QUICK, *words)
+    assert [effort.cuda_graph for effort in given] == [bool(words)]
 
 
 def test_zero_seconds_are_refused(models: Path) -> None:

@@ -33,10 +33,10 @@ def test_an_onnx_file_and_a_module_meet_in_onnx_runtime(tmp_path: Path) -> None:
     file, module = open_subject(str(tmp_path / "a.onnx")), Subject("m", nn.Flatten(), input_shape=(3, 4, 4))
     assert common_targets([file]) == ["onnxruntime:cpu"]
     assert common_targets([file, module]) == ["onnxruntime:cpu"]
-    made = with_onnx(module, tmp_path)
+    made = with_onnx(module, ["torch:cpu", "onnxruntime:cpu"], tmp_path)
     assert made.onnx is not None
     assert made.onnx.is_file()
-    assert with_onnx(file, tmp_path) is file
+    assert with_onnx(file, ["onnxruntime:cpu"], tmp_path) is file
 
 
 def test_an_engine_without_description_needs_its_target_named(tmp_path: Path) -> None:

@@ -1,0 +1,96 @@
+"""export.json and build.json: which graphs and engines a run directory holds, and what was left out and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from secateur.core.errors import ExportError
+from secateur.core.files import read_json, write_json
+from secateur.export.parity import Parity
+from secateur.export.to_onnx import OnnxInfo
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ExportedGraph:
+    """One ONNX file of a run and its `parity` with PyTorch; where there is none, `not_checked` says why."""
+
+    info: OnnxInfo
+    parity: Parity | None = None
+    not_checked: str = ""
+
+
+@dataclass(frozen=True)
+class ExportFile:
+    """export.json: the ONNX files of a run directory by their names in it."""
+
+    files: Mapping[str, ExportedGraph]
+
+    NAME = "export.json"
+
+    def save(self, folder: Path) -> None:
+        """Writes `export.json` into the folder, atomically."""
+        write_json(folder / self.NAME, "export", {"files": {name: _flat(one) for name, one in self.files.items()}})
+
+    @staticmethod
+    def load(folder: Path) -> ExportFile:
+        """What `export.json` in `folder` says; raises `RunError` or `ExportError` for a file that is none."""
+        path = folder / ExportFile.NAME
+        content = read_json(path, "export")
+        files = {name: _apart(one, path) for name, one in _checked(dict[str, Any], content.get("files"), path).items()}
+        return ExportFile(_checked(dict[str, ExportedGraph], files, path))
+
+
+@dataclass(frozen=True)
+class BuildFile:
+    """build.json: the files that were `built`, relative to the run directory, and the targets that were `skipped`.
+
+    A target is named as in bench.json (`tensorrt_rtx:sm_86`, `tensorrt_rtx:sm_86@fp16`), with the reason.
+    """
+
+    built: tuple[str, ...] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+    NAME = "build.json"
+
+    def save(self, folder: Path) -> None:
+        """Writes `build.json` into the folder, atomically."""
+        write_json(folder / self.NAME, "build", asdict(self))
+
+    @staticmethod
+    def load(folder: Path) -> BuildFile:
+        """What `build.json` in `folder` says; raises `RunError` or `ExportError` for a file that is none."""
+        content = read_json(folder / BuildFile.NAME, "build")
+        del content["schema"]
+        return _checked(BuildFile, content, folder / BuildFile.NAME)
+
+
+def _flat(graph: ExportedGraph) -> dict[str, Any]:
+    """A graph as export.json has it: the fields of `OnnxInfo` beside those of the comparison."""
+    parity = None if graph.parity is None else asdict(graph.parity)
+    said = {"not_checked": graph.not_checked} if graph.not_checked else {}
+    return {**asdict(graph.info), "parity": parity, **said}
+
+
+def _apart(content: Any, path: Path) -> dict[str, Any]:
+    """What `_flat` made, as the fields of `ExportedGraph`."""
+    info = dict(_checked(dict[str, Any], content, path))
+    compared: dict[str, Any] = {key: info.pop(key) for key in ("parity", "not_checked") if key in info}
+    return {"info": info, **compared}
+
+
+def _checked(kind: type[T], content: Any, path: Path) -> T:
+    try:
+        return TypeAdapter(kind).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise ExportError(
+            f"{path}: {place}: {first['msg']}: run `secateur export` and `secateur build` again"
+        ) from None

@@ -1,0 +1,55 @@
+"""What the export and build stages leave: a graph and an engine for every precision, and a word on all others."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+
+from secateur.export.artefacts import BuildFile, ExportFile
+from secateur.export.engine_info import EngineInfo, Profile
+from secateur.export.graph_types import declared_precisions, graph_precision, read_graph
+from secateur.export.precision import PRECISIONS
+from secateur.pipeline.runs.context import Run
+from secateur.pipeline.runs.export_stage import engines_folder, onnx_name
+
+SIDES = ("dense", "pruned")
+needs_rtx = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed")
+
+
+def test_names() -> None:
+    assert onnx_name("pruned", "fp32") == "model.onnx"
+    assert onnx_name("dense", "fp16") == "model.dense.fp16.onnx"
+
+
+def test_every_precision_is_exported_and_compared_at_the_batches_of_the_proof(typed_run: Run) -> None:
+    files = ExportFile.load(typed_run.folder).files
+    assert set(files) == {onnx_name(side, precision) for side in SIDES for precision in PRECISIONS}
+    for name, graph in files.items():
+        assert graph.info.path.name == name
+        assert name == onnx_name("dense" if "dense" in name else "pruned", graph.info.precision)
+        assert graph_precision(declared_precisions(read_graph(typed_run.folder / name))) == graph.info.precision
+        if graph.parity is not None:
+            assert {difference.batch for difference in graph.parity.differences} == {1, 2, 7}
+
+
+@needs_rtx
+def test_each_precision_has_an_engine_of_its_own_for_the_batches_that_are_measured(typed_run: Run) -> None:
+    built = BuildFile.load(typed_run.folder)
+    for side in SIDES:
+        for precision in PRECISIONS:
+            ending = "" if precision == "fp32" else f".{precision}"
+            info = EngineInfo.load(engines_folder(typed_run.folder, side) / f"tensorrt_rtx-sm_86{ending}")
+            info.check_file()
+            assert info.precision == precision
+            assert info.profile == Profile(1, 16, 16)  # of batches 16 and 1, the first of them 16
+            assert str(info.path.relative_to(typed_run.folder)) in built.built
+
+
+def test_what_was_not_built_is_said(typed_run: Run) -> None:
+    built = BuildFile.load(typed_run.folder)
+    places = [typed_run.folder / name for name in built.built]
+    assert all(path.is_file() for path in places)
+    folders = {path.parent.name for path in places}
+    for goal, folder in (("onnxruntime:cpu", "onnxruntime-cpu"), ("onnxruntime:cpu@fp16", "onnxruntime-cpu.fp16")):
+        assert (folder in folders) != (goal in built.skipped)
