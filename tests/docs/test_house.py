@@ -1,0 +1,82 @@
+"""The picture of the house: current, of the rooms that the contract names, and drawn from the imports."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from xml.etree import ElementTree
+
+import networkx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def house() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("house", ROOT / "docs" / "house.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_committed_picture_is_current(house: ModuleType) -> None:
+    assert house.PICTURE.read_text() == house.picture(), "draw it anew: python -P docs/house.py"
+
+
+def test_the_picture_shows_every_room_with_its_sentence(house: ModuleType) -> None:
+    texts = [text.text for text in ElementTree.parse(house.PICTURE).getroot().iter("{http://www.w3.org/2000/svg}text")]
+    names = house.rooms()
+    assert len(names) == len(set(names)) > 10
+    assert set(names) <= set(texts)
+    for name in names:
+        sentence = house.sentences()[name].replace("`", "")
+        assert sentence.split()[0] in str(texts[texts.index(name) + 1]), "each room says what it holds"
+        assert sentence.endswith(str(texts[texts.index(name) + (2 if len(sentence) > 42 else 1)])), "all of it fits"
+
+
+def test_the_table_has_the_rooms_of_the_contract_in_their_order(house: ModuleType) -> None:
+    assert list(house.sentences()) == house.rooms()
+    folders = re.findall(r"^\| `(secateur[\w.]*)` \| `([\w/]+)` \|", (ROOT / "CONTRIBUTING.md").read_text(), re.M)
+    for name, folder in folders:
+        assert (ROOT / folder / "__init__.py").exists(), folder
+        spec = importlib.util.find_spec(name)
+        assert spec is not None and spec.origin is not None
+        assert Path(spec.origin).resolve().parent == (ROOT / folder).resolve()
+
+
+def test_arrows_are_those_that_imports_leave_no_other_way_for(house: ModuleType) -> None:
+    graph = house.arrows(house.rooms())
+    assert networkx.is_directed_acyclic_graph(graph)
+    reachable = networkx.transitive_closure(graph)
+    order = {name: index for index, name in enumerate(house.rooms())}
+    assert all(order[one] < order[two] for one, two in graph.edges)
+    assert reachable.has_edge("secateur.pipeline.plan", "secateur.benchmarks")
+    assert reachable.has_edge("secateur.pipeline.cli", "secateur.core")
+    assert not reachable.has_edge("secateur.pipeline.data", "secateur.kernels")
+
+
+def test_a_room_lies_above_all_that_it_knows_and_arrows_pass_the_floors_between(house: ModuleType) -> None:
+    graph = networkx.DiGraph(
+        [("top", "left"), ("left", "low"), ("low", "ground"), ("top", "right"), ("right", "ground")]
+    )
+    assert house.floors(graph) == [["ground"], ["low", "right"], ["left", "top>right"], ["top"]]
+    where = house.places(graph, house.floors(graph))
+    assert [next(iter(floor.values()))[1] for floor in where] == [-float(house.UP * floor) for floor in range(4)]
+    for floor in where:
+        middles = sorted((x, name) for name, (x, _) in floor.items())
+        for (x, one), (u, two) in pairwise(middles):
+            room = [(house.LANE if ">" in name else house.WIDTH) / 2 for name in (one, two)]
+            assert u - x >= sum(room), f"{one} and {two} overlap"
+
+
+def test_the_room_of_a_module(house: ModuleType) -> None:
+    names = house.rooms()
+    assert house.room_of("secateur.pipeline.scores.lrp.rules", names) == "secateur.pipeline.scores"
+    assert house.room_of("secateur.core", names) == "secateur.core"
+    assert house.room_of("secateur", names) == ""
+    assert house.room_of("secateur.pipeline.scoresheet", names) == ""
