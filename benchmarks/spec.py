@@ -13,7 +13,7 @@ from secateur.export.targets import parse_target
 class BenchSpec:
     """Where and at which batch sizes latency is measured, for at most `seconds` each; `threads` None: PyTorch's number.
 
-    Raises `RecipeError` for a value that cannot be measured with.
+    Raises a `SecateurError` for a value that cannot be measured with.
     """
 
     batch: tuple[int, ...] = (1,)

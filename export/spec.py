@@ -11,7 +11,7 @@ from secateur.export.targets import parse_target
 
 @dataclass(frozen=True)
 class ExportSpec:
-    """Which engines are built, and in which precisions the ONNX graphs are typed. Raises `RecipeError` for others."""
+    """Which engines are built, and in which precisions the ONNX graphs are typed; others raise a `SecateurError`."""
 
     precisions: tuple[str, ...] = ("fp32",)
     targets: tuple[str, ...] = ("onnxruntime:cpu",)

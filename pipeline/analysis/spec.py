@@ -12,7 +12,7 @@ from secateur.pipeline.analysis.fidelity import check_rules
 @dataclass(frozen=True)
 class ReportSpec:
     """On how many held-out `images` both models' maps are compared (0: none), by which `rules` (`gradient`, or a
-    composite of relevance rules), and how many `examples` are shown. Raises `RecipeError` for other values.
+    composite of relevance rules), and how many `examples` are shown. Raises a `SecateurError` for other values.
     """
 
     images: int = 64

@@ -117,12 +117,12 @@ def _stage(folder: Path, settings: tuple[str, ...], as_json: bool) -> None:
     """Brings a run up to date through its bench stage and shows the comparison."""
     from secateur.benchmarks.results_file import read_bench
     from secateur.core.files import read_json
-    from secateur.pipeline.runs.recipe import apply_settings, make_recipe, plain
+    from secateur.pipeline.runs.recipe import changed
     from secateur.pipeline.runs.runner import open_run, run_stages
 
     run = open_run(folder)
     if settings:
-        run = open_run(folder, make_recipe(apply_settings(plain(run.recipe), settings), "--set"), update=True)
+        run = open_run(folder, changed(run.recipe, settings), update=True)
     with Progress() as progress:
         run_stages(run, until="bench", report=progress)
     if as_json:

@@ -80,13 +80,12 @@ def stage_command(stage: str, summary: str) -> click.Command:
         from dataclasses import asdict
 
         from secateur.pipeline.report.stage import ALL_STAGES
-        from secateur.pipeline.runs.recipe import apply_settings, make_recipe, plain
+        from secateur.pipeline.runs.recipe import changed
         from secateur.pipeline.runs.runner import open_run, run_stages
 
         run = open_run(run_dir)
         if settings:
-            content = apply_settings(plain(run.recipe), settings)
-            run = open_run(run_dir, make_recipe(content, "--set"), update=True)
+            run = open_run(run_dir, changed(run.recipe, settings), update=True)
         with Progress() as progress:
             entries = run_stages(run, stage, progress, ALL_STAGES)
         if as_json:

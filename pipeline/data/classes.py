@@ -17,7 +17,8 @@ def labels_of(words: Sequence[str], classes: Sequence[str]) -> list[int]:
     """The labels in the data that the words name; raises `DataError` with near matches for a word that names none."""
     for word in words:
         if word not in classes:
-            raise DataError(f"the data has no class {word!r}{near_matches(word, classes)}")
+            few = ", ".join(classes[:3]) + (f", ... {classes[-1]}" if len(classes) > 3 else "")
+            raise DataError(f"the data has no class {word!r}{near_matches(word, classes)}; its classes are {few}")
     return [list(classes).index(word) for word in words]
 
 

@@ -1,11 +1,17 @@
-"""Recipes: what a run does, as frozen dataclasses that refuse unknown keys, read from YAML and `key=value` words."""
+"""Recipes: what a run does, as frozen dataclasses, read from YAML and `key=value` words.
+
+Every key is checked when a recipe is read: that there is such a key, its type here, and its range and choices in the
+dataclass of its section, in the room that the section is about. What depends on the model and the images is checked
+when a run is opened (`runs.check`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -13,6 +19,7 @@ from pydantic.dataclasses import dataclass
 
 from secateur.benchmarks.spec import BenchSpec
 from secateur.core.errors import RecipeError, near_matches
+from secateur.core.ranges import Range, check_ranges
 from secateur.export.spec import ExportSpec
 from secateur.pipeline.analysis.spec import ReportSpec
 from secateur.pipeline.data.spec import DataSpec
@@ -24,6 +31,10 @@ from secateur.pipeline.plan.xpruner_spec import XprunerSpec
 from secateur.pipeline.recover.distill_spec import DistillSpec
 
 STRICT = ConfigDict(extra="forbid")
+SEEDS = Range(0, 2**32 - 1)
+"""What every generator of random numbers takes."""
+PATHS = ("model.weights", "data.path", "data.calibration", "data.evaluation")
+"""The keys that name files or folders."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -70,6 +81,7 @@ class Recipe:
     """Everything that a run needs to know; every key has a default but the model, the data and the budget.
 
     With `classes`, the model is specialised to these: its classifier is cut to them, and only their images count.
+    Raises `RecipeError` for a seed out of its range, and for a class that is named twice or alone.
     """
 
     model: ModelSpec
@@ -83,6 +95,11 @@ class Recipe:
     report: ReportSpec = ReportSpec()
     classes: tuple[str, ...] = ()
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "", {"seed": SEEDS}, RecipeError)
+        if len(self.classes) == 1 or len(set(self.classes)) < len(self.classes):
+            raise RecipeError(f"classes is {list(self.classes)}, but must name two or more classes, each once, or none")
 
     def to_yaml(self) -> str:
         """The recipe as YAML, with every default written out."""
@@ -117,7 +134,10 @@ def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
 
 
 def apply_settings(content: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    """A copy of a recipe's content with `key.sub=value` settings applied; values are read as YAML."""
+    """A copy of a recipe's content with `key.sub=value` settings applied.
+
+    Values are read as YAML, and paths that exist are made absolute.
+    """
     changed: dict[str, Any] = plain(content)
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -136,28 +156,33 @@ def apply_settings(content: Mapping[str, Any], settings: Sequence[str]) -> dict[
             place = inner
         if parents == ["budget"] and value is not None:
             clear_other_measures(place, last)
-        place[last] = value
+        place[last] = _absolute(value, Path.cwd()) if key in PATHS else value
     return changed
 
 
 def make_recipe(content: Mapping[str, Any], where: str, folder: Path | None = None) -> Recipe:
     """A recipe from its content; `where` names the source in errors, `folder` anchors relative paths."""
+    content = _anchored(content, folder)
     _check_keys(content, Recipe, where, "")
     try:
-        recipe = TypeAdapter(Recipe).validate_python(_anchored(content, folder))
+        return TypeAdapter(Recipe).validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        key, hint, given = _key_of(first["loc"], content)
         if first["type"] == "missing":
             raise RecipeError(
-                f"{where} lacks the key {place!r}: every recipe needs model.name, data and budget"
+                f"{where} lacks the key {key!r}: every recipe needs model.name, data and budget"
             ) from None
-        raise RecipeError(f"{where}: {place} is {first['input']!r}: {first['msg']}") from None
-    return recipe
+        raise _wrong_type(where, key, given, hint) from None
+
+
+def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """The recipe changed by `key.sub=value` settings; raises `RecipeError` as `read_recipe` does."""
+    return make_recipe(apply_settings(plain(recipe), settings), "--set") if settings else recipe
 
 
 def _check_keys(content: Mapping[str, Any], kind: Any, where: str, place: str) -> None:
-    """Refuses unknown keys, with near matches, at any depth."""
+    """Refuses unknown keys, with near matches, at any depth, and truth values where a number or a text is meant."""
     hints = get_type_hints(kind)
     allowed = [item.name for item in fields(kind)]
     for key, value in content.items():
@@ -166,21 +191,64 @@ def _check_keys(content: Mapping[str, Any], kind: Any, where: str, place: str) -
                 f"{where} has an unknown key {place + str(key)!r}{near_matches(str(key), allowed)}; "
                 f"allowed here: {', '.join(allowed)}"
             )
-        if is_dataclass(hints[key]) and isinstance(value, Mapping):
-            _check_keys(value, hints[key], where, f"{place}{key}.")
+        hint = hints[key]
+        if is_dataclass(hint) and isinstance(value, Mapping):
+            _check_keys(value, hint, where, f"{place}{key}.")
+        elif _holds_truth(value) and "true" not in _allowed(hint):
+            raise _wrong_type(where, place + key, value, hint)
+
+
+def _holds_truth(value: object) -> bool:
+    """Whether a value, or an item of a list, is true or false: Python takes these for 1 and 0."""
+    return isinstance(value, bool) or (isinstance(value, list) and any(isinstance(item, bool) for item in value))
+
+
+def _key_of(loc: Sequence[int | str], content: Any) -> tuple[str, Any, Any]:
+    """The key that an error's place is in, the type of its value, and the value that it has."""
+    names: list[str] = []
+    hint: Any = Recipe
+    for part in loc:
+        if not is_dataclass(hint) or part not in (hints := get_type_hints(hint)):
+            break
+        names.append(str(part))
+        hint = hints[str(part)]
+        content = content.get(part) if isinstance(content, Mapping) else None
+    return ".".join(names), hint, content
+
+
+def _wrong_type(where: str, key: str, given: object, hint: Any) -> RecipeError:
+    return RecipeError(f"{where}: {key} is {given!r}, but must be {_allowed(hint)}")
+
+
+def _allowed(hint: Any) -> str:
+    """What a key takes, in words."""
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+    plural = {int: "whole numbers", float: "numbers", str: "texts"}
+    if hint in words:
+        return words[hint]
+    origin, inner = get_origin(hint), get_args(hint)
+    if is_dataclass(hint):
+        return f"a section with keys such as {', '.join(item.name for item in fields(hint)[:3])}"
+    if origin is Literal:
+        return f"one of {', '.join(map(str, inner))}"
+    if origin is tuple:
+        return f"a list of {plural.get(inner[0], 'values')}"
+    if origin in (Union, UnionType):
+        return " or ".join(_allowed(part) for part in inner)
+    return "a section of keys and values" if origin in (dict, Mapping) else "another value"
 
 
 def _anchored(content: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
     """The content with paths that exist beside the recipe made absolute; other words stay as they are."""
     result: dict[str, Any] = plain(content)
-    if folder is None:
-        return result
-    for section, keys in (("model", ("weights",)), ("data", ("path", "calibration", "evaluation"))):
-        values = result.get(section)
-        if not isinstance(values, dict):
-            continue
-        for key in keys:
-            word = values.get(key)
-            if isinstance(word, str) and word and not Path(word).is_absolute() and (folder / word).exists():
-                values[key] = str((folder / word).resolve())
+    for section, _, key in (path.partition(".") for path in PATHS if folder is not None):
+        if isinstance(values := result.get(section), dict) and key in values:
+            values[key] = _absolute(values[key], folder)
     return result
+
+
+def _absolute(word: Any, folder: Path | None) -> Any:
+    """A path in `folder` made absolute, where there is one; any other value as it is."""
+    if folder is not None and isinstance(word, str) and word and (folder / word).exists():
+        return str((folder / word).resolve())
+    return word

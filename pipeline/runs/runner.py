@@ -9,16 +9,13 @@ from pathlib import Path
 import torch
 import yaml
 
-from secateur.core.errors import DataError, RunError
+from secateur.core.errors import RunError
 from secateur.core.files import locked, sha256_file, sha256_json, write_text
-from secateur.export.targets import parse_target
-from secateur.pipeline.analysis.fidelity import check_rules
-from secateur.pipeline.plan.allocate import find_allocation
+from secateur.pipeline.runs.check import check_run
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.manifest import Entry, read_manifest, versions, write_manifest
 from secateur.pipeline.runs.recipe import Recipe, make_recipe, plain
 from secateur.pipeline.runs.stages import STAGES, Stage
-from secateur.pipeline.scores.registry import find_method
 
 Report = Callable[[str, str], None]
 """Called as `report(stage, message)` while a run is at work."""
@@ -92,19 +89,8 @@ def run_stages(
 
 def _written(run: Run) -> Run:
     """The run, with its recipe on disk; raises the error of a recipe that cannot work before anything is written."""
-    recipe = run.recipe
-    find_method(recipe.score.method)
-    find_allocation(recipe.plan.allocate)
-    check_rules(recipe.report.rules)
-    for target in (*recipe.export.targets, *recipe.bench.targets):
-        parse_target(target)
-    if not len(run.data.evaluation):
-        raise DataError("the held-out split is empty: give data.evaluation, or more images per class")
-    if recipe.budget.target is not None:
-        parse_target(recipe.budget.target)
-    else:
-        recipe.budget.limit(run.groups, [group.name for group in run.groups])
-    write_text(run.folder / "recipe.yaml", recipe.to_yaml())
+    check_run(run)
+    write_text(run.folder / "recipe.yaml", run.recipe.to_yaml())
     return run
 
 

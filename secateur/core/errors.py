@@ -70,11 +70,12 @@ class MissingPackageError(SecateurError):
 
 @contextmanager
 def naming(key: str) -> Iterator[None]:
-    """The block's errors become `RecipeError`s that begin with `key`, a place in the recipe such as `bench.targets`."""
+    """The block's errors begin with `key`, a place in the recipe such as `bench.targets`."""
     try:
         yield
     except SecateurError as error:
-        raise RecipeError(f"{key}: {error}") from error
+        error.args = (f"{key}: {error}",)
+        raise
 
 
 def near_matches(word: str, choices: Iterable[str], most: int = 3) -> str:

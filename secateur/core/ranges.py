@@ -33,12 +33,17 @@ class Range:
 def check_ranges(spec: object, where: str, ranges: Mapping[str, Range], error: type[SecateurError]) -> None:
     """Raises `error` for the first attribute of `spec` outside its range (what is no number is outside of all).
 
-    Every item of a sequence must lie in the range; None, where an attribute may be absent, is not looked at. `where` is
-    the spec's own name, as the user knows it: `plan.evolution`.
+    <<<<<<< HEAD
+        Every item of a sequence must lie in the range; None, where an attribute may be absent, is not looked at. `where` is
+        the spec's own name, as the user knows it: `plan.evolution`.
+    =======
+        Every item of a sequence must lie in the range; None, where an attribute may be absent, is not looked at.
+        `where` is the spec's own name, as the user knows it: `plan.evolution`, or nothing for the recipe itself.
+    >>>>>>> ce7984f (wip)
     """
     for name, allowed in ranges.items():
         given = getattr(spec, name)
         for value in given if isinstance(given, list | tuple) else [given]:
             if value is not None and value not in allowed:
                 shown = list(given) if isinstance(given, tuple) else given
-                raise error(f"{where}.{name} is {shown!r}, but must be {allowed}")
+                raise error(f"{where}{'.' * bool(where)}{name} is {shown!r}, but must be {allowed}")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from secateur.benchmarks.spec import BenchSpec
-from secateur.core.errors import RecipeError
+from secateur.core.errors import SecateurError
 
 
 def test_what_can_be_measured() -> None:
@@ -28,5 +28,5 @@ def test_what_can_be_measured() -> None:
     ],
 )
 def test_what_cannot_be_measured_is_refused(changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(RecipeError, match=rf"^bench\.{words}"):
+    with pytest.raises(SecateurError, match=rf"^bench\.{words}"):
         BenchSpec(**changes)

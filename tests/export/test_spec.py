@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from secateur.core.errors import RecipeError
+from secateur.core.errors import SecateurError
 from secateur.export.spec import ExportSpec
 
 
@@ -17,10 +17,10 @@ def test_what_can_be_exported() -> None:
     [(("fp13",), "fp32, fp16, bf16"), ((), "one or more"), (("fp16", "fp16"), "each once"), (("fp32", "int9"), "int9")],
 )
 def test_other_precisions_are_refused(precisions: tuple[str, ...], words: str) -> None:
-    with pytest.raises(RecipeError, match=rf"^export\.precisions.*{words}"):
+    with pytest.raises(SecateurError, match=rf"^export\.precisions.*{words}"):
         ExportSpec(precisions)
 
 
 def test_other_targets_are_refused() -> None:
-    with pytest.raises(RecipeError, match=r"^export\.targets.*'onnxruntime:gpu'.*cpu, onnxruntime:cuda"):
+    with pytest.raises(SecateurError, match=r"^export\.targets.*'onnxruntime:gpu'.*cpu, onnxruntime:cuda"):
         ExportSpec(targets=("onnxruntime:cpu", "onnxruntime:gpu"))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from secateur.core.errors import RecipeError
+from secateur.core.errors import SecateurError
 from secateur.pipeline.analysis.spec import ReportSpec
 
 
@@ -22,5 +22,5 @@ def test_what_a_report_can_look_at() -> None:
     ],
 )
 def test_other_values_are_refused(changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(RecipeError, match=rf"^report\.{words}"):
+    with pytest.raises(SecateurError, match=rf"^report\.{words}"):
         ReportSpec(**changes)

@@ -1,0 +1,116 @@
+"""Bad values: for every key of a recipe, one sentence with exit code 2 before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import pytest
+import yaml
+
+from secateur.pipeline.cli import main
+from secateur.pipeline.runs.recipe import Recipe, make_recipe
+
+TRUTH = ("maybe", "[true]", "2")
+SHARE = ("-0.1", "1.1", ".nan", "half", "true", "null")
+COUNT = ("-1", "1.5", "few", "true", "null")
+POSITIVE = (*COUNT, "0")
+BAD: dict[str, tuple[str, ...]] = {
+    "model.name": ("vit_tiny_patch16_242", "5", "null", "''"),
+    "model.weights": ("absent.safetensors", "''", "[a]", "true"),
+    "model.pretrained": (*TRUTH, "null"),
+    "model.kwargs": ("{embed_dims: 48}", "{depth: two}", "{checkpoint_path: x}", "[1]", "text"),
+    "data.path": ("absent", "''", "null", "[images.npz]"),
+    "data.calibration": ("absent", "5"),
+    "data.evaluation": ("absent", "5"),
+    "data.held_out": ("0", "1", "-0.5", ".nan", "some", "true"),
+    "data.num_classes": ("0", "3", "-1", "many", "2.5", "true"),
+    "budget.macs": ("0", "1.5", "-1", ".nan", "half", "3ms", "0M", "900T", "infM", "true", "[1]"),
+    "budget.params": ("0", "1.5", "some", "900G", "true"),
+    "budget.units": ("0", "1.5", "600M", ".inf", "true"),
+    "budget.latency": ("0", "2", "5M", "fast", "true"),
+    "budget.target": ("torch:cpu", "5"),
+    "score.method": ("tailor", "5", "null", "''"),
+    "score.samples_per_class": COUNT,
+    "score.batch_size": POSITIVE,
+    "score.options": ("{metricc: trace}", "[1]", "text"),
+    "plan.allocate": ("globe", "5", "null"),
+    "plan.align": POSITIVE,
+    "plan.kinds": ("[mlp]", "[]", "head", "[5]", "null"),
+    "plan.skip": ("['nothing.like.this*']", "['*']", "blocks.0*", "[5]"),
+    "plan.least": ("-1", "1.5", "few", "true"),
+    "recover.compensate": TRUTH,
+    "recover.ridge": ("-1", ".nan", "much", "true"),
+    "recover.front_to_back": TRUTH,
+    "recover.samples_per_class": COUNT,
+    "recover.batch_size": POSITIVE,
+    "export.precisions": ("[fp13]", "[]", "fp16", "[fp16, fp16]", "[16]"),
+    "export.targets": ("[onnxruntime:gpu]", "onnxruntime:cpu", "[5]", "['']"),
+    "bench.batch": ("[0]", "[]", "[1, 1]", "[-4]", "[one]", "8", "[1.5]", "[true]"),
+    "bench.targets": ("[tensorrt:cpu]", "[]", "torch:cpu", "[torch:cpu, torch:cpu]"),
+    "bench.seconds": ("0", "-1", ".nan", ".inf", "long", "true", "null"),
+    "bench.threads": ("0", "-2", "1.5", "all", "true"),
+    "report.images": COUNT,
+    "report.examples": COUNT,
+    "report.rules": ("epsilom", "5", "null", "''"),
+    "classes": ("['7']", "['0', '0']", "['0', seven]", "'0'", "[0, 1]"),
+    "seed": (*COUNT, "4294967296"),
+}
+BESIDE = {"budget.latency": ("--set", "budget.target=onnxruntime:cpu")}
+"""What must be set too, for a value to be the only mistake."""
+
+
+def keys(kind: type[Any] = Recipe, place: str = "") -> Iterator[str]:
+    """Every key of a recipe that holds a value."""
+    hints = get_type_hints(kind)
+    for item in fields(kind):
+        if is_dataclass(hints[item.name]):
+            yield from keys(hints[item.name], f"{place}{item.name}.")
+        else:
+            yield f"{place}{item.name}"
+
+
+def test_every_key_has_bad_values() -> None:
+    assert sorted(keys()) == sorted(BAD)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe of two classes that works, and a run directory of it in which no stage has run."""
+    folder = tmp_path_factory.mktemp("bad")
+    rng = np.random.default_rng(0)
+    np.savez(
+        folder / "images.npz", images=rng.integers(0, 255, (12, 16, 16, 3), dtype=np.uint8), labels=np.arange(12) % 2
+    )
+    kwargs = {"img_size": 16, "patch_size": 8, "embed_dim": 48, "depth": 1, "num_heads": 3, "num_classes": 2}
+    content = {
+        "model": {"name": "vit_tiny_patch16_224", "kwargs": kwargs},
+        "data": {"path": str(folder / "images.npz")},
+        "budget": {"macs": 0.5},
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(content))
+    (folder / "run").mkdir()
+    (folder / "written.yaml").write_text(make_recipe(content, "test").to_yaml())
+    return folder
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in BAD.items() for value in values])
+def test_a_bad_value_is_refused_before_anything_is_written(
+    key: str, value: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "run" / "recipe.yaml").write_text((folder / "written.yaml").read_text())
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for words in (["report", str(folder / "run")], ["run", str(folder / "recipe.yaml"), "--out", str(folder / "new")]):
+        with pytest.raises(SystemExit) as ended:
+            main([*words, *BESIDE.get(key, ()), "--set", f"{key}={value}"])
+        said = capsys.readouterr()
+        assert ended.value.code == 2, said
+        assert said.out == ""
+        assert said.err.startswith("secateur: ") and said.err.count("\n") == 1, said.err
+        section, _, last = key.rpartition(".")
+        assert (section or key) in said.err and (last in said.err or value.strip("[]'{}") in said.err), said.err
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+        assert not (folder / "new").exists()
