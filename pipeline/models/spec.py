@@ -8,15 +8,26 @@ from typing import Any
 
 from torch import nn
 
+from secateur.core.errors import ModelError
+
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A timm model by name and keyword arguments, with weights from a file or timm's own pretrained ones."""
+    """A timm model by name and keyword arguments, with weights from a file or timm's own pretrained ones.
+
+    Raises `ModelError` for an empty path, and where both kinds of weights are asked for; `create_model` checks the rest.
+    """
 
     name: str
     weights: str | None = None
     pretrained: bool = False
     kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.weights == "":
+            raise ModelError("model.weights is '', but must be a .safetensors or .pth file, or null for random weights")
+        if self.weights and self.pretrained:
+            raise ModelError(f"model.pretrained is true, but model.weights is {self.weights!r}: give one of them")
 
 
 @dataclass(frozen=True)

@@ -33,13 +33,8 @@ class Range:
 def check_ranges(spec: object, where: str, ranges: Mapping[str, Range], error: type[SecateurError]) -> None:
     """Raises `error` for the first attribute of `spec` outside its range (what is no number is outside of all).
 
-    <<<<<<< HEAD
-        Every item of a sequence must lie in the range; None, where an attribute may be absent, is not looked at. `where` is
-        the spec's own name, as the user knows it: `plan.evolution`.
-    =======
-        Every item of a sequence must lie in the range; None, where an attribute may be absent, is not looked at.
-        `where` is the spec's own name, as the user knows it: `plan.evolution`, or nothing for the recipe itself.
-    >>>>>>> ce7984f (wip)
+    Every item of a sequence must lie in the range; None, where an attribute may be absent, is not looked at.
+    `where` is the spec's own name, as the user knows it: `plan.evolution`, or nothing for the recipe itself.
     """
     for name, allowed in ranges.items():
         given = getattr(spec, name)
