@@ -15,7 +15,7 @@ from secateur.core.errors import ModelError
 class ModelSpec:
     """A timm model by name and keyword arguments, with weights from a file or timm's own pretrained ones.
 
-    Raises `ModelError` for an empty path, and where both kinds of weights are asked for; `create_model` checks the rest.
+    Raises `ModelError` for an empty path and where both kinds of weights are asked for; `create_model` checks the rest.
     """
 
     name: str

@@ -39,7 +39,7 @@ class Budget:
             words = ", ".join(given) or "none"
             raise PlanError(f"a budget needs exactly one of macs, params, units and latency, but got {words}")
         if (self.latency is None) != (self.target is None):
-            raise PlanError("a latency needs the target it is measured on, and only a latency has a target")
+            raise PlanError("a budget of latency needs the target it is measured on, and only a latency has a target")
         self._parse()
 
     @property
