@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secateur.core.errors import DataError
+from secateur.pipeline.data.class_order import in_order
 from secateur.pipeline.data.images import ArrayImages, numbered_classes
 
 
@@ -27,8 +28,9 @@ def array_images(
         raise DataError(f"{where} holds no images: give a file with some")
     grey_or_rgb = _bytes(_channels_last(pixels, where), where)
     if labels.dtype.kind in "US" and classes is None:
-        names, numbers = np.unique(labels.astype(str), return_inverse=True)
-        return ArrayImages(grey_or_rgb, numbers.astype(np.int64), tuple(names.tolist()))
+        names = in_order(labels.astype(str).tolist())
+        places = {name: number for number, name in enumerate(names)}
+        return ArrayImages(grey_or_rgb, np.array([places[str(name)] for name in labels], dtype=np.int64), names)
     if labels.dtype.kind not in "iu":
         raise DataError(f"{where} has labels of the type {labels.dtype}, but labels are numbers from 0, or names")
     numbers = labels.astype(np.int64)

@@ -62,7 +62,5 @@ def of_classes(data: Dataset, words: Sequence[str]) -> Dataset:
 
 def _only(images: Images, labels: list[int], names: tuple[str, ...]) -> Images:
     numbers = {label: number for number, label in enumerate(labels)}
-    part = images.subset(np.flatnonzero(np.isin(images.labels, labels)))  # a new object, to be relabelled in place
-    part.labels = np.array([numbers[int(label)] for label in part.labels], dtype=np.int64)
-    part.classes, part.numbered = names, False
-    return part
+    part = images.subset(np.flatnonzero(np.isin(images.labels, labels)))
+    return part.relabelled(names, labels=np.array([numbers[int(label)] for label in part.labels], dtype=np.int64))

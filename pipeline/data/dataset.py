@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from secateur.core.errors import DataError
-from secateur.pipeline.data import cifar10, digits, folder, idx, labels_csv, npz, split_folder
-from secateur.pipeline.data.images import FileImages, Images
+from secateur.pipeline.data.class_map import find_class_map, read_class_map, with_class_map
+from secateur.pipeline.data.duplicates import shared_images
+from secateur.pipeline.data.images import Images
 from secateur.pipeline.data.registry import Sides, find_source
 from secateur.pipeline.data.sampling import held_out
 from secateur.pipeline.data.spec import DataSpec
 
-SOURCES = (cifar10, digits, folder, idx, labels_csv, npz, split_folder)
-"""The modules whose import registers the formats."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,20 +37,20 @@ def open_data(spec: DataSpec | str | Path, seed: int = 0) -> Dataset:
 
     A path is `digits`, a folder with one subfolder of images a class (with or without `train/` and `val/` above
     them), a folder of images with `labels.csv`, CIFAR-10 python batches, IDX files, or an `.npz`. A source with a
-    split of its own is taken as it is; of any other, `spec.held_out` of each class is held out, seeded. Raises
-    `DataError` when anything is missing, damaged or does not fit together.
+    split of its own is taken as it is; of any other, `spec.held_out` of each class is held out, seeded, and copies of
+    an image stay on one side. Classes with names are in timm's order, or in that of `spec.class_map`. Raises
+    `DataError` when anything is missing, damaged or does not fit together, and when both sides hold the same image.
     """
     if not isinstance(spec, DataSpec):
         spec = DataSpec(path=str(spec))
-    if spec.path is not None:
-        sides = _open(spec.path)
-        if sides.held_out is None:
-            sides = _split(sides.train, spec, seed)
+    sides = _open(spec.path) if spec.path is not None else _pair(str(spec.calibration), str(spec.evaluation))
+    if sides.held_out is None:
+        calibration, evaluation = _split(sides.train, spec, seed)
     else:
-        sides = _pair(str(spec.calibration), str(spec.evaluation))
-    calibration, evaluation = _one_class_list(sides.train, sides.held_out or sides.train, spec)
-    _check_disjoint(calibration, evaluation)
-    return Dataset(calibration, evaluation)
+        calibration, evaluation = _without_shared(sides.train, sides.held_out, spec), sides.held_out
+    if spec.class_map is not None:
+        calibration, evaluation = _mapped(calibration, evaluation, spec.class_map, spec)
+    return Dataset(*_one_class_list(calibration, evaluation, spec))
 
 
 def _open(word: str) -> Sides:
@@ -57,14 +60,18 @@ def _open(word: str) -> Sides:
     return find_source(path).open(path)
 
 
-def _split(images: Images, spec: DataSpec, seed: int) -> Sides:
+def _split(images: Images, spec: DataSpec, seed: int) -> tuple[Images, Images]:
+    """What stays for calibration and what is held out; they share no image."""
     held = held_out(images.labels, spec.held_out, seed)
+    if held.size:  # of several copies of an image, none is held out when another is not
+        copies = {i for i, _ in shared_images(images.subset(held), images.exclude(held))}
+        held = np.array([index for i, index in enumerate(held) if i not in copies], dtype=np.int64)
     if not held.size:
         raise DataError(
-            f"{spec.path} has a single image of each class, so that none can be held out: "
+            f"{spec.path} has a single image of each class, or copies of it, so that none can be held out: "
             "give data.calibration and data.evaluation instead of data.path"
         )
-    return Sides(images.exclude(held), images.subset(held))
+    return images.exclude(held), images.subset(held)
 
 
 def _pair(calibration: str, evaluation: str) -> Sides:
@@ -76,6 +83,13 @@ def _pair(calibration: str, evaluation: str) -> Sides:
         )
     judged = _open(evaluation)
     return Sides(_open(calibration).train, judged.held_out or judged.train)
+
+
+def _mapped(one: Images, two: Images, class_map: str, spec: DataSpec) -> tuple[Images, Images]:
+    """Both sides with the classes of a class map."""
+    path = find_class_map(class_map, [place for place in (spec.path, spec.calibration, spec.evaluation) if place])
+    names = read_class_map(path, spec.num_classes or 0)
+    return with_class_map(one, names, str(path)), with_class_map(two, names, str(path))
 
 
 def _one_class_list(one: Images, two: Images, spec: DataSpec) -> tuple[Images, Images]:
@@ -108,12 +122,18 @@ def _difference(one: tuple[str, ...], two: tuple[str, ...]) -> str:
     return f"{len(one)} for calibration, {len(two)} for evaluation, {', '.join(parts)}; give both the same classes"
 
 
-def _check_disjoint(calibration: Images, evaluation: Images) -> None:
-    if isinstance(calibration, FileImages) and isinstance(evaluation, FileImages):
-        common = {path.resolve() for path in calibration.paths} & {path.resolve() for path in evaluation.paths}
-        if common:
-            raise DataError(
-                f"calibration and evaluation share {len(common)} images (first {min(common)}): give folders apart"
-            )
-    elif len(calibration) == len(evaluation) and calibration.fingerprint() == evaluation.fingerprint():
-        raise DataError("calibration and evaluation hold the same images: give two different sources")
+def _without_shared(calibration: Images, evaluation: Images, spec: DataSpec) -> Images:
+    """The calibration images, of which none is also an evaluation image."""
+    shared = shared_images(calibration, evaluation)
+    if not shared:
+        return calibration
+    first, twin = shared[0]
+    every = len(shared) == len(calibration)
+    if every or spec.duplicates == "refuse":
+        cure = "give two different sources" if every else "remove them from one side, or set data.duplicates=drop"
+        raise DataError(
+            f"calibration and evaluation share {len(shared)} images, byte by byte (first {calibration.name(first)} and "
+            f"{evaluation.name(twin)}), but images that judge the result must not serve to compute it: {cure}"
+        )
+    _log.warning("%d calibration images are left out, since they are evaluation images too", len(shared))
+    return calibration.exclude([i for i, _ in shared])

@@ -17,6 +17,8 @@ from secateur.core.errors import DataError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 """Endings of the files that count as images, in lower case."""
+HEAD = 4096
+"""Bytes: one page, and more than the tables that every JPEG of one encoder begins with."""
 
 
 class Images(ABC):
@@ -42,12 +44,30 @@ class Images(ABC):
         """The bytes of image `i` as they are stored."""
 
     @abstractmethod
+    def size(self, i: int) -> int:
+        """How many bytes image `i` takes as it is stored; found without reading them."""
+
+    def head(self, i: int) -> bytes:
+        """The first `HEAD` bytes of image `i` as they are stored."""
+        return self.content(i)[:HEAD]
+
+    def digest(self, i: int) -> bytes:
+        """The SHA-256 of image `i` as it is stored."""
+        return hashlib.sha256(self.content(i)).digest()
+
+    def name(self, i: int) -> str:
+        """What to call image `i` in a message."""
+        return f"image {i}"
+
+    @abstractmethod
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> Self:
         """The images of these indices, in this order, with the same classes."""
 
     @abstractmethod
-    def relabelled(self, classes: tuple[str, ...], numbered: bool) -> Self:
-        """The same images and labels with a longer list of classes."""
+    def relabelled(
+        self, classes: tuple[str, ...], numbered: bool = False, labels: NDArray[np.int64] | None = None
+    ) -> Self:
+        """The same images with another list of classes, and with other labels if any are given."""
 
     def exclude(self, indices: Sequence[int] | NDArray[np.int64]) -> Self:
         """All images but those of these indices."""
@@ -64,7 +84,7 @@ class Images(ABC):
         digest = hashlib.sha256("\n".join(self.classes).encode())
         for i, label in enumerate(self.labels):
             digest.update(int(label).to_bytes(8, "little"))
-            digest.update(hashlib.sha256(self.content(i)).digest())
+            digest.update(self.digest(i))
         return digest.hexdigest()
 
 
@@ -84,12 +104,17 @@ class ArrayImages(Images):
         pixels: bytes = self.pixels[i].tobytes()
         return str(self.pixels.shape[1:]).encode() + pixels
 
+    def size(self, i: int) -> int:
+        return int(self.pixels[i].nbytes)
+
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> Self:
         chosen = np.asarray(indices, dtype=np.int64)
         return type(self)(self.pixels[chosen], self.labels[chosen], self.classes, self.numbered)
 
-    def relabelled(self, classes: tuple[str, ...], numbered: bool) -> Self:
-        return type(self)(self.pixels, self.labels, classes, numbered)
+    def relabelled(
+        self, classes: tuple[str, ...], numbered: bool = False, labels: NDArray[np.int64] | None = None
+    ) -> Self:
+        return type(self)(self.pixels, self.labels if labels is None else labels, classes, numbered)
 
 
 class FileImages(Images):
@@ -115,16 +140,37 @@ class FileImages(Images):
         try:
             return self.paths[i].read_bytes()
         except OSError as error:
-            raise DataError(
-                f"cannot read the image {self.paths[i]}: {error.strerror or error}; replace the file or remove it"
-            ) from error
+            raise self._unread(i, error) from error
+
+    def size(self, i: int) -> int:
+        try:
+            return self.paths[i].stat().st_size
+        except OSError as error:
+            raise self._unread(i, error) from error
+
+    def head(self, i: int) -> bytes:
+        try:
+            with self.paths[i].open("rb", buffering=0) as file:
+                return file.read(HEAD)
+        except OSError as error:
+            raise self._unread(i, error) from error
+
+    def name(self, i: int) -> str:
+        return str(self.paths[i])
+
+    def _unread(self, i: int, error: OSError) -> DataError:
+        return DataError(
+            f"cannot read the image {self.paths[i]}: {error.strerror or error}; replace the file or remove it"
+        )
 
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> Self:
         chosen = np.asarray(indices, dtype=np.int64)
         return type(self)([self.paths[i] for i in chosen], self.labels[chosen], self.classes, self.numbered)
 
-    def relabelled(self, classes: tuple[str, ...], numbered: bool) -> Self:
-        return type(self)(self.paths, self.labels, classes, numbered)
+    def relabelled(
+        self, classes: tuple[str, ...], numbered: bool = False, labels: NDArray[np.int64] | None = None
+    ) -> Self:
+        return type(self)(self.paths, self.labels if labels is None else labels, classes, numbered)
 
 
 def numbered_classes(labels: NDArray[np.int64]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from secateur.core.errors import DataError
+from secateur.pipeline.data.class_order import in_order
 from secateur.pipeline.data.images import FileImages, numbered_classes
 from secateur.pipeline.data.registry import Sides, Source, register
 
@@ -17,7 +18,7 @@ NAME = "labels.csv"
 def open_labels_csv(path: Path) -> Sides:
     """The images that the table names, in its order; other files are not used.
 
-    Files are looked for beside the table and in `images/`. Labels are numbers from 0, or names (sorted).
+    Files are looked for beside the table and in `images/`. Labels are numbers from 0, or names (in `in_order`).
     """
     folder = path if path.is_dir() else path.parent
     table = folder / NAME
@@ -41,8 +42,9 @@ def open_labels_csv(path: Path) -> Sides:
         if labels.min() < 0:
             raise DataError(f"{table} has the label {labels.min()}, but labels are names or numbers from 0")
         return Sides(FileImages(files, labels, numbered_classes(labels), numbered=True))
-    classes, labels = np.unique(np.asarray(words), return_inverse=True)
-    return Sides(FileImages(files, labels.astype(np.int64), tuple(classes.tolist())))
+    classes = in_order(words)
+    places = {name: number for number, name in enumerate(classes)}
+    return Sides(FileImages(files, np.array([places[word] for word in words], dtype=np.int64), classes))
 
 
 def _rows(table: Path) -> list[tuple[str, str]]:

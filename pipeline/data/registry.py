@@ -1,4 +1,7 @@
-"""The registry of source formats: a new format is one file that registers one `Source`."""
+"""The registry of source formats: a new format is one file that registers one `Source`.
+
+Another package names its own in the entry points `secateur.data_sources`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secateur.core.errors import DataError
+from secateur.core.registry import Registry
 from secateur.pipeline.data.images import Images
 
 
@@ -33,19 +37,21 @@ class Source:
     rank: int = 0
 
 
-_SOURCES: dict[str, Source] = {}
+_OURS = ("cifar10", "digits", "folder", "idx", "labels_csv", "npz", "split_folder")
+SOURCES: Registry[Source] = Registry(
+    "data source", {name: f"secateur.pipeline.data.{name}" for name in _OURS}, "secateur.data_sources"
+)
 
 
 def register(source: Source) -> None:
     """Adds a source to the registry; raises `ValueError` on a duplicate."""
-    if source.name in _SOURCES:
-        raise ValueError(f"the data source {source.name!r} is registered twice")
-    _SOURCES[source.name] = source
+    SOURCES.register(source.name)(source)
 
 
 def sources() -> tuple[Source, ...]:
-    """All registered sources in the order in which they are asked."""
-    return tuple(sorted(_SOURCES.values(), key=lambda source: (source.rank, source.name)))
+    """All sources, those of installed packages too, in the order in which they are asked."""
+    found = (SOURCES.find(name) for name in SOURCES.names())
+    return tuple(sorted(found, key=lambda source: (source.rank, source.name)))
 
 
 def find_source(path: Path) -> Source:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from secateur.core.errors import DataError
+
+Duplicates = Literal["refuse", "drop"]
 
 
 @dataclass(frozen=True)
@@ -13,7 +16,9 @@ class DataSpec:
 
     `held_out` is the fraction of a source without a split of its own that is kept for evaluation. Labels that are
     numbers count classes from 0 to the highest label; `num_classes` says how many there are when the highest ones
-    have no image. Raises `DataError` when the fields do not fit together.
+    have no image. `class_map` is a file that says which class has which number (timm's `--class-map`), where that is
+    not the order of their names. `duplicates` says what becomes of an image that both sides hold, byte by byte:
+    `refuse` the data, or `drop` it from the calibration images. Raises `DataError` when the fields do not fit together.
     """
 
     path: str | None = None
@@ -21,6 +26,8 @@ class DataSpec:
     evaluation: str | None = None
     held_out: float = 0.2
     num_classes: int | None = None
+    class_map: str | None = None
+    duplicates: Duplicates = "refuse"
 
     def __post_init__(self) -> None:
         pair = (self.calibration is not None) + (self.evaluation is not None)
@@ -36,3 +43,5 @@ class DataSpec:
             )
         if self.num_classes is not None and self.num_classes < 1:
             raise DataError(f"data.num_classes is {self.num_classes}, but must be 1 or more")
+        if self.duplicates not in get_args(Duplicates):
+            raise DataError(f"data.duplicates is {self.duplicates!r}, but must be refuse or drop")

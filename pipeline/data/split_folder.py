@@ -1,4 +1,4 @@
-"""The source `split_folder`: a folder with `train/` and `val/`, each of which is a source of its own."""
+"""The source `split_folder`: a folder with `train/` and `val/` (or timm's other names), each a source of its own."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from pathlib import Path
 from secateur.pipeline.data.folder import class_folders
 from secateur.pipeline.data.registry import Sides, Source, find_source, register
 
-TRAIN = "train"
-HELD_OUT = ("val", "validation", "valid", "test")
-"""Names of the held-out part; the first that exists is used."""
+TRAIN = ("train", "training")
+HELD_OUT = ("val", "valid", "validation", "eval", "evaluation", "test", "testing")
+"""Names of the two parts: those that timm takes for the same, and `test`; of several, the first that exists is used."""
 
 
 def parts(path: Path) -> tuple[Path | None, Path | None]:
     """The folders of the training and the held-out part, None where there is none."""
-    train = path / TRAIN
-    held = next((path / name for name in HELD_OUT if (path / name).is_dir()), None)
-    return (train if train.is_dir() else None), held
+    train, held = (next((path / name for name in names if (path / name).is_dir()), None) for names in (TRAIN, HELD_OUT))
+    return train, held
 
 
 def recognises(path: Path) -> bool:
@@ -25,7 +24,7 @@ def recognises(path: Path) -> bool:
         return False
     train, held = parts(path)
     return (train is not None and held is not None) or (
-        (train or held) is not None and all(p.name in (TRAIN, *HELD_OUT) for p in class_folders(path))
+        (train or held) is not None and all(p.name in (*TRAIN, *HELD_OUT) for p in class_folders(path))
     )
 
 

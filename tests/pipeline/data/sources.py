@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import pickle
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,15 @@ def pixels(count: int, size: int = 8, channels: int = 3, seed: int = 0) -> NDArr
     """Random images `[count, size, size(, 3)]`."""
     shape = (count, size, size, 3) if channels == 3 else (count, size, size)
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+
+
+def write_images(folder: Path, count: int, seed: int = 0) -> Path:
+    """Images `0.png` and so on, which differ from folder to folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    salt = zlib.crc32(str(folder).encode())
+    for i, image in enumerate(pixels(count, seed=seed * 1000 + salt)):
+        Image.fromarray(image).save(folder / f"{i}.png")
+    return folder
 
 
 def write_folder(folder: Path, seed: int = 0) -> Path:

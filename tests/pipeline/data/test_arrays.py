@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,7 @@ import pytest
 
 from secateur.core.errors import DataError
 from secateur.pipeline.data.arrays import array_images
-from secateur.pipeline.data.npz import open_npz
-from tests.pipeline.data.sources import pixels, write_npz
+from tests.pipeline.data.sources import pixels
 
 RGB, GREY = pixels(4), pixels(4, channels=1)
 LABELS = np.array([0, 1, 2, 1])
@@ -53,45 +51,3 @@ def test_layouts_and_types_give_the_same_bytes(given: np.ndarray[Any, Any], expe
 def test_what_does_not_fit_is_one_sentence(images: Any, labels: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         array_images(images, labels, "x")
-
-
-def test_an_archive_may_name_its_classes(tmp_path: Path) -> None:
-    named = open_npz(write_npz(tmp_path / "a.npz", classes=np.array(["a", "b", "c", "d"]))).train
-    assert (named.classes, named.numbered) == (("a", "b", "c", "d"), False)
-    words = open_npz(write_npz(tmp_path / "b.npz", labels=np.array(["cat", "ant", "bee"] * 5))).train
-    assert words.classes == ("ant", "bee", "cat")
-    assert words.labels[:3].tolist() == [2, 0, 1]
-    with pytest.raises(DataError, match="the label 2, but labels go from 0 to 1"):
-        open_npz(write_npz(tmp_path / "c.npz", classes=np.array(["a", "b"])))
-
-
-def test_a_bad_archive_is_one_sentence(tmp_path: Path) -> None:
-    path = write_npz(tmp_path / "x.npz")
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match="cannot read"):
-        open_npz(path)
-    path.write_text("not an archive")
-    with pytest.raises(DataError, match="cannot read"):
-        open_npz(path)
-    np.savez(path, x=LABELS, labels=LABELS)
-    with pytest.raises(DataError, match="holds x, labels, but needs images and labels"):
-        open_npz(path)
-
-
-class Bomb:
-    """Leaves a mark when it is unpickled."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.mark,)
-
-
-def test_objects_in_an_archive_are_never_unpickled(tmp_path: Path) -> None:
-    mark = tmp_path / "mark"
-    np.savez(tmp_path / "x.npz", images=RGB, labels=np.array([Bomb(mark)] * 4, dtype=object))
-    with pytest.raises(DataError, match="cannot read"):
-        open_npz(tmp_path / "x.npz")
-    assert not mark.exists()

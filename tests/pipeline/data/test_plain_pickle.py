@@ -13,10 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from secateur.core.errors import DataError
-from secateur.pipeline.data.cifar10 import open_cifar10
 from secateur.pipeline.data.plain_pickle import read_plain_pickle
-from tests.pipeline.data.sources import pixels, write_cifar10
+from tests.pipeline.data.calls import Calls
 
 DTYPES = st.sampled_from(["u1", "i4", "<i8", ">i8", ">f4", "f8", "?"])
 
@@ -46,16 +44,6 @@ def test_python_2_strings_come_back_as_bytes(tmp_path: Path) -> None:
     assert read_plain_pickle(tmp_path / "x") == {b"data": b"\xff"}
 
 
-class Calls:
-    """Pickles as a call of a function."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.call = function, arguments
-
-    def __reduce__(self) -> Any:
-        return self.call
-
-
 @pytest.mark.parametrize("protocol", range(6))
 def test_calls_are_refused_and_not_made(protocol: int, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
@@ -73,38 +61,3 @@ def test_calls_are_refused_and_not_made(protocol: int, tmp_path: Path) -> None:
         with pytest.raises(pickle.UnpicklingError):
             read_plain_pickle(tmp_path / "x")
         assert not mark.exists()
-
-
-def test_cifar10_batches_of_every_protocol_are_read(tmp_path: Path) -> None:
-    for protocol in (0, 2, 5):
-        sides = open_cifar10(write_cifar10(tmp_path / str(protocol) / "cifar-10-batches-py", protocol).parent)
-        assert np.array_equal(np.asarray(sides.train.read(23)), pixels(20, 32, seed=1)[3])
-        assert sides.train.labels[:12].tolist() == [*range(10), 0, 1]
-        assert sides.train.classes[3] == "cat"
-        assert sides.held_out is not None
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({b"data": pixels(2, 32).reshape(2, -1), b"labels": [1]}, r"2 images, but labels of the shape \[1\]"),
-        ({b"data": pixels(2, 32), b"labels": [1, 2]}, "is no CIFAR-10 batch"),
-        ({b"labels": [1, 2]}, "is no CIFAR-10 batch"),
-        ([1, 2], "is no CIFAR-10 batch"),
-        ({b"data": pixels(2, 32).reshape(2, -1), b"labels": [1, 10]}, "the label 10, but labels go from 0 to 9"),
-        (Calls(os.mkdir, "x"), r"asks for \w+.mkdir"),
-    ],
-)
-def test_a_bad_batch_is_one_sentence(content: Any, message: str, tmp_path: Path) -> None:
-    (tmp_path / "data_batch_1").write_bytes(pickle.dumps(content))
-    with pytest.raises(DataError, match=message):
-        open_cifar10(tmp_path)
-
-
-def test_a_truncated_batch_is_one_sentence(tmp_path: Path) -> None:
-    folder = write_cifar10(tmp_path / "f")
-    whole = (folder / "data_batch_1").read_bytes()
-    for part in (whole[:1000], b"", b"garbage"):
-        (folder / "data_batch_1").write_bytes(part)
-        with pytest.raises(DataError, match="cannot read the CIFAR-10 batch"):
-            open_cifar10(folder)

@@ -1,0 +1,51 @@
+"""Formats are found by what a path looks like; other packages add their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from secateur.core.errors import DataError
+from secateur.pipeline.data.dataset import open_data
+from secateur.pipeline.data.images import ArrayImages
+from secateur.pipeline.data.registry import SOURCES, Sides, Source, find_source, register, sources
+from tests.pipeline.data.sources import pixels
+
+
+def test_registering_twice_is_an_error() -> None:
+    with pytest.raises(ValueError, match="registered twice"):
+        register(Source("digits", "", lambda path: False, lambda path: Sides(open_data("digits").calibration)))
+
+
+def test_an_unknown_path_lists_the_choices(tmp_path: Path) -> None:
+    for path, start in ((tmp_path / "absent", "there is no file or folder"), (tmp_path, "has no known format")):
+        with pytest.raises(DataError, match=start) as caught:
+            open_data(str(path))
+        assert all(source.looks in str(caught.value) for source in sources())
+    with pytest.raises(DataError, match="path is empty"):
+        open_data("")
+
+
+def test_sources_are_asked_in_the_order_of_their_rank() -> None:
+    assert [source.name for source in sources()] == [
+        "digits",
+        "cifar10",
+        "idx",
+        "labels_csv",
+        "npz",
+        "split_folder",
+        "folder",
+    ]
+    assert {source.name for source in sources()} == set(SOURCES.names())
+
+
+def test_a_new_format_is_asked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SOURCES, "_found", dict(SOURCES._found))
+    images = ArrayImages(pixels(6), np.array([0, 1] * 3), ("a", "b"))
+    register(Source("mine", "a .mine file", lambda path: path.suffix == ".mine", lambda path: Sides(images)))
+    assert find_source(tmp_path / "x.mine").name == "mine"
+    assert open_data(str(tmp_path / "x.mine")).classes == ("a", "b")
+    with pytest.raises(DataError, match=r"a \.mine file"):
+        find_source(tmp_path / "absent")
