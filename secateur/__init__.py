@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from secateur.export.to_onnx import export_onnx as export_onnx
     from secateur.kernels.fuse import fuse as fuse
     from secateur.kernels.fuse import fusions as fusions
+    from secateur.pipeline.analysis.accuracy import accuracy as accuracy
     from secateur.pipeline.analysis.fidelity import fidelity as fidelity
     from secateur.pipeline.data.dataset import open_data as open_data
     from secateur.pipeline.data.loader import Loader as Loader
     from secateur.pipeline.models.create import create_model as create_model
+    from secateur.pipeline.models.inputs import transform_for as transform_for
     from secateur.pipeline.plan.budget import Budget as Budget
     from secateur.pipeline.plan.make import make_plan as make_plan
     from secateur.pipeline.recover.compensate import compensate as compensate
@@ -46,6 +48,7 @@ _PLACES = {
     "Plan": "pipeline.structure.plan",
     "Scores": "pipeline.scores.score",
     "SecateurError": "core.errors",
+    "accuracy": "pipeline.analysis.accuracy",
     "build_engine": "export.engines",
     "check_parity": "export.parity",
     "compensate": "pipeline.recover.compensate",
@@ -62,6 +65,7 @@ _PLACES = {
     "prune": "pipeline.structure.surgery",
     "save": "pipeline.structure.storage",
     "score": "pipeline.scores.score",
+    "transform_for": "pipeline.models.inputs",
 }
 __all__ = ["__version__", *_PLACES]
 

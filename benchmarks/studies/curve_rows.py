@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from secateur.benchmarks.environment import environment
 from secateur.core.files import read_json, write_json
-from secateur.pipeline.analysis.pruning_curve import RATES, Point, Shape, a_pr, top1_among
+from secateur.pipeline.analysis.accuracy import accuracy
+from secateur.pipeline.analysis.pruning_curve import RATES, Point, Shape, a_pr
 from secateur.pipeline.recover.compensate import compensate
 from secateur.pipeline.scores.score import Scores, score
 from secateur.pipeline.structure.find import find_groups
@@ -61,8 +62,7 @@ class Task:
 
     def top1(self, model: nn.Module) -> float:
         """The accuracy of a model on the images to judge by, in percent."""
-        right, count = top1_among(model, self.judged)
-        return 100.0 * right / count
+        return accuracy(model, self.judged)
 
     def point(self, scores: Scores, kind: str, rate: float, repaired: bool) -> Point:
         """What is left, and its top-1, when the share `rate` of the units of a kind is removed."""

@@ -24,7 +24,7 @@ from torch import nn
 
 from secateur.benchmarks.environment import environment
 from secateur.core.files import locked, read_json, write_json
-from secateur.pipeline.analysis.accuracy import top1
+from secateur.pipeline.analysis.accuracy import accuracy
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.plan.allocate import Judge
 from secateur.pipeline.plan.budget import Budget
@@ -193,7 +193,7 @@ class Bench:
         seconds = {"plan_seconds": planned - started, "repair_seconds": time.perf_counter() - planned}
         widths = {g.name: len(plan.kept[g.name]) for g in subject.groups if g.name in plan.kept}
         cost = {"macs": subject.groups.macs(plan.kept), "kept": widths}
-        return {**cost, "top1": top1(small, subject.judged), **seconds, "repairs": ways}
+        return {**cost, "top1": accuracy(small, subject.judged), **seconds, "repairs": ways}
 
     @cached_property
     def statistics(self) -> Statistics:

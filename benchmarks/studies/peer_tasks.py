@@ -13,7 +13,7 @@ from secateur_studies.cnn_curves import MEAN, STD, cifar10_images
 from torch import Tensor, nn
 
 from secateur.benchmarks.flops import count
-from secateur.pipeline.analysis.accuracy import top1
+from secateur.pipeline.analysis.accuracy import accuracy
 from secateur.pipeline.data.dataset import open_data
 from secateur.pipeline.data.images import Images
 from secateur.pipeline.data.loader import Loader
@@ -82,7 +82,7 @@ class Subject:
     def about(self) -> dict[str, object]:
         """The dense model's row."""
         images = {"calibration_images": self.calibration.samples, "images": self.judged.samples}
-        return {"macs": self.macs, "top1": top1(self.model, self.judged), **images}
+        return {"macs": self.macs, "top1": accuracy(self.model, self.judged), **images}
 
 
 def _imagenet(data: Path, name: str, kind: Kind, within: str) -> Subject:

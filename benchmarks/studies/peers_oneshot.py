@@ -23,7 +23,7 @@ from torch import nn
 from secateur.benchmarks.environment import environment
 from secateur.benchmarks.flops import count
 from secateur.core.files import read_json, write_json
-from secateur.pipeline.analysis.accuracy import top1
+from secateur.pipeline.analysis.accuracy import accuracy
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.recover.batch_norm import reestimate
@@ -127,7 +127,7 @@ def measure(
         if epochs:
             spec = replace(DISTILLED, epochs=epochs)
             small = distill(small, subject.model, subject.images, subject.transform, spec, work)
-        accuracy = top1(small, subject.judged)
+        top1 = accuracy(small, subject.judged)
     except Exception as error:  # a peer that fails on a model may raise anything
         if contender.side == "secateur":
             raise
@@ -136,7 +136,7 @@ def measure(
     return {
         "macs": cost.macs,
         "params": cost.params,
-        "top1": accuracy,
+        "top1": top1,
         "seconds": round(time.perf_counter() - started, 1),
     }
 

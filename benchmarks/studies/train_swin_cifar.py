@@ -18,7 +18,7 @@ from secateur_studies.cnn_curves import MEAN, STD, cifar10_images
 from torch import nn
 
 from secateur.core.files import write_tensors
-from secateur.pipeline.analysis.accuracy import top1
+from secateur.pipeline.analysis.accuracy import accuracy
 from secateur.pipeline.data.images import ArrayImages
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.transform import Transform
@@ -63,9 +63,9 @@ def main(data: Path, out: Path, epochs: int, seed: int) -> None:
         *(cifar_swin(), teacher, images_of(data, "train"), TRANSFORM, replace(LESSON, epochs=epochs), out.parent, seed),
         say=lambda message: click.echo(message, err=True),
     )
-    accuracy = top1(model.eval(), Loader(images_of(data, "test"), TRANSFORM, 100))
-    write_tensors(out, model.state_dict(), {"top1": f"{accuracy:.2f}"})
-    click.echo(f"{out}: top-1 {accuracy:.2f} % on 10,000 test images")
+    top1 = accuracy(model.eval(), Loader(images_of(data, "test"), TRANSFORM, 100))
+    write_tensors(out, model.state_dict(), {"top1": f"{top1:.2f}"})
+    click.echo(f"{out}: top-1 {top1:.2f} % on 10,000 test images")
 
 
 if __name__ == "__main__":

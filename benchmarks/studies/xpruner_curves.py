@@ -22,7 +22,7 @@ from torch import nn
 
 from secateur.benchmarks.environment import environment
 from secateur.core.files import read_json, write_json
-from secateur.pipeline.analysis.accuracy import top1
+from secateur.pipeline.analysis.accuracy import accuracy
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.plan.mask_loss import soft_judge
@@ -72,8 +72,8 @@ class Curves:
         images = {"images": task.judged.samples, "reference_images": len(task.images(0))}
         if task.epochs:
             images["tuning_images"] = len(task.lessons(0))
-        accuracy = top1(task.model, task.judged)
-        return {"task": task.name, "top1": accuracy, "macs": self._groups.macs(), **images}
+        top1 = accuracy(task.model, task.judged)
+        return {"task": task.name, "top1": top1, "macs": self._groups.macs(), **images}
 
     def _row(self, way: Way, macs: float, seed: int) -> dict[str, Any]:
         """The widths and the true MACs of a way, and top-1 with no repair, compensated, tuned, and both."""
@@ -89,10 +89,10 @@ class Curves:
         planned = time.perf_counter() - started
         small = prune(task.model, plan, groups)
         repaired = self._repaired(small, plan, seed)
-        found = {"top1": top1(small, task.judged), "top1_compensated": top1(repaired, task.judged)}
+        found = {"top1": accuracy(small, task.judged), "top1_compensated": accuracy(repaired, task.judged)}
         if task.epochs:
             tuned = {"top1_tuned": small, "top1_compensated_tuned": repaired}
-            found |= {name: top1(self._tuned(model, seed), task.judged) for name, model in tuned.items()}
+            found |= {name: accuracy(self._tuned(model, seed), task.judged) for name, model in tuned.items()}
         kept = {name: len(units) for name, units in plan.kept.items()}
         share = groups.macs(plan.kept) / groups.macs()
         return {**found, "macs_share": share, "kept": kept, "score_seconds": seconds, "plan_seconds": planned}

@@ -1,23 +1,70 @@
-"""Top-1 accuracy of a classifier."""
+"""Top-1 accuracy of a classifier, and a word of warning where it is no better than guessing."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from secateur.core.errors import DataError
-from secateur.core.modules import frozen
-from secateur.pipeline.data.loader import Batches
+from secateur.core.modules import device_of, frozen
+from secateur.pipeline.data.loader import Batches, any_batches
+
+UNLIKELY = 0.01
+"""Accuracy that guessing reaches less often than this is not taken for guessing."""
 
 
-def top1(model: nn.Module, loader: Batches) -> float:
-    """The share of samples whose largest logit is their label's, in percent; the model is left as it was."""
-    device = next(model.parameters()).device
+def accuracy(model: nn.Module, loader: Batches, classes: Sequence[int] | None = None) -> float:
+    """The share of images whose largest logit is their label's (top-1), in percent; see `count_right`.
+
+    >>> from torch import nn
+    >>> images = torch.tensor([[2.0, 1.0], [0.0, 3.0], [5.0, 4.0]])
+    >>> accuracy(nn.Identity(), [(images, [0, 1, 1])])
+    66.66666666666667
+    """
+    right, count = count_right(model, loader, classes)
+    return 100.0 * right / count
+
+
+def count_right(model: nn.Module, loader: Batches, classes: Sequence[int] | None = None) -> tuple[int, int]:
+    """How many images are classified right, and of how many; other logits than those of `classes` count as -inf.
+
+    The model runs in evaluation mode, on its device and in its precision, and is left as it was. Raises `DataError`
+    when there are no images, or labels that the model has no logit for.
+    """
+    device = device_of(model)
+    dtype = next((tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()), torch.float32)
+    allowed = None if classes is None else torch.tensor(sorted(classes), device=device)
     right = count = 0
     with frozen(model), torch.inference_mode():
-        for images, labels in loader:
-            right += int((model(images.to(device)).argmax(1).cpu() == labels).sum())
+        for images, labels in any_batches(loader):
+            logits = model(images.to(device, dtype))
+            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:
+                raise DataError(
+                    f"the labels go from {int(labels.min())} to {int(labels.max())}, but the model has "
+                    f"{logits.shape[1]} logits: give images of the model's classes"
+                )
+            best = logits.argmax(1) if allowed is None else allowed[logits[:, allowed].argmax(1)]
+            right += int((best.cpu() == labels.cpu()).sum())
             count += len(labels)
     if not count:
         raise DataError("there are no images to measure accuracy on: give a data set with at least one")
-    return 100.0 * right / count
+    return right, count
+
+
+def chance_warning(top1: float, classes: int, samples: int) -> str:
+    """A sentence when guessing could well reach this accuracy (in percent), and an empty string when it could not.
+
+    A guess is right for one image in `classes`; the number of right guesses among the samples is binomial.
+    """
+    from scipy.stats import binom
+
+    right = round(top1 / 100 * samples)
+    if classes < 2 or binom.sf(right - 1, samples, 1 / classes) < UNLIKELY:
+        return ""
+    return (
+        f"the dense model has {right} of {samples} images right ({top1:.1f} %), which guessing among {classes} classes "
+        "reaches too: its weights or its labels are not those of these images. Classes are numbered in timm's order "
+        "of their names; give data.class_map where the model knows them in another one"
+    )

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
-from secateur.core.errors import DataError, PlanError, SurgeryError
-from secateur.core.modules import frozen
+from secateur.core.errors import PlanError, SurgeryError
+from secateur.pipeline.analysis.accuracy import count_right
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.make import make_plan
@@ -66,7 +65,7 @@ def curve(
 
     Units are really removed, and accuracy is that of the smaller model. With `verify` the dense model with the same
     units masked is measured too, and `SurgeryError` is raised when the two differ by more than rounding can explain
-    (one image in a thousand, one at least). `classes` restricts the predictions, as `top1_among` does.
+    (one image in a thousand, one at least). `classes` restricts the predictions, as `count_right` does.
     """
     shape = shape or Shape()
     for rate in shape.rates:
@@ -75,9 +74,9 @@ def curve(
             continue
         plan = shape.plan(groups, scores, rate)
         small = prune(model, plan, groups) if plan.kept else model
-        right, count = top1_among(small, loader, classes)
+        right, count = count_right(small, loader, classes)
         if verify and plan.kept:
-            again, _ = top1_among(masked(model, groups, plan), loader, classes)
+            again, _ = count_right(masked(model, groups, plan), loader, classes)
             if abs(again - right) > max(1, count // 1000):
                 raise SurgeryError(
                     f"at a pruning rate of {rate:.0%} the removed model has {right} of {count} images right, the "
@@ -92,19 +91,3 @@ def a_pr(points: Iterable[Point]) -> float:
     if not values:
         raise PlanError("A_PR needs the top-1 of at least one pruning rate, but got none")
     return sum(values) / len(values)
-
-
-def top1_among(model: nn.Module, loader: Batches, classes: Sequence[int] | None = None) -> tuple[int, int]:
-    """How many images are classified right, and of how many; other logits than those of `classes` count as -inf."""
-    device = next(model.parameters()).device
-    allowed = None if classes is None else torch.tensor(sorted(classes), device=device)
-    right = count = 0
-    with frozen(model), torch.inference_mode():
-        for images, labels in loader:
-            logits = model(images.to(device))
-            best = logits.argmax(1) if allowed is None else allowed[logits[:, allowed].argmax(1)]
-            right += int((best.cpu() == labels).sum())
-            count += len(labels)
-    if not count:
-        raise DataError("there are no images to measure accuracy on: give a data set with at least one")
-    return right, count

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from secateur.core.files import write_tensors
-from secateur.pipeline.analysis.accuracy import top1
+from secateur.pipeline.analysis.accuracy import accuracy
 from secateur.pipeline.data.dataset import open_data
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.spec import DataSpec
@@ -45,9 +45,9 @@ def main(out: Path, epochs: int, seed: int) -> None:
     model = create_model(NAME, **KWARGS, drop_path_rate=0.05)
     data = open_data(DataSpec(path="digits"), seed=0)
     train(model, Loader(data.calibration, transform_for(model)), epochs, seed)
-    accuracy = top1(model, Loader(data.evaluation, transform_for(model)))
+    top1 = accuracy(model, Loader(data.evaluation, transform_for(model)))
     write_tensors(out, {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, {"format": "pt"})
-    click.echo(f"{out}: top-1 {accuracy:.2f} % on the held-out digits")
+    click.echo(f"{out}: top-1 {top1:.2f} % on the held-out digits")
 
 
 def train(model: nn.Module, loader: Loader, epochs: int, seed: int, batch: int = 64, rate: float = 1.5e-3) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,13 @@ from secateur.benchmarks.runners import Subject
 from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.engine_info import INFO_FILE, EngineInfo
 from secateur.export.targets import TypedTarget, parse_target, typed_targets
-from secateur.pipeline.analysis.accuracy import top1
+from secateur.pipeline.analysis.accuracy import accuracy, chance_warning
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.export_stage import engines_folder, onnx_name
 from secateur.pipeline.structure.storage import load
 
 Say = Callable[[str], None]
+_log = logging.getLogger(__name__)
 
 
 def bench_run(run: Run, say: Say) -> list[str]:
@@ -31,12 +33,15 @@ def bench_run(run: Run, say: Say) -> list[str]:
     subjects = {}
     for side, model in sides.items():
         say(f"accuracy of the {side} model on {held_out.samples} held-out images")
+        top1 = accuracy(model, held_out)
+        if side == "dense" and (warning := chance_warning(top1, len(run.data.classes), held_out.samples)):
+            _log.warning(warning)
         subjects[side] = replace(
             forms_of(run.folder, side),
             name=side,
             module=model,
             input_shape=run.groups.input_shape,
-            top1=top1(model, held_out),
+            top1=top1,
         )
     effort = Effort(seconds=spec.seconds, threads=spec.threads, seed=run.recipe.seed)
     result = bench_pair(subjects["dense"], subjects["pruned"], goals, spec.batch, effort, held_out.samples, say)

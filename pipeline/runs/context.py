@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,8 @@ from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.surgery import example_for
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -40,6 +43,11 @@ class Run:
     def dense(self) -> nn.Module:
         """The dense model with its weights, in evaluation mode, for the recipe's classes if it names any."""
         torch.manual_seed(self.recipe.seed)  # a model without weights starts from the recipe's seed
+        if not (self.recipe.model.weights or self.recipe.model.pretrained):
+            _log.warning(
+                "%s has random weights, whose scores and accuracy mean nothing: give model.weights or model.pretrained",
+                self.recipe.model.name,
+            )
         model = create_model(self.recipe.model, num_classes=None)
         if words := self.recipe.classes:
             outputs = int(getattr(model, "num_classes", 0))

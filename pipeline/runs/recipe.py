@@ -33,7 +33,7 @@ from secateur.pipeline.recover.distill_spec import DistillSpec
 STRICT = ConfigDict(extra="forbid")
 SEEDS = Range(0, 2**32 - 1)
 """What every generator of random numbers takes."""
-PATHS = ("model.weights", "data.path", "data.calibration", "data.evaluation")
+PATHS = ("model.weights", "data.path", "data.calibration", "data.evaluation", "data.class_map")
 """The keys that name files or folders."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from secateur.core.errors import PlanError, RunError
 from secateur.core.files import read_json, sha256_json, write_json
-from secateur.pipeline.analysis.accuracy import top1
+from secateur.pipeline.analysis.accuracy import accuracy
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.manifest import read_manifest, write_manifest
@@ -68,9 +68,9 @@ def sweep(
         if budget not in known or known[budget].model != model:
             report(f"{budget:g} accuracy", f"on {len(run.data.evaluation)} held-out images")
             notes = run.plan.notes
-            accuracy = top1(load(place / "model"), run.evaluation())
+            top1 = accuracy(load(place / "model"), run.evaluation())
             cost = {name: float(str(notes[name])) for name in ("macs", "params")}
-            known[budget] = Point(budget, place.name, cost["macs"], cost["params"], accuracy, model)
+            known[budget] = Point(budget, place.name, cost["macs"], cost["params"], top1, model)
             points = [asdict(known[key]) for key in sorted(known, reverse=True)]
             write_json(path, "sweep", {"identity": identity, "measure": measure, "points": points})
     return [known[budget] for budget in sorted(budgets, reverse=True)]

@@ -13,7 +13,8 @@ from secateur_studies.cnn_curves import cifar10
 from secateur_studies.curve_rows import STEPS, Method, Rows, Task
 from torch import Tensor, nn
 
-from secateur.pipeline.analysis.pruning_curve import Shape, top1_among
+from secateur.pipeline.analysis.accuracy import count_right
+from secateur.pipeline.analysis.pruning_curve import Shape
 from secateur.pipeline.recover.compensate import compensate
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.surgery import prune
@@ -40,7 +41,7 @@ def test_a_row_is_a_curve_of_real_removals(task: Task, tmp_path: Path) -> None:
     assert [point["rate"] for point in row["points"]] == list(STEPS)
     assert row["a_pr"] == pytest.approx(sum(point["top1"] for point in row["points"]) / len(STEPS))
     plan = Shape(("mlp_hidden",), "global", (0.5,)).plan(task.groups, task.scores(MAGNITUDE, 0), 0.5)
-    right, count = top1_among(prune(task.model, plan, task.groups), task.judged)
+    right, count = count_right(prune(task.model, plan, task.groups), task.judged)
     assert row["points"][5]["top1"] == 100.0 * right / count
     assert row["points"][5]["macs"] == task.groups.macs(plan.kept)
 
@@ -69,7 +70,7 @@ def test_a_repaired_point_is_compensated_with_the_reference_images(task: Task) -
     scores = task.scores(MAGNITUDE, 0)
     plan: Plan = Shape(("mlp_hidden",), "global", (0.6,)).plan(task.groups, scores, 0.6)
     small = compensate(prune(task.model, plan, task.groups), task.model, plan, task.reference, groups=task.groups)
-    right, count = top1_among(small, task.judged)
+    right, count = count_right(small, task.judged)
     assert task.point(scores, "mlp_hidden", 0.6, repaired=True).top1 == 100.0 * right / count
 
 
@@ -88,5 +89,5 @@ def test_real_weights_and_images_fit(real_data: Path) -> None:
     torch.set_num_threads(1)
     batches = cifar10(real_data / "cifar10", "test", 10)
     assert torch.cat([labels for _, labels in batches]).bincount().tolist() == [10] * 10
-    right, count = top1_among(cifar_resnet(real_data / "weights/cifar10_resnet20.safetensors"), batches)
+    right, count = count_right(cifar_resnet(real_data / "weights/cifar10_resnet20.safetensors"), batches)
     assert right >= 0.85 * count

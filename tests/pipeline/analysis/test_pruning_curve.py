@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from secateur.core.errors import DataError, PlanError, SurgeryError
 from secateur.pipeline.analysis import pruning_curve as module
-from secateur.pipeline.analysis.pruning_curve import Point, Shape, a_pr, curve, top1_among
+from secateur.pipeline.analysis.accuracy import count_right
+from secateur.pipeline.analysis.pruning_curve import Point, Shape, a_pr, curve
 from secateur.pipeline.scores.score import score
 from secateur.pipeline.structure.groups import Groups
 
@@ -58,8 +59,8 @@ def test_only_the_given_classes_are_predicted(vit: nn.Module, batches: Batches) 
     labels = torch.cat([y for _, y in batches])
     cut = logits.clone()
     cut[:, [0, 2, 3]] = -torch.inf
-    assert top1_among(vit, batches, [4, 1]) == (int((cut.argmax(1) == labels).sum()), 12)
-    assert top1_among(vit, batches) == (int((logits.argmax(1) == labels).sum()), 12)
+    assert count_right(vit, batches, [4, 1]) == (int((cut.argmax(1) == labels).sum()), 12)
+    assert count_right(vit, batches) == (int((logits.argmax(1) == labels).sum()), 12)
 
 
 def test_a_pr_is_the_mean_and_bad_input_is_refused(vit: nn.Module) -> None:
@@ -69,4 +70,4 @@ def test_a_pr_is_the_mean_and_bad_input_is_refused(vit: nn.Module) -> None:
     with pytest.raises(PlanError, match="below 1"):
         Shape(rates=(0.5, 1.0))
     with pytest.raises(DataError, match="no images"):
-        top1_among(vit, [])
+        count_right(vit, [])

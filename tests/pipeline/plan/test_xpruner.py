@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from secateur.core.errors import PlanError
-from secateur.pipeline.analysis.accuracy import top1
+from secateur.pipeline.analysis.accuracy import accuracy
 from secateur.pipeline.plan.allocate import Problem
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.make import make_plan
@@ -150,7 +150,7 @@ def test_permuted_labels_change_neither_the_plan_nor_what_the_model_answers(
     small = prune(vit, plan, vit_groups)
     answers: list[Tensor] = []
     handle = small.register_forward_hook(lambda _m, _args, logits: answers.append(logits.argmax(1)))
-    found = [top1(small, data) for data in (batches, permuted)]
+    found = [accuracy(small, data) for data in (batches, permuted)]
     handle.remove()
     assert torch.equal(torch.cat(answers[:3]), torch.cat(answers[3:]))  # judged by its labels, the same answers
     right = [torch.cat([labels for _, labels in data]) == torch.cat(answers[:3]) for data in (batches, permuted)]

@@ -95,3 +95,11 @@ def test_why_an_engine_was_not_built_is_why_it_is_not_measured(typed_run: Run, t
     assert side.engines == {}
     assert "for tensorrt_rtx:sm_86 in fp16: this GPU has none of it" in why_not("tensorrt_rtx:sm_86@fp16", side)
     assert "build one with" in why_not("tensorrt_rtx:sm_86", side)
+
+
+def test_a_dense_model_that_guesses_is_warned_of(
+    typed_run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    measured(typed_run, tmp_path / "run", ("fp32",), "torch:cpu")
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert sum("which guessing among 10 classes reaches too" in message for message in said) == 1

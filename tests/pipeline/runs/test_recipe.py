@@ -82,11 +82,14 @@ def test_a_missing_section_and_a_bad_budget_are_named() -> None:
 def test_paths_beside_the_recipe_are_found(tmp_path: Path) -> None:
     (tmp_path / "weights.safetensors").touch()
     (tmp_path / "images").mkdir()
-    content = {**MINIMAL, "model": {"name": "vit", "weights": "weights.safetensors"}, "data": {"path": "images"}}
+    (tmp_path / "classes.txt").touch()
+    data = {"path": "images", "class_map": "classes.txt"}
+    content = {**MINIMAL, "model": {"name": "vit", "weights": "weights.safetensors"}, "data": data}
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(content))
     recipe = read_recipe(tmp_path / "r.yaml")
     assert recipe.model.weights == str((tmp_path / "weights.safetensors").resolve())
     assert recipe.data.path == str((tmp_path / "images").resolve())
+    assert recipe.data.class_map == str((tmp_path / "classes.txt").resolve())
 
 
 def test_files_that_are_no_recipes_are_refused(tmp_path: Path) -> None:
