@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from secateur.core.errors import RunError
 
@@ -29,16 +31,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
+        part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+        part.touch(0o666, exist_ok=False)
+        mode = stat.S_IMODE(part.stat().st_mode)  # less the umask, as for any new file
     except OSError as error:
         raise _disk_error(path, error) from error
-    part = Path(name)
     try:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        part.chmod(0o666 & ~_umask())
+        part.chmod(mode)  # safetensors makes a file of its own, for its owner alone
         part.replace(path)
         _sync_directory(path.parent)
     except OSError as error:
@@ -53,12 +55,17 @@ def locked(path: Path, busy: str = "") -> Iterator[None]:
 
     Where another process holds it, that one is waited for, unless `busy` says what to raise a `RunError` with.
     """
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
-        except BlockingIOError:
-            raise RunError(busy) from None
+    lock = FileLock(path, timeout=0 if busy else -1, fallback_to_soft=False)  # a soft lock would outlive its process
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunError(busy) from None
+    except (OSError, NotImplementedError) as error:
+        raise RunError(f"cannot lock {path}: {error}; choose a folder on a file system with locks") from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -100,7 +107,7 @@ def read_json(path: Path, kind: str) -> dict[str, Any]:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RunError(f"{path} is not valid JSON ({error}): restore the file or make it again") from error
     wanted = f"secateur.{kind}/1"
     found = document.get("schema") if isinstance(document, dict) else None
@@ -129,12 +136,6 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # numpy scalars and arrays
         return value.tolist()
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync_directory(folder: Path) -> None:
