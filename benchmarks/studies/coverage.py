@@ -140,7 +140,7 @@ def _whole_way(name: str, tell: Callable[[Mapping[str, Any]], None]) -> None:
     groups = sc.find_groups(model, example)
     row.update(groups=len(groups), fixed=len(groups.fixed), adapted=len(groups.adapted))
     stage("plan")
-    scores = sc.score(model, groups, (), "magnitude")  # type: ignore[arg-type]  # it reads no images
+    scores = sc.score(model, groups, (), "magnitude")
     plan, kinds = _plan(groups, scores)
     row.update(kinds=kinds, macs_left=groups.macs(plan.kept) / groups.macs())
     stage("prune")

@@ -58,7 +58,7 @@ class Task:
 
     def scores(self, method: Method, seed: int) -> Scores:
         """The scores of all groups by a method."""
-        return score(self.model, self.groups, self.reference, method.name, seed, **method.options)  # type: ignore[arg-type]  # batches are enough
+        return score(self.model, self.groups, self.reference, method.name, seed, **method.options)
 
     def top1(self, model: nn.Module) -> float:
         """The accuracy of a model on the images to judge by, in percent."""

@@ -52,7 +52,7 @@ SCORES = ("obs", "taylor", "activation", "lrp", "magnitude")
 ABLATIONS: tuple[dict[str, Any], ...] = (
     {"metric": "trace"},
     {"metric": "none"},
-    *({"weights": name} for name in TOKEN_WEIGHTS if name != "none"),
+    *({"weights": name} for name in TOKEN_WEIGHTS.names() if name != "none"),
 )
 GRID = (*SCORES, "random", "xmask", "integrated_gradients")
 MASKS = {"precision": "bf16", "epochs": 2}

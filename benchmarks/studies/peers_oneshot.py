@@ -29,7 +29,7 @@ from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.recover.batch_norm import reestimate
 from secateur.pipeline.recover.compensate import compensate
 from secateur.pipeline.recover.distill import distill
-from secateur.pipeline.recover.distill_spec import DistillSpec
+from secateur.pipeline.recover.spec import DistillSpec
 from secateur.pipeline.scores.score import Scores, score
 from secateur.pipeline.structure.surgery import prune
 

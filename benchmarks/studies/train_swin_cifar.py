@@ -24,7 +24,7 @@ from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.transform import Transform
 from secateur.pipeline.models.create import create_model
 from secateur.pipeline.recover.distill import distill
-from secateur.pipeline.recover.distill_spec import DistillSpec
+from secateur.pipeline.recover.spec import DistillSpec
 
 NAME = "swin_tiny_patch4_window7_224"
 KWARGS: dict[str, Any] = {

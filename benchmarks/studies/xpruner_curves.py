@@ -28,7 +28,7 @@ from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.plan.mask_loss import soft_judge
 from secateur.pipeline.recover.compensate import Statistics, gather_statistics, repair
 from secateur.pipeline.recover.distill import distill
-from secateur.pipeline.recover.distill_spec import DistillSpec
+from secateur.pipeline.recover.spec import DistillSpec
 from secateur.pipeline.scores.score import Scores, score
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.surgery import prune

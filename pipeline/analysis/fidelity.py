@@ -18,7 +18,7 @@ from secateur.core.errors import DataError, PlanError
 from secateur.core.modules import frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.scores.lrp.composite import Composite, find_composite
-from secateur.pipeline.scores.lrp.relevance import IMAGES, TARGETS, relevances
+from secateur.pipeline.scores.lrp.relevance import IMAGES, TARGETS, Target, relevances
 
 Rules = str | Path | Mapping[str, Any] | Composite
 GRADIENT = "gradient"
@@ -62,7 +62,7 @@ def fidelity(
     dense: nn.Module,
     loader: Batches,
     rules: Rules = "epsilon",
-    target: str = "label",
+    target: Target = "label",
     grid: int = 14,
     examples: Sequence[int] = (),
 ) -> Fidelity:
@@ -118,7 +118,7 @@ def rank_correlation(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float
 
 
 def _both(
-    small: nn.Module, dense: nn.Module, loader: Batches, rules: Rules, target: str
+    small: nn.Module, dense: nn.Module, loader: Batches, rules: Rules, target: Target
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """For each batch: images, classes `[B]`, and the maps `[B, H, W]` of the dense and of the small model."""
     first, second = tee(loader)  # both models go through the batches in step: one batch is held, no more
@@ -135,7 +135,7 @@ def _both(
         yield images.pop(), classes, of_dense.pop(), found
 
 
-def _maps(model: nn.Module, batches: Batches, rules: Rules, target: str) -> Iterator[tuple[Tensor, Tensor]]:
+def _maps(model: nn.Module, batches: Batches, rules: Rules, target: Target) -> Iterator[tuple[Tensor, Tensor]]:
     """The maps `[B, H, W]` of each batch with the classes `[B]` that they explain, on the CPU."""
     if rules == GRADIENT:
         yield from _gradients(model, batches, target)
@@ -144,7 +144,7 @@ def _maps(model: nn.Module, batches: Batches, rules: Rules, target: str) -> Iter
             yield batch.images.sum(1).cpu(), batch.classes.cpu()
 
 
-def _gradients(model: nn.Module, batches: Batches, target: str) -> Iterator[tuple[Tensor, Tensor]]:
+def _gradients(model: nn.Module, batches: Batches, target: Target) -> Iterator[tuple[Tensor, Tensor]]:
     """Gradient x input instead of relevance."""
     device = next(model.parameters()).device
     with frozen(model):

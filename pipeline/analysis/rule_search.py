@@ -19,6 +19,7 @@ from secateur.pipeline.analysis.pruning_curve import Shape, curve
 from secateur.pipeline.analysis.rule_space import composite_of, parameters_of, suggest
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.scores.lrp.composite import NAMED, Composite, find_composite
+from secateur.pipeline.scores.lrp.method import Lrp
 from secateur.pipeline.scores.lrp.relevance import record
 from secateur.pipeline.scores.score import score
 from secateur.pipeline.structure.groups import Groups
@@ -108,7 +109,7 @@ def _points(
     model: nn.Module, groups: Groups, composite: Composite, reference: Batches, judged: Batches, shape: Shape
 ) -> Iterator[float]:
     """Top-1 at each rate, from the middle outwards: there trials differ most, so that the bad ones go early."""
-    scores = score(model, groups, reference, "lrp", composite=composite)  # type: ignore[arg-type]  # batches are enough
+    scores = score(model, groups, reference, Lrp(composite))
     for rate in sorted(shape.rates, key=lambda rate: abs(rate - 0.5)):
         one = Shape(shape.kinds, shape.allocate, (rate,))
         (point,) = curve(model, groups, scores, judged, one, verify=False)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from secateur.pipeline.scores.aggregate import AGGREGATES
+from secateur.pipeline.scores.lrp.attention import SOFTMAX_RULES
 from secateur.pipeline.scores.lrp.composite import DEPTHS, Composite, find_composite
-from secateur.pipeline.scores.lrp.rules import rules
-from secateur.pipeline.scores.lrp.softmax import SOFTMAX_RULES
+from secateur.pipeline.scores.lrp.rules import RULES
 
 if TYPE_CHECKING:
     import optuna
@@ -18,7 +18,7 @@ GAMMAS = (0.01, 1.0)
 def suggest(trial: optuna.Trial, attention: bool) -> Composite:
     """The composite of a trial: a rule with its gamma for each depth group, the softmax rule, the aggregate."""
     for depth in DEPTHS:
-        if trial.suggest_categorical(f"{depth}_rule", list(rules())) == "gamma":
+        if trial.suggest_categorical(f"{depth}_rule", list(RULES.names())) == "gamma":
             trial.suggest_float(f"{depth}_gamma", *GAMMAS, log=True)
     if attention:
         trial.suggest_categorical("attention", list(SOFTMAX_RULES))

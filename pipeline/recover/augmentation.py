@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from secateur.pipeline.data.images import Images
 from secateur.pipeline.data.transform import Transform
-from secateur.pipeline.recover.distill_spec import DistillSpec
+from secateur.pipeline.recover.spec import DistillSpec
 
 Key = tuple[int, int]
 """The epoch and the index of an image."""

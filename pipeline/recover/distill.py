@@ -24,7 +24,7 @@ from secateur.core.files import sha256_json
 from secateur.pipeline.data.images import Images
 from secateur.pipeline.data.transform import Transform
 from secateur.pipeline.recover.augmentation import Key, Views, seeded
-from secateur.pipeline.recover.distill_spec import DistillSpec
+from secateur.pipeline.recover.spec import DistillSpec
 
 CHECKPOINT = "distill.pt"
 Say = Callable[[str], None]

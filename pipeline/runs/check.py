@@ -5,13 +5,11 @@ from __future__ import annotations
 from secateur.core.errors import DataError, naming
 from secateur.pipeline.plan.allocate import find_allocation
 from secateur.pipeline.runs.context import Run
-from secateur.pipeline.scores.registry import find_method
 
 
 def check_run(run: Run) -> None:
     """Raises the error of a run that cannot work: its weights, images, classes, plan or budget do not fit together."""
     recipe = run.recipe
-    find_method(recipe.score.method)
     find_allocation(recipe.plan.allocate)
     with naming("data"):
         if not len(run.data.evaluation):

@@ -16,7 +16,7 @@ from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.sampling import few_shot
 from secateur.pipeline.models.inputs import transform_for
 from secateur.pipeline.runs.context import Run
-from secateur.pipeline.scores.registry import find_method
+from secateur.pipeline.scores.registry import method_of
 from secateur.pipeline.scores.score import score
 
 if TYPE_CHECKING:
@@ -44,14 +44,13 @@ def parse_line(word: str) -> Line:
     Raises `PlanError` for an unknown method or option.
     """
     name, _, rest = word.partition(":")
-    chosen = find_method(name)
     options: dict[str, Any] = {}
     for setting in rest.split(",") if rest else ():
         key, equals, value = setting.partition("=")
-        if not equals or key not in chosen.options:
-            allowed = ", ".join(chosen.options) or "none"
-            raise PlanError(f"the method {name!r} got {setting!r}, but its options are key=value of: {allowed}")
+        if not equals:
+            raise PlanError(f"the method {name!r} got {setting!r}, but options are key=value, such as steps=10")
         options[key] = yaml.safe_load(value)
+    method_of(name, options)
     return Line(word, name, options)
 
 

@@ -28,23 +28,14 @@ from secateur.pipeline.plan.budget import Budget, clear_other_measures
 from secateur.pipeline.plan.evolution_spec import EvolutionSpec
 from secateur.pipeline.plan.make import DEFAULT_KINDS
 from secateur.pipeline.plan.xpruner_spec import XprunerSpec
-from secateur.pipeline.recover.distill_spec import DistillSpec
+from secateur.pipeline.recover.spec import RecoverSpec
+from secateur.pipeline.scores.spec import ScoreSpec
 
 STRICT = ConfigDict(extra="forbid")
 SEEDS = Range(0, 2**32 - 1)
 """What every generator of random numbers takes."""
 PATHS = ("model.weights", "data.path", "data.calibration", "data.evaluation", "data.class_map")
 """The keys that name files or folders."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class ScoreSpec:
-    """How units are scored: `samples_per_class` calibration images of each class (0: all), seeded."""
-
-    method: str = "taylor"
-    samples_per_class: int = 10
-    batch_size: int = 32
-    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -61,22 +52,6 @@ class PlanSpec:
 
 
 @dataclass(frozen=True, config=STRICT)
-class RecoverSpec:
-    """How the rest is repaired: ridge compensation over `samples_per_class` images of each class (0: all).
-
-    Without a `ridge`, images held out choose it for each layer. `front_to_back` adapts transformers to their own
-    pruned inputs. Then the result is distilled for `distill.epochs`.
-    """
-
-    compensate: bool = True
-    ridge: float | None = None
-    front_to_back: bool = True
-    distill: DistillSpec = DistillSpec()
-    samples_per_class: int = 0
-    batch_size: int = 32
-
-
-@dataclass(frozen=True, config=STRICT)
 class Recipe:
     """Everything that a run needs to know; every key has a default but the model, the data and the budget.
 
@@ -87,7 +62,7 @@ class Recipe:
     model: ModelSpec
     data: DataSpec
     budget: Budget
-    score: ScoreSpec = ScoreSpec()
+    score: ScoreSpec = field(default_factory=ScoreSpec)
     plan: PlanSpec = PlanSpec()
     recover: RecoverSpec = RecoverSpec()
     export: ExportSpec = ExportSpec()

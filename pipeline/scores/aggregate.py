@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from secateur.core.errors import PlanError, near_matches
+from secateur.pipeline.scores.registry import check_images
 from secateur.pipeline.statistics.capture import along, sum_by_unit
 from secateur.pipeline.structure.groups import Groups
 
-AGGREGATES = ("signed", "absolute_before", "absolute_after", "absolute_mean")
+Aggregate = Literal["signed", "absolute_before", "absolute_after", "absolute_mean"]
+AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
 """Where the absolute value is taken: nowhere, before the sum over tokens or space, after it, or of the mean."""
 
 
-def check_aggregate(word: object) -> str:
+def check_aggregate(word: object) -> Aggregate:
     """The word itself; raises `PlanError` with the choices when it is no aggregate."""
-    if not isinstance(word, str) or word not in AGGREGATES:
-        hint = near_matches(str(word), AGGREGATES)
-        raise PlanError(f"the aggregate is {word!r}, but must be one of {', '.join(AGGREGATES)}{hint}")
-    return word
+    for aggregate in AGGREGATES:
+        if word == aggregate:
+            return aggregate
+    hint = near_matches(str(word), AGGREGATES)
+    raise PlanError(f"the aggregate is {word!r}, but must be one of {', '.join(AGGREGATES)}{hint}")
 
 
 class Totals:
@@ -54,7 +58,8 @@ class Totals:
             self._sums[group.name].index_add_(0, rows, units)
 
     def means(self) -> dict[str, Tensor]:
-        """The mean over the images of each row; a class without images scores zero."""
+        """The mean over the images of each row; a class without images scores zero. Raises `DataError` without any."""
+        check_images(len(self._sums))
         scores = {}
         for name, sums in self._sums.items():
             mean = sums / self._counts.clamp_min(1)[:, None]

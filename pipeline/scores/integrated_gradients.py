@@ -3,47 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from secateur.core.errors import PlanError
-from secateur.core.modules import frozen
-from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.scores.aggregate import Totals
-from secateur.pipeline.scores.registry import Scored, method
+from secateur.core.modules import device_of, frozen
+from secateur.core.ranges import Range
+from secateur.pipeline.data.loader import Batches
+from secateur.pipeline.scores.aggregate import Aggregate, Totals
+from secateur.pipeline.scores.registry import Scored, ScoreMethod, method
 from secateur.pipeline.statistics.capture import all_sites, observed
 from secateur.pipeline.structure.groups import Groups
 
 
 @method("integrated_gradients")
-def integrated_gradients(
-    model: nn.Module,
-    groups: Groups,
-    loader: Loader,
-    *,
-    seed: int,
-    steps: int = 20,
-    baseline: float = 0.0,
-    aggregate: str = "absolute_mean",
-    per_class: bool = False,
-) -> Scored:
+@dataclass(frozen=True)
+class IntegratedGradients(ScoreMethod):
     """The mean over samples of (h(x) - h(x')) times the mean of dF/dh on the straight path from x' to x.
 
     Sundararajan et al., 2017 (arXiv 1703.01365), for a unit's values `h` and the label's logit `F`, by the midpoint
-    rule; `x'` is an image of the constant `baseline` (after preprocessing). `aggregate` is one of `AGGREGATES`;
-    `[units]`, or `[classes, units]` if `per_class`.
+    rule at `steps` points; `x'` is an image of the constant `baseline` (after preprocessing). `aggregate` says where
+    the absolute value is taken (`aggregate.Totals`); `[units]`, or `[classes, units]` if `per_class`.
     """
-    if steps < 1:
-        raise PlanError(f"integrated_gradients got steps = {steps}, but needs 1 or more")
-    device = next(model.parameters()).device
-    totals = Totals(groups, aggregate, per_class)
-    with frozen(model), observed(model, all_sites(groups)) as values:
-        for batch, labels in loader:
-            images, classes = batch.to(device), labels.to(device)
-            found, logits = along_path(model, images, values, steps, classes, baseline)
-            totals.add(found.__getitem__, classes, logits.shape[1])
-    return totals.means()
+
+    steps: Annotated[int, Range(1)] = 20
+    baseline: float = 0.0
+    aggregate: Aggregate = "absolute_mean"
+    per_class: bool = False
+
+    def score(self, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
+        """One forward and backward pass for each batch and step score all groups."""
+        device = device_of(model)
+        totals = Totals(groups, self.aggregate, self.per_class)
+        with frozen(model), observed(model, all_sites(groups)) as values:
+            for batch, labels in loader:
+                images, classes = batch.to(device), labels.to(device)
+                found, logits = along_path(model, images, values, self.steps, classes, self.baseline)
+                totals.add(found.__getitem__, classes, logits.shape[1])
+        return totals.means()
 
 
 def along_path(

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
-from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.scores.registry import Scored, method
+from secateur.pipeline.data.loader import Batches
+from secateur.pipeline.scores.registry import Scored, ScoreMethod, method
 from secateur.pipeline.structure.groups import Groups
 
 
 @method("magnitude")
-def magnitude(model: nn.Module, groups: Groups, loader: Loader, *, seed: int) -> Scored:
+@dataclass(frozen=True)
+class Magnitude(ScoreMethod):
     """The L2 norm of a unit's parameters over all its slices, `[units]` for each group.
 
-    The grouped L2 norm of DepGraph (Fang et al., 2023, arXiv 2301.12900, eq. 3); no data is read.
+    The grouped L2 norm of DepGraph (Fang et al., 2023, arXiv 2301.12900, eq. 3).
     """
-    tensors = dict(model.named_parameters(remove_duplicate=False))
-    scores: dict[str, Tensor] = {}
-    for group in groups:
-        squares = torch.zeros(group.units, dtype=torch.float64)
-        for part in [part for part in group.slices if part.tensor in tensors]:
-            weight = tensors[part.tensor].detach()
-            others = [dim for dim in range(weight.ndim) if dim != part.dim]
-            by_position = weight.square().sum(others, dtype=torch.float64) if others else weight.double().square()
-            index = torch.as_tensor(part.units)
-            squares.index_add_(0, index[index >= 0], by_position.cpu()[index >= 0])
-        scores[group.name] = squares.sqrt().float()
-    return scores
+
+    def score(self, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
+        """The norms; no data is read."""
+        tensors = dict(model.named_parameters(remove_duplicate=False))
+        scores: dict[str, Tensor] = {}
+        for group in groups:
+            squares = torch.zeros(group.units, dtype=torch.float64)
+            for part in [part for part in group.slices if part.tensor in tensors]:
+                weight = tensors[part.tensor].detach()
+                others = [dim for dim in range(weight.ndim) if dim != part.dim]
+                by_position = weight.square().sum(others, dtype=torch.float64) if others else weight.double().square()
+                index = torch.as_tensor(part.units)
+                squares.index_add_(0, index[index >= 0], by_position.cpu()[index >= 0])
+            scores[group.name] = squares.sqrt().float()
+        return scores

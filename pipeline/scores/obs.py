@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
-from secateur.core.errors import PlanError, near_matches
-from secateur.pipeline.data.loader import Loader
+from secateur.core.errors import PlanError
+from secateur.core.ranges import Range
+from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.scores.backward_elimination import Regression, eliminate
 from secateur.pipeline.scores.product_elimination import eliminate_products
-from secateur.pipeline.scores.registry import Scored, method
-from secateur.pipeline.scores.token_weights import find_token_weight
+from secateur.pipeline.scores.registry import Scored, ScoreMethod, method
+from secateur.pipeline.scores.token_weights import TOKEN_WEIGHTS
 from secateur.pipeline.statistics.fisher import Curvature, Products, ProductSite, gather
 from secateur.pipeline.statistics.layer_matrices import Reader, matrix, readers_of
 from secateur.pipeline.structure.groups import Group, Groups
 
-METRICS = ("fisher", "trace", "none")
+Metric = Literal["fisher", "trace", "none"]
 DAMPING = 0.1  # share of the mean eigenvalue in the Fisher metric, whose small directions 1,000 images do not show
 
 
 @method("obs")
-def obs(
-    model: nn.Module,
-    groups: Groups,
-    loader: Loader,
-    *,
-    seed: int,
-    shrinkage: float = 1e-3,
-    rounds: int = 64,
-    metric: Literal["fisher", "trace", "none"] = "fisher",
-    weights: str = "none",
-) -> Scored:
+@dataclass(frozen=True)
+class Obs(ScoreMethod):
     """The rise of a sample's loss when a unit's turn to go has come and the survivors have been refitted, `[units]`.
 
     Units go in `rounds` rounds, the cheapest first; after each, the layer that reads them is refitted (Hassibi and
@@ -40,42 +33,60 @@ def obs(
     "fisher", "trace" for its mean diagonal, "none" for the identity), so that scores compare across layers: that is
     worth more than the choice within a layer. Query/key dimensions cost the squared change of the logits, refitted
     likewise. `weights` weighs the tokens of the statistics (`token_weights`); "none" was best. To the covariances,
-    `shrinkage` times their mean diagonal is added. Raises `PlanError` for a unit that no linear layer, convolution or
-    query/key product reads.
+    `shrinkage` times their mean diagonal is added.
     """
-    if metric not in METRICS:
-        raise PlanError(
-            f"the metric is {metric!r}, but must be one of {', '.join(METRICS)}{near_matches(metric, METRICS)}"
-        )
-    if not shrinkage >= 0:
-        raise PlanError(f"shrinkage is {shrinkage}, but must be 0 or more (1e-3 is the default)")
-    readers = {group.name: readers_of(model, group) for group in groups}
-    products = {group.name: _product_site(group) for group in groups if not readers[group.name]}
-    every = [reader for found in readers.values() for reader in found]
-    curvatures, pairs = gather(model, every, list(products.values()), loader, seed, find_token_weight(weights))
-    scores = {}
-    for group in groups:
-        if readers[group.name]:
-            parts = [_regression(model, r, curvatures[r.module], metric, shrinkage) for r in readers[group.name]]
-            scores[group.name] = eliminate(parts, group.units, group.blocks, rounds).float()
-        else:
-            pair = pairs[products[group.name].site.module]
-            scores[group.name] = _product_scores(pair, metric, shrinkage, rounds).float()
-    return scores
 
+    shrinkage: Annotated[float, Range(0)] = 1e-3
+    rounds: Annotated[int, Range(1)] = 64
+    metric: Metric = "fisher"
+    weights: str = "none"
 
-def _regression(model: nn.Module, reader: Reader, found: Curvature, metric: str, shrinkage: float) -> Regression:
-    fisher = found.gradients.second
-    weight, covariance = matrix(model.get_submodule(reader.module)).to(fisher), found.inputs.covariance
-    columns = torch.tensor(reader.columns, device=fisher.device)
-    identity = torch.eye(len(fisher)).to(fisher)
-    mean = fisher.diagonal().mean().clamp_min(1e-30)
-    chosen = {"fisher": (1 - DAMPING) * fisher + DAMPING * mean * identity, "trace": mean * identity, "none": identity}
-    bend = chosen[metric]
-    if metric != "none":
-        layer = model.get_submodule(reader.module)
-        bend = bend * (_scale(found, weight, bend, columns) if isinstance(layer, nn.Conv2d) else found.positions / 2)
-    return Regression(covariance, weight, columns, bend, shrinkage)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        TOKEN_WEIGHTS.find(self.weights)
+
+    def score(self, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
+        """The losses from one pass over the images.
+
+        Raises `PlanError` for a unit that no linear layer, convolution or query/key product reads.
+        """
+        readers = {group.name: readers_of(model, group) for group in groups}
+        products = {group.name: _product_site(group) for group in groups if not readers[group.name]}
+        every = [reader for found in readers.values() for reader in found]
+        weights = TOKEN_WEIGHTS.find(self.weights)
+        curvatures, pairs = gather(model, every, list(products.values()), loader, seed, weights)
+        scores = {}
+        for group in groups:
+            if readers[group.name]:
+                parts = [self._regression(model, reader, curvatures[reader.module]) for reader in readers[group.name]]
+                scores[group.name] = eliminate(parts, group.units, group.blocks, self.rounds).float()
+            else:
+                scores[group.name] = self._of_products(pairs[products[group.name].site.module]).float()
+        return scores
+
+    def _regression(self, model: nn.Module, reader: Reader, found: Curvature) -> Regression:
+        """The layer that reads units, with the cost of its errors."""
+        layer, fisher = model.get_submodule(reader.module), found.gradients.second
+        weight, covariance = matrix(layer).to(fisher), found.inputs.covariance
+        columns = torch.tensor(reader.columns, device=fisher.device)
+        identity = torch.eye(len(fisher)).to(fisher)
+        mean = fisher.diagonal().mean().clamp_min(1e-30)
+        bend = {
+            "fisher": (1 - DAMPING) * fisher + DAMPING * mean * identity,
+            "trace": mean * identity,
+            "none": identity,
+        }[self.metric]
+        if self.metric != "none":
+            convolves = isinstance(layer, nn.Conv2d)
+            bend = bend * (_scale(found, weight, bend, columns) if convolves else found.positions / 2)
+        return Regression(covariance, weight, columns, bend, self.shrinkage)
+
+    def _of_products(self, pair: Products) -> Tensor:
+        """The scores of the query/key dimensions of one attention, head by head."""
+        rows = pair.samples * pair.positions
+        bend = torch.ones_like(pair.bend) if self.metric == "none" else pair.bend / 2
+        heads = zip(pair.queries / rows, pair.keys / rows, bend.tolist(), strict=True)
+        return torch.cat([cost * eliminate_products(q, k, self.shrinkage, self.rounds) for q, k, cost in heads])
 
 
 def _scale(found: Curvature, weight: Tensor, bend: Tensor, columns: Tensor) -> float:
@@ -91,13 +102,6 @@ def _scale(found: Curvature, weight: Tensor, bend: Tensor, columns: Tensor) -> f
     alone = torch.einsum("ock,op,pcl,klc->c", parts, bend, parts, blocks)
     units = columns[::size] >= 0
     return float(found.removal[units].sum() / alone[units].sum().clamp_min(1e-300)) or 1.0  # no gradient at all
-
-
-def _product_scores(pair: Products, metric: str, shrinkage: float, rounds: int) -> Tensor:
-    rows = pair.samples * pair.positions
-    bend = torch.ones_like(pair.bend) if metric == "none" else pair.bend / 2
-    heads = zip(pair.queries / rows, pair.keys / rows, bend.tolist(), strict=True)
-    return torch.cat([weight * eliminate_products(q, k, shrinkage, rounds) for q, k, weight in heads])
 
 
 def _product_site(group: Group) -> ProductSite:

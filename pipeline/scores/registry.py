@@ -1,66 +1,93 @@
-"""The registry of score methods: a new method is one file with one decorated function."""
+"""The registry of score methods: a new one is one file with one decorated dataclass, whose fields are its options."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from secateur.core.errors import PlanError, near_matches
+from secateur.core.errors import DataError, PlanError
+from secateur.core.options import check_fields, options_of
+from secateur.core.registry import Registry
+from secateur.pipeline.data.loader import Batches
+from secateur.pipeline.structure.groups import Groups
 
 Scored = Mapping[str, Tensor]
 """For each group, by name, a float tensor `[units]` or `[classes, units]`; larger is more important."""
-ScoreFunction = Callable[..., Scored]
-"""Called as `function(model, groups, loader, seed=seed, **options)`.
-
-A function that trains takes `say`, which is told of its progress, and `folder` for its checkpoints (None: no place).
-"""
-
-MODULES = ("random", "magnitude", "activation", "taylor", "lrp_score", "integrated_gradients", "obs", "xmask_score")
-GIVEN = ("model", "groups", "loader", "seed", "say", "folder")
-"""The parameters of a score function that are no options."""
+Say = Callable[[str], None]
+"""What is told of the progress of long work."""
 
 
-@dataclass(frozen=True)
-class Method:
-    """A registered method: its name, its function, the options that it takes besides `seed`, whether it trains."""
+class ScoreMethod(ABC):
+    """A score method with its options: a frozen dataclass, whose fields are checked when one is made (`check_fields`).
 
-    name: str
-    function: ScoreFunction
-    options: tuple[str, ...]
-    trains: bool
+    Recipes write the fields under `score.options`. `@method("mine")` registers a method in the program that imports
+    it; an installed package names it in the entry points `secateur.scores`, so that recipes find it.
+    """
 
+    __pydantic_config__: ClassVar[Mapping[str, bool]] = {
+        "arbitrary_types_allowed": True
+    }  # an option may be of a package's own class
 
-_METHODS: dict[str, Method] = {}
+    def __post_init__(self) -> None:
+        check_fields(self, name_of(self))
 
+    @abstractmethod
+    def score(self, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
+        """The scores of the groups; the model has to be left as it was, and `loader` may be read again and again."""
 
-def method(name: str) -> Callable[[ScoreFunction], ScoreFunction]:
-    """A decorator that registers a score function under `name`; raises `ValueError` on a duplicate."""
-
-    def register(function: ScoreFunction) -> ScoreFunction:
-        if name in _METHODS:
-            raise ValueError(f"the score method {name!r} is registered twice")
-        taken = inspect.signature(function).parameters
-        options = tuple(key for key in taken if key not in GIVEN)
-        _METHODS[name] = Method(name, function, options, "folder" in taken)
-        return function
-
-    return register
+    def reads(self) -> tuple[Path, ...]:
+        """The files whose content decides the scores besides the options."""
+        return ()
 
 
-def methods() -> tuple[str, ...]:
-    """The names of all registered methods, sorted."""
-    for module in MODULES:
-        importlib.import_module(f"secateur.pipeline.scores.{module}")
-    return tuple(sorted(_METHODS))
+class TrainedMethod(ScoreMethod):
+    """A method that learns its scores, by all processes that a launcher started."""
+
+    def score(self, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
+        """The scores, learned in one go."""
+        return self.train(model, groups, loader, seed, lambda message: None, None)
+
+    @abstractmethod
+    def train(
+        self, model: nn.Module, groups: Groups, loader: Batches, seed: int, say: Say, folder: Path | None
+    ) -> Scored:
+        """The scores; `say` is told how far it is, and a checkpoint in `folder`, if there is one, is gone on from."""
 
 
-def find_method(name: str) -> Method:
-    """The method of that name; raises `PlanError` with the choices when there is none."""
-    known = methods()
-    if name not in known:
-        raise PlanError(f"there is no score method {name!r}, but {', '.join(known)}{near_matches(name, known)}")
-    return _METHODS[name]
+_OURS = ("random", "magnitude", "activation", "taylor", "integrated_gradients", "obs")
+METHODS: Registry[type[ScoreMethod]] = Registry(
+    "score method",
+    {
+        **{name: f"secateur.pipeline.scores.{name}" for name in _OURS},
+        **{name: f"secateur.pipeline.scores.{name}.method" for name in ("lrp", "xmask")},
+    },
+    "secateur.scores",
+)
+method = METHODS.register
+
+
+def check_images(count: float) -> None:
+    """Raises `DataError` where no image was seen."""
+    if not count:
+        raise DataError("there are no images to score with: give a data set with at least one")
+
+
+def method_of(word: str | ScoreMethod, options: Mapping[str, Any]) -> ScoreMethod:
+    """The method of that name with these options, plain values as a recipe has them; a method itself is returned.
+
+    Raises `PlanError` for an unknown name or option, with near matches, and for a value that the option does not allow.
+    """
+    if isinstance(word, str):
+        return options_of(METHODS.find(word), options, word)
+    if options:
+        raise PlanError(f"{word} has its options already, but {', '.join(options)} was given too: change it instead")
+    return word
+
+
+def name_of(made: ScoreMethod) -> str:
+    """The name that a method is registered under, or its class's own where it is not."""
+    return METHODS.name_of(type(made)) or type(made).__name__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,21 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from secateur.core.errors import NotFiniteError, PlanError, RunError, near_matches
+from secateur.core.errors import NotFiniteError, PlanError, RunError
 from secateur.core.files import write_tensors
-from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.scores.registry import find_method
+from secateur.core.options import plain_options
+from secateur.pipeline.data.loader import any_batches
+from secateur.pipeline.scores.registry import Say, ScoreMethod, TrainedMethod, method_of, name_of
+from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.groups import Groups
 
 
 @dataclass(frozen=True)
 class Scores:
-    """For each group, by name, `[units]` or `[classes, units]`; larger is more important."""
+    """For each group, by name, `[units]` or `[classes, units]`; larger is more important.
+
+    `options` are those of the `method` that are not its defaults.
+    """
 
     values: Mapping[str, Tensor]
     method: str
@@ -46,7 +51,7 @@ class Scores:
             with safe_open(path, "pt") as file:
                 about = json.loads((file.metadata() or {}).get("secateur", "{}"))
                 values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, json.JSONDecodeError) as error:
             raise RunError(
                 f"cannot read the scores in {path}: {error}; make them again with `secateur score`"
             ) from error
@@ -58,33 +63,33 @@ class Scores:
 def score(
     model: nn.Module,
     groups: Groups,
-    loader: Loader,
-    method: str = "taylor",
+    loader: Iterable[tuple[Tensor, Tensor]],
+    method: str | ScoreMethod = "taylor",
     seed: int = 0,
-    say: Callable[[str], None] = lambda message: None,
+    say: Say = lambda message: None,
     folder: Path | None = None,
     **options: Any,
 ) -> Scores:
-    """The scores of all `groups` by `method`; the model is left exactly as it was.
+    """The scores of all `groups` by `method`, a name with its `options` or a method such as `Lrp(composite="gamma")`.
 
-    A method that trains tells `say` how far it is, and keeps a checkpoint in the `folder`, from which it goes on.
-    Raises `PlanError` for an unknown method or option and for a model without groups, and `NotFiniteError` for scores
-    that are not finite.
+    The `loader` is any iterable of images and labels that can be read again. The model is left exactly as it was. A
+    method that trains tells `say` how far it is, and keeps a checkpoint in the `folder`, from which it goes on. Raises
+    `PlanError` for an unknown method or option and for a model without groups, and `NotFiniteError` for scores that
+    are not finite.
     """
-    chosen = find_method(method)
-    for key in options:
-        if key not in chosen.options:
-            allowed = ", ".join(chosen.options) or "none"
-            hint = near_matches(key, chosen.options)
-            raise PlanError(f"the score method {method!r} has no option {key!r}; its options: {allowed}{hint}")
+    chosen = method_of(method, options)
     if not groups:
         raise PlanError("nothing can be removed from this model, so that there is nothing to score")
-    training = {"say": say, "folder": folder} if chosen.trains else {}
-    values = chosen.function(model, groups, loader, seed=seed, **training, **options)
-    for name, value in values.items():
+    model, batches = canonical(model), any_batches(loader)
+    if isinstance(chosen, TrainedMethod):
+        values = chosen.train(model, groups, batches, seed, say, folder)
+    else:
+        values = chosen.score(model, groups, batches, seed)
+    name = name_of(chosen)
+    for group, value in values.items():
         if not torch.isfinite(value).all():
             raise NotFiniteError(
-                f"the {method} scores of {name!r} are not finite: the model's outputs or gradients overflow on these "
+                f"the {name} scores of {group!r} are not finite: the model's outputs or gradients overflow on these "
                 "images; check the weights and the preprocessing"
             )
-    return Scores(values, method, options, seed)
+    return Scores(values, name, plain_options(chosen), seed)

@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.core.modules import frozen
-from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.scores.registry import Scored, method
+from secateur.core.modules import device_of, frozen
+from secateur.pipeline.data.loader import Batches
+from secateur.pipeline.scores.registry import Scored, ScoreMethod, check_images, method
 from secateur.pipeline.statistics.capture import all_sites, along, observed, sum_by_unit
 from secateur.pipeline.structure.groups import Groups
 
 
 @method("taylor")
-def taylor(model: nn.Module, groups: Groups, loader: Loader, *, seed: int) -> Scored:
+@dataclass(frozen=True)
+class Taylor(ScoreMethod):
     """The mean over samples of |sum over tokens or pixels of x_u dL/dx_u|, `[units]` for each group.
 
-    `L` is the cross-entropy of the sample's label (Molchanov et al., 2017, arXiv 1611.06440, eq. 7, per sample). One
-    forward and one backward pass score all groups; nothing but one batch is held in memory.
+    `L` is the cross-entropy of the sample's label (Molchanov et al., 2017, arXiv 1611.06440, eq. 7, per sample).
     """
-    device = next(model.parameters()).device
-    totals = {group.name: torch.zeros(group.units, dtype=torch.float64, device=device) for group in groups}
-    samples = 0
-    with frozen(model), observed(model, all_sites(groups)) as values, torch.enable_grad():
-        for images, labels in loader:
-            images = images.detach().to(device).requires_grad_()
-            loss = F.cross_entropy(model(images), labels.to(device), reduction="sum")
-            keys = sorted(values)
-            gradients = dict(zip(keys, torch.autograd.grad(loss, [values[key] for key in keys]), strict=True))
-            samples += len(images)
-            for group in groups:
-                change: Tensor = images.new_zeros(len(images), group.units, dtype=torch.float64)
-                for site in group.sites:
-                    key = (site.module, site.side)
-                    product = along((values[key] * gradients[key]).detach(), site.dim, len(images)).sum(2).double()
-                    change += sum_by_unit(product, site, group.units)
-                totals[group.name] += change.abs().sum(0)
-    return {name: (total / max(samples, 1)).float().cpu() for name, total in totals.items()}
+
+    def score(self, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
+        """One forward and one backward pass for each batch score all groups; nothing but one batch is held."""
+        device = device_of(model)
+        totals = {group.name: torch.zeros(group.units, dtype=torch.float64, device=device) for group in groups}
+        samples = 0
+        with frozen(model), observed(model, all_sites(groups)) as values, torch.enable_grad():
+            for images, labels in loader:
+                images = images.detach().to(device).requires_grad_()
+                loss = F.cross_entropy(model(images), labels.to(device), reduction="sum")
+                keys = sorted(values)
+                gradients = dict(zip(keys, torch.autograd.grad(loss, [values[key] for key in keys]), strict=True))
+                samples += len(images)
+                for group in groups:
+                    change: Tensor = images.new_zeros(len(images), group.units, dtype=torch.float64)
+                    for site in group.sites:
+                        key = (site.module, site.side)
+                        product = along((values[key] * gradients[key]).detach(), site.dim, len(images)).sum(2).double()
+                        change += sum_by_unit(product, site, group.units)
+                    totals[group.name] += change.abs().sum(0)
+        check_images(samples)
+        return {name: (total / samples).float().cpu() for name, total in totals.items()}

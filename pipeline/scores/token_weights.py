@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from secateur.core.errors import PlanError, near_matches
+from secateur.core.registry import Registry
 from secateur.pipeline.scores.integrated_gradients import along_path
 from secateur.pipeline.scores.lrp.composite import find_composite
 from secateur.pipeline.scores.lrp.relevance import relevances
@@ -16,6 +16,8 @@ from secateur.pipeline.statistics.fisher import Attributions, TokenWeight
 from secateur.pipeline.structure.groups import Site
 
 CLASS_TOKEN_WEIGHT = 10.0
+TOKEN_WEIGHTS: Registry[TokenWeight | None] = Registry("token weighting", {})
+"""The weightings by name; None counts every token once."""
 STEPS = 5
 """The points on the path of integrated gradients; tokens are told apart by fewer of them than units are."""
 
@@ -55,20 +57,10 @@ def _integrated_gradients(model: nn.Module, images: Tensor, sites: Sequence[Site
         return along_path(model, images, values, STEPS)[0]
 
 
-TOKEN_WEIGHTS: dict[str, TokenWeight | None] = {
-    "none": None,
-    "gradient": TokenWeight(_gradient),
-    "activation": TokenWeight(_energy),
-    "taylor": TokenWeight(_total),
-    "lrp": TokenWeight(_total, _lrp),
-    "integrated_gradients": TokenWeight(_total, _integrated_gradients),
-    "class_token": TokenWeight(_first),
-}
-
-
-def find_token_weight(name: str) -> TokenWeight | None:
-    """The weighting of that name, None for equal weights; raises `PlanError` with the choices when there is none."""
-    if name not in TOKEN_WEIGHTS:
-        choices = f"{', '.join(TOKEN_WEIGHTS)}{near_matches(name, TOKEN_WEIGHTS)}"
-        raise PlanError(f"there is no token weighting {name!r}, but {choices}")
-    return TOKEN_WEIGHTS[name]
+TOKEN_WEIGHTS.register("none")(None)
+TOKEN_WEIGHTS.register("gradient")(TokenWeight(_gradient))
+TOKEN_WEIGHTS.register("activation")(TokenWeight(_energy))
+TOKEN_WEIGHTS.register("taylor")(TokenWeight(_total))
+TOKEN_WEIGHTS.register("lrp")(TokenWeight(_total, _lrp))
+TOKEN_WEIGHTS.register("integrated_gradients")(TokenWeight(_total, _integrated_gradients))
+TOKEN_WEIGHTS.register("class_token")(TokenWeight(_first))

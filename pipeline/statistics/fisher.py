@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from secateur.core.errors import DataError
 from secateur.core.modules import frozen
-from secateur.pipeline.data.loader import Loader
+from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.statistics.capture import along, observed
 from secateur.pipeline.statistics.layer_matrices import Reader, channel_dim, input_rows, output_rows
 from secateur.pipeline.statistics.moments import Moments
@@ -97,7 +97,7 @@ def gather(
     model: nn.Module,
     readers: Sequence[Reader],
     products: Sequence[ProductSite],
-    loader: Loader,
+    loader: Batches,
     seed: int,
     weight: TokenWeight | None,
 ) -> tuple[dict[str, Curvature], dict[str, Products]]:

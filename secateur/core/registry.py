@@ -56,6 +56,10 @@ class Registry(Generic[T]):
             self._import(name)
         return self._found[name]
 
+    def name_of(self, thing: T) -> str:
+        """The name of a thing that was registered or found before, else an empty string."""
+        return next((name for name, found in self._found.items() if found is thing), "")
+
     def _import(self, name: str) -> None:
         """Lets the module of a name register it."""
         if name in self._modules:

@@ -42,6 +42,13 @@ def test_a_duplicate_raises() -> None:
         things.register("one")(2)
 
 
+def test_a_thing_knows_its_name() -> None:
+    things: Registry[list[int]] = Registry("thing", {})
+    one = things.register("one")([])
+    assert things.name_of(one) == "one"
+    assert things.name_of([]) == ""
+
+
 def test_a_miss_lists_the_choices_and_a_near_one() -> None:
     things: Registry[int] = Registry("thing", {"knapsack": "x", "global": "y"})
     with pytest.raises(PlanError, match=r"no thing 'knapsac', but global, knapsack.*knapsack"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,9 +12,10 @@ import yaml
 
 from secateur.core.errors import PlanError, near_matches
 from secateur.core.files import write_text
-from secateur.pipeline.scores.aggregate import check_aggregate
-from secateur.pipeline.scores.lrp.rules import find_rule
-from secateur.pipeline.scores.lrp.softmax import SOFTMAX_RULES
+from secateur.core.options import options_of
+from secateur.pipeline.scores.aggregate import Aggregate, check_aggregate
+from secateur.pipeline.scores.lrp.attention import SOFTMAX_RULES
+from secateur.pipeline.scores.lrp.rules import RULES, Rule
 
 Depth = Literal["first", "middle", "last", "classifier"]
 DEPTHS: tuple[Depth, ...] = get_args(Depth)
@@ -26,14 +27,6 @@ SCHEMA = "secateur.composite/1"
 
 
 @dataclass(frozen=True)
-class RuleSpec:
-    """A rule by name, with its parameters."""
-
-    name: str
-    parameters: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Composite:
     """The rules of the four depth groups, for convolutions and for linear layers, and the softmax rule.
 
@@ -42,11 +35,11 @@ class Composite:
     vector for each image. `attention` is `attnlrp`, `attnlrp_z_plus` or `cp`; `aggregate` is one of `AGGREGATES`.
     """
 
-    rules: Mapping[tuple[str, str], RuleSpec]
+    rules: Mapping[tuple[str, str], Rule]
     attention: str = "attnlrp"
-    aggregate: str = "absolute_before"  # as the published code of Pruning by eXplaining does for linear layers
+    aggregate: Aggregate = "absolute_before"  # as the published code of Pruning by eXplaining does for linear layers
 
-    def rule(self, depth: str, kind: str) -> RuleSpec:
+    def rule(self, depth: str, kind: str) -> Rule:
         """The rule of the layers of one depth group and type."""
         return self.rules[depth, kind]
 
@@ -55,9 +48,9 @@ class Composite:
         content: dict[str, Any] = {}
         for depth in DEPTHS:
             content[depth] = {
-                kind: {"rule": spec.name, **spec.parameters} if spec.parameters else spec.name
+                kind: {"rule": rule.name, **rule.parameters} if rule.parameters else rule.name
                 for kind in TYPES
-                for spec in [self.rule(depth, kind)]
+                for rule in [self.rule(depth, kind)]
             }
         return {**content, "attention": self.attention, "aggregate": self.aggregate}
 
@@ -119,7 +112,7 @@ def parse_composite(content: Mapping[str, Any], where: str) -> Composite:
             raise PlanError(
                 f"{where} has an unknown key {key!r}, allowed are {', '.join(allowed)}{near_matches(str(key), allowed)}"
             )
-    rules: dict[tuple[str, str], RuleSpec] = {}
+    rules: dict[tuple[str, str], Rule] = {}
     for depth in DEPTHS:
         given = content.get(depth, "epsilon")
         by_type = given if isinstance(given, Mapping) and "rule" not in given else dict.fromkeys(TYPES, given)
@@ -127,37 +120,20 @@ def parse_composite(content: Mapping[str, Any], where: str) -> Composite:
             if kind not in TYPES:
                 raise PlanError(f"{where}: {depth} has {kind!r}, but the types of layers are {' and '.join(TYPES)}")
         for kind in TYPES:
-            rules[depth, kind] = _rule_spec(by_type.get(kind, "epsilon"), kind, f"{where}: {depth}")
+            rules[depth, kind] = _rule(by_type.get(kind, "epsilon"), kind, f"{where}: {depth}")
     attention = content.get("attention", "attnlrp")
     if attention not in SOFTMAX_RULES:
         raise PlanError(f"{where}: attention is {attention!r}, but must be one of {', '.join(SOFTMAX_RULES)}")
     return Composite(rules, attention, check_aggregate(content.get("aggregate", Composite.aggregate)))
 
 
-def _rule_spec(given: object, kind: LayerType, where: str) -> RuleSpec:
+def _rule(given: object, kind: LayerType, where: str) -> Rule:
     content = {"rule": given} if isinstance(given, str) else given
     if not isinstance(content, Mapping) or not isinstance(content.get("rule"), str):
         raise PlanError(
             f"{where} is {given!r}, but must be a rule's name or a mapping such as {{rule: gamma, gamma: 0.1}}"
         )
-    known = find_rule(content["rule"])
-    parameters = {**known.defaults, **({"gamma": GAMMA[kind]} if known.name == "gamma" else {})}
-    for key, value in content.items():
-        if key == "rule":
-            continue
-        if key not in known.defaults:
-            choices = ", ".join(known.defaults) or "no parameters"
-            raise PlanError(f"{where}: the rule {known.name!r} has no parameter {key!r}, but {choices}")
-        parameters[key] = _number(value, f"{where}: {key}")
-    return RuleSpec(known.name, parameters)
-
-
-def _number(value: object, where: str) -> float:
-    """A number of at least 0; YAML reads `1e-6`, without a point, as text."""
-    try:
-        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else -1.0
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise PlanError(f"{where} is {value!r}, but must be a number of at least 0")
-    return number
+    name = content["rule"]
+    own = {"gamma": GAMMA[kind]} if name == "gamma" else {}
+    parameters = {key: value for key, value in content.items() if key != "rule"}
+    return options_of(RULES.find(name), {**own, **parameters}, f"{where}: {name}")

@@ -1,13 +1,15 @@
 """The context in which a model's forward pass builds a graph whose backward pass propagates relevance.
 
+A first pass notes the model's layers in order, their depth and their BatchNorms (`Layout`).
 No module is patched: the torch functions are intercepted while the context is open, so that a model is untouched
 whatever happens inside, and functional code follows the same rules as modules do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch.nn.functional as F
@@ -15,10 +17,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from secateur.core.errors import ModelError
-from secateur.pipeline.scores.lrp.attention import Softmax
-from secateur.pipeline.scores.lrp.composite import Composite
+from secateur.pipeline.scores.lrp.attention import SOFTMAX_RULES, Softmax, taylor
+from secateur.pipeline.scores.lrp.composite import Composite, Depth, LayerType
 from secateur.pipeline.scores.lrp.gradients import shared
-from secateur.pipeline.scores.lrp.layout import Call, Layout, Norm
 from secateur.pipeline.scores.lrp.operations import (
     ATTENTION,
     CONVOLUTIONS,
@@ -28,11 +29,71 @@ from secateur.pipeline.scores.lrp.operations import (
     Function,
     Keywords,
 )
-from secateur.pipeline.scores.lrp.rules import Layer, find_rule
-from secateur.pipeline.scores.lrp.softmax import SOFTMAX_RULES, taylor
+from secateur.pipeline.scores.lrp.rules import AffineMap, Rule
 
 _NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
 _SHAPES = {"size", "dim", "numel", "stride", "type", "__len__", "__get__", "is_floating_point", "requires_grad_"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a convolution or linear layer: its type, and whether it sees one vector for each image."""
+
+    kind: LayerType
+    flat: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """A BatchNorm in evaluation mode: the `number` of its call in the forward pass, statistics and parameters `[C]`."""
+
+    number: int
+    mean: Tensor
+    variance: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
+    eps: float
+
+    def folded(self, layer: AffineMap) -> AffineMap:
+        """The layer and the BatchNorm after it as one layer, the outputs lying along the weight's first dimension."""
+        factor = (self.variance + self.eps).rsqrt()
+        if self.weight is not None:
+            factor = factor * self.weight
+        shift = -self.mean * factor if layer.bias is None else (layer.bias - self.mean) * factor
+        if self.bias is not None:
+            shift = shift + self.bias
+        weight = layer.weight * factor.reshape(-1, *[1] * (layer.weight.ndim - 1))
+        return AffineMap(layer.operation, weight, shift)
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """The calls of weighted layers in the order of a forward pass, which repeats itself in evaluation mode.
+
+    `norms[call]` is the BatchNorm that alone reads the output of a layer's call: the two are one linear layer
+    (canonisation). `attention` says whether the model runs a softmax whose rule can be chosen.
+    """
+
+    calls: tuple[Call, ...]
+    norms: Mapping[int, Norm]
+    attention: bool = False
+
+    def depths(self) -> tuple[Depth, ...]:
+        """The depth group of each call."""
+        count = len(self.calls)
+        classifier = count
+        while classifier > 0 and self.calls[classifier - 1].kind == "linear" and self.calls[classifier - 1].flat:
+            classifier -= 1
+        if classifier in (0, count):  # nothing but vectors, or a classifier of another shape: the last layer alone
+            classifier = count - 1
+        first, last = math.ceil(classifier / 4), classifier - classifier // 4
+
+        def depth(place: int) -> Depth:
+            if place >= classifier:
+                return "classifier"
+            return "first" if place < first else "last" if place >= last else "middle"
+
+        return tuple(depth(place) for place in range(count))
 
 
 class Recorder(TorchFunctionMode):
@@ -97,10 +158,8 @@ class Propagation(TorchFunctionMode):
     def __init__(self, layout: Layout, composite: Composite) -> None:
         super().__init__()
         self._layout = layout
-        self._rules: list[Callable[[Layer, Tensor], Tensor]] = []
-        for call, depth in zip(layout.calls, layout.depths(), strict=True):
-            spec = composite.rule(depth, call.kind)
-            self._rules.append(partial(find_rule(spec.name).function, **spec.parameters))
+        depths = zip(layout.calls, layout.depths(), strict=True)
+        self._rules: list[Rule] = [composite.rule(depth, call.kind) for call, depth in depths]
         self.softmax: Softmax = SOFTMAX_RULES[composite.attention]
         self._folded = {norm.number for norm in layout.norms.values()}
         self._calls = self._norm_calls = 0
@@ -137,9 +196,9 @@ class Propagation(TorchFunctionMode):
         return out
 
 
-def _layer(func: Function, args: Arguments, kwargs: Keywords) -> tuple[Tensor, Layer]:
+def _layer(func: Function, args: Arguments, kwargs: Keywords) -> tuple[Tensor, AffineMap]:
     """The input of a weighted operation, and the rest of it."""
     given = {**dict(zip(("input", "weight", "bias"), args, strict=False)), **kwargs}
     x, weight, bias = given.pop("input"), given.pop("weight"), given.pop("bias", None)
     rest = args[3:]
-    return x, Layer(lambda inputs, w, b: func(inputs, w, b, *rest, **given), weight, bias)
+    return x, AffineMap(lambda inputs, w, b: func(inputs, w, b, *rest, **given), weight, bias)

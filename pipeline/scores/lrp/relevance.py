@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +13,12 @@ from secateur.core.errors import ModelError, PlanError
 from secateur.core.modules import frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.scores.lrp.composite import Composite
-from secateur.pipeline.scores.lrp.layout import Layout
-from secateur.pipeline.scores.lrp.propagation import Propagation, Recorder
+from secateur.pipeline.scores.lrp.propagation import Layout, Propagation, Recorder
 from secateur.pipeline.statistics.capture import observed
 from secateur.pipeline.structure.groups import Site
 
-TARGETS = ("label", "predicted")
+Target = Literal["label", "predicted"]
+TARGETS: tuple[Target, ...] = get_args(Target)
 IMAGES = Site("", "input", 1, ())
 """The images themselves: what the model as a whole reads."""
 AGREEMENT = 1e-2  # of the logits' scale; half precision stays below it, a wrong computation does not
@@ -45,7 +46,7 @@ def relevances(
     loader: Batches,
     sites: Iterable[Site],
     composite: Composite,
-    target: str = "label",
+    target: Target = "label",
 ) -> Iterator[Relevance]:
     """The relevance for one logit of each image, the label's or the predicted one, streamed batch by batch.
 

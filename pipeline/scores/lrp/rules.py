@@ -1,24 +1,29 @@
-"""The registry of relevance rules for layers with weights: a new rule is one file with one decorated function."""
+"""The relevance rules of convolutions and linear layers: a new rule is one decorated dataclass.
+
+A rule computes the layer's output in such a way that its gradient times its input is the relevance of the input.
+"""
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, no_grad
 
-from secateur.core.errors import PlanError, near_matches
+from secateur.core.errors import PlanError
+from secateur.core.options import check_fields
+from secateur.core.ranges import Range
+from secateur.core.registry import Registry
 
-RULE_MODULES = ("epsilon", "gamma", "z_plus", "alpha_beta")
 STABILISER = 1e-6
+Number = Annotated[float, Range(0)]
 
 
 @dataclass(frozen=True)
-class Layer:
+class AffineMap:
     """A convolution or linear layer: `operation(x, weight, bias)` with its weights, BatchNorm already folded in."""
 
     operation: Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -45,48 +50,99 @@ class Layer:
         return self.operation(x.clamp(min=0), above, bias) + self.operation(x.clamp(max=0), below, None)
 
 
-RuleFunction = Callable[..., Tensor]
-"""Called as `function(layer, x, **parameters)`; the layer's output, whose gradient times input is its relevance."""
+class Rule(ABC):
+    """A relevance rule with its parameters: a frozen dataclass, checked when one is made."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, self.name)
+
+    @property
+    def name(self) -> str:
+        """The name that composites know the rule by."""
+        return RULES.name_of(type(self))
+
+    @property
+    def parameters(self) -> Mapping[str, float]:
+        """The rule's parameters by name."""
+        return asdict(self)  # type: ignore[call-overload, no-any-return]  # every rule is a dataclass
+
+    @abstractmethod
+    def __call__(self, layer: AffineMap, x: Tensor) -> Tensor:
+        """The layer's output, whose gradient times input is its relevance."""
 
 
+RULES: Registry[type[Rule]] = Registry("relevance rule", {})
+rule = RULES.register
+
+
+@rule("epsilon")
 @dataclass(frozen=True)
-class Rule:
-    """A registered rule with the defaults of its parameters."""
+class Epsilon(Rule):
+    """R_i = sum_j x_i w_ij / (z_j + epsilon sign z_j) R_j: a gradient damped where the output is near zero.
 
-    name: str
-    function: RuleFunction
-    defaults: dict[str, float]
+    Bach et al., 2015, eq. 58. With epsilon = 0 it is gradient x input.
+    """
 
+    epsilon: Number = STABILISER
 
-_RULES: dict[str, Rule] = {}
-
-
-def rule(name: str) -> Callable[[RuleFunction], RuleFunction]:
-    """A decorator that registers a rule under `name`; raises `ValueError` on a duplicate."""
-
-    def register(function: RuleFunction) -> RuleFunction:
-        if name in _RULES:
-            raise ValueError(f"the relevance rule {name!r} is registered twice")
-        parameters = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
-        _RULES[name] = Rule(name, function, {p.name: float(p.default) for p in parameters})
-        return function
-
-    return register
+    def __call__(self, layer: AffineMap, x: Tensor) -> Tensor:
+        z = layer(x)
+        return _Damp.apply(z, self.epsilon) if self.epsilon else z
 
 
-def rules() -> tuple[str, ...]:
-    """The names of all registered rules, sorted."""
-    for module in RULE_MODULES:
-        importlib.import_module(f"secateur.pipeline.scores.lrp.{module}")
-    return tuple(sorted(_RULES))
+@rule("gamma")
+@dataclass(frozen=True)
+class Gamma(Rule):
+    """R_i = sum_j (c_ij + gamma c_ij^s) / sum_i' (c_i'j + gamma c_i'j^s) R_j, with s the sign of the output z_j.
+
+    `c_ij = x_i w_ij`: the contributions that agree in sign with the output count 1 + gamma times (Montavon et al.,
+    2019, sec. 10.2.3; generalised to inputs of both signs in Andéol et al., 2021).
+    """
+
+    gamma: Number = 0.25
+
+    def __call__(self, layer: AffineMap, x: Tensor) -> Tensor:
+        z = layer(x)
+        positive = layer.positive(x)
+        # with z = positive + negative, the two denominators need only one more product each
+        above, below = z + self.gamma * positive, z + self.gamma * (z - positive)
+        return _BySign.apply(z.detach(), above, below)  # type: ignore[no-any-return]  # torch does not annotate it
 
 
-def find_rule(name: str) -> Rule:
-    """The rule of that name; raises `PlanError` with the choices when there is none."""
-    known = rules()
-    if name not in known:
-        raise PlanError(f"there is no relevance rule {name!r}, but {', '.join(known)}{near_matches(name, known)}")
-    return _RULES[name]
+@rule("z_plus")
+@dataclass(frozen=True)
+class ZPlus(Rule):
+    """R_i = sum_j (x_i w_ij)^+ / sum_i' (x_i' w_i'j)^+ R_j: only positive contributions count.
+
+    Montavon et al., 2017, eq. 18 (alpha-beta with alpha = 1, beta = 0), for inputs of both signs.
+    """
+
+    def __call__(self, layer: AffineMap, x: Tensor) -> Tensor:
+        with no_grad():
+            z = layer(x)
+        return distribute(z, [(1.0, layer.positive(x))])
+
+
+@rule("alpha_beta")
+@dataclass(frozen=True)
+class AlphaBeta(Rule):
+    """R_i = sum_j (alpha c_ij^+ / sum_i' c_i'j^+ - beta c_ij^- / sum_i' c_i'j^-) R_j, with c_ij = x_i w_ij.
+
+    Bach et al., 2015, eq. 60; alpha - beta = 1 conserves relevance where a layer has contributions of both signs.
+    """
+
+    alpha: Number = 2.0
+    beta: Number = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if abs(self.alpha - self.beta - 1) > 1e-6:
+            raise PlanError(f"alpha_beta got alpha = {self.alpha} and beta = {self.beta}, but needs alpha - beta = 1")
+
+    def __call__(self, layer: AffineMap, x: Tensor) -> Tensor:
+        with no_grad():
+            z = layer(x)
+        return distribute(z, [(self.alpha, layer.positive(x)), (-self.beta, layer.negative(x))])
 
 
 def distribute(y: Tensor, parts: Sequence[tuple[float, Tensor]]) -> Tensor:
@@ -116,3 +172,37 @@ class _Distribute(torch.autograd.Function):
         y, *parts = ctx.saved_tensors
         relevance = y * gradient
         return None, None, *(relevance * share / stabilised(z) for share, z in zip(ctx.shares, parts, strict=True))
+
+
+class _Damp(torch.autograd.Function):
+    """Multiplies the gradient by `z / (z + epsilon sign z) = |z| / (|z| + epsilon)`."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, epsilon: float) -> Tensor:
+        ctx.epsilon = epsilon
+        ctx.save_for_backward(z)
+        return z.view_as(z)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (z,) = ctx.saved_tensors
+        return gradient.addcdiv(gradient, z.abs().add_(ctx.epsilon), value=-ctx.epsilon), None
+
+
+class _BySign(torch.autograd.Function):
+    """The values `z`; their relevance goes to `above` where they are positive, to `below` where negative."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, above: Tensor, below: Tensor) -> Tensor:
+        ctx.save_for_backward(z, above, below)
+        return z.view_as(z)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        z, above, below = ctx.saved_tensors
+        relevance = z * gradient
+        return (
+            None,
+            torch.where(z > 0, relevance / stabilised(above), 0),
+            torch.where(z < 0, relevance / stabilised(below), 0),
+        )

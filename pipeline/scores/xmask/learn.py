@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import PartialState
@@ -21,9 +22,9 @@ from secateur.core.files import sha256_json
 from secateur.core.modules import frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.data.shuffled import shuffled
-from secateur.pipeline.scores.xmask.census import Census, census
+from secateur.pipeline.scores.registry import Say
 from secateur.pipeline.scores.xmask.masks import Masks
-from secateur.pipeline.scores.xmask.spec import MaskSpec
+from secateur.pipeline.scores.xmask.method import XMask
 from secateur.pipeline.statistics.mask_hooks import multiplied
 from secateur.pipeline.structure.groups import Group, Groups
 
@@ -39,9 +40,9 @@ def learn(
     model: nn.Module,
     groups: Groups,
     loader: Batches,
-    spec: MaskSpec,
+    spec: XMask,
     seed: int,
-    say: Callable[[str], None],
+    say: Say,
     folder: Path | None,
 ) -> dict[str, Tensor]:
     """The masks `[classes, units]` of each group, 0 for a class without images; the model stays as it is.
@@ -90,14 +91,35 @@ def learn(
         return {name: value.cpu() * there for name, value in masks.every().items()}
 
 
+@dataclass(frozen=True)
+class Census:
+    """What one pass over a loader's images shows: how many there are, their labels, and a hash of all of them."""
+
+    samples: int
+    labels: tuple[int, ...]
+    identity: str
+
+
+def census(loader: Batches) -> Census:
+    """The census of a loader; its batch size does not matter. Raises `DataError` without an image."""
+    digest, labels = hashlib.sha256(), list[int]()
+    for images, batch in loader:
+        labels += batch.tolist()
+        digest.update(images.cpu().contiguous().numpy().tobytes())
+    if not labels:
+        raise DataError("there are no images to learn masks from: give a data set with at least one")
+    digest.update(np.asarray(labels).tobytes())
+    return Census(len(labels), tuple(sorted(set(labels))), digest.hexdigest())
+
+
 def _first_masks(
     model: nn.Module,
     chosen: list[Group],
     loader: Batches,
     seen: Census,
-    spec: MaskSpec,
+    spec: XMask,
     seed: int,
-    say: Callable[[str], None],
+    say: Say,
 ) -> Masks:
     """Masks that change nothing yet, on the model's device; says it when they are of a low rank by themselves."""
     parameter = next(model.parameters())
@@ -125,7 +147,7 @@ def _share_of_loss(
     masks: Masks,
     images: Tensor,
     labels: Tensor,
-    spec: MaskSpec,
+    spec: XMask,
     state: PartialState,
 ) -> Tensor:
     """This process's share of the loss of a batch; the shares of all processes add up to it."""

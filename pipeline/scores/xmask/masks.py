@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from secateur.pipeline.scores.xmask.spec import Smooth
+from secateur.pipeline.scores.xmask.method import Smooth
 from secateur.pipeline.structure.groups import Group
 
 INITIAL_SPREAD = 0.1

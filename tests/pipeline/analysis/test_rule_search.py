@@ -18,6 +18,7 @@ from secateur.pipeline.analysis.pruning_curve import Shape, a_pr, curve
 from secateur.pipeline.analysis.rule_search import Found, search
 from secateur.pipeline.analysis.rule_space import parameters_of
 from secateur.pipeline.scores.lrp.composite import NAMED, find_composite
+from secateur.pipeline.scores.lrp.method import Lrp
 from secateur.pipeline.scores.score import score
 from secateur.pipeline.structure.groups import Groups
 
@@ -133,15 +134,15 @@ def test_a_trial_behind_the_median_is_given_up(
 def test_rules_that_overflow_are_given_up_and_the_search_goes_on(
     vit: nn.Module, vit_groups: Groups, batches: Batches, judged: Batches, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def overflow(*args: Any, composite: Any, **options: Any) -> Any:
-        if composite.rule("first", "linear").name == "gamma":
+    def overflow(model: Any, groups: Any, loader: Any, method: Lrp) -> Any:
+        if find_composite(method.composite).rule("first", "linear").name == "gamma":
             raise NotFiniteError("too large")
-        return score(*args, composite=composite, **options)
+        return score(model, groups, loader, method)
 
     monkeypatch.setattr(module, "score", overflow)
     found = look(vit, vit_groups, batches, judged, 3, url)
     assert [(row.complete, row.a_pr == 0) for row in found.trials] == [(True, False), (False, True), (True, False)]
-    monkeypatch.setattr(module, "score", lambda *args, **options: overflow(composite=find_composite("gamma")))
+    monkeypatch.setattr(module, "score", lambda model, *others: overflow(model, *others[:2], Lrp("gamma")))
     with pytest.raises(RunError, match="no trial of the search was completed"):
         look(vit, vit_groups, batches, judged, 1, url, study_name="all overflow")
 

@@ -7,9 +7,9 @@ import pytest
 
 from secateur.pipeline.analysis.rule_space import GAMMAS, composite_of, parameters_of, suggest
 from secateur.pipeline.scores.aggregate import AGGREGATES
+from secateur.pipeline.scores.lrp.attention import SOFTMAX_RULES
 from secateur.pipeline.scores.lrp.composite import DEPTHS, NAMED, find_composite
-from secateur.pipeline.scores.lrp.rules import rules
-from secateur.pipeline.scores.lrp.softmax import SOFTMAX_RULES
+from secateur.pipeline.scores.lrp.rules import RULES
 
 
 def fixed(**changes: object) -> optuna.trial.FixedTrial:
@@ -28,7 +28,7 @@ def test_every_choice_is_open() -> None:
     trial = fixed(middle_rule="gamma", middle_gamma=0.1)
     suggest(trial, attention=True)
     choices = {name: getattr(found, "choices", None) for name, found in trial.distributions.items()}
-    assert all(choices[f"{depth}_rule"] == rules() for depth in DEPTHS)
+    assert all(choices[f"{depth}_rule"] == RULES.names() for depth in DEPTHS)
     assert choices["attention"] == tuple(SOFTMAX_RULES)
     assert choices["aggregate"] == AGGREGATES
     gamma = trial.distributions["middle_gamma"]

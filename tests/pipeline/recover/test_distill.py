@@ -18,7 +18,7 @@ from secateur.pipeline.data.images import ArrayImages
 from secateur.pipeline.data.transform import Transform
 from secateur.pipeline.recover.augmentation import Views
 from secateur.pipeline.recover.distill import CHECKPOINT, Outputs, distill, loss_of, make_accelerator
-from secateur.pipeline.recover.distill_spec import DistillSpec
+from secateur.pipeline.recover.spec import DistillSpec
 from tests.conftest import make_vit
 from tests.ranks import two_ranks_work
 

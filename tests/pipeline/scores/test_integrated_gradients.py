@@ -35,5 +35,5 @@ def test_it_is_the_change_times_the_mean_gradient(
 
 
 def test_one_step_at_least(vit: nn.Module, vit_groups: Groups, batches: list[tuple[Tensor, Tensor]]) -> None:
-    with pytest.raises(PlanError, match="steps = 0"):
+    with pytest.raises(PlanError, match="steps is 0"):
         score(vit, vit_groups, batches, "integrated_gradients", steps=0)

@@ -24,7 +24,7 @@ def test_channels_hold_what_a_layer_by_layer_pass_gives_them() -> None:
     model = model.double().eval()
     x, labels = torch.randn(2, 3, 6, 6).double(), torch.tensor([2, 0])
     groups = channel_groups(("2", "input", 4), ("2", "output", 5))
-    found = score(model, groups, [(x, labels)], "lrp", composite="epsilon", aggregate="signed").values  # type: ignore[arg-type]  # batches are enough
+    found = score(model, groups, [(x, labels)], "lrp", composite="epsilon", aggregate="signed").values
     a = model[1](model[0](x))
     b = model[3](model[2](a)).flatten(1)
     weight = model[5].weight[labels]  # [2, 20]
@@ -43,7 +43,7 @@ def test_the_target_is_the_label_or_the_prediction(
 ) -> None:
     images = torch.cat([x for x, _ in batches])
     best = vit(images).argmax(1)
-    by_label = score(vit, vit_groups, [(images, best)], "lrp").values  # type: ignore[arg-type]  # batches are enough
-    predicted = score(vit, vit_groups, batches, "lrp", target="predicted").values  # type: ignore[arg-type]  # as above
+    by_label = score(vit, vit_groups, [(images, best)], "lrp").values
+    predicted = score(vit, vit_groups, batches, "lrp", target="predicted").values
     for name, value in by_label.items():
         torch.testing.assert_close(value, predicted[name], rtol=1e-3, atol=1e-6)

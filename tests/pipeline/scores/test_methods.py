@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 from secateur.core.errors import PlanError
 from secateur.pipeline.scores import registry
-from secateur.pipeline.scores.registry import methods
+from secateur.pipeline.scores.registry import METHODS
 from secateur.pipeline.scores.score import Scores, score
+from secateur.pipeline.scores.taylor import Taylor
 from secateur.pipeline.structure.groups import Groups, Site
 
 Batches = list[tuple[Tensor, Tensor]]
 
 
-@pytest.mark.parametrize("method", methods())
+@pytest.mark.parametrize("method", METHODS.names())
 def test_every_method_scores_every_group_and_leaves_the_model_and_the_images_alone(
     method: str, vit: nn.Module, vit_groups: Groups, batches: Batches
 ) -> None:
@@ -38,7 +39,7 @@ def test_every_method_scores_every_group_and_leaves_the_model_and_the_images_alo
     assert not any(images.requires_grad for images, _ in batches)
 
 
-@pytest.mark.parametrize("method", [m for m in methods() if m not in ("random", "magnitude")])
+@pytest.mark.parametrize("method", [m for m in METHODS.names() if m not in ("random", "magnitude")])
 def test_the_batch_size_does_not_matter(method: str, vit: nn.Module, vit_groups: Groups, batches: Batches) -> None:
     single = [(x[i : i + 1], y[i : i + 1]) for x, y in batches for i in range(len(x))]
     alone = score(vit, vit_groups, single, method).values
@@ -114,10 +115,10 @@ def test_class_wise_scores_are_collapsed_by_the_absolute_sum() -> None:
 def test_bad_names_and_values_are_refused(vit: nn.Module, vit_groups: Groups, batches: Batches) -> None:
     with pytest.raises(PlanError, match="did you mean 'taylor'"):
         score(vit, vit_groups, batches, "tailor")
-    with pytest.raises(PlanError, match="has no option 'rule'"):
+    with pytest.raises(PlanError, match="taylor has no option 'rule'"):
         score(vit, vit_groups, batches, "taylor", rule="epsilon")
     with pytest.raises(ValueError, match="registered twice"):
-        registry.method("taylor")(dict)
+        registry.method("taylor")(Taylor)
     broken = [(x * float("nan"), y) for x, y in batches]
     with pytest.raises(PlanError, match="not finite"):
         score(vit, vit_groups, broken, "taylor")

@@ -74,7 +74,7 @@ def test_a_layer_whose_output_the_loss_ignores_scores_low(vit: nn.Module, vit_gr
     assert not torch.equal(found["fisher"]["blocks.0.mlp.hidden"], found["trace"]["blocks.0.mlp.hidden"])
 
 
-@pytest.mark.parametrize("weights", [name for name in TOKEN_WEIGHTS if name != "none"])
+@pytest.mark.parametrize("weights", [name for name in TOKEN_WEIGHTS.names() if name != "none"])
 def test_token_weights_change_the_scores(weights: str, vit: nn.Module, vit_groups: Groups, batches: Batches) -> None:
     plain, weighted = (score(vit, vit_groups, batches, "obs", weights=w).values for w in ("none", weights))
     assert not torch.allclose(plain["blocks.0.mlp.hidden"], weighted["blocks.0.mlp.hidden"], rtol=1e-2)

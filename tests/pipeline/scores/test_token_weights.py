@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from secateur.pipeline.scores.lrp.composite import find_composite
 from secateur.pipeline.scores.lrp.relevance import relevances
-from secateur.pipeline.scores.token_weights import CLASS_TOKEN_WEIGHT, STEPS, TOKEN_WEIGHTS, find_token_weight
+from secateur.pipeline.scores.token_weights import CLASS_TOKEN_WEIGHT, STEPS, TOKEN_WEIGHTS
 from secateur.pipeline.statistics.fisher import gather
 from secateur.pipeline.statistics.layer_matrices import Reader
 from secateur.pipeline.structure.groups import Site
@@ -78,14 +78,14 @@ DEFINITIONS: dict[str, Definition] = {
 
 
 def test_each_weighting_has_a_definition_here() -> None:
-    assert set(TOKEN_WEIGHTS) == {"none", *DEFINITIONS}
+    assert set(TOKEN_WEIGHTS.names()) == {"none", *DEFINITIONS}
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)
 def test_the_statistics_weigh_each_token_by_its_definition(name: str, vit: nn.Module) -> None:
     images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(2))
     loader = [(images, torch.zeros(4, dtype=torch.long))]
-    found, _ = gather(vit, [Reader(LAYER, ())], [], loader, 7, find_token_weight(name))  # type: ignore[arg-type]  # a list will do
+    found, _ = gather(vit, [Reader(LAYER, ())], [], loader, 7, TOKEN_WEIGHTS.find(name))
     weights = DEFINITIONS[name](vit, images).detach().double()
     rows = seen(vit, images)[1].detach().double()
     assert found[LAYER].inputs.count == pytest.approx(float(weights.sum()), rel=1e-4)

@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from secateur.core.errors import ModelError, PlanError
 from secateur.pipeline.scores.lrp.composite import find_composite
 from secateur.pipeline.scores.lrp.gradients import identity, layer_normalised, standardised
-from secateur.pipeline.scores.lrp.layout import Call, Layout
+from secateur.pipeline.scores.lrp.propagation import Call, Layout
 from secateur.pipeline.scores.lrp.relevance import IMAGES, record, relevances
 from secateur.pipeline.structure.groups import Site
 from tests.conftest import make_vit

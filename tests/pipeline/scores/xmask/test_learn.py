@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from secateur.core.errors import DataError, PlanError
 from secateur.core.modules import frozen
 from secateur.pipeline.scores.score import score
-from secateur.pipeline.scores.xmask.learn import CHECKPOINT, RANK
+from secateur.pipeline.scores.xmask.learn import CHECKPOINT, RANK, census
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 from tests.conftest import make_vit
+from tests.pipeline.data.test_shuffled import numbered
 from tests.ranks import two_ranks_work
 
 Batches = list[tuple[Tensor, Tensor]]
@@ -169,6 +170,17 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
         assert torch.equal(both[0][name], both[1][name])
         gaps = (value - both[0][name]).abs()  # Adam turns rounding of a vanishing gradient into whole steps
         assert gaps.mean() < 1e-2 * (value - 1).abs().mean()
+
+
+def test_the_census_counts_labels_and_tells_images_apart() -> None:
+    found = census(numbered(6, 4))
+    assert (found.samples, found.labels) == (6, (0, 1, 2, 3, 4, 5))
+    assert found == census(numbered(6, 2))
+    other = numbered(6, 4)
+    other[0][0][1] += 1
+    assert census(other).identity != found.identity
+    with pytest.raises(DataError, match="no images to learn masks from"):
+        census([])
 
 
 def test_bad_options_are_refused(vit: nn.Module, vit_groups: Groups) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secateur.pipeline.scores.xmask.masks import Masks
-from secateur.pipeline.scores.xmask.spec import SMOOTH, Smooth
+from secateur.pipeline.scores.xmask.method import SMOOTH, Smooth
 from secateur.pipeline.structure.groups import Group
 
 

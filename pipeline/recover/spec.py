@@ -1,0 +1,76 @@
+"""How a pruned model is repaired: the part of a recipe under `recover`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from secateur.core.errors import RecipeError
+from secateur.core.options import check_fields
+from secateur.core.ranges import Range
+
+Share = Annotated[float, Range(0, 1)]
+Count = Annotated[int, Range(1)]
+
+
+@dataclass(frozen=True)
+class Compensation:
+    """Closed-form repair: by this `ridge`, or without it by one that images held out choose for each layer.
+
+    `front_to_back` adapts layers to what the pruned model feeds them.
+    """
+
+    ridge: Annotated[float, Range(0)] | None = None
+    front_to_back: bool = True
+
+    def __post_init__(self) -> None:
+        check_fields(self, "recover", RecipeError)
+
+
+@dataclass(frozen=True)
+class DistillSpec:
+    """Distillation from the dense model for `epochs` passes over the calibration images (0: none).
+
+    `labels` is the share of the loss that is the images' own labels' cross-entropy instead (0: no labels are looked
+    at; 1, with `features` 0: plain fine-tuning).
+    `batch_size` images make one step, whatever the number of processes and of `accumulate`d parts. AdamW with a
+    cosine schedule from `lr` after `warmup` (a share of all steps). `temperature` is that of the logits, `features`
+    the weight of the features' error beside them. `mix` is the share of images mixed with another one, half by mixup
+    and half by cutmix; `scale` the least share of the picture that a crop takes, `flip` the chance of mirroring,
+    `augment` a policy of timm such as `rand-m9-mstd0.5`. `ema` is the decay of the average that is kept (0: none).
+    """
+
+    epochs: Annotated[int, Range(0)] = 0
+    batch_size: Count = 64
+    accumulate: Count = 1
+    lr: Annotated[float, Range(0)] = 1e-4
+    weight_decay: Annotated[float, Range(0)] = 0.05
+    warmup: Share = 0.05
+    clip: Annotated[float, Range(0, strict=True)] = 1.0
+    temperature: Annotated[float, Range(1e-3)] = 2.0
+    features: Annotated[float, Range(0)] = 1.0
+    labels: Share = 0.0
+    mix: Share = 0.5
+    scale: Annotated[float, Range(0.01, 1)] = 0.5
+    flip: Share = 0.5
+    augment: str = ""
+    ema: Annotated[float, Range(0, 0.999999)] = 0.99
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    workers: Annotated[int, Range(0)] = 0
+    checkpoint_steps: Count = 50
+
+    def __post_init__(self) -> None:
+        check_fields(self, "recover.distill", RecipeError)
+
+
+@dataclass(frozen=True)
+class RecoverSpec(Compensation):
+    """How the rest is repaired: by compensation over `samples_per_class` images of each class (0: all), if at all.
+
+    Then the result is distilled for `distill.epochs`. Raises `RecipeError` for a value out of its range.
+    """
+
+    compensate: bool = True
+    samples_per_class: Annotated[int, Range(0)] = 0
+    batch_size: Count = 32
+    distill: DistillSpec = DistillSpec()

@@ -1,0 +1,52 @@
+"""Relevance scores: how much of the logit layer-wise relevance propagation assigns to a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from secateur.pipeline.data.loader import Batches
+from secateur.pipeline.scores.aggregate import Aggregate, Totals
+from secateur.pipeline.scores.lrp.composite import NAMED, Composite, find_composite
+from secateur.pipeline.scores.lrp.relevance import Target, relevances
+from secateur.pipeline.scores.registry import Scored, ScoreMethod, method
+from secateur.pipeline.statistics.capture import all_sites
+from secateur.pipeline.structure.groups import Groups
+
+
+@method("lrp")
+@dataclass(frozen=True)
+class Lrp(ScoreMethod):
+    """The mean over samples of a unit's relevance, summed over tokens or space, `[units]` or `[classes, units]`.
+
+    Pruning by eXplaining (Hatefi et al., 2024, arXiv 2408.12568). `composite` names the rules (`composite.NAMED`) or
+    a file that `secateur score --search` wrote, `aggregate` says where the absolute value is taken (`AGGREGATES`; the
+    composite's own by default), and `target` is the logit explained. A composite with `attention: cp` sends no
+    relevance to queries and keys: their dims all score zero.
+    """
+
+    composite: str | Path | Mapping[str, Any] | Composite = "epsilon"
+    aggregate: Aggregate | None = None
+    per_class: bool = False
+    target: Target = "label"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        find_composite(self.composite)
+
+    def score(self, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
+        """One forward and one backward pass for each batch score all groups."""
+        rules = find_composite(self.composite)
+        totals = Totals(groups, self.aggregate or rules.aggregate, self.per_class)
+        for batch in relevances(model, loader, all_sites(groups), rules, self.target):
+            totals.add(batch.at.__getitem__, batch.classes, batch.logits.shape[1])
+        return totals.means()
+
+    def reads(self) -> tuple[Path, ...]:
+        """The composite's file, where it is one."""
+        named = isinstance(self.composite, str) and self.composite in NAMED
+        return (Path(self.composite),) if isinstance(self.composite, str | Path) and not named else ()

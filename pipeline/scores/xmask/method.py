@@ -1,0 +1,53 @@
+"""Explainability-aware masks as scores: how much of a unit each class asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from torch import nn
+
+from secateur.core.ranges import Range
+from secateur.pipeline.data.loader import Batches
+from secateur.pipeline.scores.registry import Say, Scored, TrainedMethod, method
+from secateur.pipeline.structure.groups import Groups, Kind
+
+Smooth = Literal["classes", "units"]
+SMOOTH: tuple[Smooth, ...] = get_args(Smooth)
+Precision = Literal["no", "bf16", "fp16"]
+
+
+@method("xmask")
+@dataclass(frozen=True)
+class XMask(TrainedMethod):
+    """Masks on the units' values, learned by class with the model frozen, `[classes, units]`.
+
+    Step one of X-Pruner (Yu and Xiang, 2023, arXiv 2303.04935): the row of a sample's label multiplies the units.
+    Labels are needed here only: plans collapse the classes (`Scores.by_unit`), and what is pruned knows none.
+
+    The groups of `kinds` get masks (none: all), learned for `epochs` over the images by Adam, `lr` falling to 0. The
+    loss is the cross-entropy, `sparsity` times the squares of the masks and `smoothness` times those of their
+    differences, from one class to the next (`smooth` is `classes`) or of second order along the `units` of a group:
+    the paper's equation can be read both ways. Both are means over classes and sums over units. `rank` factors share
+    the classes out among the units; without it masks are whole (rank 0) unless they would be larger than the model.
+    """
+
+    kinds: tuple[Kind, ...] = ()
+    epochs: Annotated[int, Range(1)] = 10
+    batch_size: Annotated[int, Range(1)] = 32
+    lr: Annotated[float, Range(0)] = 0.02
+    sparsity: Annotated[float, Range(0)] = 3e-3
+    smoothness: Annotated[float, Range(0)] = 1e-4
+    smooth: Smooth = "classes"
+    rank: Annotated[int, Range(0)] | None = None
+    precision: Precision = "no"
+    checkpoint_steps: Annotated[int, Range(1)] = 20
+
+    def train(
+        self, model: nn.Module, groups: Groups, loader: Batches, seed: int, say: Say, folder: Path | None
+    ) -> Scored:
+        """The masks; see `learn.learn`."""
+        from secateur.pipeline.scores.xmask.learn import learn  # it needs Accelerate, which is slow to import
+
+        return learn(model, groups, loader, self, seed, say, folder)
