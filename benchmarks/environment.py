@@ -9,23 +9,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 
+from secateur.core.packages import versions
 from secateur.export.machine import Gpu, cpu_count, nvidia_smi, torch_cuda
-
-PACKAGES: Mapping[str, tuple[str, ...]] = {
-    "torch": ("torch",),
-    "timm": ("timm",),
-    "numpy": ("numpy",),
-    "onnx": ("onnx",),
-    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
-    "tensorrt": ("tensorrt",),
-    "tensorrt_rtx": ("tensorrt-rtx",),
-    "pycuda": ("pycuda",),
-    "secateur": ("secateur",),
-}
-"""The packages whose versions are recorded, with the names of the distributions that bring them."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +68,7 @@ def environment(threads: int | None = None) -> Environment:
         os=f"{platform.system()} {platform.release()}",
         machine=platform.machine(),
         python=platform.python_version(),
-        versions={name: _version(distributions) for name, distributions in PACKAGES.items()},
+        versions=versions(),
         git_commit=_git_commit(),
     )
 
@@ -126,15 +113,6 @@ def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo"), board: Path = Path("/proc/d
     if sys.platform == "darwin":
         return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
     return platform.processor() or platform.machine()
-
-
-def _version(distributions: tuple[str, ...]) -> str | None:
-    for name in distributions:
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
 
 
 def _git_commit() -> str | None:

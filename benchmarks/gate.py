@@ -12,6 +12,9 @@ dense side is the control that cancels the machine. So
 A ratio passes when its 95 % interval lies at or above the limit, fails when it lies below, and is else inconclusive:
 measure for longer. Counts, sizes and accuracies on a fixed set of images have no such interval and pass or fail as
 they are; the binomial standard error is shown beside an accuracy, because another set of images would give another.
+
+Where speed is judged, what was asked for and not measured (no GPU, an engine that was not built) is inconclusive,
+unless the targets to judge are named and it is not among them.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ Outcome = Literal["pass", "fail", "inconclusive"]
 Place: TypeAlias = tuple[str, int]  # target and batch
 
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
+ADVICE = {"measured": "; measure it where it can run, or name the targets to judge (--target)"}
+"""What to do about a check that is inconclusive for another reason than its interval."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,8 @@ class Verdict:
         """The verdict in one line, with the first check that decided it."""
         decisive = [check for check in self.checks if check.outcome == self.outcome]
         counted = f" ({len(decisive)} of {len(self.checks)} checks)" if len(self.checks) > 1 else ""
-        advice = "; measure for longer (--seconds) on a quiet machine" if self.outcome == "inconclusive" else ""
-        return f"{self.outcome}{counted}: {decisive[0].sentence}{advice}"
+        advice = ADVICE.get(decisive[0].name, "; measure for longer (--seconds) on a quiet machine")
+        return f"{self.outcome}{counted}: {decisive[0].sentence}{advice if self.outcome == 'inconclusive' else ''}"
 
 
 def gate(candidate: BenchResult, baseline: BenchResult | None, limits: Limits, seed: int = 0) -> Verdict:
@@ -98,6 +103,9 @@ def gate(candidate: BenchResult, baseline: BenchResult | None, limits: Limits, s
             raise BenchError(
                 f"baseline and candidate share no target: {_named(_keys(baseline))} and {_named(_keys(candidate))}"
             )
+        checks += _unmeasured(candidate, limits.targets)
+    else:
+        notes += [check.sentence for check in _unmeasured(candidate, limits.targets)]
     checks += _cost_checks(candidate, limits)
     checks += _accuracy_checks(candidate, limits)
     outcomes = {check.outcome for check in checks}
@@ -130,6 +138,19 @@ def _chosen(candidate: BenchResult, words: tuple[str, ...]) -> dict[Place, str]:
         reasons = "; ".join(f"{target}: {reason}" for target, reason in candidate.skipped.items())
         raise BenchError(f"the candidate was measured on no target{f' ({reasons})' if reasons else ''}")
     return found
+
+
+def _unmeasured(candidate: BenchResult, words: tuple[str, ...]) -> list[Check]:
+    """An inconclusive check for everything that was asked for, is not left out by `words`, and was not measured."""
+    checks = []
+    for key, reason in candidate.skipped.items():
+        target, batch = split_key(key)
+        of_word = {split_key(word) for word in words}
+        if not words or (target, None) in of_word or (target, batch) in of_word:
+            where = target if batch is None else _place((target, batch))
+            sentence = f"{where} was asked for and not measured ({reason})"
+            checks.append(Check("measured", 0, 1, "inconclusive", sentence, target=target, batch=batch))
+    return checks
 
 
 def _check_covered(candidate: BenchResult, baseline: BenchResult, words: tuple[str, ...]) -> None:

@@ -91,7 +91,7 @@ def _print(verdict: Verdict) -> None:
         interval = f"{check.low:.3f} to {check.high:.3f}" if check.low is not None and check.high is not None else ""
         table.add_row(
             check.name,
-            f"{check.target} batch {check.batch}" if check.target else "",
+            f"{check.target or ''}{f' batch {check.batch}' if check.batch else ''}",
             _number(check.value),
             interval,
             _number(check.limit),

@@ -5,13 +5,11 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from secateur.core import packages
 from secateur.core.errors import RunError
 from secateur.core.files import read_json, sha256_file, write_json
-
-PACKAGES = ("secateur", "torch", "timm", "numpy", "onnx", "onnxruntime", "tensorrt-rtx", "tensorrt")
 
 
 @dataclass(frozen=True)
@@ -56,10 +54,5 @@ def write_manifest(folder: Path, stages: Mapping[str, Entry]) -> None:
 
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that decide a run's result; absent ones are left out."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {name: version for name, version in packages.versions().items() if version}
+    return {"python": platform.python_version(), **found}

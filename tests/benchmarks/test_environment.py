@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from secateur.benchmarks.environment import (
-    PACKAGES,
     Environment,
     command_line,
     cpu_model,
@@ -19,6 +18,7 @@ from secateur.benchmarks.environment import (
     environment,
     version_changes,
 )
+from secateur.core.packages import PACKAGES
 from secateur.export.machine import Gpu
 
 ORIN = Gpu("Orin", "sm_87", 30000)

@@ -11,7 +11,7 @@ import pytest
 from secateur.benchmarks.bootstrap import Interval
 from secateur.benchmarks.gate import gate, judge
 from secateur.benchmarks.limits import Amount, Limits
-from secateur.benchmarks.results_file import BenchResult
+from secateur.benchmarks.results_file import BenchResult, Side
 from secateur.core.errors import BenchError
 from tests.benchmarks.samples import HERE, result
 
@@ -181,6 +181,50 @@ def test_what_is_not_there_is_refused() -> None:
         gate(nothing, None, FAST)
     with pytest.raises(BenchError, match="give a baseline"):
         gate(result(), None, Limits(min_relative=0.9))
+
+
+# --- what was not measured ---
+
+
+def test_what_was_asked_for_and_not_measured_is_inconclusive() -> None:
+    found = result(1.6, skipped={"tensorrt": "there is no GPU", "torch:cpu@b8": "too large"})
+    verdict = gate(found, None, FAST)
+    assert (verdict.outcome, verdict.exit_code) == ("inconclusive", 3)
+    assert [check.outcome for check in verdict.checks] == ["pass", "inconclusive", "inconclusive"]
+    assert verdict.sentence == (
+        "inconclusive (2 of 3 checks): tensorrt was asked for and not measured (there is no GPU); "
+        "measure it where it can run, or name the targets to judge (--target)"
+    )
+    assert verdict.checks[2].sentence == "torch:cpu batch 8 was asked for and not measured (too large)"
+    assert gate(replace(found, speedup=result(1.0).speedup, **sides(1.0)), None, FAST).outcome == "fail"
+    assert gate(found, result(1.6, seed=1), Limits()).outcome == "inconclusive"
+
+
+def sides(speedup: float) -> dict[str, Side]:
+    """The two sides of a planted result."""
+    found = result(speedup)
+    return {"dense": found.dense, "pruned": found.pruned}
+
+
+@pytest.mark.parametrize(
+    ("skipped", "words", "outcome"),
+    [
+        ("tensorrt", ("torch:cpu",), "pass"),
+        ("torch:cpu@b32", ("torch:cpu@b8", "torch:cpu@b1"), "pass"),
+        ("torch:cpu@fp16", ("torch:cpu",), "pass"),
+        ("torch:cpu@b32", ("torch:cpu",), "inconclusive"),
+        ("torch:cpu@b32", (), "inconclusive"),
+    ],
+)
+def test_targets_that_are_named_leave_the_others_out(skipped: str, words: tuple[str, ...], outcome: str) -> None:
+    found = result(1.6, targets={"torch:cpu@b1": 1, "torch:cpu@b8": 8}, skipped={skipped: "a reason"})
+    assert gate(found, None, replace(FAST, targets=words)).outcome == outcome
+
+
+def test_where_speed_is_not_judged_it_is_noted() -> None:
+    verdict = gate(result(skipped={"tensorrt": "there is no GPU"}), None, Limits(max_drop=1.0))
+    assert verdict.outcome == "pass"
+    assert verdict.notes == ("tensorrt was asked for and not measured (there is no GPU)",)
 
 
 # --- cost and accuracy ---
