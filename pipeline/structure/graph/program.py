@@ -56,8 +56,13 @@ class Ancestry:
         self._numbers: dict[fx.Node, int] = {}
         self._ancestors: dict[fx.Node, int] = {}  # a bit for each node, itself among them
 
+    def identify(self, node: fx.Node, other: fx.Node) -> None:
+        """Takes in a node that stands for another one, which it is from now on."""
+        self._numbers[node] = self._number(other)
+        self._ancestors[node] = self._ancestors.get(other, 0)
+
     def add(self, node: fx.Node) -> None:
-        """Takes in a node, those that it reads first."""
+        """Takes in a node after those that it reads."""
         found = 1 << self._number(node)
         for source in node.all_input_nodes:
             found |= self._ancestors.get(source, 0)

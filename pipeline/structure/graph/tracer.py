@@ -48,6 +48,7 @@ class Tracer:
         for node in program.graph.nodes:
             if node.op != "placeholder":
                 continue
+            self.trace.ancestry.add(node)
             entry = kinds[node.name]
             if entry.kind not in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
                 value = node.meta.get("val")
@@ -65,10 +66,11 @@ class Tracer:
         """What a graph returns, given the values of its placeholders; nodes of no module are of `module`."""
         values = self.trace.values
         for node in graph.graph.nodes:
-            self.trace.ancestry.add(node)
             if node.op == "placeholder":
                 values[node] = inputs[node]
-            elif node.op == "get_attr":
+                continue
+            self.trace.ancestry.add(node)
+            if node.op == "get_attr":
                 found: Any = graph
                 for part in str(node.target).split("."):
                     found = getattr(found, part)
@@ -102,9 +104,15 @@ class Tracer:
         return result
 
     def _graph_within(self, call: Call) -> Any:
+        """What a graph within the graph returns; its placeholders are the parameters that are handed to them."""
         place = next(index for index, arg in enumerate(call.args) if isinstance(arg, fx.GraphModule))
         graph = call.args[place]
         holes = [node for node in graph.graph.nodes if node.op == "placeholder"]
+        for hole, node in zip(holes, call.node.args[place + 1 :], strict=True):
+            assert isinstance(node, fx.Node)  # for the type checker: numbers are constants of the inner graph
+            self.trace.ancestry.identify(hole, node)
+            if node in self.trace.names:
+                self.trace.names[hole] = self.trace.names[node]
         return self.follow(graph, dict(zip(holes, call.args[place + 1 :], strict=True)), call.module)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.counting import torch_macs
-from tests.pipeline.structure.graph.following import Followed, follow, of
+from tests.pipeline.structure.graph.following import follow, of
 
 LENGTHS = {"a": 2, "b": 3, "c": 4, "d": 5}
 
@@ -77,93 +77,6 @@ def test_a_linear_layer_reads_and_makes() -> None:
     assert (roles["0.weight", 0], roles["0.weight", 1], roles["0.bias", 0]) == ("out", "in", "out")
     assert found.trace.owners == {"0.weight": "0", "2.weight": "2"}
     assert sum(cost.macs for cost in found.trace.costs) == 2 * 7 * (3 * 6 + 6 * 5)
-
-
-def between(*layers: nn.Module, size: int = 5) -> Followed:
-    """What is traced through convolutions between one that makes eight channels and one that reads them all."""
-    example = torch.randn(1, 3, size, size)
-    model = nn.Sequential(nn.Conv2d(3, 8, 1), *layers, nn.LazyConv2d(2, 1))
-    model(example)  # the last layer learns how many channels it reads
-    return follow(model, example)
-
-
-def test_a_convolution_reads_all_channels_alike() -> None:
-    found = between(nn.Conv2d(8, 6, 3, padding=1))
-    assert found.at("1.weight", 1) == found.at("0.weight", 0)
-    assert found.at("2.weight", 1) == found.at("1.weight", 0) == found.at("1.bias", 0)
-    assert len(set(found.at("0.weight", 0) + found.at("1.weight", 0))) == 14
-    assert "cannot be removed" in found.reason("0.weight", 1)
-
-
-@pytest.mark.parametrize("multiplier", [1, 3])
-def test_a_depthwise_convolution_makes_what_it_reads(multiplier: int) -> None:
-    found = between(nn.Conv2d(8, 8 * multiplier, 3, padding=1, groups=8))
-    read = found.at("0.weight", 0)
-    assert len(set(read)) == 8
-    assert found.at("1.weight", 0) == [component for component in read for _ in range(multiplier)]
-    assert found.at("2.weight", 1) == found.at("1.weight", 0)
-
-
-def test_many_narrow_groups_go_as_a_whole() -> None:
-    found = between(nn.Conv2d(8, 12, 3, padding=1, groups=4))
-    read, made = found.at("0.weight", 0), found.at("1.weight", 0)
-    assert [read.index(component) for component in read] == [0, 0, 2, 2, 4, 4, 6, 6]
-    assert made == [read[2 * (channel // 3)] for channel in range(12)]
-    assert "every group" in found.reason("1.weight", 1)
-
-
-def test_of_few_wide_groups_the_same_channel_of_each_goes() -> None:
-    found = between(nn.Conv2d(8, 6, 3, padding=1, groups=2))
-    read, made = found.at("0.weight", 0), found.at("1.weight", 0)
-    assert read == [*read[:4], *read[:4]] and len(set(read)) == 4
-    assert made == [*made[:3], *made[:3]] and len(set(made)) == 3
-    assert found.at("1.weight", 1) == read[:4]
-    assert not set(read) & set(made)
-
-
-def test_a_transposed_convolution_has_its_input_first() -> None:
-    found = between(nn.ConvTranspose2d(8, 6, 2, stride=2))
-    assert found.at("1.weight", 0) == found.at("0.weight", 0)
-    assert found.at("1.weight", 1) == found.at("1.bias", 0) == found.at("2.weight", 1)
-    roles = found.trace.roles
-    assert (roles["1.weight", 0], roles["1.weight", 1]) == ("in", "out")
-
-
-def test_a_depthwise_transposed_convolution_makes_what_it_reads() -> None:
-    found = between(nn.ConvTranspose2d(8, 8, 2, stride=2, groups=8))
-    assert found.at("2.weight", 1) == found.at("1.weight", 0) == found.at("1.bias", 0) == found.at("0.weight", 0)
-    assert not found.reason("0.weight", 0)
-    assert "grouped transposed" in between(nn.ConvTranspose2d(8, 4, 2, groups=2)).reason("1.weight", 0)
-
-
-def test_what_a_convolution_runs_over_stays() -> None:
-    def function(p: Tensor, q: Tensor, x: Tensor) -> Tensor:
-        return F.conv1d(p[None], q)
-
-    found = of(function, (4, 9), (5, 4, 3))
-    assert "convolution runs over it" in found.reason("p0", 1)
-    assert found.at("p0", 0) == found.at("p1", 1)
-    assert found.along(0, 1) == found.at("p1", 0)
-
-
-@pytest.mark.parametrize("size", [4, 5])
-@pytest.mark.parametrize(
-    "layer",
-    [
-        nn.Conv2d(8, 6, 3, stride=2, padding=1),
-        nn.Conv2d(8, 16, 3, groups=8),
-        nn.Conv2d(8, 12, 1, groups=4),
-        nn.Conv2d(8, 12, 1, groups=2),
-        nn.ConvTranspose2d(8, 6, 3, stride=2),
-        nn.ConvTranspose2d(8, 8, 2, groups=8),
-    ],
-)
-def test_convolutions_cost_what_pytorch_counts(layer: nn.Module, size: int) -> None:
-    model = nn.Sequential(nn.Conv2d(3, 8, 1), layer)
-    example = torch.randn(1, 3, size, size)
-    found = follow(model, example)
-    expected = torch_macs(model, torch.cat([example, example]))
-    assert sum(cost.macs for cost in found.trace.costs) == pytest.approx(expected)
 
 
 class Heads(nn.Module):

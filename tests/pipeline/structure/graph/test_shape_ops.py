@@ -41,7 +41,7 @@ MOVES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("name", list(MOVES))
-def test_atoms_go_where_their_elements_go(name: str) -> None:
+def test_labels_go_where_their_elements_go(name: str) -> None:
     found = of(lambda p, x: MOVES[name](p), SHAPE)
     rows, columns = found.trace.tensors["p0"]
     assert rows is not None and columns is not None
@@ -59,32 +59,6 @@ def test_atoms_go_where_their_elements_go(name: str) -> None:
     if name != "cat":
         free = set(found.at("p0", 0)) | set(found.at("p0", 1))
         assert len(free) == sum(SHAPE), "nothing is united by movement alone"
-
-
-def test_concatenation_ties_the_other_dimensions() -> None:
-    found = of(lambda p, q, x: torch.cat([p, q], dim=1), (4, 6), (4, 2))
-    assert found.at("p0", 0) == found.at("p1", 0)
-    assert len(set(found.at("p0", 1) + found.at("p1", 1))) == 8
-    assert found.along(0, 1) == found.at("p0", 1) + found.at("p1", 1)
-
-
-def test_what_is_concatenated_with_the_input_keeps_its_place() -> None:
-    found = of(lambda p, x: torch.cat([p.expand(len(x), 6), x], dim=1), (1, 6))
-    assert found.along(0, 1) == [*found.at("p0", 1), *[found.trace.coupling.components()[FIXED]] * 2]
-
-
-def test_parts_of_a_chunk_go_together() -> None:
-    found = of(lambda p, x: torch.chunk(p, 3, dim=1), (4, 6))
-    one, two, three = found.at("p0", 1)[:2], found.at("p0", 1)[2:4], found.at("p0", 1)[4:]
-    assert one == two == three
-    assert len(set(one)) == 2
-    assert len(set(found.at("p0", 0))) == 4
-
-
-def test_unequal_parts_of_a_chunk_stay() -> None:
-    found = of(lambda p, x: torch.chunk(p, 2, dim=0), (5, 2))
-    assert "unequal" in found.reason("p0", 0)
-    assert not found.reason("p0", 1)
 
 
 @pytest.mark.parametrize(
@@ -106,24 +80,6 @@ def test_only_what_is_picked_by_its_number_stays(pick: Callable[[Tensor], Tensor
 def test_numbers_that_are_computed_index_nothing_that_may_go() -> None:
     found = of(lambda p, x: p[:, x.argmax(dim=1)], SHAPE)
     assert "computed numbers" in found.reason("p0", 1)
-
-
-def test_shuffled_pixels_need_whole_blocks_of_channels() -> None:
-    found = of(lambda p, x: F.pixel_shuffle(p[None, :, :, None].expand(1, 8, 3, 5), 2), (8, 3))
-    channels = found.at("p0", 0)
-    assert [channels[start : start + 4] for start in (0, 4)] == [[channels[0]] * 4, [channels[4]] * 4]
-    assert channels[0] != channels[4]
-    assert found.along(0, 1) == [channels[0], channels[4]]
-    assert "pixels are shuffled" in found.reason("p0", 1)
-
-
-def test_patches_take_all_taps_of_a_channel() -> None:
-    def patches(p: Tensor, _x: Tensor) -> Tensor:
-        return F.unfold(p[None, :, None, None].expand(1, 3, 4, 4), 2)
-
-    found = of(patches, (3,))
-    numbers = patches(torch.arange(3.0), torch.zeros(0))[0, :, 0].long()
-    assert found.along(0, 1) == [found.at("p0", 0)[number] for number in numbers.tolist()]
 
 
 def test_like_another_tensor() -> None:

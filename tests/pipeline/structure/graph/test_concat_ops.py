@@ -1,0 +1,34 @@
+"""Concatenation ties the other dimensions, chunks tie their parts."""
+
+from __future__ import annotations
+
+import torch
+
+from secateur.pipeline.structure.graph.coupling import FIXED
+from tests.pipeline.structure.graph.following import of
+
+
+def test_concatenation_ties_the_other_dimensions() -> None:
+    found = of(lambda p, q, x: torch.cat([p, q], dim=1), (4, 6), (4, 2))
+    assert found.at("p0", 0) == found.at("p1", 0)
+    assert len(set(found.at("p0", 1) + found.at("p1", 1))) == 8
+    assert found.along(0, 1) == found.at("p0", 1) + found.at("p1", 1)
+
+
+def test_what_is_concatenated_with_the_input_keeps_its_place() -> None:
+    found = of(lambda p, x: torch.cat([p.expand(len(x), 6), x], dim=1), (1, 6))
+    assert found.along(0, 1) == [*found.at("p0", 1), *[found.trace.coupling.components()[FIXED]] * 2]
+
+
+def test_parts_of_a_chunk_go_together() -> None:
+    found = of(lambda p, x: torch.chunk(p, 3, dim=1), (4, 6))
+    one, two, three = found.at("p0", 1)[:2], found.at("p0", 1)[2:4], found.at("p0", 1)[4:]
+    assert one == two == three
+    assert len(set(one)) == 2
+    assert len(set(found.at("p0", 0))) == 4
+
+
+def test_unequal_parts_of_a_chunk_stay() -> None:
+    found = of(lambda p, x: torch.chunk(p, 2, dim=0), (5, 2))
+    assert "unequal" in found.reason("p0", 0)
+    assert not found.reason("p0", 1)

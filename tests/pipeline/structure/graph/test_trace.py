@@ -1,0 +1,59 @@
+"""A trace: labels of parameters, roles of their dimensions, what is normalised, the heads."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx
+
+from secateur.pipeline.structure.graph.trace import Trace
+
+
+def test_each_dimension_of_a_parameter_has_labels_of_its_own() -> None:
+    trace = Trace()
+    value = trace.parameter("weight", torch.zeros(3, 1, 2))
+    assert value.shape == (3, 1, 2) and not value.computed
+    assert [tuple(labels.shape) for labels in value.maps] == [(3, 1, 1), (1, 1, 2)]
+    rows, none, columns = trace.tensors["weight"]
+    assert rows is not None and none is None and columns is not None
+    assert len({*rows.tolist(), *columns.tolist()}) == 5
+    again = trace.parameter("weight", torch.zeros(3, 1, 2))
+    assert all(torch.equal(one, two) for one, two in zip(value.maps, again.maps, strict=True))
+
+
+def test_whole_numbers_have_no_labels_but_are_kept() -> None:
+    trace = Trace()
+    index = torch.tensor([2, 0, 1])
+    value = trace.parameter("index", index)
+    assert value.maps == () and value.data is index
+    assert trace.tensors == {}
+
+
+def test_the_first_role_of_a_dimension_stays() -> None:
+    trace, node = Trace(), fx.Graph().placeholder("p")
+    trace.role(node, 0, "in")
+    assert trace.roles == {}, "the node stands for no parameter"
+    trace.names[node] = "weight"
+    trace.role(node, 0, "out")
+    trace.role(node, 0, "in")
+    trace.role(None, 1, "in")
+    assert trace.roles == {("weight", 0): "out"}
+
+
+def test_only_modules_that_know_their_width_may_normalise_over_fewer_units() -> None:
+    trace = Trace(frozenset({"norm"}))
+    one, two = trace.coupling.fresh(3), trace.coupling.fresh(3)
+    trace.normalised("norm", one)
+    trace.normalised("other", two)
+    assert not trace.coupling.all_fixed(one) and trace.coupling.all_fixed(two)
+    assert list(trace.norms) == ["norm", "other"]
+    components = trace.coupling.components()
+    assert trace.coupling.marked("norm", components) == set(components[1:].tolist())
+
+
+def test_heads_are_rows_of_their_dimensions() -> None:
+    trace = Trace()
+    labels = trace.coupling.fresh(6).reshape(1, 3, 1, 2)  # two heads of three dimensions
+    trace.attends(labels, 1, "query_key")
+    assert trace.heads[0].tolist() == [[1, 3, 5], [2, 4, 6]]
+    components = trace.coupling.components()
+    assert trace.coupling.marked("query_key", components) == set(components[1:].tolist())
