@@ -11,7 +11,7 @@ demo: setup
 	$(BIN)/secateur demo --out runs/demo
 
 test: setup
-	PYTHONSAFEPATH=1 $(BIN)/pytest
+	PYTHONSAFEPATH=1 $(BIN)/pytest --numprocesses logical --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .
