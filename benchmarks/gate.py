@@ -74,7 +74,7 @@ class Verdict:
         return f"{self.outcome}{counted}: {decisive[0].sentence}{advice if self.outcome == 'inconclusive' else ''}"
 
 
-def gate(candidate: BenchResult, baseline: BenchResult | None, limits: Limits, seed: int = 0) -> Verdict:
+def judge(candidate: BenchResult, baseline: BenchResult | None, limits: Limits, seed: int = 0) -> Verdict:
     """The verdict on `candidate`, alone or against `baseline`; the module's first lines say what is compared.
 
     Without any limit a lone candidate must be faster than its dense side (`min_speedup` 1), and one with a baseline
@@ -113,7 +113,7 @@ def gate(candidate: BenchResult, baseline: BenchResult | None, limits: Limits, s
     return Verdict(outcome, tuple(checks), tuple(dict.fromkeys(notes)))
 
 
-def judge(interval: Interval, limit: float) -> Outcome:
+def outcome_of(interval: Interval, limit: float) -> Outcome:
     """Pass when the whole interval reaches the limit, fail when none of it does, else inconclusive."""
     if interval.low >= limit:
         return "pass"
@@ -202,7 +202,7 @@ def _relative_checks(
 
 
 def _ratio_check(name: str, found: Interval, limit: float, sentence: str, place: Place) -> Check:
-    return Check(name, found.ratio, limit, judge(found, limit), sentence, found.low, found.high, *place)
+    return Check(name, found.ratio, limit, outcome_of(found, limit), sentence, found.low, found.high, *place)
 
 
 def _cost_checks(candidate: BenchResult, limits: Limits) -> list[Check]:

@@ -1,4 +1,4 @@
-"""The command line: one module for each command, imported only when the command is asked for."""
+"""The command line: commands live in the modules of this package, imported only when they are asked for."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ COMMANDS = {
     "gate": "pass, fail or inconclusive: is the candidate really faster?",
     "doctor": "what this machine can do, and how to get what is missing",
 }
+STAGES = ("plan", "recover", "export", "build", "report")
+"""The commands of `stages`; every other one is the `command` of a module of its own name."""
 
 
 class LazyGroup(click.Group):
@@ -39,7 +41,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"secateur.pipeline.cli.{cmd_name}").command
+        module, attribute = ("stages", cmd_name) if cmd_name in STAGES else (cmd_name, "command")
+        command = getattr(importlib.import_module(f"secateur.pipeline.cli.{module}"), attribute)
         return command if isinstance(command, click.Command) else None
 
     def resolve_command(

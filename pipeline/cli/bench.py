@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,9 +12,8 @@ import click
 from secateur.pipeline.cli.common import Progress, json_option, print_json, settings_option
 
 if TYPE_CHECKING:
-    from secateur.benchmarks.bench import Effort, Measured
+    from secateur.benchmarks.bench import Measured
     from secateur.benchmarks.results_file import BenchResult, Side
-    from secateur.benchmarks.runners import Subject
 
 
 @click.command("bench", short_help="Latency of models, runs, ONNX files and engines; paired when two are given.")
@@ -58,6 +54,7 @@ def command(
     Example: secateur bench runs/half/model.onnx --against runs/half/model.dense.onnx --batch 1 --batch 8
     """
     from secateur.benchmarks.bench import Effort
+    from secateur.pipeline.runs.measure import measure
     from secateur.pipeline.runs.subjects import is_run, open_subject, run_subjects
 
     alone = len(paths) == 1 and against is None and is_run(Path(paths[0]))
@@ -78,8 +75,7 @@ def command(
         else:
             words = [*([against] if against else []), *paths]
             subjects = [open_subject(word, targets) for word in words]
-        with _prepared(subjects, targets) as (ready, goals):
-            found = _measure(ready, goals, batches or (1,), effort, progress)
+        found = measure(subjects, targets, batches or (1,), effort, lambda message: progress("bench", message))
     if out is not None:
         _save(found[0], out)
     if as_json:
@@ -87,30 +83,6 @@ def command(
         print_json(documents[0] if len(documents) == 1 else {"schema": "secateur.benches/1", "results": documents})
     else:
         _print(found)
-
-
-@contextmanager
-def _prepared(subjects: list[Subject], targets: tuple[str, ...]) -> Iterator[tuple[list[Subject], list[str]]]:
-    """The subjects with every form that the targets need, temporary ONNX files among them, and the targets."""
-    from secateur.pipeline.runs.subjects import common_targets, with_onnx
-
-    goals = list(targets) or common_targets(subjects)
-    with TemporaryDirectory() as folder:
-        yield [with_onnx(subject, goals, Path(folder)) for subject in subjects], goals
-
-
-def _measure(
-    subjects: list[Subject], targets: list[str], batches: tuple[int, ...], effort: Effort, progress: Progress
-) -> list[BenchResult | Measured]:
-    from secateur.benchmarks.bench import bench_one, bench_pair
-
-    def say(message: str) -> None:
-        progress("bench", message)
-
-    if len(subjects) == 1:
-        return [bench_one(subjects[0], targets, batches, effort, say)]
-    reference, *candidates = subjects
-    return [bench_pair(reference, candidate, targets, batches, effort, say=say) for candidate in candidates]
 
 
 def _stage(folder: Path, settings: tuple[str, ...], as_json: bool) -> None:

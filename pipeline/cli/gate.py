@@ -58,7 +58,7 @@ def command(
     """
     if len(paths) > 2:
         raise click.UsageError(f"got {len(paths)} files: give a candidate, or a baseline and a candidate")
-    from secateur.benchmarks.gate import gate
+    from secateur.benchmarks.gate import judge
     from secateur.benchmarks.limits import COUNT_UNITS, SIZE_UNITS, Limits, parse_amount
     from secateur.benchmarks.results_file import read_bench
 
@@ -72,7 +72,7 @@ def command(
         targets=targets,
     )
     baseline = read_bench(paths[0]) if len(paths) == 2 else None
-    verdict = gate(read_bench(paths[-1]), baseline, limits)
+    verdict = judge(read_bench(paths[-1]), baseline, limits)
     if as_json:
         print_json({"schema": "secateur.gate/1", **asdict(verdict), "exit_code": verdict.exit_code})
     else:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from secateur.benchmarks.bench import Effort, bench_one, bench_pair, busy_notes, onnx_bytes, why_not
-from secateur.benchmarks.gate import gate
+from secateur.benchmarks.gate import judge
 from secateur.benchmarks.limits import Limits
 from secateur.benchmarks.results_file import read_bench
 from secateur.benchmarks.runners import Subject
@@ -61,7 +61,7 @@ def test_a_pair_on_two_runtimes_and_two_batches(pair: tuple[Subject, Subject], t
     found.save(tmp_path / "bench.json")
     assert read_bench(tmp_path) == found
     # ten times the work is slower on any machine, however busy
-    assert gate(found, None, Limits(min_speedup=1.2, targets=("torch:cpu@b4",))).outcome != "fail"
+    assert judge(found, None, Limits(min_speedup=1.2, targets=("torch:cpu@b4",))).outcome != "fail"
 
 
 def test_one_model_alone(pair: tuple[Subject, Subject]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from secateur.benchmarks.bootstrap import Interval
-from secateur.benchmarks.gate import gate, judge
+from secateur.benchmarks.gate import judge, outcome_of
 from secateur.benchmarks.limits import Amount, Limits
 from secateur.benchmarks.results_file import BenchResult, Side
 from secateur.core.errors import BenchError
@@ -20,7 +20,7 @@ FAST = Limits(min_speedup=1.3)
 
 def rates(truth: float, trials: int = 60, blocks: int = 60) -> Counter[str]:
     """How often each outcome comes up where the true speedup is `truth` and 1.3 is wanted."""
-    return Counter(gate(result(truth, blocks, seed), None, FAST).outcome for seed in range(trials))
+    return Counter(judge(result(truth, blocks, seed), None, FAST).outcome for seed in range(trials))
 
 
 def test_a_faster_candidate_passes_and_a_slower_one_fails() -> None:
@@ -50,11 +50,11 @@ def test_a_truth_below_the_limit_hardly_ever_passes() -> None:
     ],
 )
 def test_how_an_interval_is_judged(low: float, high: float, outcome: str) -> None:
-    assert judge(Interval((low + high) / 2, low, high), 1.3) == outcome
+    assert outcome_of(Interval((low + high) / 2, low, high), 1.3) == outcome
 
 
 def test_exit_codes_and_the_sentence() -> None:
-    passed, failed, open_ = (gate(result(truth), None, FAST) for truth in (1.6, 1.0, 1.3))
+    passed, failed, open_ = (judge(result(truth), None, FAST) for truth in (1.6, 1.0, 1.3))
     assert (passed.exit_code, failed.exit_code, open_.exit_code) == (0, 1, 3)
     assert passed.sentence.startswith("pass: onnxruntime:cpu batch 1: 1.597 [1.5")
     assert "at least 1.3 is wanted" in failed.sentence
@@ -62,12 +62,12 @@ def test_exit_codes_and_the_sentence() -> None:
 
 
 def test_without_limits_a_candidate_must_be_faster_than_dense() -> None:
-    assert gate(result(1.2), None, Limits()).outcome == "pass"
-    assert gate(result(0.8), None, Limits()).outcome == "fail"
+    assert judge(result(1.2), None, Limits()).outcome == "pass"
+    assert judge(result(0.8), None, Limits()).outcome == "fail"
 
 
 def test_without_a_limit_on_speed_only_the_others_count() -> None:
-    verdict = gate(result(0.8), None, Limits(max_drop=1.0))
+    verdict = judge(result(0.8), None, Limits(max_drop=1.0))
     assert [check.name for check in verdict.checks] == ["drop"]
     assert verdict.outcome == "pass"
 
@@ -80,22 +80,22 @@ def test_every_target_counts_and_one_failure_fails() -> None:
         pruned=replace(good.pruned, latency_ms={**good.pruned.latency_ms, **bad.pruned.latency_ms}),
         speedup={**good.speedup, **bad.speedup},
     )
-    assert gate(both, None, FAST).outcome == "fail"
-    assert gate(both, None, replace(FAST, targets=("torch:cpu",))).outcome == "pass"
+    assert judge(both, None, FAST).outcome == "fail"
+    assert judge(both, None, replace(FAST, targets=("torch:cpu",))).outcome == "pass"
 
 
 def test_one_batch_of_a_target_can_be_named() -> None:
     found = result(1.6, targets={"torch:cpu@b1": 1, "torch:cpu@b8": 8})
-    verdict = gate(found, None, replace(FAST, targets=("torch:cpu@b8",)))
+    verdict = judge(found, None, replace(FAST, targets=("torch:cpu@b8",)))
     assert [check.batch for check in verdict.checks] == [8]
-    assert len(gate(found, None, replace(FAST, targets=("torch:cpu",))).checks) == 2
+    assert len(judge(found, None, replace(FAST, targets=("torch:cpu",))).checks) == 2
 
 
 # --- against a baseline ---
 
 
 def relative_outcome(candidate: float, baseline: float, blocks: int = 200) -> str:
-    verdict = gate(result(candidate, blocks, seed=1), result(baseline, blocks, seed=2), Limits())
+    verdict = judge(result(candidate, blocks, seed=1), result(baseline, blocks, seed=2), Limits())
     assert [check.name for check in verdict.checks] == ["relative"]
     return verdict.outcome
 
@@ -122,12 +122,12 @@ def test_the_baseline_may_come_from_a_slower_machine_of_the_kind() -> None:
         return replace(found, **sides)
 
     candidate, baseline = result(1.6, seed=1), result(1.6, seed=2)
-    one, two = (gate(candidate, other, Limits()).checks[0] for other in (baseline, slower(baseline)))
+    one, two = (judge(candidate, other, Limits()).checks[0] for other in (baseline, slower(baseline)))
     assert (one.value, one.low, one.high) == pytest.approx((two.value, two.low, two.high))
 
 
 def test_both_limits_hold_with_a_baseline() -> None:
-    verdict = gate(result(1.2, 200, seed=1), result(1.2, 200, seed=2), FAST)
+    verdict = judge(result(1.2, 200, seed=1), result(1.2, 200, seed=2), FAST)
     assert {check.name: check.outcome for check in verdict.checks} == {"speedup": "fail", "relative": "pass"}
     assert verdict.outcome == "fail"
 
@@ -135,12 +135,12 @@ def test_both_limits_hold_with_a_baseline() -> None:
 def test_another_kind_of_machine_is_refused_with_what_differs() -> None:
     other = result(environment=replace(HERE, cpu_model="B CPU"))
     with pytest.raises(BenchError, match=r"processor: 'B CPU' and 'A CPU'"):
-        gate(result(), other, Limits())
+        judge(result(), other, Limits())
 
 
 def test_updates_are_noted_not_refused() -> None:
     older = result(environment=replace(HERE, versions={**HERE.versions, "onnxruntime": "1.20"}), seed=2)
-    verdict = gate(result(seed=1), older, Limits())
+    verdict = judge(result(seed=1), older, Limits())
     assert verdict.notes == ("changed since the baseline: onnxruntime 1.20 -> 1.22",)
 
 
@@ -148,39 +148,39 @@ def test_another_dense_model_is_refused() -> None:
     other = result()
     other = replace(other, dense=replace(other.dense, macs=999))
     with pytest.raises(BenchError, match="different dense models"):
-        gate(result(), other, Limits())
+        judge(result(), other, Limits())
 
 
 def test_a_target_that_the_candidate_dropped_is_refused() -> None:
     baseline = result(targets={"torch:cpu": 1, "onnxruntime:cpu": 1})
     candidate = result(targets={"torch:cpu": 1}, skipped={"onnxruntime:cpu": "it is not installed"})
     with pytest.raises(BenchError, match=r"onnxruntime:cpu with a batch of 1, .*it is not installed"):
-        gate(candidate, baseline, Limits())
-    assert gate(candidate, baseline, Limits(targets=("torch:cpu",))).checks
+        judge(candidate, baseline, Limits())
+    assert judge(candidate, baseline, Limits(targets=("torch:cpu",))).checks
 
 
 def test_a_target_that_is_new_is_noted() -> None:
-    verdict = gate(result(targets={"torch:cpu": 1, "onnxruntime:cpu": 1}), result(targets={"torch:cpu": 1}), Limits())
+    verdict = judge(result(targets={"torch:cpu": 1, "onnxruntime:cpu": 1}), result(targets={"torch:cpu": 1}), Limits())
     assert [check.target for check in verdict.checks] == ["torch:cpu"]
     assert verdict.notes == ("onnxruntime:cpu batch 1: the baseline has no measurement there",)
 
 
 def test_batches_are_matched_whatever_the_keys() -> None:
     candidate = result(targets={"torch:cpu@b1": 1, "torch:cpu@b8": 8}, seed=1)
-    verdict = gate(candidate, result(targets={"torch:cpu": 8}, seed=2), Limits(targets=("torch:cpu@b8",)))
+    verdict = judge(candidate, result(targets={"torch:cpu": 8}, seed=2), Limits(targets=("torch:cpu@b8",)))
     assert [(check.target, check.batch) for check in verdict.checks] == [("torch:cpu", 8)]
     with pytest.raises(BenchError, match="share no target"):
-        gate(candidate, result(targets={"onnxruntime:cpu": 1}), Limits(targets=("torch:cpu",)))
+        judge(candidate, result(targets={"onnxruntime:cpu": 1}), Limits(targets=("torch:cpu",)))
 
 
 def test_what_is_not_there_is_refused() -> None:
     with pytest.raises(BenchError, match="not measured on torch:cuda"):
-        gate(result(), None, replace(FAST, targets=("torch:cuda",)))
+        judge(result(), None, replace(FAST, targets=("torch:cuda",)))
     nothing = replace(result(), speedup={}, skipped={"torch:cuda": "there is no GPU"})
     with pytest.raises(BenchError, match=r"no target .*there is no GPU"):
-        gate(nothing, None, FAST)
+        judge(nothing, None, FAST)
     with pytest.raises(BenchError, match="give a baseline"):
-        gate(result(), None, Limits(min_relative=0.9))
+        judge(result(), None, Limits(min_relative=0.9))
 
 
 # --- what was not measured ---
@@ -188,7 +188,7 @@ def test_what_is_not_there_is_refused() -> None:
 
 def test_what_was_asked_for_and_not_measured_is_inconclusive() -> None:
     found = result(1.6, skipped={"tensorrt": "there is no GPU", "torch:cpu@b8": "too large"})
-    verdict = gate(found, None, FAST)
+    verdict = judge(found, None, FAST)
     assert (verdict.outcome, verdict.exit_code) == ("inconclusive", 3)
     assert [check.outcome for check in verdict.checks] == ["pass", "inconclusive", "inconclusive"]
     assert verdict.sentence == (
@@ -196,8 +196,8 @@ def test_what_was_asked_for_and_not_measured_is_inconclusive() -> None:
         "measure it where it can run, or name the targets to judge (--target)"
     )
     assert verdict.checks[2].sentence == "torch:cpu batch 8 was asked for and not measured (too large)"
-    assert gate(replace(found, speedup=result(1.0).speedup, **sides(1.0)), None, FAST).outcome == "fail"
-    assert gate(found, result(1.6, seed=1), Limits()).outcome == "inconclusive"
+    assert judge(replace(found, speedup=result(1.0).speedup, **sides(1.0)), None, FAST).outcome == "fail"
+    assert judge(found, result(1.6, seed=1), Limits()).outcome == "inconclusive"
 
 
 def sides(speedup: float) -> dict[str, Side]:
@@ -218,11 +218,11 @@ def sides(speedup: float) -> dict[str, Side]:
 )
 def test_targets_that_are_named_leave_the_others_out(skipped: str, words: tuple[str, ...], outcome: str) -> None:
     found = result(1.6, targets={"torch:cpu@b1": 1, "torch:cpu@b8": 8}, skipped={skipped: "a reason"})
-    assert gate(found, None, replace(FAST, targets=words)).outcome == outcome
+    assert judge(found, None, replace(FAST, targets=words)).outcome == outcome
 
 
 def test_where_speed_is_not_judged_it_is_noted() -> None:
-    verdict = gate(result(skipped={"tensorrt": "there is no GPU"}), None, Limits(max_drop=1.0))
+    verdict = judge(result(skipped={"tensorrt": "there is no GPU"}), None, Limits(max_drop=1.0))
     assert verdict.outcome == "pass"
     assert verdict.notes == ("tensorrt was asked for and not measured (there is no GPU)",)
 
@@ -231,23 +231,23 @@ def test_where_speed_is_not_judged_it_is_noted() -> None:
 
 
 def test_limits_on_macs_and_size() -> None:
-    fine = gate(result(), None, Limits(max_macs=Amount(0.5, True), max_size=Amount(1100, False)))
+    fine = judge(result(), None, Limits(max_macs=Amount(0.5, True), max_size=Amount(1100, False)))
     assert [check.outcome for check in fine.checks] == ["pass", "pass"]
     assert "48.0% of dense" in fine.checks[0].sentence
-    assert gate(result(), None, Limits(max_macs=Amount(0.47, True))).outcome == "fail"
-    assert gate(result(), None, Limits(max_size=Amount(1099, False))).outcome == "fail"
+    assert judge(result(), None, Limits(max_macs=Amount(0.47, True))).outcome == "fail"
+    assert judge(result(), None, Limits(max_size=Amount(1099, False))).outcome == "fail"
     unknown = result()
     unknown = replace(unknown, pruned=replace(unknown.pruned, macs=None))
     with pytest.raises(BenchError, match="macs are not in the file"):
-        gate(unknown, None, Limits(max_macs=Amount(0.5, True)))
+        judge(unknown, None, Limits(max_macs=Amount(0.5, True)))
 
 
 def test_limits_on_accuracy_show_the_binomial_standard_error() -> None:
-    fine = gate(result(), None, Limits(min_top1=81.0, max_drop=1.0))
+    fine = judge(result(), None, Limits(min_top1=81.0, max_drop=1.0))
     assert fine.outcome == "pass"
     error = 100 * math.sqrt(0.81 * 0.19 / 1000)
     assert f"± {error:.2f} (binomial standard error, 1000 images)" in fine.checks[0].sentence
-    assert gate(result(), None, Limits(min_top1=81.1)).outcome == "fail"
-    assert gate(result(), None, Limits(max_drop=0.9)).outcome == "fail"
+    assert judge(result(), None, Limits(min_top1=81.1)).outcome == "fail"
+    assert judge(result(), None, Limits(max_drop=0.9)).outcome == "fail"
     with pytest.raises(BenchError, match="no top1"):
-        gate(result(top1=(82.0, None)), None, Limits(max_drop=1.0))
+        judge(result(top1=(82.0, None)), None, Limits(max_drop=1.0))

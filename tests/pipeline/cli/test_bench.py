@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from secateur.benchmarks import bench
 from secateur.benchmarks.bench import Effort, Measured
 from secateur.benchmarks.environment import environment
 from secateur.benchmarks.results_file import Side, read_bench
@@ -16,6 +15,7 @@ from secateur.benchmarks.runners import Subject
 from secateur.core.errors import BenchError, SecateurError
 from secateur.pipeline.cli import cli
 from secateur.pipeline.models.create import create_model
+from secateur.pipeline.runs import measure
 from secateur.pipeline.structure.storage import save
 
 QUICK = ("--seconds", "0.05", "--threads", "1")
@@ -85,7 +85,7 @@ def test_a_cuda_graph_is_asked_for_by_name(
         given.append(effort)
         return Measured(environment(1), Side(), {}, ())
 
-    monkeypatch.setattr(bench, "bench_one", measured)
+    monkeypatch.setattr(measure, "bench_one", measured)
     run(models / "small", *QUICK, *words)
     assert [effort.cuda_graph for effort in given] == [bool(words)]
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from secateur.benchmarks.bench import why_not
-from secateur.benchmarks.gate import gate
+from secateur.benchmarks.gate import judge
 from secateur.benchmarks.limits import Limits
 from secateur.benchmarks.results_file import BenchResult, read_bench
 from secateur.core.errors import BenchError
@@ -69,8 +69,8 @@ def test_one_precision_alone_is_measured_under_its_name(typed_run: Run, tmp_path
     assert found.pruned.size_bytes == (tmp_path / "run" / "model.fp16.onnx").stat().st_size
     assert forms_of(tmp_path / "run", "pruned").onnx is None  # model.onnx is there still, but of another export
     with pytest.raises(BenchError, match=r"not measured on onnxruntime:cpu: it has onnxruntime:cpu@fp16 batch 1"):
-        gate(found, None, Limits(targets=("onnxruntime:cpu",)))
-    assert gate(found, None, Limits(min_speedup=1e-3, targets=("onnxruntime:cpu@fp16",))).outcome == "pass"
+        judge(found, None, Limits(targets=("onnxruntime:cpu",)))
+    assert judge(found, None, Limits(min_speedup=1e-3, targets=("onnxruntime:cpu@fp16",))).outcome == "pass"
 
 
 @needs_ort

@@ -18,7 +18,7 @@ from secateur.pipeline.runs.runner import open_run, run_stages
 from secateur.pipeline.structure.plan import Plan
 
 SERVER = multiprocessing.get_context("forkserver")  # children start from a process that never ran a thread
-SERVER.set_forkserver_preload(["secateur.pipeline.cli.plan", "secateur.pipeline.plan.evolution"])
+SERVER.set_forkserver_preload(["secateur.pipeline.cli.stages", "secateur.pipeline.plan.evolution"])
 
 
 def recipe(storage: str = "", population: int = 4) -> Recipe:

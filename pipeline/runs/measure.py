@@ -1,0 +1,101 @@
+"""Measures what a user has: models, run directories, ONNX files and engines, alone or beside a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import overload
+
+from torch import Tensor, nn
+
+from secateur.benchmarks.bench import Effort, Measured, bench_one, bench_pair
+from secateur.benchmarks.results_file import BenchResult
+from secateur.benchmarks.runners import Subject
+from secateur.export.targets import parse_typed_target
+from secateur.pipeline.models.inputs import input_shape
+from secateur.pipeline.runs.subjects import common_targets, is_run, open_subject, run_subjects, with_onnx
+
+Say = Callable[[str], None]
+Measurable = nn.Module | str | Path
+"""A model, or what names one on the command line: a timm name, a run directory, an .onnx or an .engine file."""
+
+
+@overload
+def bench(
+    candidate: Measurable,
+    against: Measurable,
+    *,
+    targets: Sequence[str] = (),
+    batches: Sequence[int] = (1,),
+    seconds: float = 10.0,
+    threads: int | None = None,
+    cuda_graph: bool = False,
+    example_input: Tensor | None = None,
+    say: Say = ...,
+) -> BenchResult: ...
+
+
+@overload
+def bench(
+    candidate: Measurable,
+    against: None = None,
+    *,
+    targets: Sequence[str] = (),
+    batches: Sequence[int] = (1,),
+    seconds: float = 10.0,
+    threads: int | None = None,
+    cuda_graph: bool = False,
+    example_input: Tensor | None = None,
+    say: Say = ...,
+) -> BenchResult | Measured: ...
+
+
+def bench(
+    candidate: Measurable,
+    against: Measurable | None = None,
+    *,
+    targets: Sequence[str] = (),
+    batches: Sequence[int] = (1,),
+    seconds: float = 10.0,
+    threads: int | None = None,
+    cuda_graph: bool = False,
+    example_input: Tensor | None = None,
+    say: Say = lambda message: None,
+) -> BenchResult | Measured:
+    """Cost, size and latency of a model, and `against` another one the speedup, both measured in turn.
+
+    A run directory alone is its dense against its pruned model. `targets` are all that both can run on unless named;
+    each target and batch is measured for at most `seconds`; `cuda_graph` belongs to `torch:cuda` (see `Effort`).
+    Modules that timm did not make need an `example_input` `[B, ...]`. Raises `BenchError` where nothing can be measured.
+    """
+    if against is None and not isinstance(candidate, nn.Module) and is_run(Path(candidate)):
+        subjects = list(run_subjects(Path(candidate)))
+    else:
+        named = [("candidate", candidate)] if against is None else [("reference", against), ("candidate", candidate)]
+        subjects = [_subject(name, what, targets, example_input) for name, what in named]
+    return measure(subjects, targets, batches, Effort(seconds=seconds, threads=threads, cuda_graph=cuda_graph), say)[0]
+
+
+def measure(
+    subjects: Sequence[Subject], targets: Sequence[str], batches: Sequence[int], effort: Effort, say: Say
+) -> list[BenchResult | Measured]:
+    """One subject alone, or each further one against the first; what ONNX Runtime lacks is exported for the while.
+
+    Without `targets`, those that all subjects can run on.
+    """
+    goals = list(targets) or common_targets(subjects)
+    for goal in goals:
+        parse_typed_target(goal)  # before anything is exported
+    with TemporaryDirectory() as folder:
+        reference, *candidates = (with_onnx(subject, goals, Path(folder)) for subject in subjects)
+        if not candidates:
+            return [bench_one(reference, goals, batches, effort, say)]
+        return [bench_pair(reference, one, goals, batches, effort, say=say) for one in candidates]
+
+
+def _subject(name: str, what: Measurable, targets: Sequence[str], example_input: Tensor | None) -> Subject:
+    if not isinstance(what, nn.Module):
+        return open_subject(str(what), targets)
+    shape = input_shape(what) if example_input is None else tuple(example_input.shape[1:])
+    return Subject(name, module=what, input_shape=shape)
