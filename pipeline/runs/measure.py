@@ -67,7 +67,8 @@ def bench(
 
     A run directory alone is its dense against its pruned model. `targets` are all that both can run on unless named;
     each target and batch is measured for at most `seconds`; `cuda_graph` belongs to `torch:cuda` (see `Effort`).
-    Modules that timm did not make need an `example_input` `[B, ...]`. Raises `BenchError` where nothing can be measured.
+    Modules that timm did not make need an `example_input` `[B, ...]`. Raises `BenchError` where nothing can be
+    measured.
     """
     if against is None and not isinstance(candidate, nn.Module) and is_run(Path(candidate)):
         subjects = list(run_subjects(Path(candidate)))

@@ -18,17 +18,12 @@ from tests.conftest import make_vit
 
 
 def test_a_model_alone_and_against_another_one(vit: nn.Module) -> None:
-    alone = bench(vit, targets=["torch:cpu"], seconds=0.02, threads=1, example_input=torch.zeros(1, 3, 16, 16))
+    example = torch.zeros(1, 3, 16, 16)
+    alone = bench(vit, targets=["torch:cpu"], seconds=0.02, threads=1, example_input=example)
     assert isinstance(alone, Measured)
     assert list(alone.side.latency_ms) == ["torch:cpu"]
-    pair = bench(
-        make_vit(depth=1),
-        vit,
-        targets=["torch:cpu"],
-        batches=(1, 2),
-        seconds=0.02,
-        example_input=torch.zeros(1, 3, 16, 16),
-    )
+    small = make_vit(depth=1)
+    pair = bench(small, vit, targets=["torch:cpu"], batches=(1, 2), seconds=0.02, example_input=example)
     assert list(pair.speedup) == ["torch:cpu@b1", "torch:cpu@b2"]
     assert (pair.dense.name, pair.pruned.name) == ("reference", "candidate")
     assert (pair.dense.macs or 0) > (pair.pruned.macs or 0)
