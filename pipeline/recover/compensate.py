@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import PlanError
-from secateur.pipeline.data.loader import Batches
+from secateur.pipeline.data.loader import Batches, any_batches
 from secateur.pipeline.recover.batch_norm import reestimate
 from secateur.pipeline.recover.follow import follow
 from secateur.pipeline.recover.follow_layers import follow_layers
@@ -22,6 +22,7 @@ from secateur.pipeline.recover.report import Repair
 from secateur.pipeline.recover.ridge import Choice, choose, summed
 from secateur.pipeline.statistics.layer_matrices import matrix
 from secateur.pipeline.statistics.moments import Moments, gather_moments
+from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.plan import Plan
@@ -72,6 +73,7 @@ def repair(
     """
     if ridge is not None and not ridge >= 0:
         raise PlanError(f"ridge is {ridge}, but must be 0 or more (leave it out to have it chosen for each layer)")
+    dense, loader = canonical(dense), any_batches(loader)
     groups = groups or find_groups(dense, example_for(dense, plan.input_shape))
     cut = find_cut(dense, groups, plan)
     repaired = copy.deepcopy(small)
@@ -92,6 +94,7 @@ def gather_statistics(dense: nn.Module, groups: Groups, kinds: Sequence[str], lo
 
     Layers behind a normalisation over fewer features (a narrower residual stream) need the images for each plan.
     """
+    dense = canonical(dense)
     less = {  # every group loses a unit of each block, so that every layer that can read less does
         group.name: tuple(np.arange(group.units).reshape(group.blocks, -1)[:, 1:].ravel().tolist())
         for group in groups

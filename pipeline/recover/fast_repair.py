@@ -10,6 +10,7 @@ from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.recover.compensate import FOLDS, gather_statistics, refit
 from secateur.pipeline.recover.layers import find_cut
 from secateur.pipeline.recover.norm_statistics import gather_renormed
+from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.groups import Groups, Kept
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import cut
@@ -27,7 +28,7 @@ class Inheritance:
     """
 
     def __init__(self, dense: nn.Module, groups: Groups, kinds: Sequence[str], loader: Batches) -> None:
-        self._dense, self._groups = dense, groups
+        self._dense, self._groups = canonical(dense), groups
         self._loader = loader
         self._statistics = gather_statistics(dense, groups, kinds, loader)
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from secateur.pipeline.structure.groups import Group
 
 MOST_POSITIONS = 256
 """At most so many tokens or pixels of one sample are used, evenly spread; neighbours say almost the same."""
+AGREEMENT = 1e-3
+"""How far a layer of another class may be from its matrix, as a share of its output."""
 
 
 @dataclass(frozen=True)
@@ -27,26 +32,23 @@ def readers_of(model: nn.Module, group: Group) -> tuple[Reader, ...]:
     found = []
     for site in group.sites:
         layer = model.get_submodule(site.module)
-        if site.side == "input" and is_matrix(layer):
+        if site.side == "input" and matrices_in(layer) == 1:
             assert isinstance(layer, nn.Linear | nn.Conv2d)  # for the type checker
             repeat = layer.weight[0, 0].numel()
             found.append(Reader(site.module, tuple(unit for unit in site.units for _ in range(repeat))))
     return tuple(found)
 
 
-def is_matrix(layer: nn.Module) -> bool:
-    """Whether the layer multiplies rows of its input by one matrix."""
-    return matrices_in(layer) == 1
-
-
 def matrices_in(layer: nn.Module) -> int:
     """How many matrices the layer is, each with inputs and outputs of its own: one for each group of a convolution.
 
-    None (0) for layers of other kinds.
+    None (0) for layers of other kinds: also for a subclass that does more than multiply rows by its own weight, such
+    as a convolution that standardises it, which is tried on a small input.
     """
-    if isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros":
-        return layer.groups
-    return int(isinstance(layer, nn.Linear))
+    if not isinstance(layer, nn.Linear | nn.Conv2d):
+        return 0
+    count = layer.groups if isinstance(layer, nn.Conv2d) else 1
+    return count if type(layer) in (nn.Linear, nn.Conv2d) or _multiplies(layer) else 0
 
 
 def matrix(layer: nn.Module) -> Tensor:
@@ -65,18 +67,12 @@ def channel_dim(layer: nn.Module) -> int:
 
 
 def input_rows(layer: nn.Module, x: Tensor) -> Tensor:
-    """The rows `[B, positions, columns]` that the layer's matrix multiplies, with the zeros of a convolution's border.
+    """The rows `[B, positions, columns]` that the layer's matrix multiplies, a convolution's border as it pads it.
 
     Those of a grouped convolution's matrices lie side by side. At most `MOST_POSITIONS` of a sample are taken, evenly
     spread; the same ones whatever the batch.
     """
-    if isinstance(layer, nn.Conv2d):
-        padding = _padding(layer)
-        x = F.pad(x, padding)
-        unfolded = F.unfold(x, layer.kernel_size, layer.dilation, 0, layer.stride)
-        x = unfolded.transpose(1, 2)
-    else:
-        x = x.reshape(x.shape[0], -1, x.shape[-1])
+    x = _unfolded(layer, x) if isinstance(layer, nn.Conv2d) else x.reshape(x.shape[0], -1, x.shape[-1])
     return x[:, spread(x.shape[1], x.device)]
 
 
@@ -93,13 +89,62 @@ def spread(positions: int, device: torch.device) -> Tensor:
     return torch.linspace(0, positions - 1, MOST_POSITIONS, device=device).long()
 
 
-def _padding(layer: nn.Conv2d) -> tuple[int, int, int, int]:
-    """The zeros around an image: left, right, top, bottom."""
-    if isinstance(layer.padding, str):  # "same" or "valid"
-        if layer.padding == "valid":
-            return (0, 0, 0, 0)
-        total = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-        (top, bottom), (left, right) = ((size // 2, size - size // 2) for size in total)
-        return (left, right, top, bottom)
-    vertical, horizontal = layer.padding
-    return (int(horizontal), int(horizontal), int(vertical), int(vertical))
+class _Convolution(TorchFunctionMode):
+    """Notes what a module hands to its convolution, which is not computed.
+
+    Modules pad in many ways: by a number, "same", with reflections, or by how the image fits the stride (TensorFlow).
+    """
+
+    _NAMES = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: dict[str, Any] = {}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is not F.conv2d:
+            return func(*args, **kwargs)
+        self.given = {**dict(zip(self._NAMES, args, strict=False)), **kwargs}
+        return self.given["input"]
+
+
+def _unfolded(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """The patches `[B, positions, columns]` that the kernel of a convolution meets."""
+    with torch.no_grad(), _Convolution() as noted:
+        layer.forward(x)
+    given = noted.given
+    padded, padding = given["input"], given.get("padding", 0)
+    if isinstance(padding, str):  # "same" puts the odd one behind
+        reach = [d * (k - 1) * (padding == "same") for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+        ends = [(size // 2, size - size // 2) for size in reach]
+    else:
+        both = (padding, padding) if isinstance(padding, int) else padding
+        ends = [(size, size) for size in both]
+    (top, bottom), (left, right) = ends
+    padded = F.pad(padded, (left, right, top, bottom))
+    stride, dilation = given.get("stride", 1), given.get("dilation", 1)
+    return F.unfold(padded, layer.kernel_size, dilation, 0, stride).transpose(1, 2)
+
+
+def _multiplies(layer: nn.Linear | nn.Conv2d) -> bool:
+    """Whether rows times the matrix give what the layer gives for a small random input."""
+    weight, generator = layer.weight, torch.Generator().manual_seed(0)
+    if isinstance(layer, nn.Conv2d):
+        shape = [
+            1,
+            layer.in_channels,
+            *(d * (k - 1) + 2 for d, k in zip(layer.dilation, layer.kernel_size, strict=True)),
+        ]
+    else:
+        shape = [1, 3, layer.in_features]
+    x = torch.randn(shape, generator=generator).to(weight.device, weight.dtype)
+    with torch.no_grad():
+        y = output_rows(layer, layer.forward(x)).double()
+        count = layer.groups if isinstance(layer, nn.Conv2d) else 1
+        parts = zip(input_rows(layer, x).double().chunk(count, -1), matrix(layer).chunk(count), strict=True)
+        z = torch.cat([rows @ part.T for rows, part in parts], -1)
+        z = z if layer.bias is None else z + layer.bias.double()
+    return bool((y - z).abs().max() <= AGREEMENT * y.abs().max())

@@ -33,6 +33,7 @@ class Moments:
     def add(self, rows: Tensor, weights: Tensor | None = None) -> None:
         """Adds rows `[..., d]`, each with its weight `[...]` (1 without)."""
         x = rows.reshape(-1, rows.shape[-1])
+        x = x if x.dtype in (torch.float32, torch.float64) else x.float()  # products of half precision overflow
         if weights is None:
             weighted, self.count = x, self.count + len(x)
         else:

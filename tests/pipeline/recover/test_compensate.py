@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from timm.layers import Conv2dSame
+from timm.layers.std_conv import ScaledStdConv2dSame, StdConv2d
 from torch import Tensor, nn
 
 from secateur.core.errors import DataError, PlanError
@@ -112,7 +114,13 @@ def test_what_does_not_hold_on_other_images_is_left_as_surgery_left_it(vit: nn.M
     images[1] *= 30
     small = prune(vit, plan, vit_groups)
     repaired, (found,) = repair(
-        small, vit, plan, [(images, torch.zeros(2))], ridge=0.0, groups=vit_groups, front_to_back=False
+        small,
+        vit,
+        plan,
+        [(images, torch.zeros(2, dtype=torch.long))],
+        ridge=0.0,
+        groups=vit_groups,
+        front_to_back=False,
     )
     if found.way == "none":
         assert found.error_after == found.error_before
@@ -133,7 +141,7 @@ def test_fewer_samples_than_units_still_give_a_finite_repair(vit: nn.Module, vit
 def test_convolutions_are_refitted_with_their_borders_and_normalised_anew() -> None:
     torch.manual_seed(0)
     model = timm.create_model("resnet18", num_classes=4, channels=(16, 16, 16, 16)).eval()
-    images = [(torch.randn(8, 3, 32, 32), torch.zeros(8)) for _ in range(2)]
+    images = [(torch.randn(8, 3, 32, 32), torch.zeros(8, dtype=torch.long)) for _ in range(2)]
     groups = find_groups(model, images[0][0][:1])
     name = "layer1.0.conv1.channels"
     with torch.no_grad():
@@ -149,6 +157,40 @@ def test_convolutions_are_refitted_with_their_borders_and_normalised_anew() -> N
     before, after = (distance(m, model, images, "layer1.0") for m in (small, repaired))
     assert after < 1e-2 * before
     assert not repaired.training
+
+
+PADDED = {
+    "tensorflow": lambda: Conv2dSame(16, 12, 3, stride=2),
+    "standardised": lambda: StdConv2d(16, 12, 3, stride=2, padding=1),
+    "scaled": lambda: ScaledStdConv2dSame(16, 12, 3, stride=2),
+    "reflected": lambda: nn.Conv2d(16, 12, 3, padding=2, dilation=2, padding_mode="reflect"),
+    "same": lambda: nn.Conv2d(16, 12, 4, padding="same"),
+}
+
+
+@pytest.mark.parametrize("kind", PADDED)
+@pytest.mark.parametrize("size", [11, 12])
+@pytest.mark.parametrize("front_to_back", [False, True])
+def test_convolutions_that_pad_or_scale_by_themselves_are_repaired_for_what_they_compute(
+    kind: str, size: int, front_to_back: bool
+) -> None:
+    """Half of what the layer reads repeats the other half, so that nothing need be lost: TensorFlow's padding depends
+    on the image's size, and a standardised weight is not the parameter."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 16, 3), nn.ReLU(inplace=True), PADDED[kind](), nn.ReLU(inplace=True)]
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 4)).eval()
+    with torch.no_grad():
+        for tensor in model[0].parameters():
+            tensor[8:] = tensor[:8]
+    images = [(torch.randn(8, 3, size, size), torch.zeros(8, dtype=torch.long)) for _ in range(3)]
+    groups = find_groups(model, images[0][0][:1])
+    plan = plan_from_kept(groups, {next(group.name for group in groups if group.units == 16): range(8)})
+    small = prune(model, plan, groups)
+    repaired, repairs = repair(small, model, plan, images, 1e-9, groups, front_to_back)
+    assert {found.layer for found in repairs} == {"2"}
+    assert repairs[0].way == "refit"
+    before, after = (distance(m, model, images, "2") for m in (small, repaired))
+    assert after < 1e-4 * before
 
 
 def test_statistics_serve_many_plans(vit: nn.Module, vit_groups: Groups, many: Batches) -> None:

@@ -23,7 +23,7 @@ KEPT = {"blocks.0.mlp.hidden": range(64), "blocks.1.attn.v": [h * 16 + d for h i
 @pytest.fixture(scope="module")
 def many() -> Batches:
     generator = torch.Generator().manual_seed(5)
-    return [(torch.randn(n, 3, 16, 16, generator=generator), torch.zeros(n)) for n in (16, 16, 13)]
+    return [(torch.randn(n, 3, 16, 16, generator=generator), torch.zeros(n, dtype=torch.long)) for n in (16, 16, 13)]
 
 
 def inputs(model: nn.Module, batches: Batches, name: str) -> Tensor:

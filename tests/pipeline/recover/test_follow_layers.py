@@ -38,7 +38,7 @@ def groups(resnet: nn.Module, images: Batches) -> Groups:
 @pytest.fixture(scope="module")
 def images() -> Batches:
     generator = torch.Generator().manual_seed(1)
-    return [(torch.randn(n, 3, 32, 32, generator=generator), torch.zeros(n)) for n in (24, 24, 13)]
+    return [(torch.randn(n, 3, 32, 32, generator=generator), torch.zeros(n, dtype=torch.long)) for n in (24, 24, 13)]
 
 
 def seen(model: nn.Module, batches: Batches, name: str) -> tuple[Tensor, Tensor]:

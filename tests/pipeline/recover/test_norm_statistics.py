@@ -24,7 +24,9 @@ HALF_HEADS = [head * 16 + dim for head in range(3) for dim in range(8)]
 
 def images(count: int, size: int, seed: int = 5) -> Batches:
     generator = torch.Generator().manual_seed(seed)
-    return [(torch.randn(16, 3, size, size, generator=generator), torch.zeros(16)) for _ in range(count)]
+    return [
+        (torch.randn(16, 3, size, size, generator=generator), torch.zeros(16, dtype=torch.long)) for _ in range(count)
+    ]
 
 
 class Convolutions(nn.Module):
@@ -160,7 +162,7 @@ def test_the_statistics_are_those_of_the_dense_features(vit: nn.Module, vit_grou
 def test_what_does_not_hold_on_other_images_is_left_alone(vit: nn.Module, vit_groups: Groups) -> None:
     plan = plan_from_kept(vit_groups, {STREAM: range(47)})
     small = prune(vit, plan, vit_groups)
-    two = [(torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)), torch.zeros(2))]
+    two = [(torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)), torch.zeros(2, dtype=torch.long))]
     repaired, repairs = repair(small, vit, plan, two, ridge=0.0, groups=vit_groups)
     alone = [found.layer for found in repairs if found.way == "none"]
     assert alone
