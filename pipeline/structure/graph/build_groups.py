@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from secateur.pipeline.structure.graph.components import Components, by_head, by_signature, numbered
+from secateur.pipeline.structure.graph.components import Components, Place, by_head, by_signature, numbered
+from secateur.pipeline.structure.graph.coupling import FIXED
 from secateur.pipeline.structure.graph.naming import family_of, kind_of, name_of
 from secateur.pipeline.structure.graph.sites import sites_of
 from secateur.pipeline.structure.graph.trace import Trace
+from secateur.pipeline.structure.graph.unread import fixed_alone
 from secateur.pipeline.structure.groups import Fixed, Group, Slice
 
 Units = dict[int, tuple[tuple[str, int], ...]]
@@ -29,21 +31,23 @@ class BuiltGroups:
 
 def build_groups(model: nn.Module, trace: Trace, components: Components, leave: Sequence[str] = ()) -> BuiltGroups:
     """All groups but those that lie within one of the modules `leave`, which are found in another way."""
-    families = by_signature(components)
     groups: list[Group] = []
     fixed: list[Fixed] = []
+    alone: list[tuple[list[Place], list[int]]] = []
     units: Units = {}
     taken: set[str] = set()
     inside = tuple(f"{name}." for name in leave)
-    for places, members in families:
+    for places, members in by_signature(components):
         if all(tensor.startswith(inside) for tensor, _ in places):
             continue
         roles = {trace.roles.get(place, "norm") for place in places}
-        if "out" not in roles or not ("in" in roles or members[0] in components.marks["query_key"]):
-            continue  # a table or a bias that nothing reads, or what only reads the input: nothing would get smaller
-        live, blocks = by_head(components, [component for component in members if component not in components.reasons])
+        read = "in" in roles or members[0] in components.marks["query_key"]
+        if "out" not in roles or not read or members == [components.of_label[FIXED]]:
+            alone.append((places, members))  # nothing would get smaller
+            continue
         kind = kind_of(model, trace, components, members[0], places)
         name = name_of(trace, places, kind, taken)
+        live, blocks = by_head(components, [component for component in members if component not in components.reasons])
         if len(live) < len(members):
             why = components.reasons[next(component for component in members if component not in live)]
             fixed.append(Fixed(name, kind, len(members) - len(live), why))
@@ -60,4 +64,5 @@ def build_groups(model: nn.Module, trace: Trace, components: Components, leave: 
         )
         groups.append(Group(name, kind, len(live), slices, sites, blocks, "", family_of(trace, kind, places), 1))
         units.update({component: ((name, unit),) for unit, component in enumerate(live)})
+    fixed += fixed_alone(model, trace, components, alone)
     return BuiltGroups(tuple(groups), tuple(fixed), units)

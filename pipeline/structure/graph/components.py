@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from secateur.pipeline.structure.graph.coupling import Mark
 from secateur.pipeline.structure.graph.trace import Trace
 
 Place = tuple[str, int]
@@ -27,7 +29,7 @@ class Components:
     heads: list[NDArray[np.int64]]
     at: dict[Place, NDArray[np.int64]]
     reasons: dict[int, str]
-    marks: dict[str, set[int]]
+    marks: dict[Mark, set[int]]
 
 
 def components_of(trace: Trace) -> Components:
@@ -39,7 +41,7 @@ def components_of(trace: Trace) -> Components:
         for dim, labels in enumerate(dims)
         if labels is not None
     }
-    marks = {mark: trace.coupling.marked(mark, of_label) for mark in ("width", "norm", "query_key", "value")}
+    marks = {mark: trace.coupling.marked(mark, of_label) for mark in get_args(Mark)}
     heads = [of_label[labels.numpy()] for labels in trace.heads]
     return Components(of_label, heads, at, trace.coupling.reasons(of_label), marks)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,14 +20,30 @@ RULES = Rules()
 
 @RULES.rule("split", "split_with_sizes", "unbind", "tensor_split")
 def _split(trace: Trace, call: Call) -> Result:
-    return _parts(trace, call)
+    return _parts(trace, call, call.target)
 
 
 @RULES.rule("chunk")
 def _chunk(trace: Trace, call: Call) -> Result:
     """Equal parts: they must stay equal, so that the same position of each part goes."""
-    parts = _parts(trace, call)
-    dim = call.get(2, "dim", 0) % len(call.args[0].shape)
+    parts = _parts(trace, call, call.target)
+    _couple_parts(trace, call, parts, call.get(2, "dim", 0))
+    return parts
+
+
+@RULES.rule("glu")
+def _gated(trace: Trace, call: Call) -> Result:
+    """One half times the sigmoid of the other."""
+    dim = call.get(1, "dim", -1)
+    parts = _parts(trace, call, lambda x, *_args, **_kwargs: x.chunk(2, dim))
+    _couple_parts(trace, call, parts, dim)
+    first: Value = parts[0]
+    return first
+
+
+def _couple_parts(trace: Trace, call: Call, parts: Sequence[Value], dim: int) -> None:
+    """The same position of each part goes."""
+    dim %= len(parts[0].shape)
     for part in parts[1:]:
         for one, two in zip(parts[0].maps, part.maps, strict=False):
             if one.shape[dim] > 1 or two.shape[dim] > 1:
@@ -35,14 +52,13 @@ def _chunk(trace: Trace, call: Call) -> Result:
                 else:
                     trace.coupling.fix(one, f"{call.module}: parts of unequal size are taken from it")
                     trace.coupling.fix(two, f"{call.module}: parts of unequal size are taken from it")
-    return parts
 
 
-def _parts(trace: Trace, call: Call) -> tuple[Any, ...]:
+def _parts(trace: Trace, call: Call, take_apart: Callable[..., Any]) -> tuple[Any, ...]:
     value: Value = call.args[0]
 
     def cut(x: Tensor) -> tuple[Tensor, ...]:
-        return tuple(call.target(x, *call.args[1:], **call.kwargs))
+        return tuple(take_apart(x, *call.args[1:], **call.kwargs))
 
     count = len(cut(torch.empty(value.shape, device="meta")))
     results = []

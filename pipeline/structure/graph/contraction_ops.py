@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from secateur.pipeline.structure.graph.rules import Call, Result, Rules, traced_result
 from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.graph.unify import contract, unify
@@ -33,6 +35,9 @@ def _matmul(trace: Trace, call: Call) -> Result:
         return _stay(trace, call)
     rank = max(len(one.shape), len(two.shape)) + 1  # batch dimensions, then rows, sum, columns
     heads = one.computed and two.computed
+    for node, value, reads, makes in zip(call.node.args, (one, two), (-1, -2), (-2, -1), strict=True):
+        trace.role(node, len(value.shape) + reads, "in")
+        trace.role(node, len(value.shape) + makes, "out")
     operands = [
         placed(one, [*range(rank - 1 - len(one.shape), rank - 3), rank - 3, rank - 2], rank),
         placed(two, [*range(rank - 1 - len(two.shape), rank - 3), rank - 2, rank - 1], rank),
@@ -100,14 +105,24 @@ def _einsum(trace: Trace, call: Call) -> Result:
         for value, letters_of in zip(values, inputs.split(","), strict=True)
     ]
     summed = {index for index, letter in enumerate(letters) if letter not in output}
+    for node, letters_of in zip(_nodes(call.node.args[1]), inputs.split(","), strict=True):
+        for dim, letter in enumerate(letters_of):
+            shared = inputs.count(letter) > 1
+            if shared != (letter in output):  # neither a factor of each element, nor summed on its own
+                trace.role(node, dim, "in" if shared else "out")
     maps, cost = contract(trace.coupling, operands, summed, call.module, heads=all(value.computed for value in values))
     trace.costs.append(cost)
     kept = [labels.reshape(labels.shape[: len(output)]) for labels in maps]
     return Value(call.shape, tuple(kept), None, True)
 
 
+def _nodes(argument: Any) -> list[Any]:
+    """The nodes of an operation's argument that is a list of tensors."""
+    return list(argument)
+
+
 def _stay(trace: Trace, call: Call) -> Result:
     for value in call.values():
         for labels in value.maps:
-            trace.coupling.fix(labels, f"{call.module}: secateur cannot follow units through this {call.name}")
+            trace.lose(labels, call.module, f"this {call.name}")
     return traced_result(call)

@@ -54,9 +54,10 @@ def _transposed(trace: Trace, call: Call) -> Result:
         return _made(trace, call, wout, channel)
     trace.coupling.couple(win, cin)
     if per > 1:
+        note_weight(trace, call, 0, 1)
         for found in (win, wout):
             trace.coupling.fix(found, f"{call.module}: a grouped transposed convolution")
-        return _made(trace, call, torch.zeros(call.shape[channel], dtype=torch.int64), channel)
+        return _made(trace, call, wout.repeat(groups), channel)
     return _made(trace, call, win, channel)
 
 

@@ -11,7 +11,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-Mark = Literal["width", "norm", "query_key", "value"]
+Mark = Literal["width", "norm", "query_key", "value", "lost"]
 FIXED = 0
 """The label of everything that cannot be removed."""
 

@@ -15,6 +15,9 @@ UNARY = (
     *("selu", "celu", "leaky_relu", "softplus", "exp", "log", "sqrt", "rsqrt", "reciprocal", "neg", "abs", "sin"),
     *("cos", "sign", "square", "log_sigmoid", "softsign", "erf", "logical_not", "bitwise_not", "log1p", "expm1"),
     *("round", "floor", "ceil", "hardshrink", "nan_to_num", "logit", "sinc", "isnan", "threshold", "prelu_kernel"),
+    *("atan", "tan", "asin", "acos", "sinh", "cosh", "asinh", "acosh", "atanh", "trunc", "frac", "exp2", "log2"),
+    *("log10", "softshrink", "tanhshrink", "erfinv", "isinf", "isfinite", "sgn", "deg2rad", "rad2deg", "zeros_like"),
+    *("ones_like", "full_like", "empty_like"),
 )
 NARY = (
     *("add", "sub", "mul", "div", "pow", "maximum", "minimum", "where", "addcmul", "addcdiv", "clamp", "clamp_min"),

@@ -40,11 +40,14 @@ def kind_of(model: nn.Module, trace: Trace, components: Components, component: i
 
 
 def name_of(trace: Trace, places: Sequence[Place], kind: Kind, taken: set[str]) -> str:
-    """The first layer that makes the units, or for an MLP the module around it, and the kind."""
+    """The first layer that makes the units, or for an MLP the module around it, and the kind.
+
+    Where no layer makes them it is the first module that has any of their tensors.
+    """
     order = {name: index for index, name in enumerate(trace.tensors)}
     made = [tensor for tensor, dim in places if trace.roles.get((tensor, dim)) == "out"]
-    makers = sorted(made, key=order.__getitem__)
-    layer = makers[0].rpartition(".")[0]
+    first_of = min(made or [tensor for tensor, _ in places], key=order.__getitem__)
+    layer = first_of.rpartition(".")[0]
     name = f"{layer.rpartition('.')[0] if kind == 'mlp_hidden' else layer}.{_SUFFIX[kind]}".lstrip(".")
     if name in taken:
         name = f"{layer}.{_SUFFIX[kind]}"

@@ -14,6 +14,8 @@ from secateur.pipeline.structure.graph.unify import Cost
 from secateur.pipeline.structure.graph.value import LabelMap, Value
 from secateur.pipeline.structure.groups import Role
 
+OUTPUT = "it is an output of the model"
+
 
 @dataclass(frozen=True, eq=False)
 class Trace:
@@ -64,6 +66,11 @@ class Trace:
             self.coupling.fix(labels, f"{module}: a statistic is taken over it")
         self.coupling.mark(labels, "norm")
         self.norms.setdefault(module, []).append(labels)
+
+    def lose(self, labels: LabelMap, module: str, operation: str) -> None:
+        """Notes that labels end in an operation of a module that nothing can be followed through."""
+        self.coupling.fix(labels, f"{module}: secateur cannot follow units through {operation}")
+        self.coupling.mark(labels, "lost")
 
     def attends(self, labels: LabelMap, dim: int, mark: Mark) -> None:
         """Notes the labels of queries, keys or values, whose dimensions lie along `dim`."""

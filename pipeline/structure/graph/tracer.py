@@ -13,11 +13,9 @@ from torch.utils._pytree import tree_map
 from secateur.pipeline.structure.graph.op_rules import RULES
 from secateur.pipeline.structure.graph.program import aliases_of, exported, lengths, module_of, operation_of
 from secateur.pipeline.structure.graph.rules import Call, Result, leaves, traced_result
-from secateur.pipeline.structure.graph.trace import Trace
+from secateur.pipeline.structure.graph.trace import OUTPUT, Trace
 from secateur.pipeline.structure.graph.value import Value
 from secateur.pipeline.structure.module_attributes import normalising
-
-OUTPUT = "it is an output of the model"
 
 
 def trace_model(model: nn.Module, example: Tensor) -> Trace:
@@ -120,7 +118,7 @@ def _unknown(trace: Trace, call: Call) -> Result:
     """An operation that no rule speaks of: all that goes into it stays as it is."""
     for value in call.values():
         for labels in value.maps:
-            trace.coupling.fix(labels, f"{call.module}: secateur cannot follow units through {call.name}")
+            trace.lose(labels, call.module, call.name)
     return traced_result(call)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.pipeline.structure.graph.trace import Trace
-from secateur.pipeline.structure.graph.tracer import OUTPUT, trace_model
+from secateur.pipeline.structure.graph.trace import OUTPUT, Trace
+from secateur.pipeline.structure.graph.tracer import trace_model
 from secateur.pipeline.structure.graph.value import Value
 
 

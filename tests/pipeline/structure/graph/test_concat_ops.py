@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+import torch.nn.functional as F
 
 from secateur.pipeline.structure.graph.coupling import FIXED
 from tests.pipeline.structure.graph.following import of
@@ -32,3 +34,11 @@ def test_unequal_parts_of_a_chunk_stay() -> None:
     found = of(lambda p, x: torch.chunk(p, 2, dim=0), (5, 2))
     assert "unequal" in found.reason("p0", 0)
     assert not found.reason("p0", 1)
+
+
+@pytest.mark.parametrize("dim", [1, -1])
+def test_the_halves_of_a_gated_linear_unit_go_together(dim: int) -> None:
+    found = of(lambda p, x: F.glu(p, dim), (4, 6))
+    assert found.at("p0", 1)[:3] == found.at("p0", 1)[3:] == found.along(0, 1)
+    assert len(set(found.at("p0", 0) + found.at("p0", 1))) == 7
+    assert found.results[0].shape == (4, 3)

@@ -63,6 +63,14 @@ def test_batched_products_tie_their_batch_dimensions() -> None:
     assert len(set(found.at("p0", 0) + found.at("p0", 1) + found.at("p0", 2) + found.at("p1", 2))) == 14
 
 
+def test_factors_that_are_parameters_read_and_make() -> None:
+    roles = {("p0", 0): "out", ("p0", 1): "in", ("p1", 0): "in", ("p1", 1): "out"}
+    assert of(lambda p, q, x: p @ q, (3, 4), (4, 5)).trace.roles == roles
+    assert of(lambda p, q, x: torch.einsum("ab,bc->ac", p, q), (3, 4), (4, 5)).trace.roles == roles
+    found = of(lambda p, q, x: torch.einsum("abc,acd->abd", p, q), (2, 3, 4), (2, 4, 5))
+    assert {place for place in found.trace.roles if place[1] == 0} == set(), "a factor of each element"
+
+
 def test_a_product_with_a_vector_is_not_followed() -> None:
     assert "cannot follow" in of(lambda p, q, x: p @ q, (3, 4), (4,)).reason("p0", 1)
 

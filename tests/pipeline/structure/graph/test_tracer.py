@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.pipeline.structure.graph.tracer import OUTPUT, trace_model
+from secateur.pipeline.structure.graph.trace import OUTPUT
+from secateur.pipeline.structure.graph.tracer import trace_model
 from tests.pipeline.structure.graph.following import follow, of
 
 

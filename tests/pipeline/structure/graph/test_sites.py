@@ -1,0 +1,93 @@
+"""Sites: at each, the values of unit `u` are those that removing `u` would take away."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.groups import Groups, Site
+
+EXAMPLE = torch.randn(1, 3, 6, 6)
+
+
+def seen(model: nn.Module, site: Site) -> Tensor:
+    """The tensor at a site in a forward pass."""
+    found: list[Tensor] = []
+    layer = model.get_submodule(site.module)
+    if site.side == "input":
+        handle = layer.register_forward_pre_hook(lambda _m, args: found.append(args[0]))
+    else:
+        handle = layer.register_forward_hook(lambda _m, _args, result: found.append(result))
+    with torch.no_grad():
+        model(EXAMPLE)
+    handle.remove()
+    return found[0]
+
+
+def check(model: nn.Module, groups: Groups) -> None:
+    """A unit whose makers are zeroed changes the positions that its sites name, and at most those."""
+    for group in groups:
+        for site in group.sites:
+            before = seen(model, site)
+            assert before.shape[site.dim] == len(site.units)
+            for unit in range(group.units):
+                kept = {part.tensor: model.get_parameter(part.tensor).detach().clone() for part in group.slices}
+                with torch.no_grad():
+                    for part in group.slices:
+                        if part.role == "out":
+                            index = torch.tensor([p for p, u in enumerate(part.units) if u == unit])
+                            model.get_parameter(part.tensor).index_fill_(part.dim, index, 0)
+                changed = (seen(model, site) != before).movedim(site.dim, 0).flatten(1).any(1)
+                with torch.no_grad():
+                    for name, tensor in kept.items():
+                        model.get_parameter(name).copy_(tensor)
+                assert changed.tolist() == [u == unit for u in site.units], (group.name, site)
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        [nn.Conv2d(8, 6, 1)],
+        [nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 6, 1)],
+        [nn.Conv2d(8, 12, 1, groups=2), nn.Conv2d(12, 6, 1)],
+        [nn.Conv2d(8, 12, 1, groups=4), nn.Conv2d(12, 6, 1)],
+        [nn.ConvTranspose2d(8, 6, 2)],
+    ],
+)
+def test_the_inputs_of_convolutions_show_what_their_groups_lose(middle: list[nn.Module]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), *middle, nn.Conv2d(6, 4, 1)).eval()
+    groups = find_groups(model, EXAMPLE)
+    assert all(site.side == "input" for group in groups for site in group.sites)
+    check(model, groups)
+
+
+class Functional(nn.Module):
+    """A layer whose weight is used by the module around it."""
+
+    def __init__(self, maker: bool, reader: bool) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1)
+        self.maker, self.reader = maker, reader
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.conv2d(x, self.one.weight, self.one.bias) if self.maker else self.one(x)
+        return F.conv2d(x, self.two.weight, self.two.bias) if self.reader else self.two(x)
+
+
+def test_what_no_called_layer_reads_is_seen_where_it_is_made() -> None:
+    groups = find_groups(Functional(maker=False, reader=True).eval(), EXAMPLE)
+    assert [(site.module, site.side) for site in groups.named("one.channels").sites] == [("one", "output")]
+    check(Functional(maker=False, reader=True).eval(), groups)
+    groups = find_groups(Functional(maker=True, reader=False).eval(), EXAMPLE)
+    assert [(site.module, site.side) for site in groups.named("one.channels").sites] == [("two", "input")]
+
+
+def test_linear_layers_are_seen_along_their_last_dimension() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 6), nn.Flatten(), nn.Linear(4, 6), nn.GELU(), nn.Linear(6, 5)).eval()
+    groups = find_groups(model, EXAMPLE)
+    assert {site.dim for group in groups for site in group.sites} == {-1}
+    check(model, groups)
