@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from secateur.benchmarks.environment import Environment, command_line, environment
-from secateur.benchmarks.flops import count
+from secateur.benchmarks.flops import count_macs
 from secateur.benchmarks.latency import Timed
 from secateur.benchmarks.paired import PairedSamples, Samples, measure_one, measure_pair
 from secateur.benchmarks.results_file import BenchResult, Latency, Side, latency_key
@@ -209,7 +209,7 @@ def _side(subject: Subject, say: Say) -> Side:
         return side
     say(f"counting the MACs of {subject.name}")
     tensor = next(subject.module.parameters(), torch.empty(0))
-    cost = count(subject.module, torch.zeros(1, *subject.input_shape, dtype=tensor.dtype, device=tensor.device))
+    cost = count_macs(subject.module, torch.zeros(1, *subject.input_shape, dtype=tensor.dtype, device=tensor.device))
     return replace(side, macs=cost.macs, params=cost.params, unsupported=cost.unsupported)
 
 

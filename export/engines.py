@@ -40,6 +40,10 @@ def build_engine(
     that of the graph. For ONNX Runtime the engine is the ONNX graph itself, proven to load and to run where and in
     the precision that was asked for. Raises `EngineError` when the target cannot do it, `MissingPackageError` when
     its runtime is not installed; an older engine is then left as it was.
+
+    >>> info = sc.export_onnx(small, "small.onnx")
+    >>> sc.build_engine("small.onnx", target="onnxruntime:cpu").precision
+    'fp32'
     """
     path, goal, sizes = Path(onnx_path), parse_target(target), profile or Profile()
     if goal.runtime == "torch":
@@ -91,6 +95,11 @@ def open_engine(path: str | Path, target: str | Target | None = None, *, threads
     `engine.json` where there is one, and an engine for another target, or whose file has changed, is refused; an
     engine without description (from trtexec, say) needs its target named. `threads` limits ONNX Runtime's CPU
     threads. Raises `EngineError`, `MissingPackageError`, or `RunError` for a damaged `engine.json`.
+
+    >>> info = sc.export_onnx(small, "small.onnx")
+    >>> with sc.open_engine("small.onnx", "onnxruntime:cpu") as engine:
+    ...     engine.infer({"input": example.numpy()})["logits"].shape
+    (1, 5)
     """
     file = Path(path) / ENGINE_FILE if Path(path).is_dir() else Path(path)
     goal = None if target is None else parse_target(target)

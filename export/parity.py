@@ -65,6 +65,10 @@ def check_parity(
     The tolerance is relative to the output's scale; by default that of the graph's precision (1e-4 for fp32). Raises
     `ExportError` naming the batch, the output and the difference when one is above it or not finite, and
     `MissingPackageError` without ONNX Runtime.
+
+    >>> info = sc.export_onnx(small, "small.onnx")
+    >>> sc.check_parity(small, "small.onnx").worst.relative < 1e-4
+    True
     """
     path = Path(onnx_path)
     graph = read_graph(path)

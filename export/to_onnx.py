@@ -71,6 +71,10 @@ def export_onnx(
     keeps its mode, device and weights. The file is checked by `onnx.checker` before it replaces an older one. Raises
     `ExportError` when the model cannot run, cannot be exported, or has a batch that its code fixes, and `KernelError`
     when `kernels` is asked of a model without such attention.
+
+    >>> info = sc.export_onnx(small, "small.onnx")
+    >>> str(info.inputs[0]), str(info.outputs[0])
+    ('input float32 [batch, 3, 16, 16]', 'logits float32 [batch, 5]')
     """
     path = Path(path)
     kind = parse_precision(precision)
@@ -129,7 +133,8 @@ def _sample_shape(model: nn.Module, example: Tensor | None, input_shape: tuple[i
     size = config.get("input_size") if isinstance(config, Mapping) else None
     if not size:
         raise ExportError("the shape of an input is not known: give an example or input_shape, such as (3, 224, 224)")
-    return tuple(size)
+    built = getattr(getattr(model, "patch_embed", None), "img_size", None)  # of the model, where that fixes it
+    return (size[0], *built) if isinstance(built, tuple) else tuple(size)
 
 
 def _exported(graph: _Graph, example: Tensor, opset: int, kernels: bool) -> ir.Model:

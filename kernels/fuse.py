@@ -42,6 +42,10 @@ def fuse(model: nn.Module, kernels: Collection[str] = KERNELS) -> nn.Module:
     `TOLERANCE`. The copy runs on every device, and through torch.compile, torch.export and `export_onnx`; it cannot be
     trained. `kernels` names the operators to use; `fusions` says what becomes of each module. Raises `KernelError` when
     there is nothing to fuse.
+
+    >>> fused = sc.fuse(small)
+    >>> torch.allclose(fused(example), small(example), atol=1e-4)
+    True
     """
     unknown = [name for name in kernels if name not in KERNELS]
     if unknown:
@@ -63,7 +67,11 @@ def fuse(model: nn.Module, kernels: Collection[str] = KERNELS) -> nn.Module:
 
 
 def fusions(model: nn.Module) -> list[Fusion]:
-    """Every module of `model` that a kernel could serve, with the reason where it is left as it is."""
+    """Every module of `model` that a kernel could serve, with the reason where it is left as it is.
+
+    >>> sorted({fusion.kernel for fusion in sc.fusions(small) if not fusion.reason})
+    ['bias_gelu', 'ragged_attention', 'residual_layernorm']
+    """
     return list(_fusions(model))
 
 

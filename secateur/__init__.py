@@ -1,5 +1,18 @@
 """secateur: explanation-guided structural pruning of timm models, through ONNX to TensorRT.
 
+The examples of all public names go on from this one, of a small vision transformer:
+
+    >>> import torch
+    >>> import secateur as sc
+    >>> sizes = {"img_size": 16, "patch_size": 4, "embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 5}
+    >>> model = sc.create_model("vit_tiny_patch16_224", **sizes)
+    >>> example = torch.zeros(1, 3, 16, 16)
+    >>> loader = [(torch.randn(10, 3, 16, 16), torch.arange(10) % 5)]  # any iterable of images and labels
+    >>> groups = sc.find_groups(model, example)
+    >>> scores = sc.score(model, groups, loader, method="taylor")
+    >>> plan = sc.make_plan(groups, scores, sc.Budget(macs=0.5))
+    >>> small = sc.prune(model, plan, groups)  # a new nn.Module; the old one is untouched
+
 The public names are imported when they are first used, so that `import secateur` is light.
 """
 
@@ -10,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from secateur.benchmarks.flops import count_macs as count_macs
     from secateur.core.errors import SecateurError as SecateurError
     from secateur.export.engines import build_engine as build_engine
     from secateur.export.engines import open_engine as open_engine
@@ -26,6 +40,7 @@ if TYPE_CHECKING:
     from secateur.pipeline.plan.budget import Budget as Budget
     from secateur.pipeline.plan.make import make_plan as make_plan
     from secateur.pipeline.recover.compensate import compensate as compensate
+    from secateur.pipeline.runs.measure import bench as bench
     from secateur.pipeline.scores.score import Scores as Scores
     from secateur.pipeline.scores.score import score as score
     from secateur.pipeline.structure.find import find_groups as find_groups
@@ -49,9 +64,11 @@ _PLACES = {
     "Scores": "pipeline.scores.score",
     "SecateurError": "core.errors",
     "accuracy": "pipeline.analysis.accuracy",
+    "bench": "pipeline.runs.measure",
     "build_engine": "export.engines",
     "check_parity": "export.parity",
     "compensate": "pipeline.recover.compensate",
+    "count_macs": "benchmarks.flops",
     "create_model": "pipeline.models.create",
     "export_onnx": "export.to_onnx",
     "fidelity": "pipeline.analysis.fidelity",

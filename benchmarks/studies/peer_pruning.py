@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.benchmarks.flops import count
+from secateur.benchmarks.flops import count_macs
 from secateur.core.errors import BenchError
 from secateur.core.modules import frozen
 
@@ -104,7 +104,7 @@ def prune_peer(
         )
         pruner.step()
         small.zero_grad()
-        macs = count(small, example).macs
+        macs = count_macs(small, example).macs
         if macs > limit_macs:
             low = ratio
             continue

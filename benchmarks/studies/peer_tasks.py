@@ -12,7 +12,7 @@ from secateur_studies.cifar_resnet import cifar_resnet
 from secateur_studies.cnn_curves import MEAN, STD, cifar10_images
 from torch import Tensor, nn
 
-from secateur.benchmarks.flops import count
+from secateur.benchmarks.flops import count_macs
 from secateur.pipeline.analysis.accuracy import accuracy
 from secateur.pipeline.data.dataset import open_data
 from secateur.pipeline.data.images import Images
@@ -62,13 +62,13 @@ class Subject:
     @cached_property
     def macs(self) -> int:
         """The dense model's MACs by fvcore, for one image."""
-        return count(self.model, self.example).macs
+        return count_macs(self.model, self.example).macs
 
     def limit(self, removed: float) -> float:
         """The most MACs of a small model that loses the share `removed` of those `within`."""
         if not self.within:
             return (1 - removed) * self.macs
-        parts = count(self.model, self.example).by_module
+        parts = count_macs(self.model, self.example).by_module
         return self.macs - removed * sum(macs for name, macs in parts.items() if name.endswith(self.within))
 
     def roots(self, units: str) -> list[str]:

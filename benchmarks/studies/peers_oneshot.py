@@ -21,7 +21,7 @@ from secateur_studies.peer_tasks import TASKS, Subject
 from torch import nn
 
 from secateur.benchmarks.environment import environment
-from secateur.benchmarks.flops import count
+from secateur.benchmarks.flops import count_macs
 from secateur.core.files import read_json, write_json
 from secateur.pipeline.analysis.accuracy import accuracy
 from secateur.pipeline.plan.budget import Budget
@@ -132,7 +132,7 @@ def measure(
         if contender.side == "secateur":
             raise
         return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
-    cost = count(small, subject.example)
+    cost = count_macs(small, subject.example)
     return {
         "macs": cost.macs,
         "params": cost.params,

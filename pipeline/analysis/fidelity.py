@@ -72,6 +72,10 @@ def fidelity(
     colours and over the cells of a grid of `grid` x `grid` (0: pixels). `target` is the label, or what the dense
     model predicts. `examples` are the places of images in the loader's order that come back with both maps. Both
     models are left as they were. Raises `DataError` without images, and for an example that is not there.
+
+    >>> found = sc.fidelity(small, model, loader, rules="gradient")
+    >>> len(found.cosine), -1 <= found.mean_cosine <= 1
+    (10, True)
     """
     if target not in TARGETS:
         raise PlanError(f"the target of the maps is {target!r}, but must be one of {', '.join(TARGETS)}")

@@ -85,6 +85,11 @@ class Loader:
     The first batches are kept in memory once computed, as long as they take no more than `cache_bytes` together:
     scores and recovery pass over the same few images again and again. What is yielded may be changed in place.
     Raises `DataError` when there is nothing to load, or naming the image that cannot be read.
+
+    >>> data = sc.open_data("digits")
+    >>> images, labels = next(iter(sc.Loader(data.calibration, sc.transform_for(model), batch_size=8)))
+    >>> images.shape, labels.dtype
+    (torch.Size([8, 3, 16, 16]), torch.int64)
     """
 
     def __init__(

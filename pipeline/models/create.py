@@ -31,6 +31,9 @@ def create_model(
     `weights` is a `.safetensors` or torch file (`read_checkpoint`); `pretrained` downloads timm's own. Without a
     `num_classes` the number of classes is that of the checkpoint's classifier, where the file has one, and else
     timm's default. Raises `ModelError` when the name is unknown, an argument is refused or the weights do not fit.
+
+    >>> sc.create_model("test_vit", num_classes=10).num_classes
+    10
     """
     if isinstance(spec, ModelSpec):
         kwargs = {**spec.kwargs, **kwargs}

@@ -26,6 +26,9 @@ def transform_for(model: nn.Module, shape: tuple[int, int, int] | None = None) -
     """timm's evaluation preprocessing for a model, for inputs of `shape` (its own by default).
 
     A model of one channel takes grey images; mean and standard deviation are then the means over timm's three.
+
+    >>> sc.transform_for(model).shape
+    (3, 16, 16)
     """
     channels, height, width = shape or input_shape(model)
     if channels not in (1, 3):

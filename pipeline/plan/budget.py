@@ -25,6 +25,11 @@ class Budget:
     A number in (0, 1) is a fraction of the dense model; a string such as `600M` or `1.2G` is absolute. `units` is
     the fraction of the units of the groups that may be pruned, whatever they cost. A latency (a fraction, or such as
     `2.5ms`) goes with its `target`, and with the table that `profile` measured there.
+
+    >>> sc.Budget(params="2M").measure
+    'params'
+    >>> sc.Budget(latency=0.6, target="onnxruntime:cpu").measure
+    'latency'
     """
 
     macs: float | str | None = None

@@ -50,6 +50,10 @@ def make_plan(
     the weights and images behind the judge) belong to the allocation of that name, as do `xpruner` and its `soft`
     judge (`soft_judge.soft_judge`). `say` is told of progress. Raises `PlanError` for unknown
     names and for a budget that cannot be met.
+
+    >>> plan = sc.make_plan(groups, scores, sc.Budget(macs=0.5))
+    >>> groups.macs(plan.kept) <= 0.5 * groups.macs()
+    True
     """
     for kind in kinds:
         if kind not in KINDS:

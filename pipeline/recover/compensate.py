@@ -44,7 +44,12 @@ def compensate(
     groups: Groups | None = None,
     front_to_back: bool = True,
 ) -> nn.Module:
-    """A repaired copy of `small`; see `repair`."""
+    """A repaired copy of `small`; see `repair`.
+
+    >>> repaired = sc.compensate(small, model, plan, loader)
+    >>> repaired(example).shape == model(example).shape
+    True
+    """
     return repair(small, dense, plan, loader, ridge, groups, front_to_back)[0]
 
 

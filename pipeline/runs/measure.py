@@ -69,6 +69,12 @@ def bench(
     each target and batch is measured for at most `seconds`; `cuda_graph` belongs to `torch:cuda` (see `Effort`).
     Modules that timm did not make need an `example_input` `[B, ...]`. Raises `BenchError` where nothing can be
     measured.
+
+    >>> result = sc.bench(small, against=model, targets=["torch:cpu"], seconds=0.1)
+    >>> print(result.speedup["torch:cpu"])  # of the reference's over the candidate's median, and its 95 % interval
+    ... [..., ...]
+    >>> result.pruned.macs < result.dense.macs
+    True
     """
     if against is None and not isinstance(candidate, nn.Module) and is_run(Path(candidate)):
         subjects = list(run_subjects(Path(candidate)))

@@ -26,6 +26,10 @@ class Scores:
     """For each group, by name, `[units]` or `[classes, units]`; larger is more important.
 
     `options` are those of the `method` that are not its defaults.
+
+    >>> scores.save(Path("scores.safetensors"))
+    >>> sc.Scores.load(Path("scores.safetensors")).method
+    'taylor'
     """
 
     values: Mapping[str, Tensor]
@@ -76,6 +80,10 @@ def score(
     method that trains tells `say` how far it is, and keeps a checkpoint in the `folder`, from which it goes on. Raises
     `PlanError` for an unknown method or option and for a model without groups, and `NotFiniteError` for scores that
     are not finite.
+
+    >>> scores = sc.score(model, groups, loader, method="obs")
+    >>> scores.values["blocks.0.mlp.hidden"].shape
+    torch.Size([192])
     """
     chosen = method_of(method, options)
     if not groups:

@@ -28,6 +28,9 @@ def find_groups(model: nn.Module, example_input: Tensor, verify: bool = True) ->
     The model is traced once, in evaluation mode, and left as it was. With `verify`, some units of every group are
     then removed in a trial, and groups that the model's own code cannot do without are reported as fixed. Raises
     `ModelError` when nothing in it can be removed.
+
+    >>> [(group.name, group.units) for group in sc.find_groups(model, example) if group.kind == "head"]
+    [('blocks.0.attn.heads', 3), ('blocks.1.attn.heads', 3)]
     """
     model = canonical(model)
     trace = trace_model(model, example_input)

@@ -136,6 +136,11 @@ class Groups(Sequence[Group]):
     (without the batch). `norms` has, for each module that normalises over units of a group, the axis of its width;
     `architecture` is the fingerprint where it is not that of these groups alone. The code of the modules `adapted`
     repeats numbers of units, so that surgery takes it from the graph, `traced`.
+
+    >>> groups.named("blocks.0.mlp.hidden").units
+    192
+    >>> groups.macs({"blocks.0.mlp.hidden": range(96)}) < groups.macs()
+    True
     """
 
     groups: tuple[Group, ...]

@@ -18,6 +18,10 @@ class Plan:
     """Which units stay: `kept[group]` is sorted; groups left out keep all their units.
 
     `fingerprint` is that of the `Groups` the plan was made for, `input_shape` the shape of one sample there.
+
+    >>> plan.save(Path("plan.json"))
+    >>> sc.Plan.load(Path("plan.json")).kept == plan.kept
+    True
     """
 
     kept: Mapping[str, tuple[int, ...]]

@@ -29,6 +29,10 @@ def save(small: nn.Module, folder: str | Path, plan: Plan | None = None, origin:
 
     `plan` and `origin` are those that `prune` and `create_model` left on the module, unless given here. The
     weights are written first, so that a folder with a structure.json is always complete.
+
+    >>> sc.save(small, "half")
+    >>> sorted(path.name for path in Path("half").iterdir())
+    ['model.safetensors', 'structure.json']
     """
     folder = Path(folder)
     origin = origin or origin_of(small)
@@ -51,6 +55,10 @@ def load(folder: str | Path) -> nn.Module:
 
     The dense architecture is created by timm, the plan replayed on it, and the weights filled in. Raises
     `ModelError` when a file is missing or damaged, or when this timm builds another architecture.
+
+    >>> sc.save(small, "half")
+    >>> torch.equal(sc.load("half")(example), small(example))
+    True
     """
     folder = Path(folder)
     if not (folder / STRUCTURE).is_file() and (folder / "model" / STRUCTURE).is_file():

@@ -8,7 +8,14 @@ from difflib import get_close_matches
 
 
 class SecateurError(Exception):
-    """The root of all errors that secateur raises on purpose; the command line exits with `exit_code`."""
+    """The root of all errors that secateur raises on purpose; the command line exits with `exit_code`.
+
+    >>> try:
+    ...     sc.Budget(macs=1.5)
+    ... except sc.SecateurError as error:
+    ...     print(error)
+    the budget macs is 1.5, but must be a fraction between 0 and 1, ...
+    """
 
     exit_code = 2
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.backends import opt_einsum
 from torch.utils.flop_counter import FlopCounterMode
 
-from secateur.benchmarks.flops import count
+from secateur.benchmarks.flops import count_macs
 from secateur.benchmarks.mac_handlers import FREE, HANDLERS, einsum_macs
 from secateur.core.errors import BenchError
 from tests.counting import torch_macs
@@ -53,7 +53,7 @@ def test_agrees_with_the_flop_counter_of_torch(name: str, size: int, kwargs: dic
     for parameter in model.parameters():
         parameter.requires_grad_(False)  # the counter's module tracker stumbles over CaiT's gradients
     example = torch.zeros(1, 3, size, size)
-    cost = count(model, example)
+    cost = count_macs(model, example)
     assert cost.unsupported == {}
     assert cost.macs == pytest.approx(torch_macs(model, example), rel=0.01)
     assert cost.flops == 2 * cost.macs
@@ -62,7 +62,7 @@ def test_agrees_with_the_flop_counter_of_torch(name: str, size: int, kwargs: dic
 
 def test_attention_is_counted_and_belongs_to_its_module() -> None:
     model = timm.create_model("deit_tiny_patch16_224", img_size=32, depth=1)
-    cost = count(model, torch.zeros(1, 3, 32, 32))
+    cost = count_macs(model, torch.zeros(1, 3, 32, 32))
     tokens, width = 2 * 2 + 1, 192
     projections = tokens * width * 4 * width
     assert cost.by_module["blocks.0.attn"] == projections + 2 * tokens * tokens * width
@@ -73,7 +73,7 @@ def test_attention_is_counted_and_belongs_to_its_module() -> None:
 
 def test_macs_grow_with_the_batch() -> None:
     model = timm.create_model("test_vit")
-    one, three = (count(model, torch.zeros(batch, 3, 160, 160)).macs for batch in (1, 3))
+    one, three = (count_macs(model, torch.zeros(batch, 3, 160, 160)).macs for batch in (1, 3))
     assert three == 3 * one
 
 
@@ -82,9 +82,9 @@ def test_the_model_is_left_as_it_was() -> None:
     model.layer1.eval()
     modes = [module.training for module in model.modules()]
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    count(model, torch.randn(2, 3, 64, 64))
+    count_macs(model, torch.randn(2, 3, 64, 64))
     with pytest.raises(BenchError):
-        count(model, torch.randn(2, 5, 64, 64))
+        count_macs(model, torch.randn(2, 5, 64, 64))
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())
@@ -136,7 +136,7 @@ OPERATIONS: list[tuple[str, Callable[[Tensor], Tensor], int]] = [
 
 @pytest.mark.parametrize(("function", "macs"), [row[1:] for row in OPERATIONS], ids=[row[0] for row in OPERATIONS])
 def test_an_operation_against_its_definition(function: Callable[[Tensor], Tensor], macs: int) -> None:
-    cost = count(Wrapped(function), x)
+    cost = count_macs(Wrapped(function), x)
     assert (cost.macs, cost.unsupported) == (macs, {})
 
 
@@ -144,20 +144,20 @@ def test_fused_modules_of_torch() -> None:
     attention = nn.MultiheadAttention(K, 2, batch_first=True)
     self_attention = 4 * B * N * K * K + 2 * B * N * N * K
     model = Wrapped(lambda t: attention(t, t, t, need_weights=False)[0], attention=attention)
-    assert count(model, x).macs == self_attention
+    assert count_macs(model, x).macs == self_attention
     weights = Wrapped(lambda t: attention(t, t, t)[0], attention=attention)
-    assert count(weights, x).macs == self_attention
+    assert count_macs(weights, x).macs == self_attention
     layer = nn.TransformerEncoderLayer(K, 2, 16, batch_first=True)
-    assert count(Wrapped(layer, layer=layer), x).macs == self_attention + 2 * B * N * K * 16
+    assert count_macs(Wrapped(layer, layer=layer), x).macs == self_attention + 2 * B * N * K * 16
 
 
 def test_recurrent_cells() -> None:
     lstm = nn.LSTM(K, M, num_layers=2, bidirectional=True, batch_first=True)
     steps, gates = B * N, 4
     expected = 2 * steps * gates * M * ((K + M) + (2 * M + M))  # two directions; the second layer reads both
-    assert count(Wrapped(lambda t: lstm(t)[0], lstm=lstm), x).macs == expected
+    assert count_macs(Wrapped(lambda t: lstm(t)[0], lstm=lstm), x).macs == expected
     gru = nn.GRU(K, M)
-    assert count(Wrapped(lambda t: gru(t)[0], gru=gru), x).macs == steps * 3 * M * (K + M)
+    assert count_macs(Wrapped(lambda t: gru(t)[0], gru=gru), x).macs == steps * 3 * M * (K + M)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_recurrent_cells() -> None:
     ],
 )
 def test_what_is_not_counted_is_named(function: Callable[[Tensor], Tensor], operation: str) -> None:
-    cost = count(Wrapped(lambda t: function(t).sum() + t @ torch.ones(K)), x)
+    cost = count_macs(Wrapped(lambda t: function(t).sum() + t @ torch.ones(K)), x)
     assert cost.unsupported == {operation: 1}
     assert cost.macs == B * N * K
 
@@ -180,7 +180,7 @@ def test_a_custom_autograd_function_is_named() -> None:
         def forward(ctx: object, t: Tensor) -> Tensor:
             return 2 * t
 
-    cost = count(Wrapped(Twice.apply), x)
+    cost = count_macs(Wrapped(Twice.apply), x)
     assert cost.unsupported == {"prim::PythonOp.Twice": 1}
 
 
@@ -190,8 +190,8 @@ def test_no_operation_is_both_free_and_counted() -> None:
 
 def test_nothing_is_printed() -> None:
     code = (
-        "import torch, timm; from secateur.benchmarks.flops import count;"
-        "count(timm.create_model('test_vit'), torch.zeros(1, 3, 160, 160))"
+        "import torch, timm; from secateur.benchmarks.flops import count_macs;"
+        "count_macs(timm.create_model('test_vit'), torch.zeros(1, 3, 160, 160))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")

@@ -40,6 +40,11 @@ def test_names_shapes_and_metadata(transformer: nn.Module, tmp_path: Path) -> No
     assert {"patch_embed.proj", "blocks.1.mlp.fc2", "head"} <= modules
 
 
+def test_the_shape_is_the_one_that_the_model_was_built_for(transformer: nn.Module, tmp_path: Path) -> None:
+    info = export_onnx(transformer, tmp_path / "model.onnx")
+    assert str(info.inputs[0]) == "input float32 [batch, 3, 32, 32]"
+
+
 def test_every_intermediate_shape_follows_the_batch(onnx_files: dict[str, Path]) -> None:
     graph = onnx.load(str(onnx_files["fp32"])).graph
     names = {dim.dim_param for value in graph.value_info for dim in value.type.tensor_type.shape.dim if dim.dim_param}

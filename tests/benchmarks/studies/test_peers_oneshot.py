@@ -18,7 +18,7 @@ from secateur_studies.peer_tasks import Subject
 from secateur_studies.peers_oneshot import Contender, contenders, main, measure
 from torch import Tensor, nn
 
-from secateur.benchmarks.flops import count
+from secateur.benchmarks.flops import count_macs
 from secateur.core.errors import BenchError, PlanError
 from secateur.pipeline.data.images import ArrayImages
 from secateur.pipeline.data.loader import Loader
@@ -88,11 +88,11 @@ def test_importances_are_given_means_over_all_images(importance: str, vit: nn.Mo
 
 def test_the_peer_meets_the_limit_and_sees_what_it_needs(peer: Any, vit: nn.Module) -> None:
     found = {name: torch.full_like(parameter, 2.0) for name, parameter in vit.named_parameters()}
-    dense = count(vit, EXAMPLE).macs
+    dense = count_macs(vit, EXAMPLE).macs
     roots = ["blocks.0.mlp.fc1", "blocks.1.mlp.fc1"]
     small = prune_peer(peer, vit, EXAMPLE, "taylor", True, found, roots, 0.7 * dense)
-    assert 0.69 * dense < count(small, EXAMPLE).macs <= 0.7 * dense
-    assert count(vit, EXAMPLE).macs == dense
+    assert 0.69 * dense < count_macs(small, EXAMPLE).macs <= 0.7 * dense
+    assert count_macs(vit, EXAMPLE).macs == dense
     assert all(parameter.grad is None for parameter in small.parameters())
     first = peer.pruner.MetaPruner.seen[0]
     assert first["importance"] == "GroupTaylorImportance"
