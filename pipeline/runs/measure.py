@@ -71,8 +71,8 @@ def bench(
     measured.
 
     >>> result = sc.bench(small, against=model, targets=["torch:cpu"], seconds=0.1)
-    >>> print(result.speedup["torch:cpu"])  # of the reference's over the candidate's median, and its 95 % interval
-    ... [..., ...]
+    >>> print("times as fast, with the 95 % interval:", result.speedup["torch:cpu"])
+    times as fast, with the 95 % interval: ... [..., ...]
     >>> result.pruned.macs < result.dense.macs
     True
     """
