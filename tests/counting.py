@@ -1,6 +1,8 @@
-"""Multiply-accumulates as PyTorch counts them."""
+"""Multiply-accumulates as PyTorch counts them, and functions as modules to count."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -17,3 +19,16 @@ def torch_macs(model: nn.Module, example: Tensor) -> float:
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
         model(example)
     return counter.get_total_flops() / 2
+
+
+class Wrapped(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], **modules: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)

@@ -20,18 +20,15 @@ TESTS = {"secateur": "tests"} | {
 """For each folder of the product where its tests are."""
 STUDIES = ROOT / "benchmarks" / "studies"
 WITHOUT_A_TEST: tuple[str, ...] = (
-    "secateur/__init__.py",
     "secateur/core/checkpoints.py",
     "secateur/core/figures.py",
     "secateur/core/files.py",
     "pipeline/analysis/accuracy.py",
     "pipeline/analysis/search_figure.py",
-    "pipeline/cli/__init__.py",
     "pipeline/cli/common.py",
     "pipeline/cli/curve.py",
     "pipeline/cli/demo.py",
     "pipeline/cli/profile.py",
-    "pipeline/cli/prune.py",
     "pipeline/cli/run.py",
     "pipeline/cli/score.py",
     "pipeline/cli/sweep.py",
@@ -130,7 +127,6 @@ WITHOUT_A_TEST: tuple[str, ...] = (
     "benchmarks/gpu_clock.py",
     "benchmarks/gpu_contenders.py",
     "benchmarks/gpu_problems.py",
-    "benchmarks/mac_handlers.py",
     "benchmarks/roofline.py",
     "benchmarks/warmup.py",
 )
