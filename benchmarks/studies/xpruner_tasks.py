@@ -20,9 +20,10 @@ from secateur.pipeline.data.transform import Transform
 from secateur.pipeline.models.create import create_model
 from secateur.pipeline.models.inputs import input_shape, transform_for
 from secateur.pipeline.plan.xpruner_spec import XprunerSpec
-from secateur.pipeline.structure.classes import Classes, specialised
+from secateur.pipeline.structure.classes import specialised
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.history import Classes
 from secateur.pipeline.structure.surgery import example_for
 
 DEIT = "deit_tiny_patch16_224"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 from urllib.error import URLError
 
@@ -38,9 +39,10 @@ def check_name(name: str) -> None:
         raise ModelError(f"timm's {architecture} has no weights {tag!r}; its tags are: {tags}")
 
 
-def tags_of(architecture: str) -> list[str]:
+@cache
+def tags_of(architecture: str) -> tuple[str, ...]:
     """The tags of the pretrained weights that timm knows for an architecture."""
-    return [name.partition(".")[2] for name in timm.list_models(f"{architecture}.*", include_tags=True)]
+    return tuple(name.partition(".")[2] for name in timm.list_models(f"{architecture}.*", include_tags=True))
 
 
 def checked_kwargs(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""How timm makes a model's architecture: as recorded on it, or inferred from one that timm made."""
+"""How a model was made before anything was cut from it: by timm, which is checked, or by somebody else's code."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from timm.models import is_model
@@ -12,33 +13,81 @@ from torch import nn
 from secateur.core.errors import ModelError
 from secateur.pipeline.models.architecture import REFUSED, shapes_of, tags_of
 from secateur.pipeline.models.inputs import input_shape
-from secateur.pipeline.models.spec import Origin, pretrained_config, recorded_kwargs
+from secateur.pipeline.models.spec import Origin, OwnModel, pretrained_config, recorded_kwargs
 
 _SEEN = ("num_classes", "in_chans", "img_size")
+_ADVICE = "create it with sc.create_model(name, **kwargs), which remembers how"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a model says of how it was made, with the shapes that its tensors had then.
+
+    `claims` are what it may be, the likeliest first; `reason` says why there is none. `origin` checks them.
+    """
+
+    claims: tuple[Origin, ...]
+    kind: str
+    shapes: Mapping[str, tuple[int, ...]]
+    reason: str = ""
+
+    def origin(self) -> Origin | OwnModel:
+        """The first claim of which timm makes all tensors in these shapes, or else that the model is its maker's own.
+
+        timm makes the architecture again for it, where it can without memory for its tensors.
+        """
+        wanted = dict(self.shapes)
+        for claim in self.claims:
+            try:
+                if shapes_of(claim) == wanted:
+                    return claim
+            except ModelError:  # timm cannot make it with what the model shows
+                continue
+        return OwnModel(self.kind)
+
+
+def made_of(model: nn.Module) -> Made:
+    """What a model, from which nothing was cut, says of how it was made."""
+    shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    kind = f"{type(model).__module__}.{type(model).__qualname__}"
+    try:
+        return Made(_claims(model), kind, shapes)
+    except ModelError as error:
+        return Made((), kind, shapes, str(error))
 
 
 def origin_of(model: nn.Module) -> Origin:
     """How timm makes this architecture: as recorded by `create_model`, or inferred from a model that timm made.
 
-    An inferred origin is checked: the architecture is made again, and all its tensors must have the shapes of the
-    model's. Raises `ModelError` when they do not, or when the model is not timm's.
+    It is checked: the architecture is made again, and all its tensors must have the shapes of the model's. Raises
+    `ModelError` when they do not, or when the model is not timm's.
     """
+    made = made_of(model)
+    found = made.origin()
+    if isinstance(found, Origin):
+        return found
+    if not made.claims:
+        raise ModelError(made.reason)
+    claim = made.claims[0]
+    raise ModelError(f"the model is not what timm makes as {claim.name!r} with {dict(claim.kwargs)}: {_ADVICE}")
+
+
+def _claims(model: nn.Module) -> tuple[Origin, ...]:
+    """The recorded origin, and that with another classifier; without a record, what timm has left on the model."""
     recorded = getattr(model, "secateur_origin", None)
-    if isinstance(recorded, Origin):
-        return recorded
     config = pretrained_config(model)
+    if isinstance(recorded, Origin):
+        count = getattr(model, "num_classes", None)
+        if not isinstance(count, int) or count == recorded.kwargs.get("num_classes"):
+            return (recorded,)
+        return recorded, replace(recorded, kwargs={**recorded.kwargs, "num_classes": count})
     name = str(config.get("architecture") or "")
-    advice = "create it with sc.create_model(name, **kwargs), which remembers how"
     if not is_model(name):
-        raise ModelError(f"a {type(model).__name__} does not say which timm model it is: {advice}")
+        raise ModelError(f"a {type(model).__name__} does not say which timm model it is: {_ADVICE}")
     tag = config.get("tag")
     if tag and tag in tags_of(name):
         name = f"{name}.{tag}"  # the tag decides the data config too
-    origin = Origin(name, _visible_kwargs(model, config))
-    wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    if shapes_of(origin) != wanted:
-        raise ModelError(f"the model is not what timm makes as {name!r} with {dict(origin.kwargs)}: {advice}")
-    return origin
+    return (Origin(name, _visible_kwargs(model, config)),)
 
 
 def _visible_kwargs(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:

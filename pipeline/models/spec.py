@@ -38,6 +38,13 @@ class Origin:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class OwnModel:
+    """A model that timm does not make, by the qualified name of its class, which is for messages and never imported."""
+
+    kind: str
+
+
 def pretrained_config(model: nn.Module) -> Mapping[str, Any]:
     """timm's record of a model's pretrained weights: architecture, input size, classifier; empty for other models."""
     config = getattr(model, "pretrained_cfg", None)

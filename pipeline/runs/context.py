@@ -19,9 +19,10 @@ from secateur.pipeline.models.create import create_model
 from secateur.pipeline.models.inputs import check_classes, input_shape, transform_for
 from secateur.pipeline.recover.compensate import Statistics, gather_statistics
 from secateur.pipeline.runs.recipe import Recipe
-from secateur.pipeline.structure.classes import Classes, specialised
+from secateur.pipeline.structure.classes import specialised
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.history import Classes
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.surgery import example_for
 

@@ -51,7 +51,8 @@ def run_subjects(folder: Path) -> tuple[Subject, Subject]:
     from secateur.pipeline.models.inputs import input_shape
     from secateur.pipeline.runs.bench_stage import forms_of
     from secateur.pipeline.runs.runner import open_run
-    from secateur.pipeline.structure.classes import classes_of, cut_classifier
+    from secateur.pipeline.structure.classes import cut_classifier
+    from secateur.pipeline.structure.history import classes_of
     from secateur.pipeline.structure.storage import load
 
     pruned = load(folder / "model")

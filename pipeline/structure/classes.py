@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from secateur.core.errors import ModelError, PlanError, SurgeryError
+from secateur.core.errors import ModelError, SurgeryError
 from secateur.core.modules import evaluating
 from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.structure.cutting import copied_with, example_for
 from secateur.pipeline.structure.equivalence import tolerance
-
-
-@dataclass(frozen=True)
-class Classes:
-    """The classes that are `kept` out of a model's `of`, by the numbers of their logits and by their `names`.
-
-    Raises `PlanError` for fewer than two classes, one that is named twice, or a number out of range.
-    """
-
-    of: int
-    kept: tuple[int, ...]
-    names: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.kept) < 2 or len(set(self.kept)) < len(self.kept) or len(self.names) != len(self.kept):
-            raise PlanError(f"the classes are {', '.join(self.names) or 'none'}: name two or more, each of them once")
-        outside = [number for number in self.kept if not 0 <= number < self.of]
-        if outside:
-            raise PlanError(f"the model has the classes 0 to {self.of - 1}, but {outside[0]} was asked")
-
-    def to_json(self) -> dict[str, object]:
-        """The classes as plain JSON values."""
-        return {"of": self.of, "kept": list(self.kept), "names": list(self.names)}
-
-    @staticmethod
-    def from_json(content: Mapping[str, Any]) -> Classes:
-        """The classes that `to_json` wrote."""
-        return Classes(int(content["of"]), tuple(content["kept"]), tuple(content["names"]))
+from secateur.pipeline.structure.history import Classes, remember
 
 
 def specialised(model: nn.Module, classes: Classes) -> nn.Module:
@@ -79,14 +48,8 @@ def cut_classifier(model: nn.Module, classes: Classes) -> nn.Module:
     for module in small.modules():
         if getattr(module, "num_classes", None) == classes.of:
             module.num_classes = len(classes.kept)  # type: ignore[assignment]  # nn.Module wants Tensor | Module
-    small.secateur_classes = classes  # type: ignore[assignment]  # likewise
+    remember(small, model, classes)
     return small
-
-
-def classes_of(model: nn.Module) -> Classes | None:
-    """The classes that a model was specialised to, or None where it has all of them."""
-    found = getattr(model, "secateur_classes", None)
-    return found if isinstance(found, Classes) else None
 
 
 def classifier_layers(model: nn.Module, count: int) -> list[str]:

@@ -17,8 +17,10 @@ from secateur.pipeline.structure.codegen.calls import CodeError
 from secateur.pipeline.structure.constant import ConstantBranch
 from secateur.pipeline.structure.graph.program import SAMPLES
 from secateur.pipeline.structure.groups import Groups, Kept
+from secateur.pipeline.structure.history import Units, remember
 from secateur.pipeline.structure.module_attributes import resize, update
 from secateur.pipeline.structure.plan import Plan
+from secateur.pipeline.structure.precision import Precision
 from secateur.pipeline.structure.vit import is_mlp
 
 
@@ -50,8 +52,7 @@ def cut(model: nn.Module, groups: Groups, plan: Plan) -> nn.Module:
         elif is_mlp(module) and f"{name}.fc2" in touched and module.fc2.in_features == 0:
             small.set_submodule(name, ConstantBranch("fc2", module.fc2.out_features, module.fc2.bias))
     adapt(small, dense, groups, plan.kept)
-    small.secateur_adapted = groups.adapted  # type: ignore[assignment]  # see below
-    small.secateur_plan = plan  # type: ignore[assignment]  # nn.Module types every attribute as Tensor | Module
+    remember(small, model, Units(plan, groups.adapted, Precision.of(model)))
     return small
 
 
@@ -75,18 +76,6 @@ def adapt(small: nn.Module, dense: nn.Module, groups: Groups, kept: Kept) -> Non
     if errors:
         others = tuple(error.modules[0] for error in errors[1:])
         raise CodeError(errors[0].modules[0], errors[0].reason, others)
-
-
-def adapted_of(small: nn.Module) -> tuple[str, ...]:
-    """The modules whose code was taken from the graph when a module was pruned."""
-    found = getattr(small, "secateur_adapted", ())
-    return found if isinstance(found, tuple) else ()
-
-
-def plan_of(small: nn.Module) -> Plan | None:
-    """The plan that a module was pruned by, or None for a dense one."""
-    plan = getattr(small, "secateur_plan", None)
-    return plan if isinstance(plan, Plan) else None
 
 
 def example_for(model: nn.Module, shape: tuple[int, ...], batch: int = 1, seed: int = 0) -> Tensor:

@@ -2,84 +2,93 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from secateur.core.errors import ModelError
-from secateur.core.files import read_json, sha256_file, write_json, write_tensors
+from secateur.core.files import sha256_file, write_tensors
 from secateur.pipeline.models.create import create_model
-from secateur.pipeline.models.origin import origin_of
-from secateur.pipeline.models.spec import Origin
-from secateur.pipeline.structure.classes import Classes, classes_of, cut_classifier
-from secateur.pipeline.structure.cutting import adapted_of, cut, example_for, plan_of
+from secateur.pipeline.models.spec import Origin, OwnModel
+from secateur.pipeline.structure.classes import cut_classifier
+from secateur.pipeline.structure.cutting import cut, example_for
 from secateur.pipeline.structure.find import find_groups
-from secateur.pipeline.structure.plan import Plan
+from secateur.pipeline.structure.history import Classes, Units, history_of
+from secateur.pipeline.structure.precision import Precision
+from secateur.pipeline.structure.structure_file import DIGEST, Structure, StructureFile
 
 STRUCTURE, WEIGHTS = "structure.json", "model.safetensors"
+_log = logging.getLogger(__name__)
 
 
-def save(small: nn.Module, folder: str | Path, plan: Plan | None = None, origin: Origin | None = None) -> None:
-    """Writes a pruned (or dense) timm model as a folder that `load` reads again.
+def save(small: nn.Module, folder: str | Path) -> None:
+    """Writes a pruned (or dense) model as a folder that `load` reads again, in the precision of each tensor.
 
-    `plan` and `origin` are those that `prune` and `create_model` left on the module, unless given here. The
-    weights are written first, so that a folder with a structure.json is always complete.
+    Its history, which `prune` leaves on it, is written with it: who made the dense model, and what was cut. Of a
+    model that timm does not make, only the name of its class is known, and `load` wants a factory. Raises `ModelError`
+    when the model was changed by other means since it was pruned. The weights are written first, so that a folder
+    with a structure.json is always complete.
 
     >>> sc.save(small, "half")
     >>> sorted(path.name for path in Path("half").iterdir())
     ['model.safetensors', 'structure.json']
     """
     folder = Path(folder)
-    origin = origin or origin_of(small)
-    plan = plan or plan_of(small)
+    history = history_of(small)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in small.state_dict().items()}
-    write_tensors(folder / WEIGHTS, tensors, {"format": "pt"})
-    content = {
-        "model": {"name": origin.name, "kwargs": dict(origin.kwargs)},
-        "plan": plan.to_json() if plan else None,
-        "adapted": list(adapted_of(small)),
-        "classes": classes.to_json() if (classes := classes_of(small)) else None,
-        "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()},
-        "weights_sha256": sha256_file(folder / WEIGHTS),
-    }
-    write_json(folder / STRUCTURE, "structure", content)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if odd := _differences(history.shapes, shapes):
+        raise ModelError(
+            f"the model was changed since it was pruned: {odd}; change the dense model, and prune that again"
+        )
+    origin = history.made.origin()
+    if isinstance(origin, OwnModel) and history.made.claims:  # of others, the user knows
+        _log.warning(
+            "timm makes %s in another form: sc.load(%r, factory=...) will need a function that makes it in this one",
+            *(history.made.claims[0].name, str(folder)),
+        )
+    structure = Structure(origin, history.steps, shapes, Precision.of(small))
+    write_tensors(folder / WEIGHTS, tensors, {"format": "pt", DIGEST: structure.digest})
+    StructureFile(structure, sha256_file(folder / WEIGHTS), structure.digest).write(folder / STRUCTURE)
 
 
-def load(folder: str | Path) -> nn.Module:
+def load(folder: str | Path, factory: Callable[[], nn.Module] | None = None) -> nn.Module:
     """The model that `save` wrote, in evaluation mode.
 
-    The dense architecture is created by timm, the plan replayed on it, and the weights filled in. Raises
-    `ModelError` when a file is missing or damaged, or when this timm builds another architecture.
+    The dense architecture is made by timm, or by the `factory` (`torchvision.models.resnet18`, or any other function
+    without arguments), everything that was cut is cut again, and the weights are filled in. Raises `ModelError` when a
+    file is missing or damaged, when the two do not belong together, or when another architecture is made now.
 
     >>> sc.save(small, "half")
     >>> torch.equal(sc.load("half")(example), small(example))
     True
+    >>> sc.save(torchvision.models.resnet18(), "own")
+    >>> type(sc.load("own", factory=torchvision.models.resnet18)).__name__
+    'ResNet'
     """
     folder = Path(folder)
     if not (folder / STRUCTURE).is_file() and (folder / "model" / STRUCTURE).is_file():
         folder = folder / "model"  # a run directory
     if not (folder / STRUCTURE).is_file():
         raise ModelError(f"{folder} holds no {STRUCTURE}: give a folder that sc.save or a run has written")
-    content = read_json(folder / STRUCTURE, "structure")
-    origin = Origin(content["model"]["name"], content["model"]["kwargs"])
-    small = create_model(origin.name, **origin.kwargs)
-    if content.get("classes"):
-        small = cut_classifier(small, Classes.from_json(content["classes"]))
-    if content["plan"] is not None:
-        plan = Plan.from_json(content["plan"], str(folder / STRUCTURE))
-        groups = find_groups(small, example_for(small, plan.input_shape), verify=False)
-        if groups.fingerprint() != plan.fingerprint:
-            raise ModelError(
-                f"timm builds {origin.name!r} differently from when {folder} was saved: "
-                "install the timm version of that time, or prune the model again"
-            )
-        small = cut(small, replace(groups, adapted=tuple(content.get("adapted", ()))), plan)
-    small.load_state_dict(_read_weights(folder / WEIGHTS, small, content["weights_sha256"]))
+    file = StructureFile.read(folder / STRUCTURE)
+    tensors = _read_weights(folder / WEIGHTS, file)
+    maker, small = _dense(file.structure.origin, folder, factory)
+    for step in file.structure.steps:
+        small = cut_classifier(small, step) if isinstance(step, Classes) else _replayed(small, step, maker, folder)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if odd := _differences({name: tuple(tensor.shape) for name, tensor in small.state_dict().items()}, shapes):
+        raise ModelError(f"{folder / WEIGHTS} does not fit what {maker} makes and {STRUCTURE} cuts: {odd}")
+    precision = file.structure.precision or Precision.among(tensors)  # a former version wrote down none
+    if file.structure.precision or precision != Precision():
+        precision.give(small)
+    small.load_state_dict(tensors)
     return small.eval()
 
 
@@ -88,20 +97,53 @@ def size_bytes(model: nn.Module) -> int:
     return sum(math.prod(t.shape) * t.element_size() for t in model.state_dict().values())
 
 
-def _read_weights(path: Path, model: nn.Module, sha256: str) -> dict[str, torch.Tensor]:
-    """The tensors of a weights file; raises `ModelError` when they are damaged or do not fit the model."""
+def _dense(origin: Origin | OwnModel, folder: Path, factory: Callable[[], nn.Module] | None) -> tuple[str, nn.Module]:
+    """Who makes the dense architecture, for messages, and the architecture."""
+    if factory is not None:
+        name = getattr(factory, "__qualname__", repr(factory))
+        made = factory()
+        if not isinstance(made, nn.Module):
+            raise ModelError(f"the factory {name} gives a {type(made).__name__}, but must give an nn.Module")
+        return f"the factory {name}", made.eval()
+    if isinstance(origin, OwnModel):
+        raise ModelError(
+            f"{folder} was saved from a {origin.kind} that timm does not make: give sc.load(folder, factory=...) a "
+            "function that makes the dense model"
+        )
+    return f"timm's {origin.name}", create_model(origin.name, **origin.kwargs)
+
+
+def _replayed(dense: nn.Module, step: Units, maker: str, folder: Path) -> nn.Module:
+    """The dense model without the units that were removed, traced in the precision in which it was traced then."""
+    if step.precision != Precision():
+        step.precision.give(dense)
+    groups = find_groups(dense, example_for(dense, step.plan.input_shape), verify=False)
+    if groups.fingerprint() != step.plan.fingerprint:
+        raise ModelError(
+            f"{maker} is built differently from when {folder} was saved: give what made it then (timm's version of "
+            "that time, or the factory of that model), or prune the model again"
+        )
+    return cut(dense, replace(groups, adapted=step.adapted), step.plan)
+
+
+def _read_weights(path: Path, file: StructureFile) -> dict[str, torch.Tensor]:
+    """The tensors of a weights file; raises `ModelError` when they are damaged or another structure's."""
     try:
-        if sha256_file(path) != sha256:
+        if sha256_file(path) != file.weights_sha256:
             raise ModelError(f"{path} is not the file that was saved (its SHA-256 differs): copy it again")
-        tensors = load_file(path)
+        with safe_open(path, "pt") as weights:
+            digest = (weights.metadata() or {}).get(DIGEST)
+            tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118  (not a dict)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"cannot read {path}: {error}; copy the whole folder again") from error
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if wanted != found:
-        odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-        raise ModelError(
-            f"{path} does not fit its {STRUCTURE}: {len(odd)} tensors differ, first {odd[0]!r} "
-            f"({found.get(odd[0])} in the file, {wanted.get(odd[0])} in the model); prune the model again"
-        )
+    if digest != file.digest:
+        raise ModelError(f"{path} belongs to another {STRUCTURE} than the one beside it: copy the whole folder again")
     return tensors
+
+
+def _differences(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:
+    """How many tensors differ, with the first, or an empty string."""
+    odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    if not odd:
+        return ""
+    return f"{len(odd)} tensors differ, first {odd[0]!r} ({found.get(odd[0])} instead of {wanted.get(odd[0])})"

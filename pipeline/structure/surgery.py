@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import nn
 
 from secateur.core.errors import PlanError
-from secateur.pipeline.structure.cutting import cut, example_for, plan_of
+from secateur.pipeline.structure.cutting import cut, example_for
 from secateur.pipeline.structure.equivalence import prove
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.history import plan_of
 from secateur.pipeline.structure.plan import Plan
 
 __all__ = ["cut", "example_for", "plan_of", "prune"]

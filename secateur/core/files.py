@@ -87,15 +87,32 @@ def write_json(path: Path, kind: str, content: Mapping[str, Any]) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes `tensors` as safetensors, atomically."""
+    """Writes `tensors` as safetensors, atomically; the same content gives the same bytes."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     with atomic_path(path) as part:
         try:
             save_file(dict(tensors), part, metadata=dict(metadata))
+            _sort_metadata(part)
         except SafetensorError as error:  # the library's own name for a failed write
             raise _disk_error(path, OSError(str(error))) from error
+
+
+def _sort_metadata(path: Path) -> None:
+    """Puts the metadata of a safetensors file in order: the library writes them in one that changes from run to run.
+
+    The file begins with the header's length (8 bytes, little-endian) and the header, JSON padded with spaces.
+    """
+    with path.open("rb+") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
+        if len(text) == size:  # only an exotic name of a tensor is spelt differently here
+            file.seek(8)
+            file.write(text)
 
 
 def read_json(path: Path, kind: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from secateur.core.errors import RunError
@@ -149,6 +150,18 @@ def test_json_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_tensors_come_back_with_their_metadata(tmp_path: Path) -> None:
     write_tensors(tmp_path / "x.safetensors", {"a": torch.arange(3)}, {"format": "pt"})
     assert torch.equal(load_file(tmp_path / "x.safetensors")["a"], torch.arange(3))
+
+
+def test_the_same_tensors_give_the_same_bytes(tmp_path: Path) -> None:
+    metadata = dict.fromkeys("zyxabc", "ü\n")
+    found = set()
+    for _ in range(10):
+        write_tensors(tmp_path / "x", {"b ü\n": torch.ones(2), "a": torch.zeros(1)}, metadata)
+        found.add(sha256_file(tmp_path / "x"))
+    assert len(found) == 1
+    with safe_open(tmp_path / "x", "pt") as file:
+        assert file.metadata() == metadata
+        assert torch.equal(file.get_tensor("b ü\n"), torch.ones(2))
 
 
 def test_hashes_are_those_of_the_content(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from secateur.pipeline.cli import main
 from secateur.pipeline.runs.runner import open_run
 from secateur.pipeline.runs.subjects import run_subjects
 from secateur.pipeline.scores.score import Scores
-from secateur.pipeline.structure.classes import classes_of
+from secateur.pipeline.structure.history import classes_of
 from secateur.pipeline.structure.storage import load, save
 from tests.pipeline.runs.test_runner import CONTENT
 

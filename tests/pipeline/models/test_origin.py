@@ -12,7 +12,8 @@ from torch import nn
 from secateur.core.errors import ModelError
 from secateur.pipeline.models.create import create_model
 from secateur.pipeline.models.inputs import input_shape, transform_for
-from secateur.pipeline.models.origin import origin_of
+from secateur.pipeline.models.origin import made_of, origin_of
+from secateur.pipeline.models.spec import Origin, OwnModel
 from tests.pipeline.models.small import SMALL, VIT, small_vit
 
 
@@ -56,3 +57,19 @@ def test_an_origin_that_cannot_be_inferred_is_one_sentence() -> None:
     odd = timm.create_model(VIT, act_layer=nn.ReLU, **SMALL)
     with pytest.raises(ModelError, match="JSON cannot hold"):
         origin_of(odd)
+
+
+def test_a_recorded_origin_is_checked_too() -> None:
+    model = small_vit()
+    model.reset_classifier(7)
+    assert origin_of(model) == Origin(VIT, {**SMALL, "num_classes": 7})
+    model.head = nn.Sequential(model.head)
+    with pytest.raises(ModelError, match=r"is not what timm makes as 'vit_tiny_patch16_224'"):
+        origin_of(model)
+    assert made_of(model).origin() == OwnModel("timm.models.vision_transformer.VisionTransformer")
+
+
+def test_a_model_that_timm_does_not_make_is_its_makers_own() -> None:
+    made = made_of(nn.Linear(2, 3))
+    assert (made.claims, made.shapes) == ((), {"weight": (3, 2), "bias": (3,)})
+    assert made.origin() == OwnModel("torch.nn.modules.linear.Linear")

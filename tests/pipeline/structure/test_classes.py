@@ -13,8 +13,9 @@ from torch import nn
 from secateur.core.errors import ModelError, PlanError, SurgeryError
 from secateur.pipeline.models.create import create_model
 from secateur.pipeline.structure import classes as module
-from secateur.pipeline.structure.classes import Classes, classes_of, cut_classifier, specialised
+from secateur.pipeline.structure.classes import cut_classifier, specialised
 from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.history import Classes, classes_of
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.storage import load, save
 from secateur.pipeline.structure.surgery import prune

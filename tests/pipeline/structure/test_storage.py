@@ -1,32 +1,66 @@
-"""Saving and loading small models without pickle."""
+"""Saving and loading models without pickle: what was saved comes back, or one sentence says why not."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import timm
 import torch
+import torchvision
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
-from secateur.core.errors import ModelError
+from secateur.core.errors import ModelError, SecateurError
+from secateur.core.files import sha256_file, write_tensors
 from secateur.pipeline.models.create import create_model
+from secateur.pipeline.structure.classes import specialised
 from secateur.pipeline.structure.find import find_groups
-from secateur.pipeline.structure.storage import load, save
+from secateur.pipeline.structure.history import Classes, steps_of
+from secateur.pipeline.structure.storage import STRUCTURE, WEIGHTS, load, save
 from secateur.pipeline.structure.surgery import prune
 from tests.pipeline.structure.test_surgery import random_plan
 
 KWARGS = {"img_size": 16, "patch_size": 4, "embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 5}
 
 
+def pruned(model: nn.Module, size: int = 16, share: float = 0.4) -> nn.Module:
+    example = torch.zeros(1, 3, size, size, dtype=next(model.parameters()).dtype)
+    groups = find_groups(model, example, verify=False)  # the trial of every group is tested elsewhere
+    return prune(model, random_plan(groups, 5, share), groups)
+
+
+def same(one: nn.Module, two: nn.Module) -> bool:
+    """Whether two models have the same tensors, to the type and the last bit, those included that are not saved."""
+    left, right = ({**dict(m.named_parameters()), **dict(m.named_buffers())} for m in (one, two))
+    return left.keys() == right.keys() and all(
+        left[key].dtype == right[key].dtype and torch.equal(left[key], right[key]) for key in left
+    )
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    model = create_model("vit_tiny_patch16_224", **KWARGS)
-    groups = find_groups(model, torch.zeros(1, 3, 16, 16))
-    save(prune(model, random_plan(groups, 5, 0.4)), tmp_path / "small")
+    save(pruned(create_model("vit_tiny_patch16_224", **KWARGS)), tmp_path / "small")
     return tmp_path / "small"
+
+
+def rewritten(folder: Path, change: Callable[[dict[str, Any]], None], former: bool = False) -> Path:
+    """The folder with a changed structure.json; as a `former` version wrote it, without digest and precision."""
+    content = json.loads((folder / STRUCTURE).read_text())
+    change(content)
+    if former:
+        for key in ("structure_sha256", "precision"):
+            del content[key]
+        write_tensors(folder / WEIGHTS, load_file(folder / WEIGHTS), {"format": "pt"})
+        content["weights_sha256"] = sha256_file(folder / WEIGHTS)
+    (folder / STRUCTURE).write_text(json.dumps(content))
+    return folder
 
 
 def test_a_loaded_model_gives_the_same_logits_in_another_process(folder: Path) -> None:
@@ -53,6 +87,249 @@ def test_a_dense_model_is_saved_too(tmp_path: Path) -> None:
     assert torch.equal(load(tmp_path)(x), model(x))
 
 
+# -- precision
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "dtype"),
+    [
+        ("vit_tiny_patch16_224", KWARGS, torch.float16),
+        ("vit_tiny_patch16_224", KWARGS, torch.float64),
+        ("test_efficientnet", {"num_classes": 5}, torch.bfloat16),
+    ],
+)
+def test_a_model_comes_back_in_its_precision(
+    name: str, kwargs: dict[str, Any], dtype: torch.dtype, tmp_path: Path
+) -> None:
+    dense = create_model(name, **kwargs)
+    small = pruned(dense).to(dtype)
+    for part, model in (("dense", dense.to(dtype)), ("small", small)):
+        save(model, tmp_path / part)
+        assert {t.dtype for t in load_file(tmp_path / part / WEIGHTS).values() if t.is_floating_point()} == {dtype}
+        assert same(load(tmp_path / part), model)
+
+
+def test_a_model_of_several_precisions_comes_back_in_all_of_them(tmp_path: Path) -> None:
+    small = pruned(create_model("vit_tiny_patch16_224", **KWARGS)).half()
+    small.norm.float()
+    small.head.to(torch.bfloat16)
+    save(small, tmp_path)
+    again = load(tmp_path)
+    assert same(again, small)
+    assert {again.norm.weight.dtype, again.head.bias.dtype, again.pos_embed.dtype} == {
+        torch.float32,
+        torch.bfloat16,
+        torch.float16,
+    }
+
+
+def test_buffers_that_are_not_saved_come_back_in_their_precision(tmp_path: Path) -> None:
+    model = create_model("vit_base_patch16_rope_224", **{**KWARGS, "patch_size": 8}).to(torch.float64)
+    missing = {name for name, _ in model.named_buffers()} - model.state_dict().keys()
+    assert {model.get_buffer(name).dtype for name in missing} == {torch.float64}
+    save(model, tmp_path)
+    assert same(load(tmp_path), model)
+
+
+def test_a_model_pruned_in_float64_is_traced_in_float64_again(tmp_path: Path) -> None:
+    small = pruned(create_model("vit_tiny_patch16_224", **KWARGS).double())
+    for part, model in (("wide", small), ("narrow", small.float())):
+        save(model, tmp_path / part)
+        assert same(load(tmp_path / part), model)
+    assert json.loads((tmp_path / "narrow" / STRUCTURE).read_text())["traced"]["most"] == "float64"
+
+
+# -- histories
+
+
+def test_a_model_that_timm_made_is_saved_after_pruning(tmp_path: Path) -> None:
+    dense = timm.create_model("test_efficientnet", num_classes=5).eval()
+    for part, model in (("dense", dense), ("small", pruned(dense))):
+        save(model, tmp_path / part)
+        assert same(load(tmp_path / part), model)
+
+
+def test_a_model_that_was_pruned_twice_comes_back(tmp_path: Path) -> None:
+    once = pruned(create_model("test_efficientnet", num_classes=5))
+    twice = pruned(once)
+    assert sum(p.numel() for p in twice.parameters()) < sum(p.numel() for p in once.parameters())
+    save(twice, tmp_path)
+    again = load(tmp_path)
+    assert same(again, twice)
+    assert len(steps_of(again)) == 2
+    save(again, tmp_path / "again")
+    assert (tmp_path / "again" / STRUCTURE).read_bytes() == (tmp_path / STRUCTURE).read_bytes()
+
+
+@pytest.mark.parametrize("order", [("classes", "units"), ("units", "classes"), ("classes", "units", "classes")])
+def test_classes_and_units_may_be_cut_in_any_order(order: tuple[str, ...], tmp_path: Path) -> None:
+    model = create_model("test_efficientnet", num_classes=9)
+    for step in order:
+        count = model.num_classes
+        assert isinstance(count, int)
+        names = tuple("abcdefghi"[: count - 2])
+        chosen = Classes(count, tuple(range(2, count)), names)
+        model = specialised(model, chosen) if step == "classes" else pruned(model)
+    save(model, tmp_path)
+    assert same(load(tmp_path), model)
+    assert steps_of(load(tmp_path)) == steps_of(model)
+
+
+@pytest.mark.parametrize("prune_it", [False, True])
+def test_a_classifier_that_was_reset_before_is_that_of_the_loaded_model(prune_it: bool, tmp_path: Path) -> None:
+    model = create_model("test_efficientnet", num_classes=5)
+    model.reset_classifier(7)
+    model = pruned(model) if prune_it else model
+    save(model, tmp_path)
+    assert same(load(tmp_path), model)
+
+
+def test_a_model_that_was_changed_after_pruning_is_refused(tmp_path: Path) -> None:
+    small = pruned(create_model("test_efficientnet", num_classes=5))
+    small.classifier = nn.Linear(small.classifier.in_features, 7)
+    with pytest.raises(ModelError, match=r"changed since it was pruned: 2 tensors differ, first 'classifier\.bias'"):
+        save(small, tmp_path / "small")
+    assert not (tmp_path / "small").exists()
+
+
+# -- models that timm does not make
+
+
+class Net(nn.Module):
+    """A convolution and a classifier, with a buffer that is not saved."""
+
+    def __init__(self, width: int = 12) -> None:
+        super().__init__()
+        self.stem, self.body = nn.Conv2d(3, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
+        self.head = nn.Linear(width, 5)
+        self.register_buffer("scale", torch.tensor(0.5), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(self.stem(x).relu()).relu() * self.scale
+        logits: Tensor = self.head(x.mean((2, 3)))
+        return logits
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_model_of_ones_own_is_loaded_by_a_factory(dtype: torch.dtype, tmp_path: Path) -> None:
+    dense = Net()
+    for part, model in (("dense", dense), ("small", pruned(dense))):
+        save(model.to(dtype), tmp_path / part)
+        with pytest.raises(ModelError, match=r"was saved from a \S*test_storage\.Net that timm does not make: give sc"):
+            load(tmp_path / part)
+        again = load(tmp_path / part, factory=Net)
+        assert same(again, model)
+        assert not again.training
+        save(again, tmp_path / "again")
+        assert (tmp_path / "again" / STRUCTURE).read_bytes() == (tmp_path / part / STRUCTURE).read_bytes()
+
+
+def test_torchvisions_resnet18_goes_the_same_way(tmp_path: Path) -> None:
+    small = pruned(torchvision.models.resnet18(num_classes=5).eval(), 32)
+    save(small, tmp_path)
+    again = load(tmp_path, factory=lambda: torchvision.models.resnet18(num_classes=5))
+    x = torch.randn(2, 3, 32, 32)
+    assert same(again, small)
+    assert torch.equal(again(x), small(x))
+    content = json.loads((tmp_path / STRUCTURE).read_text())
+    assert content["model"] == {"class": "torchvision.models.resnet.ResNet"}
+
+
+def test_a_factory_of_another_architecture_is_named(tmp_path: Path) -> None:
+    save(pruned(Net()), tmp_path / "small")
+    save(Net(), tmp_path / "dense")
+
+    def wider() -> nn.Module:
+        return Net(16)
+
+    with pytest.raises(ModelError, match=r"the factory \S*wider is built differently from when"):
+        load(tmp_path / "small", wider)
+    with pytest.raises(ModelError, match=r"does not fit what the factory \S*wider makes .* 5 tensors differ, first"):
+        load(tmp_path / "dense", wider)
+    with pytest.raises(ModelError, match="gives a int, but must give"):
+        load(tmp_path / "dense", lambda: 3)  # type: ignore[arg-type,return-value]
+
+
+def test_a_timm_model_that_was_changed_before_needs_a_factory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def changed() -> nn.Module:
+        model = create_model("test_efficientnet", num_classes=5)
+        model.classifier = nn.Sequential(nn.Linear(model.classifier.in_features, 8), nn.Linear(8, 5))
+        return model.eval()
+
+    model = changed()
+    save(model, tmp_path)
+    assert "timm makes test_efficientnet in another form" in caplog.text
+    with pytest.raises(ModelError, match="that timm does not make"):
+        load(tmp_path)
+    assert same(load(tmp_path, changed), model)
+
+
+def test_a_factory_may_stand_in_for_timm(folder: Path) -> None:
+    again = load(folder, lambda: create_model("vit_tiny_patch16_224", **KWARGS))
+    assert same(again, load(folder))
+
+
+def test_nothing_in_the_file_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(Net(), tmp_path)
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    rewritten(tmp_path, lambda content: content.update(model={"class": "evil.Net"}), former=True)
+    with pytest.raises(ModelError, match=r"saved from a evil\.Net"):
+        load(tmp_path)
+    assert same(load(tmp_path, Net), load(tmp_path, Net))
+    assert "evil" not in sys.modules
+
+
+# -- what belongs together
+
+
+def _move_a_unit(content: dict[str, Any]) -> None:
+    """Another unit of the same group stays: all shapes are as before."""
+    units = next(units for units in content["plan"]["kept"].values() if units and units[0] > 0)
+    units[0] -= 1
+
+
+def test_a_value_that_was_moved_in_the_structure_is_refused(folder: Path) -> None:
+    for change in (
+        _move_a_unit,
+        lambda content: content["model"]["kwargs"].update(qk_norm=False),
+        lambda content: content.update(adapted=["blocks.0.attn"]),
+        lambda content: content.update(note="mine"),
+    ):
+        before = (folder / STRUCTURE).read_bytes()
+        rewritten(folder, change)
+        with pytest.raises(ModelError, match=r"structure\.json was changed since it was written \(its SHA-256 differs"):
+            load(folder)
+        (folder / STRUCTURE).write_bytes(before)
+    load(folder)
+
+
+def test_a_structure_of_other_weights_is_refused(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    save(pruned(create_model("vit_tiny_patch16_224", **KWARGS), share=0.5), tmp_path / "other")
+    other = json.loads((tmp_path / "other" / STRUCTURE).read_text())
+
+    def graft(content: dict[str, Any]) -> None:
+        content.update({**other, "weights_sha256": content["weights_sha256"]})
+
+    rewritten(folder, graft)
+    with pytest.raises(ModelError, match=r"model\.safetensors belongs to another structure\.json"):
+        load(folder)
+
+
+def test_a_digest_cannot_be_left_out(folder: Path) -> None:
+    rewritten(folder, lambda content: (_move_a_unit(content), content.pop("structure_sha256"))[0])
+    with pytest.raises(ModelError, match="belongs to another structure"):
+        load(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_folder_of_before_there_was_a_digest_loads(dtype: torch.dtype, tmp_path: Path) -> None:
+    small = pruned(create_model("vit_tiny_patch16_224", **KWARGS)).to(dtype)
+    save(small, tmp_path)
+    assert same(load(rewritten(tmp_path, lambda content: None, former=True)), small)
+
+
 def test_damaged_weights_are_refused(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
@@ -61,10 +338,20 @@ def test_damaged_weights_are_refused(folder: Path) -> None:
 
 
 def test_an_architecture_that_timm_builds_differently_now_is_named(folder: Path) -> None:
-    content = json.loads((folder / "structure.json").read_text())
-    content["model"]["kwargs"]["num_heads"] = 6
-    (folder / "structure.json").write_text(json.dumps(content))
-    with pytest.raises(ModelError, match="timm builds 'vit_tiny_patch16_224' differently"):
+    rewritten(folder, lambda content: content["model"]["kwargs"].update(num_heads=6), former=True)
+    with pytest.raises(ModelError, match="timm's vit_tiny_patch16_224 is built differently from when"):
+        load(folder)
+
+
+@pytest.mark.parametrize("key", ["model", "plan", "shapes"])
+def test_an_incomplete_structure_is_refused(key: str, folder: Path) -> None:
+    rewritten(folder, lambda content: content.update({key: {"kept": 3}}), former=True)
+    with pytest.raises(SecateurError):
+        load(folder)
+    rewritten_again = json.loads((folder / STRUCTURE).read_text())
+    del rewritten_again[key]
+    (folder / STRUCTURE).write_text(json.dumps(rewritten_again))
+    with pytest.raises(ModelError, match=f"structure.json is incomplete .*{key}"):
         load(folder)
 
 
