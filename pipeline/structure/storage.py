@@ -68,8 +68,9 @@ def load(folder: str | Path, factory: Callable[[], nn.Module] | None = None) -> 
     >>> sc.save(small, "half")
     >>> torch.equal(sc.load("half")(example), small(example))
     True
-    >>> sc.save(torchvision.models.resnet18(), "own")
-    >>> type(sc.load("own", factory=torchvision.models.resnet18)).__name__
+    >>> from torchvision.models import resnet18
+    >>> sc.save(resnet18(), "own")
+    >>> type(sc.load("own", factory=resnet18)).__name__
     'ResNet'
     """
     folder = Path(folder)
