@@ -183,7 +183,7 @@ def _plan(groups: Any, scores: Any) -> tuple[Any, list[str]]:
         kinds = [kind for kind in (*FIRST, *(MORE if extra else ())) if kind in found]
         for budget in BUDGETS if kinds else ():
             try:
-                return sc.make_plan(groups, scores, sc.Budget(macs=budget), allocate="uniform", kinds=kinds), kinds
+                return sc.make_plan(groups, scores, sc.Budget(macs=budget), allocation="uniform", kinds=kinds), kinds
             except PlanError as error:
                 reason = error
     raise reason

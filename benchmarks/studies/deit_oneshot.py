@@ -26,21 +26,21 @@ from secateur.benchmarks.environment import environment
 from secateur.core.files import locked, read_json, write_json
 from secateur.pipeline.analysis.accuracy import accuracy
 from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.plan.allocate import Judge
+from secateur.pipeline.plan.allocation import Instruments, Objective, find_allocation
 from secateur.pipeline.plan.budget import Budget
-from secateur.pipeline.plan.evolution_spec import EvolutionSpec
+from secateur.pipeline.plan.evolution import Evolution
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.plan.objective import divergence, remembered
 from secateur.pipeline.recover.compensate import Statistics, gather_statistics, repair
 from secateur.pipeline.recover.fast_repair import Inheritance
 from secateur.pipeline.scores.score import Scores, score
 from secateur.pipeline.scores.token_weights import TOKEN_WEIGHTS
-from secateur.pipeline.structure.groups import Groups, Kept
+from secateur.pipeline.structure.groups import Groups, Kept, Kind
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.surgery import prune
 
 SCHEMA = "deit_oneshot"
-PARTS = {
+PARTS: dict[str, tuple[Kind, ...]] = {
     "MLP": ("mlp_hidden",),
     "attention": ("qk_dim", "v_dim"),
     "both": ("mlp_hidden", "qk_dim", "v_dim"),
@@ -58,9 +58,9 @@ GRID = (*SCORES, "random", "xmask", "integrated_gradients")
 MASKS = {"precision": "bf16", "epochs": 2}
 """Options of `xmask`: two passes over the images."""
 MEASURING = ("sensitivity", "evolution")
-JUDGES = 64
-"""How many of the calibration images, evenly spread, judge the curves of `sensitivity`."""
-EVOLUTION = EvolutionSpec(population=8, generations=2, images=32)
+MEASURED = 64
+"""How many of the calibration images, evenly spread, measure the curves of `sensitivity`."""
+EVOLUTION = Evolution(population=8, generations=2, images=32)
 """Small, since hundreds of rows are measured."""
 
 
@@ -218,24 +218,25 @@ class Bench:
         groups, kinds = self.subject.groups, PARTS[row.part]
         gone: Kept = {group.name: () for group in groups if group.kind in kinds}
         share = row.removed * (1 - groups.macs(gone) / groups.macs())
-        judge = self.judge(row) if row.allocate in MEASURING else None
-        budget, align = Budget(macs=1 - share), self.subject.align
-        return make_plan(groups, scores, budget, row.allocate, align, kinds, judge=judge, evolution=EVOLUTION)
+        objective = self.objective(row) if row.allocate in MEASURING else None
+        allocation = EVOLUTION if row.allocate == "evolution" else find_allocation(row.allocate)()
+        allocation = replace(allocation, align=self.subject.align, kinds=kinds)
+        return make_plan(groups, scores, Budget(macs=1 - share), allocation, Instruments(objective=objective))
 
-    def judge(self, row: Row) -> Judge:
+    def objective(self, row: Row) -> Objective:
         """The divergence on some calibration images; its values are kept in the folder `work`."""
-        inherits, images = row.repair != "none", EVOLUTION.images if row.allocate == "evolution" else JUDGES
+        inherits, images = row.repair != "none", EVOLUTION.images if row.allocate == "evolution" else MEASURED
         path = self.work / f"judged-{'heirs' if inherits else 'surgery'}-{images}.json"
-        judged = remembered(lambda: self._judges(inherits, images), path, "")
-        return (lambda kept: judged(alike(self.subject.groups, kept))) if inherits else judged
+        measured = remembered(lambda: self._objectives(inherits, images), path, "")
+        return (lambda kept: measured(alike(self.subject.groups, kept))) if inherits else measured
 
     @cached_property
-    def _judges(self) -> Callable[[bool, int], Judge]:
-        """Makes each judge once."""
-        return cache(self._judge)
+    def _objectives(self) -> Callable[[bool, int], Objective]:
+        """Makes each objective once."""
+        return cache(self._objective)
 
-    def _judge(self, inherits: bool, images: int) -> Judge:
-        """A judge of what surgery leaves, or of models that inherit weights by statistics of the other images."""
+    def _objective(self, inherits: bool, images: int) -> Objective:
+        """An objective of what surgery leaves, or of models that inherit weights by statistics of the other images."""
         model, groups, every = self.subject.model, self.subject.groups, self.subject.calibration
         judging = np.arange(0, len(every.images), max(len(every.images) // images, 1))
         pictures, others = (

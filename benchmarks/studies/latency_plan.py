@@ -22,9 +22,10 @@ from secateur.benchmarks.runners import Subject, make_runner
 from secateur.core.files import write_json
 from secateur.export.to_onnx import export_onnx
 from secateur.pipeline.data.loader import Loader
+from secateur.pipeline.plan.allocation import DEFAULT_KINDS, Instruments
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.latency_profile import profile
-from secateur.pipeline.plan.make import DEFAULT_KINDS, make_plan
+from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.scores.score import score
 from secateur.pipeline.structure.surgery import prune
 
@@ -49,7 +50,7 @@ def main(data: Path, out: Path, target: str, latency: float, seconds: float, thr
         model, groups, target, DEFAULT_KINDS, seconds=seconds, threads=threads, say=partial(click.echo, err=True)
     )
     budget = Budget(latency=latency, target=target)
-    plan = make_plan(groups, scores, budget, "knapsack", table=table)
+    plan = make_plan(groups, scores, budget, "knapsack", Instruments(latencies=table))
     small = prune(model, plan, groups)
     found = measured(model, small, groups.input_shape, target, seconds, threads)
     predicted, ratio = table.predict_ms(groups, plan.kept) / table.dense_ms, found.interval()

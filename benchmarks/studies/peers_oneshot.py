@@ -147,7 +147,8 @@ def _ours(peer: Any, subject: Subject, contender: Contender, removed: float, wor
         score(subject.model, subject.scored, subject.calibration, contender.score).save(place)
     limit = subject.limit(removed)
     plan = make_plan(
-        *(subject.groups, Scores.load(place), Budget(macs=limit / subject.macs), contender.ranking, subject.align),
+        *(subject.groups, Scores.load(place), Budget(macs=limit / subject.macs), contender.ranking),
+        align=subject.align,
         kinds=(subject.kind,),
     )
     small = prune(subject.model, plan, subject.groups)

@@ -74,7 +74,7 @@ def _secateur(name: str) -> dict[str, float]:
     groups = sc.find_groups(model, torch.randn(1, 3, 224, 224))
     analysed = time.perf_counter()
     scores = sc.score(model, groups, (), "magnitude")
-    plan = sc.make_plan(groups, scores, sc.Budget(units=0.5), allocate="uniform")
+    plan = sc.make_plan(groups, scores, sc.Budget(units=0.5), allocation="uniform")
     sc.prune(model, plan, groups)
     seconds = time.perf_counter() - started
     return {

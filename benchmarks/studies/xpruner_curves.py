@@ -23,9 +23,10 @@ from torch import nn
 from secateur.benchmarks.environment import environment
 from secateur.core.files import read_json, write_json
 from secateur.pipeline.analysis.accuracy import accuracy
+from secateur.pipeline.plan.allocation import Instruments, find_allocation
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.make import make_plan
-from secateur.pipeline.plan.mask_loss import soft_judge
+from secateur.pipeline.plan.mask_loss import mask_loss
 from secateur.pipeline.recover.compensate import Statistics, gather_statistics, repair
 from secateur.pipeline.recover.distill import distill
 from secateur.pipeline.recover.spec import DistillSpec
@@ -80,12 +81,10 @@ class Curves:
         task, groups, reference = self._task, self._groups, self._task.reference(seed)
         scores, seconds = self._scores(way, seed)
         started = time.perf_counter()
-        plan = make_plan(
-            *(groups, scores, Budget(macs=macs), way.allocate),
-            kinds=task.kinds,
-            soft=soft_judge(task.model, groups, reference, task.rates.loss, task.rates.batch_size, seed),
-            xpruner=task.rates,
-        )
+        allocation = task.rates if way.allocate == "xpruner" else find_allocation(way.allocate)()
+        allocation = replace(allocation, kinds=task.kinds)
+        loss = mask_loss(task.model, groups, reference, task.rates.loss, task.rates.batch_size, seed)
+        plan = make_plan(groups, scores, Budget(macs=macs), allocation, Instruments(mask_loss=loss))
         planned = time.perf_counter() - started
         small = prune(task.model, plan, groups)
         repaired = self._repaired(small, plan, seed)

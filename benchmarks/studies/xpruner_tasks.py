@@ -19,16 +19,16 @@ from secateur.pipeline.data.spec import DataSpec
 from secateur.pipeline.data.transform import Transform
 from secateur.pipeline.models.create import create_model
 from secateur.pipeline.models.inputs import input_shape, transform_for
-from secateur.pipeline.plan.xpruner_spec import XprunerSpec
+from secateur.pipeline.plan.xpruner import Xpruner
 from secateur.pipeline.structure.classes import specialised
 from secateur.pipeline.structure.find import find_groups
-from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.groups import Groups, Kind
 from secateur.pipeline.structure.history import Classes
 from secateur.pipeline.structure.surgery import example_for
 
 DEIT = "deit_tiny_patch16_224"
 CLASSES = 1000
-SHORT = XprunerSpec(steps=40, batch_size=10)
+SHORT = Xpruner(steps=40, batch_size=10)
 """An eighth of the images that learned rates see by default, for models that take long."""
 
 
@@ -53,7 +53,7 @@ class Task:
     name: str
     model: nn.Module
     transform: Transform
-    kinds: tuple[str, ...]
+    kinds: tuple[Kind, ...]
     calibration: Images
     judged: Loader
     references: int
@@ -61,7 +61,7 @@ class Task:
     masks: dict[str, Any]
     epochs: int
     tuned: int
-    rates: XprunerSpec = SHORT
+    rates: Xpruner = SHORT
 
     def images(self, seed: int) -> Images:
         """The images to score and repair with."""
@@ -115,7 +115,7 @@ def swin(data: Path, weights: Path | None) -> Task:
     """The Swin that `train_swin_cifar` has trained, judged on 200 test images of each class."""
     held_out = images_of(data, "test")
     judged = Loader(held_out, TRANSFORM, 100, few_shot(held_out.labels, 200))
-    kinds = ("mlp_hidden", "qk_dim", "v_dim")
+    kinds: tuple[Kind, ...] = ("mlp_hidden", "qk_dim", "v_dim")
     return Task(
         *("Swin on CIFAR-10", cifar_swin(weights), TRANSFORM, kinds, images_of(data, "train"), judged),
         references=30,
@@ -123,7 +123,7 @@ def swin(data: Path, weights: Path | None) -> Task:
         masks={"precision": "bf16"},
         epochs=3,
         tuned=100,
-        rates=XprunerSpec(),
+        rates=Xpruner(),
     )
 
 

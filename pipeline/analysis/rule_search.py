@@ -14,7 +14,7 @@ from torch import nn
 from secateur.core.errors import NotFiniteError, PlanError, RunError
 from secateur.core.files import sha256_json
 from secateur.core.modules import frozen
-from secateur.core.study import FINISHED, TrialRow, open_study, trial_rows
+from secateur.core.study import TrialRow, finished, open_study, quiet, trial_rows
 from secateur.pipeline.analysis.pruning_curve import Shape, curve
 from secateur.pipeline.analysis.rule_space import composite_of, parameters_of, suggest
 from secateur.pipeline.data.loader import Batches
@@ -96,9 +96,10 @@ def search(
         report(f"trial {trial.number} with the images swapped: A_PR {sum(points) / len(points):.2f}")
         return sum(points) / len(points)
 
-    if len(study.get_trials(deepcopy=False, states=FINISHED)) < trials:
-        callbacks = [MaxTrialsCallback(trials, FINISHED)]
-        study.optimize(objective, callbacks=callbacks, gc_after_trial=torch.cuda.is_available())
+    if len(study.get_trials(deepcopy=False, states=finished())) < trials:
+        callbacks = [MaxTrialsCallback(trials, finished())]
+        with quiet():
+            study.optimize(objective, callbacks=callbacks, gc_after_trial=torch.cuda.is_available())
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         raise RunError("no trial of the search was completed: ask for more trials with --search")
     best, a_pr = _best(study, finalists, swapped)

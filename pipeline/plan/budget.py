@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from secateur.core.errors import PlanError
-from secateur.pipeline.plan.latency_model import LatencyTable
+from secateur.pipeline.plan.latency_table import LatencyTable
 from secateur.pipeline.structure.groups import Groups, Kept
 
 UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}

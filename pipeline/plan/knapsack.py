@@ -9,58 +9,60 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from secateur.core.errors import PlanError
-from secateur.pipeline.plan.allocate import Order, Problem, allocation
+from secateur.pipeline.plan.allocation import Allocation, Order, Problem, allocation
 
 ROUNDS = 12
 NODES = 200  # a limit of seconds would make plans depend on the machine; most need a single node
 GAP = 1e-3  # closer to the best solution, the solver takes ten times as long
 MOST_CHOICES = 64
-"""At most so many widths of a group are weighed; `allocate.meet` puts single chunks back afterwards."""
+"""At most so many widths of a group are weighed; `fit_budget` takes single steps back afterwards."""
 
 
 @allocation("knapsack")
-def knapsack(problem: Problem) -> Order:
+class Knapsack(Allocation):
     """Each group takes one width, so that the scores that go are the least for what they save.
 
-    A binary variable for each group and number of removed chunks; the scores must compare between groups (those of
+    A binary variable for each group and number of removal steps; the scores must compare between groups (those of
     `obs` do: they are losses). What a width saves is measured on the group alone. Groups that multiply each other
     (heads and their dimensions) save less together, so the limit of the linear problem is tightened until the true
-    cost fits. Solved with HiGHS, to within `GAP` of the best or for `NODES` nodes, whatever the machine. Raises
-    `PlanError` when the solver finds nothing.
+    cost fits. Solved with HiGHS, to within `GAP` of the best or for `NODES` nodes, whatever the machine.
     """
-    names = list(problem.chunks)
-    dense = problem.cost({})
-    widths = [choices(len(problem.chunks[name])) for name in names]
-    losses = [
-        np.cumsum([0.0, *(chunk.score * len(chunk.units) for chunk in problem.chunks[name])])[counts]
-        for name, counts in zip(names, widths, strict=True)
-    ]
-    savings = [
-        np.array([dense - problem.cost(problem.without(name, int(count))) for count in counts])
-        for name, counts in zip(names, widths, strict=True)
-    ]
-    limit = problem.limit()
-    most = sum(float(part[-1]) for part in savings)
-    asked = min(dense - limit, most)
-    counts = [0] * len(names)
-    for _ in range(ROUNDS):
-        found = solve(losses, savings, asked)
-        counts = [int(width[choice]) for width, choice in zip(widths, found, strict=True)]
-        kept: dict[str, Sequence[int]] = {}
-        for name, count in zip(names, counts, strict=True):
-            kept.update(problem.without(name, count))
-        over = problem.cost(kept) - limit
-        if over <= 0 or asked >= most:
-            break
-        asked = min(asked + over, most)
-    chosen = dict(zip(names, counts, strict=True))
-    gone = [chunk for name in names for chunk in problem.chunks[name][: chosen[name]]]
-    rest = [step for name in names for step in enumerate(problem.chunks[name][chosen[name] :])]
-    return gone + [chunk for _, chunk in sorted(rest, key=lambda step: step[0])]
+
+    def order(self, problem: Problem) -> Order:
+        """The steps to the chosen widths, then the others; raises `PlanError` when the solver finds nothing."""
+        names = list(problem.steps)
+        dense = problem.cost({})
+        widths = [choices(len(problem.steps[name])) for name in names]
+        losses = [
+            np.cumsum([0.0, *(step.score * len(step.units) for step in problem.steps[name])])[counts]
+            for name, counts in zip(names, widths, strict=True)
+        ]
+        savings = [
+            np.array([dense - problem.cost(problem.without(name, int(count))) for count in counts])
+            for name, counts in zip(names, widths, strict=True)
+        ]
+        limit = problem.limit()
+        most = sum(float(part[-1]) for part in savings)
+        asked = min(dense - limit, most)
+        counts = [0] * len(names)
+        for _ in range(ROUNDS):
+            found = solve(losses, savings, asked)
+            counts = [int(width[choice]) for width, choice in zip(widths, found, strict=True)]
+            kept: dict[str, Sequence[int]] = {}
+            for name, count in zip(names, counts, strict=True):
+                kept.update(problem.without(name, count))
+            over = problem.cost(kept) - limit
+            if over <= 0 or asked >= most:
+                break
+            asked = min(asked + over, most)
+        chosen = dict(zip(names, counts, strict=True))
+        gone = [step for name in names for step in problem.steps[name][: chosen[name]]]
+        rest = [later for name in names for later in enumerate(problem.steps[name][chosen[name] :])]
+        return gone + [step for _, step in sorted(rest, key=lambda later: later[0])]
 
 
 def choices(steps: int) -> NDArray[np.int64]:
-    """The numbers of removed chunks that are weighed, from none to all of `steps`."""
+    """The numbers of removal steps that are weighed, from none to all of `steps`."""
     return np.unique(np.linspace(0, steps, min(steps, MOST_CHOICES) + 1).round().astype(np.int64))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,10 @@ from secateur.core.errors import PlanError
 from secateur.export.engines import build_engine
 from secateur.export.targets import parse_target
 from secateur.export.to_onnx import export_onnx
-from secateur.pipeline.plan.latency_model import Curve, LatencyTable
+from secateur.pipeline.plan.latency_table import Curve, LatencyTable
 from secateur.pipeline.structure.groups import Group, Groups, Kept
 from secateur.pipeline.structure.plan import plan_from_kept
-from secateur.pipeline.structure.steps import chunks
+from secateur.pipeline.structure.steps import removal_steps
 from secateur.pipeline.structure.surgery import cut
 
 SHARES = (0.25, 0.5, 0.75)
@@ -75,8 +74,9 @@ def profile(
             shares = tuple(sorted(points))
             saved, low, high = (tuple(points[share][place] for share in shares) for place in range(3))
             curves.append(Curve(family, shares, saved, low, high))
-    about = asdict(environment(threads))
-    return LatencyTable(target, batch, groups.fingerprint(), float(np.median(dense)), tuple(curves), about)
+    return LatencyTable(
+        target, batch, groups.fingerprint(), float(np.median(dense)), tuple(curves), environment(threads)
+    )
 
 
 def _widths(groups: Groups, members: Sequence[Group], align: int) -> list[Kept]:
@@ -85,9 +85,9 @@ def _widths(groups: Groups, members: Sequence[Group], align: int) -> list[Kept]:
     for share in SHARES:
         kept = {}
         for group in members:
-            steps = chunks(groups, group, np.zeros(group.units), align, 1)
+            steps = removal_steps(group, np.zeros(group.units), align, 1)
             count = round((1 - share) * len(steps))
-            gone = {unit for chunk in steps[:count] for unit in chunk.units}
+            gone = {unit for step in steps[:count] for unit in step.units}
             kept[group.name] = [unit for unit in range(group.units) if unit not in gone]
         total = sum(len(units) for units in kept.values())
         if total < sum(group.units for group in members):

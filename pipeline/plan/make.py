@@ -1,90 +1,61 @@
-"""Makes a plan: scores, a budget and constraints in; the units that stay out."""
+"""Makes a plan: scores, a budget and an allocation with its constraints in; the units that stay out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatch
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from secateur.core.errors import PlanError, near_matches
-from secateur.pipeline.plan.allocate import Judge, Problem, find_allocation, meet
+from secateur.core.options import options_of
+from secateur.pipeline.plan.allocation import (
+    NEEDED,
+    Allocation,
+    Constraints,
+    Instruments,
+    Problem,
+    find_allocation,
+)
 from secateur.pipeline.plan.budget import Budget
-from secateur.pipeline.plan.evolution_spec import EvolutionSpec
-from secateur.pipeline.plan.latency_model import LatencyTable
-from secateur.pipeline.plan.mask_loss import SoftJudge
-from secateur.pipeline.plan.xpruner_spec import XprunerSpec
+from secateur.pipeline.plan.fit_budget import check_reach, fit_budget
+from secateur.pipeline.plan.latency_table import LatencyTable
 from secateur.pipeline.scores.score import Scores
-from secateur.pipeline.structure.groups import KINDS, Groups
-from secateur.pipeline.structure.plan import Plan, plan_from_kept
-from secateur.pipeline.structure.steps import Chunk, chunks
-
-DEFAULT_KINDS = ("mlp_hidden", "qk_dim", "v_dim", "channel")
-"""Heads are left out: on the demo, dimensions of every head cost less accuracy than whole heads at equal MACs."""
+from secateur.pipeline.structure.groups import Group, Groups
+from secateur.pipeline.structure.plan import Plan, PlanFacts, plan_from_kept
+from secateur.pipeline.structure.steps import Step, removal_steps
 
 
 def make_plan(
     groups: Groups,
     scores: Scores,
     budget: Budget,
-    allocate: str = "global",
-    align: int = 8,
-    kinds: Sequence[str] = DEFAULT_KINDS,
-    skip: Sequence[str] = (),
-    least: int | None = None,
-    judge: Judge | None = None,
-    table: LatencyTable | None = None,
-    evolution: EvolutionSpec | None = None,
-    seed: int = 0,
-    identity: str = "",
-    xpruner: XprunerSpec | None = None,
-    soft: SoftJudge | None = None,
-    say: Callable[[str], None] = lambda message: None,
+    allocation: str | Allocation = "global",
+    instruments: Instruments | None = None,
+    **options: Any,
 ) -> Plan:
-    """The plan that keeps the most important units under `budget`.
+    """The plan that keeps the most important units under `budget`, which is never exceeded.
 
-    `kinds` may be pruned; groups that match a glob of `skip` are left alone; every group keeps `least` units at
-    least (per head, for per-head dimensions; by default `align`, and no head needs to stay). Resulting widths are
-    multiples of `align`. The budget is never exceeded. Allocations that measure need a `judge`, such as
-    `judge.divergence`, and a latency budget the `table` of its target. `evolution`, `seed` and `identity` (a name for
-    the weights and images behind the judge) belong to the allocation of that name, as do `xpruner` and its `soft`
-    judge (`soft_judge.soft_judge`). `say` is told of progress. Raises `PlanError` for unknown
-    names and for a budget that cannot be met.
+    `allocation` is a name with `options` (`"knapsack", align=4`; all allocations take those of `Constraints`), or made
+    already: `Knapsack(align=4)`. Those that measure need `instruments`, and so does a latency budget. Raises
+    `PlanError` for unknown names and options, scores of another model, and a budget that cannot be met.
 
-    >>> plan = sc.make_plan(groups, scores, sc.Budget(macs=0.5))
+    >>> plan = sc.make_plan(groups, scores, sc.Budget(macs=0.5), "knapsack", align=8)
     >>> groups.macs(plan.kept) <= 0.5 * groups.macs()
     True
     """
-    for kind in kinds:
-        if kind not in KINDS:
-            raise PlanError(f"there is no kind {kind!r} of units, but {', '.join(KINDS)}{near_matches(kind, KINDS)}")
-    if align < 1:
-        raise PlanError(f"align is {align}, but must be 1 or more (1 aligns nothing)")
-    every = [group.name for group in groups]
-    for pattern in skip:
-        if not any(fnmatch(name, pattern) for name in every):
-            raise PlanError(f"skip has {pattern!r}, which matches no group{near_matches(pattern, every)}")
-    chosen = [g for g in groups if g.kind in kinds and not any(fnmatch(g.name, pattern) for pattern in skip)]
-    if not chosen:
-        found = ", ".join(sorted({group.kind for group in groups}))
-        raise PlanError(
-            f"no group may be pruned: kinds are {', '.join(kinds)}, the model has {found}; change kinds or skip"
-        )
-    steps: dict[str, list[Chunk]] = {}
-    for group in chosen:
-        values = scores.by_unit(group.name).double().numpy() if group.name in scores.values else None
-        if values is None or values.shape != (group.units,):
-            raise PlanError(f"the scores do not fit the model: {group.name!r} has {group.units} units; score it again")
-        floor = least if least is not None else (0 if group.kind == "head" else align)
-        steps[group.name] = chunks(groups, group, np.asarray(values), align, floor)
-    problem = Problem(
-        *(groups, steps, budget, judge, table, evolution or EvolutionSpec(), seed, identity),
-        *(xpruner or XprunerSpec(), soft, say),
-    )
-    choice = meet(problem, find_allocation(allocate)(problem))
-    return plan_from_kept(
-        groups,
-        choice.kept,
+    chosen = allocation_of(allocation, options)
+    chosen.check(budget)
+    instruments = instruments or Instruments()
+    for need in chosen.needs:
+        if getattr(instruments, need) is None:
+            raise PlanError(f"the allocation {chosen.name!r} {NEEDED[need]}")
+    steps = {group.name: steps_of(group, scores, chosen) for group in prunable(groups, chosen)}
+    problem = Problem(groups, steps, budget, instruments)
+    choice = fit_budget(problem, chosen.order(problem))
+    facts = PlanFacts(
         budget=budget.measure,
         limit=choice.limit,
         cost=choice.cost,
@@ -92,7 +63,59 @@ def make_plan(
         macs_dense=groups.macs(),
         params=groups.params(choice.kept),
         params_dense=groups.params(),
-        allocate=allocate,
-        align=align,
+        allocate=chosen.name,
+        align=chosen.align,
         score=scores.method,
     )
+    return plan_from_kept(groups, choice.kept, facts)
+
+
+def check_plan(groups: Groups, budget: Budget, allocation: Allocation, latencies: LatencyTable | None = None) -> None:
+    """Raises what `make_plan` would raise whatever the scores are; of a latency only where its table is there."""
+    allocation.check(budget)
+    chosen = prunable(groups, allocation)
+    if budget.measure != "latency" or latencies:
+        steps = {group.name: _steps(group, np.zeros(group.units), allocation) for group in chosen}
+        check_reach(Problem(groups, steps, budget, Instruments(latencies=latencies)))
+
+
+def allocation_of(allocation: str | Allocation, options: dict[str, Any]) -> Allocation:
+    """The allocation, made of its options where it is a name; raises `PlanError` for options that it has not."""
+    if isinstance(allocation, str):
+        return options_of(find_allocation(allocation), options, f"the allocation {allocation!r}")
+    if options:
+        raise PlanError(
+            f"the options {', '.join(options)} go with an allocation's name: give them to {type(allocation).__name__}"
+        )
+    return allocation
+
+
+def prunable(groups: Groups, constraints: Constraints) -> Sequence[Group]:
+    """The groups that may lose units; raises `PlanError` for none, and for a glob that matches no group."""
+    every = [group.name for group in groups]
+    for pattern in constraints.skip:
+        if not any(fnmatch(name, pattern) for name in every):
+            raise PlanError(f"skip has {pattern!r}, which matches no group{near_matches(pattern, every)}")
+    kinds = constraints.kinds
+    found = [g for g in groups if g.kind in kinds and not any(fnmatch(g.name, glob) for glob in constraints.skip)]
+    if not found:
+        there = ", ".join(sorted({group.kind for group in groups}))
+        raise PlanError(
+            f"no group may be pruned: kinds are {', '.join(kinds)}, the model has {there}; change kinds or skip"
+        )
+    return found
+
+
+def steps_of(group: Group, scores: Scores, constraints: Constraints) -> list[Step]:
+    """The removal steps of a group; raises `PlanError` where the scores are not this model's."""
+    values = scores.by_unit(group.name).double().numpy() if group.name in scores.values else None
+    if values is None or values.shape != (group.units,):
+        raise PlanError(f"the scores do not fit the model: {group.name!r} has {group.units} units; score it again")
+    return _steps(group, np.asarray(values), constraints)
+
+
+def _steps(group: Group, scores: NDArray[np.float64], constraints: Constraints) -> list[Step]:
+    least = constraints.least
+    if least is None:
+        least = 0 if group.kind == "head" else constraints.align
+    return removal_steps(group, scores, constraints.align, least)

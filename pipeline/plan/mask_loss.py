@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,30 +13,29 @@ from secateur.core.errors import DataError
 from secateur.core.modules import frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.data.shuffled import shuffled
-from secateur.pipeline.plan.xpruner_spec import Loss
+from secateur.pipeline.plan.allocation import MaskLoss
 from secateur.pipeline.statistics.mask_hooks import multiplied
 from secateur.pipeline.structure.groups import Groups
 
-SoftJudge = Callable[[Mapping[str, Tensor]], Tensor]
-"""The loss of the model on its next batch when units are multiplied by these factors `[units]` of each group."""
+Loss = Literal["divergence", "cross_entropy"]
 
 
-def soft_judge(
+def mask_loss(
     model: nn.Module,
     groups: Groups,
     loader: Batches,
     loss: Loss = "divergence",
     batch_size: int = 32,
     seed: int = 0,
-) -> SoftJudge:
-    """A judge of soft masks: the mean divergence from the dense model's predictions in nats, or the cross-entropy.
+) -> MaskLoss:
+    """A loss of soft masks: the mean divergence from the dense model's predictions in nats, or the cross-entropy.
 
     The divergence looks at no labels. Batches of `batch_size` come in an order that the seed decides, again and
     again; nothing but one batch is held besides the images that are shuffled. Raises `DataError` without images.
     """
     device, batches = next(model.parameters()).device, _endless(loader, batch_size, seed)
 
-    def judge(factors: Mapping[str, Tensor]) -> Tensor:
+    def measured(factors: Mapping[str, Tensor]) -> Tensor:
         images, labels = (part.to(device) for part in next(batches))
         there = {name: value.to(device) for name, value in factors.items()}
         with frozen(model):
@@ -47,7 +47,7 @@ def soft_judge(
             return F.cross_entropy(logits, labels).cpu()
         return F.kl_div(logits.log_softmax(1), goal, log_target=True, reduction="batchmean").cpu()
 
-    return judge
+    return measured
 
 
 def _endless(loader: Batches, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -59,5 +59,5 @@ def _endless(loader: Batches, batch_size: int, seed: int) -> Iterator[tuple[Tens
             empty = False
             yield batch
         if empty:
-            raise DataError("there are no images to judge masks by: give a data set with at least one")
+            raise DataError("there are no images to measure masks on: give a data set with at least one")
         epoch += 1

@@ -15,6 +15,15 @@ Product = tuple[float, tuple[int, ...]]
 """A factor, and the axes (by number) whose lengths it is multiplied by."""
 
 
+def check_formula(budget: Budget) -> None:
+    """Raises `PlanError` for a latency, which no formula gives."""
+    if budget.measure == "latency":
+        raise PlanError(
+            "the allocation 'xpruner' needs a budget of macs, params or units, but got a latency: "
+            "use allocate: knapsack, or a budget of macs"
+        )
+
+
 class SoftCost:
     """The cost in a budget's measure (MACs, parameters or units of the groups `names`) of shares of units.
 
@@ -23,11 +32,7 @@ class SoftCost:
     """
 
     def __init__(self, groups: Groups, budget: Budget, names: list[str]) -> None:
-        if budget.measure == "latency":
-            raise PlanError(
-                "the allocation 'xpruner' needs a budget of macs, params or units, but got a latency: "
-                "use allocate: knapsack, or a budget of macs"
-            )
+        check_formula(budget)
         self._numbers: dict[Axis, int] = {}
         self._sizes: list[int] = []
         self._members: list[list[tuple[str, Tensor]]] = []

@@ -25,9 +25,7 @@ from secateur.pipeline.analysis.spec import ReportSpec
 from secateur.pipeline.data.spec import DataSpec
 from secateur.pipeline.models.spec import ModelSpec
 from secateur.pipeline.plan.budget import Budget, clear_other_measures
-from secateur.pipeline.plan.evolution_spec import EvolutionSpec
-from secateur.pipeline.plan.make import DEFAULT_KINDS
-from secateur.pipeline.plan.xpruner_spec import XprunerSpec
+from secateur.pipeline.plan.spec import PlanSpec, default_spec
 from secateur.pipeline.recover.spec import RecoverSpec
 from secateur.pipeline.scores.spec import ScoreSpec
 
@@ -36,19 +34,6 @@ SEEDS = Range(0, 2**32 - 1)
 """What every generator of random numbers takes."""
 PATHS = ("model.weights", "data.path", "data.calibration", "data.evaluation", "data.class_map")
 """The keys that name files or folders."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class PlanSpec:
-    """How the budget is shared out; see `plan.make.make_plan`."""
-
-    allocate: str = "global"
-    align: int = 8
-    kinds: tuple[str, ...] = DEFAULT_KINDS
-    skip: tuple[str, ...] = ()
-    least: int | None = None
-    evolution: EvolutionSpec = EvolutionSpec()
-    xpruner: XprunerSpec = XprunerSpec()
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -63,7 +48,7 @@ class Recipe:
     data: DataSpec
     budget: Budget
     score: ScoreSpec = field(default_factory=ScoreSpec)
-    plan: PlanSpec = PlanSpec()
+    plan: PlanSpec = field(default_factory=default_spec)
     recover: RecoverSpec = RecoverSpec()
     export: ExportSpec = ExportSpec()
     bench: BenchSpec = BenchSpec()
@@ -75,6 +60,7 @@ class Recipe:
         check_ranges(self, "", {"seed": SEEDS}, RecipeError)
         if len(self.classes) == 1 or len(set(self.classes)) < len(self.classes):
             raise RecipeError(f"classes is {list(self.classes)}, but must name two or more classes, each once, or none")
+        self.plan.allocation().check(self.budget)
 
     def to_yaml(self) -> str:
         """The recipe as YAML, with every default written out."""
@@ -140,7 +126,7 @@ def make_recipe(content: Mapping[str, Any], where: str, folder: Path | None = No
     content = _anchored(content, folder)
     _check_keys(content, Recipe, where, "")
     try:
-        return TypeAdapter(Recipe).validate_python(content)
+        return TypeAdapter(Recipe).validate_python(_with_plan(content))
     except ValidationError as error:
         first = error.errors()[0]
         key, hint, given = _key_of(first["loc"], content)
@@ -168,9 +154,16 @@ def _check_keys(content: Mapping[str, Any], kind: Any, where: str, place: str) -
             )
         hint = hints[key]
         if is_dataclass(hint) and isinstance(value, Mapping):
-            _check_keys(value, hint, where, f"{place}{key}.")
+            section = PlanSpec.kind_for(value) if hint is PlanSpec else hint
+            _check_keys(value, section, where, f"{place}{key}.")
         elif _holds_truth(value) and "true" not in _allowed(hint):
             raise _wrong_type(where, place + key, value, hint)
+
+
+def _with_plan(content: dict[str, Any]) -> dict[str, Any]:
+    """The content with its plan read: which sections it has depends on the allocations that there are."""
+    plan = content.get("plan", {})
+    return {**content, "plan": PlanSpec.read(plan)} if isinstance(plan, Mapping) else content
 
 
 def _holds_truth(value: object) -> bool:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 from secateur.core.files import sha256_json, write_json
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.models.inputs import transform_for
-from secateur.pipeline.plan.allocate import Judge
-from secateur.pipeline.plan.evolution_spec import EvolutionSpec
-from secateur.pipeline.plan.latency_model import LatencyTable
+from secateur.pipeline.plan.allocation import Allocation, Instruments, MaskLoss, Objective, find_allocation
+from secateur.pipeline.plan.evolution import Evolution
 from secateur.pipeline.plan.latency_profile import profile
+from secateur.pipeline.plan.latency_table import LatencyTable
 from secateur.pipeline.plan.make import make_plan
-from secateur.pipeline.plan.mask_loss import SoftJudge, soft_judge
+from secateur.pipeline.plan.mask_loss import mask_loss
 from secateur.pipeline.plan.objective import divergence, remembered
+from secateur.pipeline.plan.xpruner import Xpruner
 from secateur.pipeline.recover.compensate import repair
 from secateur.pipeline.recover.fast_repair import Inheritance
 from secateur.pipeline.runs.bench_stage import bench_run
@@ -31,8 +32,8 @@ from secateur.pipeline.structure.storage import load, save
 from secateur.pipeline.structure.surgery import prune
 
 Say = Callable[[str], None]
-JUDGED = 64
-"""How many calibration images judge a plan."""
+MEASURED = 64
+"""How many calibration images a plan is measured on."""
 
 
 @dataclass(frozen=True)
@@ -61,28 +62,24 @@ def _groups(run: Run, say: Say) -> list[str]:
 
 
 def _plan(run: Run, say: Say) -> list[str]:
-    spec = run.recipe.plan
     scores = Scores.load(run.folder / "scores.safetensors")
-    plan = make_plan(
-        run.groups,
-        scores,
-        run.recipe.budget,
-        spec.allocate,
-        spec.align,
-        spec.kinds,
-        spec.skip,
-        spec.least,
-        judge=JUDGES[spec.allocate](run, say) if spec.allocate in JUDGES else None,
-        table=_latencies(run, say) if run.recipe.budget.measure == "latency" else None,
-        evolution=_evolution(run),
-        seed=run.recipe.seed,
-        identity=sha256_json([run.model_identity, run.data.calibration.fingerprint()]),
-        xpruner=spec.xpruner,
-        soft=_soft_judge(run) if spec.allocate == "xpruner" else None,
-        say=say,
-    )
+    allocation = run.recipe.plan.allocation()
+    plan = make_plan(run.groups, scores, run.recipe.budget, allocation, _instruments(run, allocation, say))
     plan.save(run.folder / "plan.json")
     return ["plan.json"]
+
+
+def _instruments(run: Run, allocation: Allocation, say: Say) -> Instruments:
+    """What an allocation may measure with in a run: nothing is made that it does not need."""
+    return Instruments(
+        objective=_objective(run, allocation, say) if "objective" in allocation.needs else None,
+        mask_loss=_mask_loss(run, allocation) if "mask_loss" in allocation.needs else None,
+        latencies=_latencies(run, say) if run.recipe.budget.measure == "latency" else None,
+        seed=run.recipe.seed,
+        identity=sha256_json([run.model_identity, run.data.calibration.fingerprint()]),
+        folder=run.folder,
+        say=say,
+    )
 
 
 def _latencies(run: Run, say: Say) -> LatencyTable:
@@ -96,58 +93,47 @@ def _latencies(run: Run, say: Say) -> LatencyTable:
     return table
 
 
-def _sensitivity_judge(run: Run, say: Say) -> Judge:
-    """The divergence on JUDGED calibration images: of repaired candidates where the run repairs in closed form.
+def _objective(run: Run, allocation: Allocation, say: Say) -> Objective:
+    """The divergence of candidates on calibration images.
 
-    Its values do not depend on the budget: the runs of a sweep share them.
+    `evolution` says on how many, and its study keeps the values. Others measure on MEASURED images, repaired where the
+    run repairs in closed form; these values do not depend on the budget, and the runs of a sweep share them.
     """
-    make = partial(_inherited, run, say, JUDGED) if run.recipe.recover.compensate else partial(_unrepaired, run, say)
-    identity = sha256_json([run.model_identity, _plan_identity(run), run.recipe.seed, JUDGED])
+    if isinstance(allocation, Evolution):
+        return _repaired(run, say, allocation.images)
+    make = partial(_repaired, run, say, MEASURED) if run.recipe.recover.compensate else partial(_unrepaired, run, say)
+    identity = sha256_json([run.model_identity, _plan_identity(run), run.recipe.seed, MEASURED])
     return remembered(make, (run.lender or run).folder / "judged.json", identity)
 
 
-def _unrepaired(run: Run, say: Say) -> Judge:
+def _unrepaired(run: Run, say: Say) -> Objective:
     """The divergence of candidates as surgery leaves them."""
-    per_class = max(1, JUDGED // len(run.data.calibration.classes))
-    loader = run.calibration(per_class, JUDGED)
+    per_class = max(1, MEASURED // len(run.data.calibration.classes))
+    loader = run.calibration(per_class, MEASURED)
     images = next(iter(loader))
     say(f"measuring plans on {len(images[0])} images")
     return divergence(run.dense, run.groups, [images])
 
 
-def _evolution_judge(run: Run, say: Say) -> Judge:
-    return _inherited(run, say, run.recipe.plan.evolution.images)
-
-
-def _inherited(run: Run, say: Say, count: int) -> Judge:
+def _repaired(run: Run, say: Say, count: int) -> Objective:
     """The divergence of candidates that inherit from the dense model, on calibration images that this leaves out."""
     from secateur.pipeline.runs.search_run import split  # Optuna is slow to import
 
     images, spec = run.data.calibration, run.recipe.plan
     share = min(0.5, count / len(images))
-    statistics, judged = split(images.labels, share, run.recipe.seed)
-    say(f"measuring candidates on {len(judged)} images, with statistics from {len(statistics)}")
+    statistics, measured = split(images.labels, share, run.recipe.seed)
+    say(f"measuring candidates on {len(measured)} images, with statistics from {len(statistics)}")
     transform, batch_size = transform_for(run.dense), run.recipe.recover.batch_size
     small = Inheritance(run.dense, run.groups, spec.kinds, Loader(images, transform, batch_size, statistics))
-    return divergence(run.dense, run.groups, Loader(images, transform, batch_size, judged), small)
+    return divergence(run.dense, run.groups, Loader(images, transform, batch_size, measured), small)
 
 
-JUDGES = {"sensitivity": _sensitivity_judge, "evolution": _evolution_judge}
-"""What measures for the allocations that need it."""
-
-
-def _soft_judge(run: Run) -> SoftJudge:
-    """What soft masks are judged by: calibration images of each class."""
-    spec = run.recipe.plan.xpruner
+def _mask_loss(run: Run, allocation: Allocation) -> MaskLoss:
+    """What soft masks cost on calibration images of each class."""
+    spec = allocation if isinstance(allocation, Xpruner) else Xpruner()
     per_class = -(-spec.images // len(run.data.calibration.classes))
     loader = run.calibration(per_class, spec.batch_size)
-    return soft_judge(run.dense, run.groups, loader, spec.loss, spec.batch_size, run.recipe.seed)
-
-
-def _evolution(run: Run) -> EvolutionSpec:
-    """How widths evolve, with a study in the run's folder unless the recipe names another place."""
-    spec = run.recipe.plan.evolution
-    return spec if spec.storage else replace(spec, storage=f"sqlite:///{(run.folder / 'plan.db').resolve()}")
+    return mask_loss(run.dense, run.groups, loader, spec.loss, spec.batch_size, run.recipe.seed)
 
 
 def _prune(run: Run, say: Say) -> list[str]:
@@ -178,7 +164,9 @@ def _calibration_images(run: Run) -> dict[str, Any]:
 
 
 def _plan_identity(run: Run) -> dict[str, Any]:
-    repaired = {"repaired": run.recipe.recover.compensate} if run.recipe.plan.allocate == "sensitivity" else {}
+    allocate = run.recipe.plan.allocate
+    measures = allocate != "evolution" and "objective" in find_allocation(allocate).needs  # `evolution` always repairs
+    repaired = {"repaired": run.recipe.recover.compensate} if measures else {}
     return {**_calibration_images(run), **repaired}
 
 

@@ -67,10 +67,10 @@ def sweep(
         model = sha256_json(dict(entries["recover"].outputs))
         if budget not in known or known[budget].model != model:
             report(f"{budget:g} accuracy", f"on {len(run.data.evaluation)} held-out images")
-            notes = run.plan.notes
+            if (facts := run.plan.facts) is None:
+                raise RunError(f"{place / 'plan.json'} does not say what it costs: delete it and run the sweep again")
             top1 = accuracy(load(place / "model"), run.evaluation())
-            cost = {name: float(str(notes[name])) for name in ("macs", "params")}
-            known[budget] = Point(budget, place.name, cost["macs"], cost["params"], top1, model)
+            known[budget] = Point(budget, place.name, facts.macs, float(facts.params), top1, model)
             points = [asdict(known[key]) for key in sorted(known, reverse=True)]
             write_json(path, "sweep", {"identity": identity, "measure": measure, "points": points})
     return [known[budget] for budget in sorted(budgets, reverse=True)]

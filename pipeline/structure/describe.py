@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from secateur.pipeline.structure.groups import Groups
-from secateur.pipeline.structure.steps import step_of
+from secateur.pipeline.structure.steps import step_size
 
 
 def describe(groups: Groups, align: int = 8) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def describe(groups: Groups, align: int = 8) -> dict[str, Any]:
                 "params": params - groups.params(gone),
                 "macs_share": (macs - groups.macs(gone)) / macs,
                 "min_units": group.min_units,
-                "step": step_of(group, align),
+                "step": step_size(group, align),
             }
         )
     return {

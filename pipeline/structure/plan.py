@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from secateur.core.errors import PlanError
 from secateur.core.files import read_json, write_json
+from secateur.core.options import options_of
 from secateur.pipeline.structure.groups import Groups
+
+
+@dataclass(frozen=True)
+class PlanFacts:
+    """How a plan was made, and what it costs: `cost` and `limit` in the measure `budget` (latency in ms)."""
+
+    budget: str
+    limit: float
+    cost: float
+    macs: float
+    macs_dense: float
+    params: int
+    params_dense: int
+    allocate: str
+    align: int
+    score: str
 
 
 @dataclass(frozen=True)
 class Plan:
     """Which units stay: `kept[group]` is sorted; groups left out keep all their units.
 
-    `fingerprint` is that of the `Groups` the plan was made for, `input_shape` the shape of one sample there.
+    `fingerprint` is that of the `Groups` the plan was made for, `input_shape` the shape of one sample there. A plan
+    that was chosen by hand has no `facts`, which its file calls notes.
 
     >>> plan.save(Path("plan.json"))
     >>> sc.Plan.load(Path("plan.json")).kept == plan.kept
@@ -27,11 +45,11 @@ class Plan:
     kept: Mapping[str, tuple[int, ...]]
     fingerprint: str
     input_shape: tuple[int, ...]
-    notes: Mapping[str, object] = field(default_factory=dict)
+    facts: PlanFacts | None = None
 
     def save(self, path: Path) -> None:
         """Writes the plan as JSON."""
-        write_json(path, "plan", {**self.to_json(), "notes": dict(self.notes)})
+        write_json(path, "plan", {**self.to_json(), "notes": asdict(self.facts) if self.facts else {}})
 
     def to_json(self) -> dict[str, object]:
         """The plan as plain JSON values."""
@@ -55,12 +73,14 @@ class Plan:
             raise PlanError(f"{where} holds no complete plan: make it again with `secateur plan`")
         try:
             units = {str(name): tuple(int(unit) for unit in units) for name, units in kept.items()}
-            return Plan(units, str(fingerprint), tuple(int(size) for size in shape), notes)
+            sizes = tuple(int(size) for size in shape)
         except (TypeError, ValueError) as error:
             raise PlanError(f"{where} holds a plan that is no lists of numbers ({error})") from error
+        facts = options_of(PlanFacts, notes, f"{where}: notes") if notes else None
+        return Plan(units, str(fingerprint), sizes, facts)
 
 
-def plan_from_kept(groups: Groups, kept: Mapping[str, Sequence[int]], **notes: object) -> Plan:
+def plan_from_kept(groups: Groups, kept: Mapping[str, Sequence[int]], facts: PlanFacts | None = None) -> Plan:
     """A checked and normalised plan: units sorted, blocks of removed heads emptied, complete groups left out.
 
     A head whose value dims are all gone goes too. Raises `PlanError` for an unknown group, a unit out of range or
@@ -90,4 +110,4 @@ def plan_from_kept(groups: Groups, kept: Mapping[str, Sequence[int]], **notes: o
                 f"the group {group.name!r} would keep {blocks.min()} units, but must keep {group.min_units} at least"
             )
     whole = {n: tuple(int(i) for i in np.flatnonzero(m)) for n, m in masks.items() if not m.all()}
-    return Plan(whole, groups.fingerprint(), groups.input_shape, notes)
+    return Plan(whole, groups.fingerprint(), groups.input_shape, facts)

@@ -8,14 +8,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.pipeline.structure.groups import Group, Groups
+from secateur.pipeline.structure.groups import Group
 
 
 @dataclass(frozen=True)
-class Chunk:
+class Step:
     """Units of one group that are removed in one step, and their mean score.
 
-    The chunks of a group are a list from the least to the most important; removing a prefix of it leaves widths
+    The steps of a group are a list from the least to the most important; removing a prefix of it leaves widths
     that are multiples of the alignment.
     """
 
@@ -24,7 +24,7 @@ class Chunk:
     score: float
 
 
-def chunks(groups: Groups, group: Group, scores: NDArray[np.float64], align: int, least: int) -> list[Chunk]:
+def removal_steps(group: Group, scores: NDArray[np.float64], align: int, least: int) -> list[Step]:
     """The removal steps of a group, least important first; `scores` is `[units]`.
 
     `least` units stay in any case (per head, for per-head dimensions, whose steps take the same number of each
@@ -34,21 +34,21 @@ def chunks(groups: Groups, group: Group, scores: NDArray[np.float64], align: int
     by_block = scores.reshape(group.blocks, -1)
     order = np.argsort(by_block, axis=1, kind="stable")
     width = by_block.shape[1]
-    step = step_of(group, align)
-    first = width % step or step  # afterwards what is left is a multiple of the step
-    bounds = [0, *range(first, width + 1, step)]
-    result: list[Chunk] = []
+    size = step_size(group, align)
+    first = width % size or size  # afterwards what is left is a multiple of the size
+    bounds = [0, *range(first, width + 1, size)]
+    result: list[Step] = []
     for start, stop in pairwise(bounds):
         if width - stop < max(least, group.min_units):
             break
         columns = order[:, start:stop]
         units = (columns + np.arange(group.blocks)[:, None] * width).ravel()
         value = float(np.take_along_axis(by_block, columns, axis=1).mean())
-        result.append(Chunk(group.name, tuple(sorted(int(unit) for unit in units)), value))
+        result.append(Step(group.name, tuple(sorted(int(unit) for unit in units)), value))
     return result
 
 
-def step_of(group: Group, align: int) -> int:
+def step_size(group: Group, align: int) -> int:
     """How many units a step removes (per block), so that the reader's width changes by a multiple of `align`."""
     if group.blocks > 1 or group.kind in ("qk_dim", "v_dim"):
         return align  # the width of every single head is aligned

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
@@ -16,14 +16,18 @@ T = TypeVar("T")
 _PLAIN = {int: (Integral, "a whole number"), float: (Real, "a number"), str: (str, "a word")}
 
 
-def check_fields(options: object, where: str, error: type[SecateurError] = PlanError) -> None:
+def check_fields(
+    options: object, where: str, error: type[SecateurError] = PlanError, names: Collection[str] | None = None
+) -> None:
     """Raises `error` for the first field of a dataclass with a value that its annotation does not allow.
 
     `Literal["a", "b"]` allows these words, `Annotated[int, Range(1)]` the numbers in that range, `tuple[X, ...]` items
     that `X` allows and `X | None` nothing too; of other annotations only numbers and words are checked. `where` is what
-    the user calls the options: `xmask`, `recover.distill`.
+    the user calls the options: `xmask`, `recover.distill`; only the fields `names` are checked where they are given.
     """
     for name, kind in _annotations(type(options)).items():
+        if names is not None and name not in names:
+            continue
         value = getattr(options, name)
         if wanted := _wanted(value, kind):
             shown = list(value) if isinstance(value, tuple) else value

@@ -47,6 +47,10 @@ class Registry(Generic[T]):
             raise ValueError(f"the {self.kind} {taken[0]!r} of {foreign[taken[0]].value} has the name of one of ours")
         return tuple(sorted({*self._modules, *foreign, *self._found}))
 
+    def own(self) -> tuple[str, ...]:
+        """Secateur's own names, sorted."""
+        return tuple(sorted(self._modules))
+
     def find(self, name: str) -> T:
         """The thing of that name, with only its module imported; raises `PlanError` with the choices for a miss."""
         if name not in self._found:

@@ -69,6 +69,14 @@ def test_what_they_do_not_allow_is_refused_by_name(values: dict[str, Any], words
         options_of(_Options, values, "thing")
 
 
+def test_only_the_fields_that_are_named_are_checked() -> None:
+    given = _Options()
+    object.__setattr__(given, "count", 0)
+    check_fields(given, "thing", names=("kind", "rate"))
+    with pytest.raises(PlanError, match=r"thing\.count is 0"):
+        check_fields(given, "thing", names=("count",))
+
+
 def test_plain_values_become_what_the_fields_are() -> None:
     made = options_of(_Options, {"sizes": [2, 3], "rate": "1e-6", "kinds": ["head"]}, "thing")
     assert made == _Options(sizes=(2, 3), rate=1e-6, kinds=("head",))

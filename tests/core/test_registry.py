@@ -30,7 +30,7 @@ def test_only_the_module_that_is_asked_for_is_imported(tmp_path: Path, monkeypat
     import tests_things  # type: ignore[import-not-found]
 
     tests_things.things = things
-    assert things.names() == ("one", "two")
+    assert things.names() == things.own() == ("one", "two")
     assert things.find("one") == "first"
     assert "reg_two" not in sys.modules
 
@@ -65,6 +65,7 @@ def test_an_installed_package_adds_its_own(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.syspath_prepend(str(tmp_path))
     things: Registry[int] = Registry("thing", {}, "secateur.things")
     assert things.names() == ("mine",)
+    assert things.own() == ()
     assert things.find("mine") == 42
 
 

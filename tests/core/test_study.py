@@ -1,37 +1,24 @@
-"""The study: its storages, what a bad one says, and that a trial's draw depends on its number alone."""
+"""The study: its storages, what a bad one says, and that the caller's logging stays as it was."""
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+import subprocess
 import sys
 from pathlib import Path
+from threading import Barrier, Thread
 
 import optuna
 import pytest
-from optuna.storages import InMemoryStorage
 
 from secateur.core.errors import MissingPackageError, RunError
-from secateur.core.study import SamplerByNumber, open_study, trial_rows
+from secateur.core.study import database_url, engine_options, open_study, quiet, shared_study, trial_rows
 
 
 def draw(trial: optuna.Trial) -> float:
     rule = trial.suggest_categorical("rule", ["epsilon", "gamma", "z_plus"])
     return trial.suggest_float("gamma", 0, 1) if rule == "gamma" else trial.suggest_float("other", 0, 2)
-
-
-def test_workers_and_restarts_draw_as_one_would() -> None:
-    def study(seed: int) -> optuna.Study:
-        return optuna.create_study(storage=InMemoryStorage(), sampler=SamplerByNumber(seed), direction="maximize")
-
-    whole, parts, other = study(0), study(0), study(1)
-    whole.optimize(draw, 24)
-    for count in (3, 10, 11):
-        parts.sampler = SamplerByNumber(0)
-        parts.optimize(draw, count)
-    other.optimize(draw, 24)
-    drawn = [[trial.params for trial in one.trials] for one in (whole, parts, other)]
-    assert drawn[0] == drawn[1] != drawn[2]
-    assert len({str(parameters) for parameters in drawn[0]}) == 24
 
 
 def test_a_study_is_shared_by_name(tmp_path: Path) -> None:
@@ -85,6 +72,75 @@ def test_postgresql_holds_a_study(postgresql: str) -> None:
     open_study(postgresql, "held", 0).optimize(draw, 3)
     again = open_study(postgresql, "held", 0)
     assert [row.number for row in trial_rows(again)] == [0, 1, 2]
+
+
+def test_postgresql_holds_a_study_without_options_of_its_own(postgresql: str) -> None:
+    shared_study(postgresql, "plain").optimize(draw, 2)
+    assert len(shared_study(postgresql, "plain").trials) == 2
+
+
+@pytest.mark.parametrize("url", ["postgresql://user@host/database", "mysql+pymysql://host/database"])
+def test_only_sqlite_gets_the_options_of_sqlite(url: str) -> None:
+    assert engine_options(database_url(url)) == {}
+    assert engine_options(database_url("sqlite:///study.db")) == {"connect_args": {"timeout": 60}}
+
+
+def test_without_a_storage_a_study_is_in_memory() -> None:
+    shared_study("", "one").optimize(draw, 1)
+    assert not shared_study("", "one").trials
+
+
+@pytest.mark.parametrize("verbosity", [logging.DEBUG, logging.INFO, logging.ERROR])
+def test_the_callers_verbosity_is_put_back(verbosity: int, tmp_path: Path) -> None:
+    before = optuna.logging.get_verbosity()
+    try:
+        optuna.logging.set_verbosity(verbosity)
+        with quiet(), quiet():
+            assert optuna.logging.get_verbosity() == logging.WARNING
+        open_study(f"sqlite:///{tmp_path / 'study.db'}", "one", 0)
+        with pytest.raises(RunError):
+            open_study("study.db", "one", 0)
+        assert optuna.logging.get_verbosity() == verbosity
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def test_overlapping_threads_put_it_back_too() -> None:
+    before, entered, left = optuna.logging.get_verbosity(), Barrier(2), Barrier(2)
+    assert before != logging.WARNING
+
+    def first() -> None:
+        with quiet():
+            entered.wait(10)
+        left.wait(10)
+
+    def second() -> None:
+        with quiet():
+            entered.wait(10)
+            left.wait(10)  # the one that came first has gone
+
+    threads = [Thread(target=work) for work in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert optuna.logging.get_verbosity() == before
+
+
+def test_a_new_database_leaves_loggers_and_warnings_as_they_were(tmp_path: Path) -> None:
+    code = f"""
+import logging, warnings
+from secateur.core.study import open_study
+open_study("sqlite:///{tmp_path / "first.db"}", "one", 0)
+assert logging.getLogger("alembic").level == logging.NOTSET
+filters = list(warnings.filters)  # packages add some when they are imported
+logging.getLogger("alembic").setLevel(logging.DEBUG)
+open_study("sqlite:///{tmp_path / "second.db"}", "one", 0)
+assert logging.getLogger("alembic").level == logging.DEBUG
+assert not logging.getLogger().handlers and logging.getLogger().level == logging.WARNING
+assert warnings.filters == filters
+"""
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")  # the worker that dies asks for its trial by hand

@@ -53,8 +53,8 @@ def test_repaired_heads_are_alike_whichever_dimensions_stay(
     kept = {name: (1, 8, 11, 19, 25, 31, 32, 36, 37)}
     same = alike(vit_groups, kept)
     assert same == {name: (0, 1, 2, 16, 17, 18, 32, 33, 34)}
-    judge = divergence(vit, vit_groups, batches, Inheritance(vit, vit_groups, PARTS["both"], batches))
-    assert judge(kept) == pytest.approx(judge(same), rel=1e-4)
+    objective = divergence(vit, vit_groups, batches, Inheritance(vit, vit_groups, PARTS["both"], batches))
+    assert objective(kept) == pytest.approx(objective(same), rel=1e-4)
 
 
 def test_what_repair_does_not_mix_stays_as_it_is(vit_groups: Groups) -> None:

@@ -20,7 +20,7 @@ from torch import nn
 from secateur.pipeline.data.images import ArrayImages
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.transform import Transform
-from secateur.pipeline.plan.xpruner_spec import XprunerSpec
+from secateur.pipeline.plan.xpruner import Xpruner
 
 TRANSFORM = Transform((3, 16, 16), (0.5,) * 3, (0.5,) * 3)
 WAYS = (Way("magnitude", "magnitude"), Way("masks", "xmask", "xpruner", {"epochs": 1}))
@@ -33,7 +33,7 @@ def task(vit: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Task:
     vit.num_classes = 5  # type: ignore[assignment]  # nn.Module wants Tensor | Module
     pixels = np.random.default_rng(0).integers(256, size=(30, 16, 16, 3), dtype=np.uint8)
     images = ArrayImages(pixels, np.arange(30, dtype=np.int64) % 5, tuple("abcde"))
-    kinds, rates = ("head", "mlp_hidden"), XprunerSpec(steps=3, batch_size=10)
+    kinds, rates = ("head", "mlp_hidden"), Xpruner(steps=3, batch_size=10)
     return Task("vit", vit, TRANSFORM, kinds, images, Loader(images, TRANSFORM, 10), 4, (0.8, 0.6), {}, 1, 5, rates)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from optuna.trial import TrialState
 from torch import Tensor, nn
 
 from secateur.core.errors import PlanError, RunError
-from secateur.pipeline.plan.allocate import Judge, Problem, find_allocation, meet
+from secateur.pipeline.plan.allocation import Instruments, Objective, Problem, find_allocation
 from secateur.pipeline.plan.budget import Budget
-from secateur.pipeline.plan.evolution import born, kept, repaired
-from secateur.pipeline.plan.evolution_spec import EvolutionSpec
+from secateur.pipeline.plan.evolution import Evolution, kept, repaired
+from secateur.pipeline.plan.fit_budget import fit_budget
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.plan.objective import divergence
 from secateur.pipeline.recover.compensate import compensate
@@ -28,13 +29,13 @@ from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups, Kept
 from secateur.pipeline.structure.plan import Plan, plan_from_kept
-from secateur.pipeline.structure.steps import chunks
+from secateur.pipeline.structure.steps import removal_steps
 from secateur.pipeline.structure.surgery import prune
 from tests.conftest import make_vit
 
 Batches = list[tuple[Tensor, Tensor]]
 DEPTH = 4
-SPEC = EvolutionSpec(population=6, generations=4)
+SPEC = Evolution(population=6, generations=4)
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +43,12 @@ def deep() -> Groups:
     return find_groups(make_vit(depth=DEPTH), torch.zeros(1, 3, 16, 16))
 
 
-def problem_of(groups: Groups, spec: EvolutionSpec = SPEC, seed: int = 0, least: int = 8) -> Problem:
+def problem_of(groups: Groups, seed: int = 0, least: int = 8, objective: Objective | None = None) -> Problem:
     hidden = [group for group in groups if group.kind == "mlp_hidden"]
     generator = torch.Generator().manual_seed(3)
     values = {group.name: torch.rand(group.units, generator=generator).double().numpy() for group in hidden}
-    steps = {group.name: chunks(groups, group, values[group.name], 8, least) for group in hidden}
-    return Problem(groups, steps, Budget(units=0.5), toy, None, spec, seed)
+    steps = {group.name: removal_steps(group, values[group.name], 8, least) for group in hidden}
+    return Problem(groups, steps, Budget(units=0.5), Instruments(objective=objective or toy, seed=seed))
 
 
 def toy(kept: Kept) -> float:
@@ -56,12 +57,13 @@ def toy(kept: Kept) -> float:
     return sum(weights.get(name, 1.0) * (192 - len(units)) ** 2 for name, units in kept.items())
 
 
-def plan_of(groups: Groups, spec: EvolutionSpec = SPEC, seed: int = 0, identity: str = "", judge: Judge = toy) -> Plan:
+def plan_of(
+    groups: Groups, spec: Evolution = SPEC, seed: int = 0, identity: str = "", objective: Objective = toy
+) -> Plan:
     generator = torch.Generator().manual_seed(3)
     scores = Scores({group.name: torch.rand(group.units, generator=generator) for group in groups}, "drawn")
-    return make_plan(
-        groups, scores, Budget(units=0.5), "evolution", 8, ("mlp_hidden",), (), 8, judge, None, spec, seed, identity
-    )
+    instruments = Instruments(objective=objective, seed=seed, identity=identity)
+    return make_plan(groups, scores, Budget(units=0.5), replace(spec, kinds=("mlp_hidden",), least=8), instruments)
 
 
 def trials_of(url: str) -> list[optuna.trial.FrozenTrial]:
@@ -88,37 +90,37 @@ def test_generations_are_new_and_begin_with_the_uniform_and_the_global_plan(
     problem = problem_of(deep, seed=seed)
     losses: dict[tuple[int, ...], float] = {}
     for number in range(generation + 1):
-        young = born(problem, losses, number)
-        assert young == born(problem, losses, number)
+        young = SPEC.born(problem, losses, number)
+        assert young == SPEC.born(problem, losses, number)
         assert len(young) == len(set(young)) == SPEC.population
         assert not losses.keys() & set(young)
         assert all(sum(widths) == DEPTH * 12 for widths in young)
         if not losses:
             first = [kept(problem, widths) for widths in young[:2]]
             for found, name in zip(first, ("uniform", "global"), strict=True):
-                expected = meet(problem, find_allocation(name)(problem)).kept
+                expected = fit_budget(problem, find_allocation(name)().order(problem)).kept
                 assert {one: tuple(units) for one, units in found.items()} == expected
         losses |= {widths: toy(kept(problem, widths)) for widths in young}
 
 
 def test_a_small_space_is_exhausted_and_the_best_of_it_is_found(deep: Groups) -> None:
-    problem = problem_of(deep, EvolutionSpec(40, 3), least=88)
+    problem = problem_of(deep, least=88)
     every = [lost for lost in product(range(14), repeat=DEPTH) if sum(lost) == DEPTH * 12]
     assert len(every) == 35
     best = min(toy(kept(problem, widths)) for widths in every)
-    found = meet(problem, find_allocation("evolution")(problem)).kept
+    found = fit_budget(problem, Evolution(population=40, generations=3).order(problem)).kept
     assert toy(found) == best
 
 
 def test_what_evolves_is_never_worse_than_its_first_generation_and_finds_the_idle_layer(deep: Groups) -> None:
-    plan = plan_of(deep, EvolutionSpec(10, 8))
+    plan = plan_of(deep, Evolution(population=10, generations=8))
     problem = problem_of(deep)
-    first = [toy(meet(problem, find_allocation(name)(problem)).kept) for name in ("uniform", "global")]
-    lost = {name: 192 - len(plan.kept.get(name, range(192))) for name in problem.chunks}
+    first = [toy(fit_budget(problem, find_allocation(name)().order(problem)).kept) for name in ("uniform", "global")]
+    lost = {name: 192 - len(plan.kept.get(name, range(192))) for name in problem.steps}
     assert toy(plan.kept) < 0.7 * min(first)
     assert lost["blocks.1.mlp.hidden"] > 150
     assert lost["blocks.2.mlp.hidden"] < 50
-    only = plan_of(deep, EvolutionSpec(3, 1))
+    only = plan_of(deep, Evolution(population=3, generations=1))
     assert toy(only.kept) <= min(first)
 
 
@@ -132,24 +134,23 @@ def test_a_study_that_was_stopped_ends_as_one_that_was_not(deep: Groups, tmp_pat
     for stop in (2, 11):
         calls = 0
 
-        def judge(kept: Kept, stop: int = stop) -> float:
+        def objective(kept: Kept, stop: int = stop) -> float:
             nonlocal calls
             calls += 1
             if calls > stop:
                 raise KeyboardInterrupt
             return toy(kept)
 
-        problem = problem_of(deep, EvolutionSpec(6, 4, storage=url))
         with pytest.raises(KeyboardInterrupt):
-            find_allocation("evolution")(Problem(**{**problem.__dict__, "judge": judge}))
-    orders = [find_allocation("evolution")(problem_of(deep, EvolutionSpec(6, 4, storage=place))) for place in (url, "")]
+            replace(SPEC, storage=url).order(problem_of(deep, objective=objective))
+    orders = [replace(SPEC, storage=place).order(problem_of(deep)) for place in (url, "")]
     assert orders[0] == orders[1]
     states = [trial.state for trial in trials_of(url)]
     assert states.count(TrialState.COMPLETE) == 24  # nothing was measured twice
 
 
 def test_other_images_are_another_study(deep: Groups, tmp_path: Path) -> None:
-    spec = EvolutionSpec(3, 1, storage=f"sqlite:///{tmp_path / 'plan.db'}")
+    spec = Evolution(population=3, generations=1, storage=f"sqlite:///{tmp_path / 'plan.db'}")
     for identity in ("these", "those"):
         plan_of(deep, spec, identity=identity)
     assert len(optuna.get_all_study_names(spec.storage)) == 2
@@ -160,12 +161,12 @@ def test_two_workers_on_one_study_make_the_plan_of_one(deep: Groups, tmp_path: P
     measured: list[list[int]] = [[], []]
 
     def worker(number: int) -> Plan:
-        def judge(kept: Kept) -> float:
+        def objective(kept: Kept) -> float:
             measured[number].append(len(kept["blocks.0.mlp.hidden"]))
             time.sleep(0.05)
             return toy(kept)
 
-        return plan_of(deep, EvolutionSpec(6, 4, storage=url), judge=judge)
+        return plan_of(deep, replace(SPEC, storage=url), objective=objective)
 
     with ThreadPoolExecutor(2) as pool:
         plans = list(pool.map(worker, range(2)))
@@ -187,19 +188,15 @@ def test_a_planted_redundant_layer_is_found_through_inherited_weights() -> None:
     generator = torch.Generator().manual_seed(1)
     images = [(torch.randn(32, 3, 16, 16, generator=generator), torch.zeros(32)) for _ in range(3)]
     small = Inheritance(model, groups, ("mlp_hidden",), images[:2])
-    judge = divergence(model, groups, images[2:], small)
+    objective = divergence(model, groups, images[2:], small)
     scores = Scores({group.name: torch.arange(float(group.units)).flip(0) for group in groups}, "given")
-    plan = make_plan(
-        *(groups, scores, Budget(units=0.7), "evolution"),
-        kinds=("mlp_hidden",),
-        judge=judge,
-        evolution=EvolutionSpec(12, 8),
-    )
+    evolution = Evolution(population=12, generations=8, kinds=("mlp_hidden",))
+    plan = make_plan(groups, scores, Budget(units=0.7), evolution, Instruments(objective=objective))
     widths = [len(plan.kept.get(f"blocks.{number}.mlp.hidden", range(192))) for number in range(3)]
     assert widths[1] <= 48
     assert min(widths[0], widths[2]) > 140
     uniform = make_plan(groups, scores, Budget(units=0.7), "uniform", kinds=("mlp_hidden",))
-    assert judge(plan.kept) < 0.5 * judge(uniform.kept)
+    assert objective(plan.kept) < 0.5 * objective(uniform.kept)
 
 
 @pytest.mark.parametrize(
@@ -222,21 +219,19 @@ def test_an_heir_is_what_compensation_makes(kept: Kept, vit: nn.Module, vit_grou
 
 
 def test_what_it_needs_is_said(deep: Groups, tmp_path: Path) -> None:
-    problem = problem_of(deep)
-    with pytest.raises(PlanError, match="give make_plan a judge"):
-        find_allocation("evolution")(Problem(**{**problem.__dict__, "judge": None}))
+    problem = replace(problem_of(deep), instruments=Instruments())
+    with pytest.raises(PlanError, match="give make_plan Instruments"):
+        SPEC.order(problem)
     with pytest.raises(RunError, match="is no URL of a database"):
-        plan_of(deep, EvolutionSpec(storage="nowhere"))
+        plan_of(deep, Evolution(storage="nowhere"))
     for name in ("population", "generations", "images"):
         with pytest.raises(PlanError, match=rf"plan\.evolution\.{name} is 0, but must be"):
-            EvolutionSpec(**{name: 0})
+            Evolution(**{name: 0})
 
 
 def test_a_candidate_whose_outputs_are_no_numbers_is_never_chosen(deep: Groups) -> None:
-    problem = problem_of(deep)
-
-    def judge(kept: Kept) -> float:
+    def objective(kept: Kept) -> float:
         return float("nan") if len(kept["blocks.1.mlp.hidden"]) < 90 else toy(kept)
 
-    found = find_allocation("evolution")(Problem(**{**problem.__dict__, "judge": judge}))
-    assert len(meet(problem, found).kept["blocks.1.mlp.hidden"]) >= 90
+    problem = problem_of(deep, objective=objective)
+    assert len(fit_budget(problem, SPEC.order(problem)).kept["blocks.1.mlp.hidden"]) >= 90

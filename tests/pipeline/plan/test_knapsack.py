@@ -43,7 +43,7 @@ def test_what_saves_little_for_its_score_stays(vit_groups: Groups) -> None:
     """An MLP unit saves 2 x 48 MACs a token, a query/key dimension as many and the logits: at equal scores it goes."""
     scores = Scores({group.name: torch.ones(group.units) for group in vit_groups}, "x")
     kinds = ("mlp_hidden", "qk_dim")
-    plan = make_plan(vit_groups, scores, Budget(macs=0.9), allocate="knapsack", kinds=kinds, align=1)
+    plan = make_plan(vit_groups, scores, Budget(macs=0.9), allocation="knapsack", kinds=kinds, align=1)
     gone = dict.fromkeys(kinds, 0)
     for name, units in plan.kept.items():
         gone[vit_groups.named(name).kind] += vit_groups.named(name).units - len(units)

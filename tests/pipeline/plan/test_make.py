@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from secateur.core.errors import PlanError
-from secateur.pipeline.plan.allocate import allocations
+from secateur.pipeline.plan.allocation import ALLOCATIONS, find_allocation
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.scores.score import Scores, score
@@ -34,7 +34,7 @@ def deit() -> Groups:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.sampled_from([name for name in allocations() if name not in ("sensitivity", "evolution", "xpruner")]),
+    st.sampled_from([name for name in ALLOCATIONS.own() if not find_allocation(name).needs]),
     st.sampled_from(["macs", "params"]),
     st.floats(0.4, 0.97),
     st.sampled_from([1, 4, 8]),
@@ -46,7 +46,7 @@ def test_the_budget_is_met_within_two_percent_and_never_exceeded(
 ) -> None:
     try:
         plan = make_plan(
-            deit, random_scores(deit, seed), Budget(**{measure: share}), allocate=allocate, align=align, kinds=kinds
+            deit, random_scores(deit, seed), Budget(**{measure: share}), allocation=allocate, align=align, kinds=kinds
         )
     except PlanError as error:
         assert "cannot be met" in str(error)
@@ -66,7 +66,7 @@ def test_the_budget_is_met_within_two_percent_and_never_exceeded(
 
 
 def test_uniform_takes_the_same_share_of_every_layer(deit: Groups) -> None:
-    plan = make_plan(deit, random_scores(deit), Budget(units=0.5), allocate="uniform", kinds=("mlp_hidden",))
+    plan = make_plan(deit, random_scores(deit), Budget(units=0.5), allocation="uniform", kinds=("mlp_hidden",))
     assert {len(units) for units in plan.kept.values()} == {384}
     assert len(plan.kept) == 6
 
@@ -75,7 +75,7 @@ def test_global_follows_the_scores_across_layers(deit: Groups) -> None:
     values = {g.name: torch.rand(g.units) for g in deit}
     values["blocks.2.mlp.hidden"] += 10
     values["blocks.3.mlp.hidden"] -= 10
-    plan = make_plan(deit, Scores(values, "x"), Budget(units=0.5), allocate="global", kinds=("mlp_hidden",))
+    plan = make_plan(deit, Scores(values, "x"), Budget(units=0.5), allocation="global", kinds=("mlp_hidden",))
     assert "blocks.2.mlp.hidden" not in plan.kept
     assert len(plan.kept["blocks.3.mlp.hidden"]) == 8
     best = set(values["blocks.0.mlp.hidden"].argsort(descending=True)[: len(plan.kept["blocks.0.mlp.hidden"])].tolist())
@@ -103,7 +103,7 @@ def test_bad_names_are_refused(vit: nn.Module, vit_groups: Groups) -> None:
     for change, words in [
         ({"kinds": ("heads",)}, "did you mean 'head'"),
         ({"skip": ["layers.*"]}, "matches no group"),
-        ({"allocate": "globall"}, "did you mean 'global'"),
+        ({"allocation": "globall"}, "did you mean 'global'"),
         ({"align": 0}, "align is 0"),
         ({"kinds": ("channel",)}, "no group may be pruned"),
     ]:

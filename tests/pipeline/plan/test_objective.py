@@ -1,4 +1,4 @@
-"""Judges that remember: nothing is measured twice, and nothing is remembered that is not so."""
+"""Objectives that remember: nothing is measured twice, and nothing is remembered that is not so."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ONE, TWO = {"a": (0, 1)}, {"a": [0, 2], "b": range(3)}
 
 
 class Counting:
-    """A judge that says how often it was made and asked."""
+    """An objective that says how often it was made and asked."""
 
     def __init__(self, value: float = 0.5) -> None:
         self.value, self.made = value, 0
@@ -32,13 +32,13 @@ class Counting:
 
 def test_a_candidate_is_measured_once_by_all_that_ask(tmp_path: Path) -> None:
     first, second = Counting(0.1), Counting(0.7)
-    judge, other = (remembered(counting.make, tmp_path / "judged.json", "same") for counting in (first, second))
+    objective, other = (remembered(counting.make, tmp_path / "judged.json", "same") for counting in (first, second))
     assert first.made == 0
-    assert [judge(ONE), judge(TWO), judge({"a": [0, 1]})] == [0.1, 0.1, 0.1]
+    assert [objective(ONE), objective(TWO), objective({"a": [0, 1]})] == [0.1, 0.1, 0.1]
     assert (first.made, first.asked) == (1, [ONE, TWO])
     assert [other({"b": [0, 1, 2], "a": [0, 2]}), other(ONE)] == [0.1, 0.1]
     assert second.made == 0
-    assert [other({}), judge({})] == [0.7, 0.7]
+    assert [other({}), objective({})] == [0.7, 0.7]
     assert (second.made, second.asked) == (1, [{}])
 
 

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from secateur.core.errors import PlanError
+from secateur.core.errors import RecipeError
 from secateur.pipeline.cli import main
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.recipe import Recipe, make_recipe
@@ -63,5 +63,5 @@ def test_two_processes_share_the_work_and_end_with_one_plan(tmp_path: Path, monk
 
 
 def test_numbers_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(PlanError, match=r"plan\.evolution\.population is 1, but must be 3 or more"):
+    with pytest.raises(RecipeError, match=r"plan\.evolution\.population is 1, but must be 3 or more"):
         recipe(population=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,14 +11,21 @@ import pytest
 from secateur.core.errors import PlanError, RunError
 from secateur.core.files import write_json
 from secateur.pipeline.structure.groups import Groups
-from secateur.pipeline.structure.plan import Plan, plan_from_kept
+from secateur.pipeline.structure.plan import Plan, PlanFacts, plan_from_kept
+
+FACTS = PlanFacts("macs", 5.0, 4.5, 4.5, 9.0, 2, 3, "global", 8, "taylor")
 
 
 def test_a_plan_is_read_as_it_was_written(vit_groups: Groups, tmp_path: Path) -> None:
-    plan = plan_from_kept(vit_groups, {"blocks.0.mlp.hidden": [3, 1]}, why="test")
-    plan.save(tmp_path / "plan.json")
-    assert Plan.load(tmp_path / "plan.json") == plan
-    assert plan.kept == {"blocks.0.mlp.hidden": (1, 3)}
+    kept = {"blocks.0.mlp.hidden": [3, 1]}
+    for facts in (FACTS, None):
+        plan = plan_from_kept(vit_groups, kept, facts)
+        plan.save(tmp_path / "plan.json")
+        assert Plan.load(tmp_path / "plan.json") == plan
+        assert plan.kept == {"blocks.0.mlp.hidden": (1, 3)}
+        written = json.loads((tmp_path / "plan.json").read_text())
+        assert list(written) == ["schema", "fingerprint", "input_shape", "kept", "notes"]
+        assert written["notes"] == (asdict(facts) if facts else {})
 
 
 def test_a_removed_head_takes_its_dimensions_along_and_the_other_way_round(vit_groups: Groups) -> None:
@@ -51,3 +60,10 @@ def test_files_that_are_no_plans_are_refused(tmp_path: Path) -> None:
     write_json(path, "plan", {"kept": {"a": ["x"]}, "fingerprint": "f", "input_shape": [1]})
     with pytest.raises(PlanError, match="no lists of numbers"):
         Plan.load(path)
+    for notes, words in [
+        ({**asdict(FACTS), "macs": "few"}, "notes.macs is 'few'"),
+        ({"macs": 1.0}, "needs the option"),
+    ]:
+        write_json(path, "plan", {"kept": {}, "fingerprint": "f", "input_shape": [1], "notes": notes})
+        with pytest.raises(PlanError, match=words):
+            Plan.load(path)

@@ -12,14 +12,19 @@ from hypothesis import strategies as st
 from sklearn.isotonic import isotonic_regression
 from torch import nn
 
+from secateur.benchmarks.environment import environment
 from secateur.core.errors import PlanError, RunError
 from secateur.core.files import write_json
+from secateur.pipeline.plan.allocation import Instruments
 from secateur.pipeline.plan.budget import Budget
-from secateur.pipeline.plan.latency_model import Curve, LatencyTable, falling
+from secateur.pipeline.plan.knapsack import Knapsack
 from secateur.pipeline.plan.latency_profile import profile
+from secateur.pipeline.plan.latency_table import Curve, LatencyTable, falling
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.groups import Groups
+
+ENVIRONMENT = environment(1)
 
 
 @pytest.fixture
@@ -30,7 +35,7 @@ def table(vit_groups: Groups) -> LatencyTable:
         Curve(mlp, (0.5, 1.0), (2.0, 0.0), (1.9, 0.0), (2.1, 0.0)),
         Curve(heads, (0.0, 1.0), (3.0, 0.0), (3.0, 0.0), (3.0, 0.0)),
     )
-    return LatencyTable("onnxruntime:cpu", 1, vit_groups.fingerprint(), 10.0, curves, {})
+    return LatencyTable("onnxruntime:cpu", 1, vit_groups.fingerprint(), 10.0, curves, ENVIRONMENT)
 
 
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=8))
@@ -44,7 +49,7 @@ def test_predictions_add_up_and_interpolate(table: LatencyTable, vit_groups: Gro
     kept = {"blocks.0.mlp.hidden": range(96), "blocks.1.mlp.hidden": range(144), "blocks.1.attn.heads": [0]}
     assert table.predict_ms(vit_groups, kept) == pytest.approx(10 - 2 - 1 - 2)
     dims = Curve(vit_groups.named("blocks.0.attn.v").family, (0.0, 1.0), (6.0, 0.0), (6.0, 0.0), (6.0, 0.0))
-    both = LatencyTable("t", 1, "", 10.0, (*table.curves, dims), {})
+    both = LatencyTable("t", 1, "", 10.0, (*table.curves, dims), ENVIRONMENT)
     kept = {"blocks.1.attn.heads": [0], "blocks.1.attn.v": range(8)}  # half of the one head that is left
     assert both.predict_ms(vit_groups, kept) == pytest.approx(10 - 2 - 3)
 
@@ -53,9 +58,9 @@ def test_predictions_add_up_and_interpolate(table: LatencyTable, vit_groups: Gro
 def test_a_latency_budget_is_met(latency: float | str, table: LatencyTable, vit_groups: Groups) -> None:
     scores = Scores({group.name: torch.rand(group.units) for group in vit_groups}, "x")
     budget = Budget(latency=latency, target="onnxruntime:cpu")
-    plan = make_plan(vit_groups, scores, budget, "knapsack", kinds=("mlp_hidden",), table=table)
+    plan = make_plan(vit_groups, scores, budget, Knapsack(kinds=("mlp_hidden",)), Instruments(latencies=table))
     assert 6.7 < table.predict_ms(vit_groups, plan.kept) <= 7 + 1e-9
-    assert plan.notes["cost"] == pytest.approx(table.predict_ms(vit_groups, plan.kept))
+    assert plan.facts is not None and plan.facts.cost == pytest.approx(table.predict_ms(vit_groups, plan.kept))
 
 
 def test_a_table_goes_to_a_file_and_back(table: LatencyTable, tmp_path: Path) -> None:
@@ -75,7 +80,7 @@ def test_what_does_not_fit_together_is_refused(table: LatencyTable, vit_groups: 
         Budget(latency=0.5, target="torch:cpu").limit(vit_groups, [])
     with pytest.raises(PlanError, match="is of onnxruntime:cpu"):
         Budget(latency=0.5, target="torch:cpu").limit(vit_groups, [], table)
-    other = LatencyTable("torch:cpu", 1, "else", 1.0, (), {})
+    other = LatencyTable("torch:cpu", 1, "else", 1.0, (), ENVIRONMENT)
     with pytest.raises(PlanError, match="another model"):
         Budget(latency=0.5, target="torch:cpu").limit(vit_groups, [], other)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from secateur.benchmarks.environment import Environment
 from secateur.core.errors import PlanError, RunError
 from secateur.core.files import read_json, write_json
 from secateur.pipeline.structure.groups import Groups, Kept
@@ -43,7 +45,7 @@ class LatencyTable:
     fingerprint: str
     dense_ms: float
     curves: tuple[Curve, ...]
-    environment: dict[str, Any]
+    environment: Environment
 
     def predict_ms(self, groups: Groups, kept: Kept) -> float:
         """The latency of the model with only the `kept` units: the savings of all its groups, added up.
@@ -65,17 +67,16 @@ class LatencyTable:
     @staticmethod
     def load(path: Path) -> LatencyTable:
         """The table in a file; raises `RunError` for a file that is none."""
-        content = read_json(path, "latency")
+        from pydantic import TypeAdapter, ValidationError
+
         try:
-            numbers = ("shares", "saved_ms", "low_ms", "high_ms")
-            curves = tuple(
-                Curve(str(found["family"]), *(tuple(float(value) for value in found[key]) for key in numbers))
-                for found in content["curves"]
-            )
-            fields = {key: content[key] for key in ("target", "batch", "fingerprint", "dense_ms", "environment")}
-            return LatencyTable(**fields, curves=curves)
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{path} holds no latency table ({error}): measure it with `secateur profile`") from error
+            return TypeAdapter(LatencyTable).validate_python(read_json(path, "latency"))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the whole"
+            raise RunError(
+                f"{path} holds no latency table ({place}: {first['msg']}): measure it with `secateur profile`"
+            ) from None
 
     def check(self, groups: Groups, target: str) -> None:
         """Raises `PlanError` when the table is of another model or target."""
@@ -88,15 +89,12 @@ class LatencyTable:
             )
 
 
-def falling(values: tuple[float, ...]) -> list[float]:
-    """The nearest values (least squares) that never rise: pooling of adjacent violators."""
-    pools: list[tuple[float, int]] = []
-    for value in values:
-        pools.append((value, 1))
-        while len(pools) > 1 and pools[-2][0] < pools[-1][0]:
-            (one, a), (other, b) = pools[-2:]
-            pools[-2:] = [((one * a + other * b) / (a + b), a + b)]
-    return [value for value, count in pools for _ in range(count)]
+def falling(values: Sequence[float]) -> NDArray[np.float64]:
+    """The nearest values (least squares) that never rise."""
+    from scipy.optimize import isotonic_regression  # slow to import, and most plans have no latency
+
+    found: NDArray[np.float64] = isotonic_regression(values, increasing=False).x
+    return found
 
 
 def _share(groups: Groups, name: str, kept: Kept) -> float:
