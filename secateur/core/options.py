@@ -109,7 +109,9 @@ def _wanted(value: Any, kind: Any) -> str:
             return ""
         every = [_wanted(value, arm) for arm in inner if arm is not NoneType]
         return "" if "" in every else " or ".join(every)
-    if origin is tuple and inner[1:] == (...,) and isinstance(value, tuple | list):
+    if origin is tuple and inner[1:] == (...,):
+        if not isinstance(value, tuple | list):
+            return "a list"
         return next((wanted for item in value if (wanted := _wanted(item, inner[0]))), "")
     allowed, words = _PLAIN.get(kind, (object, ""))
     fits = isinstance(value, allowed) and not (isinstance(value, bool) and words)

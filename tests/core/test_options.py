@@ -52,6 +52,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"rate": float("nan")}, "thing.rate is nan, but must be 0 or more"),
     ({"sizes": (2, 0)}, r"thing.sizes is \[2, 0\], but must be 1 or more"),
     ({"kinds": ("heads",)}, "did you mean 'head'"),
+    ({"kinds": "head"}, r"thing.kinds is 'head', but must be a list"),
     ({"name": 3}, "thing.name is 3, but must be a word"),
 ]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from secateur.core.errors import DataError, ModelError, PlanError, RunError, SecateurError
+from secateur.core.errors import DataError, ModelError, PlanError, RecipeError, RunError, SecateurError
 from secateur.core.files import sha256_file
 from secateur.pipeline.cli import main
 from secateur.pipeline.report.stage import ALL_STAGES, NAMES
@@ -155,7 +155,10 @@ def test_two_processes_do_not_share_a_run(finished: Path) -> None:
         (["data.path=nowhere"], DataError, "nowhere"),
         (["model.kwargs.num_classes=7"], SecateurError, "10"),
         (["score.method=tailor"], PlanError, "taylor"),
-        (["plan.allocate=globl"], PlanError, "global"),
+        (["plan.allocate=globl"], RecipeError, "global"),
+        (["plan.skip=[layers.*]"], PlanError, "matches no group"),
+        (["plan.kinds=[channel]"], PlanError, "no group may be pruned"),
+        (["budget.macs=0.01"], PlanError, "cannot be met"),
         (["export.targets=[tensorrt_rtx:sm_1]"], SecateurError, "sm_86"),
         (["budget.macs=900G"], PlanError, "no less than the dense model"),
         (["model.weights=absent.safetensors"], ModelError, "absent"),
