@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -61,12 +62,12 @@ def profile(
                 small = cut(model, groups, plan_from_kept(groups, kept))
                 name = f"{len(curves)}-{share:.3f}"
                 part = _subject(small, groups, target, Path(folder) / name)
-                a, b = (make_runner(subject, target, batch, threads) for subject in (whole, part))
-                try:
+                with ExitStack() as opened:
+                    a, b = (
+                        opened.enter_context(closing(make_runner(subject, target, batch, threads)))
+                        for subject in (whole, part)
+                    )
                     found = measure_pair(a, b, seconds=seconds, warmup=min(2.0, seconds))
-                finally:
-                    a.close()
-                    b.close()
                 base, ratio = float(np.median(found.a_ms)), found.interval()
                 dense.append(base)
                 shared = tuple(base * (1 - 1 / value) / len(members) for value in (ratio.ratio, ratio.low, ratio.high))

@@ -1,4 +1,4 @@
-"""Latency tables: monotone curves, additive predictions, budgets in milliseconds, and one measured for real."""
+"""Latency tables: monotone curves, additive predictions, and budgets in milliseconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.isotonic import isotonic_regression
-from torch import nn
 
 from secateur.benchmarks.environment import environment
 from secateur.core.errors import PlanError, RunError
@@ -18,7 +17,6 @@ from secateur.core.files import write_json
 from secateur.pipeline.plan.allocation import Instruments
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.knapsack import Knapsack
-from secateur.pipeline.plan.latency_profile import profile
 from secateur.pipeline.plan.latency_table import Curve, LatencyTable, falling
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.scores.score import Scores
@@ -83,22 +81,3 @@ def test_what_does_not_fit_together_is_refused(table: LatencyTable, vit_groups: 
     other = LatencyTable("torch:cpu", 1, "else", 1.0, (), ENVIRONMENT)
     with pytest.raises(PlanError, match="another model"):
         Budget(latency=0.5, target="torch:cpu").limit(vit_groups, [], other)
-
-
-@pytest.mark.parametrize("target", ["torch:cpu", "onnxruntime:cpu"])
-def test_a_profile_has_a_curve_for_each_family(target: str, vit: nn.Module, vit_groups: Groups) -> None:
-    said: list[str] = []
-    found = profile(vit, vit_groups, target, ("mlp_hidden", "head"), seconds=0.05, say=said.append)
-    assert found.target == target
-    assert found.dense_ms > 0
-    mlp, head = (vit_groups.named(name).family for name in ("blocks.0.mlp.hidden", "blocks.0.attn.heads"))
-    curves = {curve.family: curve for curve in found.curves}
-    assert set(curves) == {mlp, head}
-    assert curves[mlp].shares == pytest.approx((0.25, 0.5, 0.75, 1.0), abs=0.05)
-    assert curves[mlp].saved_ms[-1] == 0
-    assert all(low <= saved <= high for low, saved, high in zip(
-        curves[mlp].low_ms, curves[mlp].saved_ms, curves[mlp].high_ms, strict=True
-    ))  # fmt: skip
-    assert len(said) == len(curves[mlp].shares) + len(curves[head].shares) - 2
-    with pytest.raises(PlanError, match="no group is of the kinds channel"):
-        profile(vit, vit_groups, target, ("channel",))
