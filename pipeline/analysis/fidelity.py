@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from secateur.core.errors import DataError, PlanError
 from secateur.core.modules import frozen
-from secateur.pipeline.data.loader import Batches
+from secateur.pipeline.data.loader import Batches, any_batches
 from secateur.pipeline.scores.lrp.composite import Composite, find_composite
 from secateur.pipeline.scores.lrp.relevance import IMAGES, TARGETS, Target, relevances
 
@@ -125,7 +125,7 @@ def _both(
     small: nn.Module, dense: nn.Module, loader: Batches, rules: Rules, target: Target
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """For each batch: images, classes `[B]`, and the maps `[B, H, W]` of the dense and of the small model."""
-    first, second = tee(loader)  # both models go through the batches in step: one batch is held, no more
+    first, second = tee(any_batches(loader))  # both models go through the batches in step: one batch is held, no more
     images: list[Tensor] = []
     of_dense: list[Tensor] = []
 

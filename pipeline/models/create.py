@@ -11,8 +11,9 @@ from torch import nn
 
 from secateur.core.errors import ModelError
 from secateur.pipeline.models.architecture import build, check_name, checked_kwargs
+from secateur.pipeline.models.fill import classes_in, fill
 from secateur.pipeline.models.spec import ModelSpec, Origin
-from secateur.pipeline.models.weights_file import check_finite, classes_in, fill, read_checkpoint
+from secateur.pipeline.models.weights_file import check_finite, read_checkpoint
 
 _log = logging.getLogger(__name__)
 

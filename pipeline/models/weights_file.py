@@ -1,11 +1,9 @@
-"""Weights files: read without running the code that a pickle may hold, and filled into the model they belong to."""
+"""Weights files, read without running the code that a pickle may hold."""
 
 from __future__ import annotations
 
 import argparse
-import logging
 import pickle
-import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +12,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.models import PretrainedCfg, get_pretrained_cfg
-from torch import Tensor, nn
+from torch import Tensor
 
 from secateur.core.errors import ModelError
-
-_log = logging.getLogger(__name__)
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
@@ -59,69 +54,6 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
                     f"{where} holds NaN or infinite numbers: {bad} of {tensor.numel()} in {name!r}; "
                     "give the weights of a training that did not diverge"
                 )
-
-
-def classes_in(name: str, tensors: Mapping[str, Tensor]) -> int | None:
-    """The number of classes of a checkpoint's classifiers, or None when it has none or they differ."""
-    config: PretrainedCfg | None = get_pretrained_cfg(name)
-    layers = config.classifier if config is not None else None
-    names = (layers,) if isinstance(layers, str) else tuple(layers or ())
-    counts = {
-        len(tensors[f"{layer}.{key}"])
-        for layer in names
-        for key in ("weight", "bias")
-        if f"{layer}.{key}" in tensors and tensors[f"{layer}.{key}"].ndim
-    }
-    return counts.pop() if len(counts) == 1 else None
-
-
-def fill(model: nn.Module, tensors: Mapping[str, Tensor], name: str, where: str) -> None:
-    """Loads the tensors into the model; raises `ModelError` when they are those of another architecture.
-
-    Where the names differ, timm's own filter for older checkpoints of the family gets a chance first.
-    """
-    odd = _differences(model, tensors)
-    if odd:
-        older = _refiltered(model, tensors)
-        if older is None or _differences(model, older):
-            raise ModelError(
-                f"{where} does not fit {name}: {odd}; give weights of this architecture, or the name and kwargs "
-                "(num_classes among them) that belong to these weights"
-            )
-        _log.info("%s was brought to timm's present form by its filter for %s", where, name)
-        tensors = older
-    model.load_state_dict(dict(tensors), strict=False)  # strict but for the batch counters
-
-
-def _differences(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
-    """How many tensors are missing, unexpected and of another shape, with the first of each; empty when all fit.
-
-    BatchNorm's counters of training batches may be missing: evaluation does not read them.
-    """
-    wanted = model.state_dict()
-    missing = [key for key in wanted if key not in tensors and not key.endswith("num_batches_tracked")]
-    extra = [key for key in tensors if key not in wanted]
-    other = [key for key in wanted if key in tensors and wanted[key].shape != tensors[key].shape]
-    parts = [f"{len(missing)} of {len(wanted)} tensors missing (first {missing[0]!r})"] if missing else []
-    if extra:
-        parts.append(f"{len(extra)} unexpected (first {extra[0]!r})")
-    if other:
-        have, want = list(tensors[other[0]].shape), list(wanted[other[0]].shape)
-        parts.append(f"{len(other)} of another shape (first {other[0]!r}: {have} in the file, {want} in the model)")
-    return ", ".join(parts)
-
-
-def _refiltered(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """The tensors after the model family's `checkpoint_filter_fn`, or None when there is none or it does not apply."""
-    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-    if convert is None:
-        return None
-    try:
-        converted = convert(dict(tensors), model)
-    except Exception as error:  # it was written for other names than these
-        _log.debug("timm's checkpoint filter does not apply: %r", error)
-        return None
-    return dict(converted)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -6,17 +6,25 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from timm.data import create_dataset
 from timm.data.readers.reader_image_folder import ReaderImageFolder
 from timm.utils.misc import natural_key
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchvision.transforms.functional import to_tensor
 
+from secateur.pipeline.analysis.accuracy import accuracy
 from secateur.pipeline.data.arrays import array_images
 from secateur.pipeline.data.class_order import in_order
 from secateur.pipeline.data.dataset import open_data
 from secateur.pipeline.data.folder import open_folder
 from secateur.pipeline.data.images import FileImages, Images
 from secateur.pipeline.data.labels_csv import open_labels_csv
+from secateur.pipeline.data.loader import Loader
 from tests.pipeline.data.sources import pixels, write_csv, write_images
 
 NAMES = st.text("aAbBz019-_ é٣", min_size=1, max_size=6).filter(
@@ -80,3 +88,25 @@ def test_class10_comes_last_in_every_source(tmp_path: Path) -> None:
     assert [table.classes[label] for label in table.labels] == [SHUFFLED[i % 3] for i in range(15)]
     arrays = array_images(pixels(10), np.array(SHUFFLED), "x")
     assert [arrays.classes[label] for label in arrays.labels] == list(SHUFFLED)
+
+
+class Levels(nn.Module):
+    """A classifier of pictures of one brightness each: class `k` has `20 k`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -(255 * x.mean((1, 2, 3))[:, None] - 20 * torch.arange(12)).abs()
+
+
+def test_a_model_has_the_accuracy_that_it_has_through_timms_dataset(tmp_path: Path) -> None:
+    for number in range(12):
+        for part in ("training", "validation"):
+            folder = tmp_path / part / f"class{number + 1}"
+            folder.mkdir(parents=True)
+            level = 20 * number + (1 if part == "training" else 0)  # other pictures on the other side
+            Image.new("RGB", (8, 8), (level,) * 3).save(folder / "x.png")
+    theirs = create_dataset("", root=str(tmp_path), split="validation")
+    theirs.transform = to_tensor
+    assert accuracy(Levels(), DataLoader(theirs, 5)) == 100.0
+    data = open_data(str(tmp_path))
+    assert accuracy(Levels(), Loader(data.evaluation, to_tensor)) == 100.0
+    assert accuracy(Levels(), Loader(data.calibration, to_tensor)) == 100.0
