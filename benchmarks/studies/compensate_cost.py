@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from secateur.benchmarks.environment import environment
 from secateur.core.files import write_json
 from secateur.pipeline.recover.compensate import FOLDS, RIDGES, refit
-from secateur.pipeline.recover.follow import follow
-from secateur.pipeline.recover.layers import Cut, find_cut
+from secateur.pipeline.recover.front_to_back import refit_branches
+from secateur.pipeline.recover.narrowed import Narrowed, narrowed_by
 from secateur.pipeline.statistics.moments import Moments, gather_moments
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
@@ -54,7 +54,7 @@ def main(out: Path, repeats: int) -> None:
         model = timm.create_model(MODEL, depth=depth).eval()
         groups = find_groups(model, torch.zeros(1, 3, 224, 224))
         plan = half_of(groups)
-        small, less = cut(model, groups, plan), find_cut(model, groups, plan)
+        small, less = cut(model, groups, plan), narrowed_by(model, groups, plan)
         for count in COUNTS:
             for _ in range(repeats):
                 loader = [(torch.randn(8, 3, 224, 224), torch.zeros(8)) for _ in range(count // 8)]
@@ -87,7 +87,7 @@ def half_of(groups: Groups) -> Plan:
 
 
 def timed_parts(
-    small: nn.Module, dense: nn.Module, less: Cut, loader: Sequence[tuple[Tensor, Tensor]]
+    small: nn.Module, dense: nn.Module, less: Narrowed, loader: Sequence[tuple[Tensor, Tensor]]
 ) -> tuple[dict[str, list[Moments]], list[float]]:
     """The statistics of one repair, and the processor's seconds for each of its `PARTS`; repairs `small` in place."""
     seconds: list[float] = []
@@ -100,7 +100,7 @@ def timed_parts(
 
     moments = timed(lambda: gather_moments(dense, less.probes(dense), loader, FOLDS))
     timed(lambda: refit(small, dense, less, moments, RIDGES))
-    timed(lambda: follow(small, dense, less.layers, loader))
+    timed(lambda: refit_branches(small, dense, less.layers, loader))
     return moments, seconds
 
 

@@ -33,6 +33,7 @@ from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.plan.objective import divergence, remembered
 from secateur.pipeline.recover.compensate import Statistics, gather_statistics, repair
 from secateur.pipeline.recover.fast_repair import Inheritance
+from secateur.pipeline.recover.spec import Compensation
 from secateur.pipeline.scores.score import Scores, score
 from secateur.pipeline.scores.token_weights import TOKEN_WEIGHTS
 from secateur.pipeline.structure.groups import Groups, Kept, Kind
@@ -186,8 +187,8 @@ class Bench:
         ways: list[dict[str, Any]] = []
         if follows is not None:
             small, repairs = repair(
-                *(small, subject.model, plan, subject.calibration, None, subject.groups, follows),
-                statistics=self.statistics,
+                *(small, subject.model, plan, subject.calibration),
+                *(Compensation(front_to_back=follows), subject.groups, self.statistics),
             )
             ways = [asdict(part) for part in repairs]
         seconds = {"plan_seconds": planned - started, "repair_seconds": time.perf_counter() - planned}

@@ -126,7 +126,7 @@ def measure(
             reestimate(small, subject.calibration)
         if epochs:
             spec = replace(DISTILLED, epochs=epochs)
-            small = distill(small, subject.model, subject.images, subject.transform, spec, work)
+            small = distill(small, subject.model, subject.images, spec, subject.transform, work)
         top1 = accuracy(small, subject.judged)
     except Exception as error:  # a peer that fails on a model may raise anything
         if contender.side == "secateur":

@@ -60,7 +60,7 @@ def main(data: Path, out: Path, epochs: int, seed: int) -> None:
     torch.manual_seed(seed)
     teacher = cifar_resnet(data / "weights/cifar10_resnet20.safetensors")
     model = distill(
-        *(cifar_swin(), teacher, images_of(data, "train"), TRANSFORM, replace(LESSON, epochs=epochs), out.parent, seed),
+        *(cifar_swin(), teacher, images_of(data, "train"), replace(LESSON, epochs=epochs), TRANSFORM, out.parent, seed),
         say=lambda message: click.echo(message, err=True),
     )
     top1 = accuracy(model.eval(), Loader(images_of(data, "test"), TRANSFORM, 100))

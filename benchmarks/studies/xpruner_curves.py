@@ -100,11 +100,11 @@ class Curves:
         task, groups, reference = self._task, self._groups, self._task.reference(seed)
         if seed not in self._statistics:
             self._statistics = {seed: gather_statistics(task.model, groups, task.kinds, reference)}
-        return repair(small, task.model, plan, reference, None, groups, statistics=self._statistics[seed])[0]
+        return repair(small, task.model, plan, reference, None, groups, self._statistics[seed])[0]
 
     def _tuned(self, small: nn.Module, seed: int) -> nn.Module:
         task = self._task
-        return distill(small, task.model, task.lessons(seed), task.transform, self._tuning, self._work, seed)
+        return distill(small, task.model, task.lessons(seed), self._tuning, task.transform, self._work, seed)
 
     def _scores(self, way: Way, seed: int) -> tuple[Scores, float | None]:
         """The scores of a way, kept in a file, and the seconds that they took, where they were made now."""

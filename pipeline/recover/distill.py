@@ -6,12 +6,11 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState, is_initialized
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
@@ -21,33 +20,45 @@ from torch.utils.data import DataLoader
 from secateur.core.checkpoints import Checkpoint, weights_hash
 from secateur.core.errors import DataError, RunError
 from secateur.core.files import sha256_json
+from secateur.core.modules import device_of
+from secateur.pipeline.data.dataset import Dataset
 from secateur.pipeline.data.images import Images
 from secateur.pipeline.data.transform import Transform
+from secateur.pipeline.models.inputs import transform_for
 from secateur.pipeline.recover.augmentation import Key, Views, seeded
 from secateur.pipeline.recover.spec import DistillSpec
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 CHECKPOINT = "distill.pt"
+EPOCHS = 10
 Say = Callable[[str], None]
 
 
 def distill(
     small: nn.Module,
     dense: nn.Module,
-    images: Images,
-    transform: Transform,
-    spec: DistillSpec,
-    folder: Path,
+    images: Images | Dataset,
+    spec: DistillSpec | None = None,
+    transform: Transform | None = None,
+    folder: Path | None = None,
     seed: int = 0,
     accelerator: Accelerator | None = None,
     say: Say = lambda message: None,
 ) -> nn.Module:
     """A copy of `small` taught by `dense` on augmented `images`, its weights averaged along the way.
 
-    All processes of `accelerator` take part; the result does not depend on their number but for rounding. A
-    checkpoint lies in `folder` from time to time, and a run that was stopped goes on from it with the same result.
-    Raises `DataError` for fewer images than a step takes, and `RunError` for a batch that the processes cannot share.
+    Of a data set, the calibration images teach. Without a `spec` it takes `EPOCHS` passes over them, and without a
+    `transform` the preprocessing that the dense model was trained with. With a `folder`, a checkpoint lies there from
+    time to time, and a run that was stopped goes on from it with the same result. All processes of `accelerator` take
+    part; the result does not depend on their number but for rounding. Raises `DataError` for fewer images than a step
+    takes, and `RunError` for a batch that the processes cannot share.
     """
-    accelerator = accelerator or make_accelerator(spec, next(small.parameters()).device.type == "cpu")
+    spec = spec or DistillSpec(epochs=EPOCHS)
+    images = images.calibration if isinstance(images, Dataset) else images
+    transform = transform or transform_for(dense)
+    accelerator = accelerator or make_accelerator(spec, device_of(small).type == "cpu")
     parts = accelerator.num_processes * spec.accumulate
     if spec.batch_size % parts:
         raise RunError(
@@ -68,10 +79,12 @@ def distill(
     schedule = CosineLRScheduler(
         optimizer, max(steps, 1), lr_min=spec.lr / 100, warmup_t=round(spec.warmup * steps), t_in_epochs=False
     )
-    identity = [asdict(replace(spec, workers=0)), seed, len(images), weights_hash(small)]
-    place = Checkpoint(folder / CHECKPOINT, sha256_json(identity))
+    place = None
+    if folder:
+        lesson = [asdict(replace(spec, workers=0)), seed, images.fingerprint(), str(transform)]
+        place = Checkpoint(folder / CHECKPOINT, sha256_json([*lesson, weights_hash(small), weights_hash(dense)]))
     parts_of = {"student": student, "average": average, "optimizer": optimizer}
-    done = place.load(parts_of)
+    done = place.load(parts_of) if place else 0
     batches = _batches(images, transform, spec, seed, done, steps, accelerator)
     for step in range(done, steps):
         schedule.step_update(step)
@@ -89,14 +102,13 @@ def distill(
                 total += float(loss.detach()) / spec.accumulate
         average.update_parameters(accelerator.unwrap_model(pair).model)
         say(f"step {step + 1} of {steps}: loss {total:.4f}")
-        if (step + 1) % spec.checkpoint_steps == 0 and accelerator.is_main_process:
+        if place and (step + 1) % spec.checkpoint_steps == 0 and accelerator.is_main_process:
             place.save(parts_of, step + 1)
     result = average.module if spec.ema else accelerator.unwrap_model(pair).model
     accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
+    if place and accelerator.is_main_process:
         place.path.unlink(missing_ok=True)
-    device = next(small.parameters()).device
-    return copy.deepcopy(result).to(device).train(small.training)
+    return copy.deepcopy(result).to(device_of(small)).train(small.training)
 
 
 def make_accelerator(spec: DistillSpec, cpu: bool) -> Accelerator:
@@ -104,6 +116,9 @@ def make_accelerator(spec: DistillSpec, cpu: bool) -> Accelerator:
 
     Accelerate keeps one precision for a whole program; that of an earlier distillation gives way to another one here.
     """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, is_initialized
+
     if is_initialized() and AcceleratorState().mixed_precision != spec.precision:
         AcceleratorState._reset_state()  # it has no public name; the processes' own state stays
     return Accelerator(cpu=cpu, mixed_precision=spec.precision, gradient_accumulation_steps=spec.accumulate)

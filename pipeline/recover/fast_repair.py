@@ -8,8 +8,8 @@ from torch import nn
 
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.recover.compensate import FOLDS, gather_statistics, refit
-from secateur.pipeline.recover.layers import find_cut
-from secateur.pipeline.recover.norm_statistics import gather_renormed
+from secateur.pipeline.recover.narrowed import narrowed_by
+from secateur.pipeline.recover.norm_statistics import norm_statistics
 from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.groups import Groups, Kept
 from secateur.pipeline.structure.plan import plan_from_kept
@@ -36,7 +36,7 @@ class Inheritance:
         """The model that keeps these units, repaired."""
         plan = plan_from_kept(self._groups, kept)
         small = cut(self._dense, self._groups, plan)
-        less = find_cut(self._dense, self._groups, plan)
-        renormed = gather_renormed(small, self._dense, less, self._loader, FOLDS)
-        refit(small, self._dense, less, {**self._statistics, **renormed}, (RIDGE,))
+        narrowed = narrowed_by(self._dense, self._groups, plan)
+        behind_norms = norm_statistics(small, self._dense, narrowed, self._loader, FOLDS)
+        refit(small, self._dense, narrowed, {**self._statistics, **behind_norms}, (RIDGE,))
         return small

@@ -10,29 +10,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.core.modules import frozen
+from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
-from secateur.pipeline.recover.layers import Cut, part_rows
+from secateur.pipeline.recover.narrowed import Narrowed, part_rows
 from secateur.pipeline.statistics.capture import observed
 from secateur.pipeline.statistics.moments import Moments, fold_moments
 from secateur.pipeline.structure.groups import Site
 from secateur.pipeline.structure.module_attributes import normalising
 
 
-def gather_renormed(
-    small: nn.Module, dense: nn.Module, cut: Cut, loader: Batches, folds: int
+def norm_statistics(
+    small: nn.Module, dense: nn.Module, narrowed: Narrowed, loader: Batches, folds: int
 ) -> dict[str, list[Moments]]:
-    """For each renormed layer of `cut`, by the keys of its matrices, the moments of rows (x - B z, z) in each fold.
+    """For each renormalised layer, by the keys of its matrices, the moments of rows (x - B z, z) in each fold.
 
     x `[columns]` is what the dense model's layer reads, z `[kept]` what the small one's would read if the features
     before each normalisation were the dense model's, and B puts z into the places that it has in x. A layer W x is
     then W (x - B z) + (W B) z: what the survivors cannot say themselves, beside the weights that surgery left.
     """
-    layers = {name: less for name, less in cut.layers.items() if less.renormed}
+    layers = {name: layer for name, layer in narrowed.layers.items() if layer.renormalised}
     if not layers:
         return {}
-    device = next(dense.parameters()).device
-    inputs = [Site(name, "input", -1, ()) for name in (*layers, *cut.norms)]
+    device = device_of(dense)
+    inputs = [Site(name, "input", -1, ()) for name in (*layers, *narrowed.norms)]
     read = [Site(name, "input", -1, ()) for name in layers]
 
     def batches() -> Iterator[tuple[int, dict[str, Tensor]]]:
@@ -40,29 +40,28 @@ def gather_renormed(
             dense(images.to(device))
             small(images.to(device))
             found = {}
-            for name, less in layers.items():
+            for name, layer in layers.items():
                 whole, narrow = dense.get_submodule(name), small.get_submodule(name)
-                for part, key in enumerate(less.keys(name)):
-                    x = part_rows(whole, part, less.parts, wide[name, "input"])
-                    z = part_rows(narrow, part, less.parts, values[name, "input"])
+                for part, key in enumerate(layer.keys(name)):
+                    x = part_rows(whole, part, layer.parts, wide[name, "input"])
+                    z = part_rows(narrow, part, layer.parts, values[name, "input"])
                     rest = x.clone()
-                    rest[..., less.stays.to(device)] -= z
+                    rest[..., layer.stays.to(device)] -= z
                     found[key] = torch.cat([rest, z], dim=-1)
             yield len(images), found
 
     with (
-        frozen(dense),
-        frozen(small),
+        frozen(dense, small),
         torch.no_grad(),
         observed(dense, inputs) as wide,
-        _forced(small, cut, wide),
+        _forced(small, narrowed, wide),
         observed(small, read) as values,
     ):
         return fold_moments(batches(), folds)
 
 
 @contextmanager
-def _forced(small: nn.Module, cut: Cut, wide: dict[tuple[str, str], Tensor]) -> Iterator[None]:
+def _forced(small: nn.Module, narrowed: Narrowed, wide: dict[tuple[str, str], Tensor]) -> Iterator[None]:
     """The narrowed normalisations of `small` read what stays of the dense model's features."""
 
     def replace(name: str, stays: Tensor, module: nn.Module, _inputs: tuple[Any, ...]) -> Tensor:
@@ -73,7 +72,7 @@ def _forced(small: nn.Module, cut: Cut, wide: dict[tuple[str, str], Tensor]) -> 
 
     handles = [
         small.get_submodule(name).register_forward_pre_hook(partial(replace, name, stays))
-        for name, stays in cut.norms.items()
+        for name, stays in narrowed.norms.items()
     ]
     try:
         yield

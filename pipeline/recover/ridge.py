@@ -1,147 +1,184 @@
-"""The best linear reconstruction of what a layer read, folded into its weight and bias."""
+"""Ridge regression of what a layer is to say on what it reads, towards the weights that are there already."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from secateur.pipeline.recover.report import Repair
 from secateur.pipeline.statistics.moments import Moments
 
 
 @dataclass(frozen=True)
-class Folded:
-    """A layer that reads fewer features: weight `[out, kept]`, what its bias gains `[out]`, in float64."""
+class Fit:
+    """What a layer makes of its inputs h: W h + b, with W `[out, in]` and b `[out]` (None: a layer without one)."""
 
     weight: Tensor
-    shift: Tensor
+    bias: Tensor | None
 
-    def of(self, rows: Tensor) -> Folded:
+    def of(self, rows: Tensor) -> Fit:
         """The layer with these outputs only, a mask `[out]`."""
         rows = rows.to(self.weight.device)
-        return Folded(self.weight[rows], self.shift[rows])
+        return Fit(self.weight[rows], None if self.bias is None else self.bias[rows])
 
 
-def fold(weight: Tensor, encoder: Tensor, moments: Moments, ridge: float) -> Folded:
-    """The layer that computes W x from z = E x as well as ridge regression can.
+@dataclass(frozen=True)
+class Pairs:
+    """Inputs h `[in]` and targets t `[out]` of many rows, in float64: their count, sums, and sums of products.
 
-    With the covariance C and mean m of x: D = C E^T (E C E^T + ridge mean(diag(E C E^T)) I)^-1, W' = W D and
-    b' = b + W (m - D E m). `weight` is W `[out, d]`, `encoder` E `[kept, d]`; rows of the identity select features.
-    Only what E loses is penalised: features that are kept themselves are read with their own weight and more. Where
-    E C E^T is singular, the ridge keeps the solution unique; with ridge 0 the pseudo-inverse is taken.
+    `hh` is `[in, in]`, `th` `[out, in]`, and `tt` the sum of all |t|^2.
     """
-    mean, covariance = moments.mean, moments.covariance
-    index = _selected(encoder)
-    if index is not None:
-        base, across, within = weight[:, index], covariance[:, index], covariance[index][:, index]
-        across[index] = 0  # the features that are kept give themselves
-    else:
-        back = torch.linalg.pinv(encoder)
-        base, within = weight @ back, encoder @ covariance @ encoder.T
-        across = covariance @ encoder.T - back @ within  # what the features alone do not give
-    if not len(encoder):
-        return Folded(base, weight @ mean)
-    lost = weight @ across
-    if ridge > 0:
+
+    count: float
+    h: Tensor
+    t: Tensor
+    hh: Tensor
+    th: Tensor
+    tt: Tensor
+
+    @staticmethod
+    def of_rows(moments: Moments, inputs: int) -> Pairs:
+        """From moments of rows (h, t), the first `inputs` of which are h."""
+        d, outer = inputs, moments.outer
+        h, t = moments.total[:d], moments.total[d:]
+        return Pairs(moments.count, h, t, outer[:d, :d], outer[d:, :d], outer[d:, d:].trace())
+
+    @staticmethod
+    def of_layer(moments: Moments, weight: Tensor, encoder: Tensor) -> Pairs:
+        """From moments of what a layer read, x: it said t = W x, and is to say it from h = E x."""
+        read = weight @ moments.outer
+        index = selected(encoder)
+        if index is None:
+            h, hh, th = encoder @ moments.total, encoder @ moments.outer @ encoder.T, read @ encoder.T
+        else:
+            h, hh, th = moments.total[index], moments.outer[index][:, index], read[:, index]
+        return Pairs(moments.count, h, weight @ moments.total, hh, th, (read * weight).sum())
+
+    def __add__(self, other: Pairs) -> Pairs:
+        sums = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Pairs(*(one + another for one, another in sums))
+
+    def products(self, centred: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """The mean products of h with itself and of t with h, and the mean of |t|^2, about the means if `centred`."""
+        within, across, spread = self.hh / self.count, self.th / self.count, self.tt / self.count
+        if not centred:
+            return within, across, spread
+        h, t = self.h / self.count, self.t / self.count
+        return within - torch.outer(h, h), across - torch.outer(t, h), spread - t.square().sum()
+
+
+def fit_towards(there: Fit, pairs: Pairs, ridge: float) -> Fit:
+    """argmin E |t - W h - b|^2 + ridge v |W - W_0|^2, with v the mean variance of h and W_0 the weight of `there`.
+
+    A layer without a bias is fitted without one. Where h is degenerate, the ridge keeps the solution unique; with
+    ridge 0 the pseudo-inverse is taken.
+    """
+    within, across, _ = pairs.products(there.bias is not None)
+    lost = across - there.weight @ within
+    if not len(within):
+        weight = there.weight
+    elif ridge > 0:
         strength = ridge * within.diagonal().mean().clamp_min(1e-30)
-        extra = torch.linalg.solve(within + strength * torch.eye(len(within)).to(within), lost.T).T
+        weight = there.weight + torch.linalg.solve(within + strength * torch.eye(len(within)).to(within), lost.T).T
     else:
-        extra = lost @ torch.linalg.pinv(within, hermitian=True)
-    folded = base + extra
-    return Folded(folded, weight @ mean - folded @ (encoder @ mean))
+        weight = there.weight + lost @ torch.linalg.pinv(within, hermitian=True)
+    return Fit(weight, None if there.bias is None else (pairs.t - weight @ pairs.h) / pairs.count)
 
 
-def unrepaired(weight: Tensor, encoder: Tensor) -> Folded:
-    """The layer as surgery left it: the weights of the kept features, the bias as it was."""
-    return Folded(weight @ encoder.T, weight.new_zeros(len(weight)))
+def error_of(fit: Fit, pairs: Pairs) -> float:
+    """E |t - W h - b|^2 over the rows that `pairs` were gathered from."""
+    within, across, spread = pairs.products(centred=True)
+    mean = (pairs.t - fit.weight @ pairs.h) / pairs.count - (0 if fit.bias is None else fit.bias)
+    around = spread - 2 * (fit.weight * across).sum() + ((fit.weight @ within) * fit.weight).sum()
+    return float(around.clamp_min(0) + mean.square().sum())
 
 
-def error_of(weight: Tensor, encoder: Tensor, folded: Folded, moments: Moments) -> float:
-    """E |W x - (W' E x + b')|^2 over the rows that `moments` were gathered from."""
-    gap = weight - folded.weight @ encoder
-    mean = gap @ moments.mean - folded.shift
-    return float(((gap @ moments.covariance) * gap).sum() + mean.square().sum())
+def left_by(weight: Tensor, encoder: Tensor) -> Fit:
+    """What a layer y = W x makes of h = E x alone: the weights of features that E selects, else W E^+; no bias yet."""
+    index = selected(encoder)
+    left = weight @ torch.linalg.pinv(encoder) if index is None else weight[:, index]
+    return Fit(left, weight.new_zeros(len(weight)))
 
 
-def cross_validated(
-    fit: Callable[[Moments], Folded], weight: Tensor, encoder: Tensor, folds: Sequence[Moments]
-) -> float:
-    """The mean error on each fold of what `fit` makes of the other ones."""
-    errors = []
-    for place, held_out in enumerate(folds):
-        rest = [found for other, found in enumerate(folds) if other != place]
-        errors.append(error_of(weight, encoder, fit(summed(rest)), held_out))
-    return sum(errors) / len(errors)
+def selected(encoder: Tensor) -> Tensor | None:
+    """The features that the rows of `encoder` `[kept, features]` select, `[kept]`; None for one that mixes them."""
+    index = encoder.argmax(1) if len(encoder) else torch.zeros(0, dtype=torch.long, device=encoder.device)
+    chosen = torch.zeros_like(encoder).scatter(1, index[:, None], 1)
+    return index if torch.equal(chosen, encoder) else None
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What was done to one layer: the way (`none` where nothing beat what was there), and its ridge.
+
+    The errors are mean squared errors of the layer's output (of an attention's logits for `products`, of the
+    residual stream for `stream`) on images held out from the fit, before and after.
+    """
+
+    layer: str
+    way: str
+    ridge: float | None
+    error_before: float
+    error_after: float
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What suits the matrices of a layer best: the way, the ridge (None: as surgery left them), and what they become.
-
-    `folded` has the matrices one below the other, `encoders` one for each; errors are those on rows held out.
-    """
+    """What suits the matrices of a layer best: the way, the ridge (None: what was there), and what they become."""
 
     way: str
     ridge: float | None
     before: float
     after: float
-    folded: Folded
-    encoders: Sequence[Tensor]
+    fits: Sequence[Fit]
+
+    @property
+    def fit(self) -> Fit:
+        """All matrices as one, with their outputs one below the other."""
+        biases = [fit.bias for fit in self.fits if fit.bias is not None]
+        return Fit(torch.cat([fit.weight for fit in self.fits]), torch.cat(biases) if biases else None)
 
     def repair(self, layer: str) -> Repair:
         """The choice as reports have it."""
         return Repair(layer, self.way, self.ridge, self.before, self.after)
 
 
-def choose(
-    weights: Sequence[Tensor],
-    encoders: Mapping[str, Sequence[Tensor]],
-    folds: Sequence[Sequence[Moments]],
-    ridges: Sequence[float],
-) -> Choice:
-    """The way of `encoders` and the ridge with the least error of all matrices together, by cross-validation.
+Task = tuple[Fit, Sequence[Pairs]]
+"""A matrix as it is there, and the folds of what it is to be fitted to."""
 
-    Each way has an encoder for each of `weights`, and each of these has its folds. The first way's encoders are those
-    of surgery, which is left alone unless something beats it.
+
+def choose(there: Sequence[Task], ways: Mapping[str, Sequence[Task]], ridges: Sequence[float]) -> Choice:
+    """The way and the ridge with the least error of all matrices together, by cross-validation over the folds.
+
+    A layer may be several matrices (a grouped convolution). `there` is what they are now: it stays unless something
+    does better on rows held out.
     """
-    surgery = next(iter(encoders.values()))
-    plain = [unrepaired(weight, encoder) for weight, encoder in zip(weights, surgery, strict=True)]
-    before = sum(
-        error_of(weight, encoder, folded, part) / len(parts)
-        for weight, encoder, folded, parts in zip(weights, surgery, plain, folds, strict=True)
-        for part in parts
-    )
+    before = sum(sum(error_of(fit, fold) for fold in folds) / len(folds) for fit, folds in there)
     best: tuple[float, str, float | None] = (before, "none", None)
-    for way, chosen in encoders.items():
-        matrices = list(zip(weights, chosen, folds, strict=True))
+    for way, tasks in ways.items():
         for ridge in ridges:
-            error = sum(cross_validated(partial(fold, w, e, ridge=ridge), w, e, parts) for w, e, parts in matrices)
+            error = sum(cross_validated(fit, folds, ridge) for fit, folds in tasks)
             best = min(best, (error, way, ridge), key=lambda found: found[0])
     error, way, strength = best
-    used = encoders.get(way, surgery)
-    if strength is not None:
-        plain = [
-            fold(weight, encoder, summed(parts), strength)
-            for weight, encoder, parts in zip(weights, used, folds, strict=True)
-        ]
-    folded = Folded(torch.cat([part.weight for part in plain]), torch.cat([part.shift for part in plain]))
-    return Choice(way, strength, before, error, folded, used)
+    if strength is None:
+        return Choice(way, None, before, before, [fit for fit, _ in there])
+    return Choice(way, strength, before, error, [fit_towards(fit, summed(folds), strength) for fit, folds in ways[way]])
 
 
-def summed(parts: Sequence[Moments]) -> Moments:
-    """The moments of all rows of the parts."""
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
+def cross_validated(there: Fit, folds: Sequence[Pairs], ridge: float) -> float:
+    """The mean error on each fold of a fit to the other ones."""
+    errors = []
+    for place, held_out in enumerate(folds):
+        rest = [fold for other, fold in enumerate(folds) if other != place]
+        errors.append(error_of(fit_towards(there, summed(rest), ridge), held_out))
+    return sum(errors) / len(errors)
+
+
+def summed(folds: Sequence[Pairs]) -> Pairs:
+    """The pairs of all folds."""
+    total = folds[0]
+    for fold in folds[1:]:
+        total = total + fold
     return total
-
-
-def _selected(encoder: Tensor) -> Tensor | None:
-    """The features that the encoder selects, `[kept]`; None for one that mixes features."""
-    index = encoder.argmax(1) if len(encoder) else torch.zeros(0, dtype=torch.long, device=encoder.device)
-    chosen = torch.zeros_like(encoder).scatter(1, index[:, None], 1)
-    return index if torch.equal(chosen, encoder) else None

@@ -26,7 +26,7 @@ def distill_run(run: Run, small: nn.Module, say: Callable[[str], None] = lambda 
     spec = run.recipe.recover.distill
     accelerator = make_accelerator(spec, cpu=not torch.cuda.is_available())
     images, transform = run.data.calibration, transform_for(run.dense)
-    return distill(small, run.dense, images, transform, spec, run.folder, run.recipe.seed, accelerator, say)
+    return distill(small, run.dense, images, spec, transform, run.folder, run.recipe.seed, accelerator, say)
 
 
 def distill_together(run: Run, small: nn.Module, say: Callable[[str], None]) -> nn.Module:

@@ -150,7 +150,7 @@ def _recover(run: Run, say: Say) -> list[str]:
         loader = run.calibration(spec.samples_per_class, spec.batch_size)
         say(f"ridge compensation on {loader.samples} images")
         shared = run.lender.statistics if run.lender else None
-        small, repairs = repair(small, run.dense, run.plan, loader, spec.ridge, run.groups, spec.front_to_back, shared)
+        small, repairs = repair(small, run.dense, run.plan, loader, spec, run.groups, shared)
         write_json(run.folder / "repairs.json", "repairs", {"layers": [asdict(found) for found in repairs]})
         written.append("repairs.json")
     if spec.distill.epochs:

@@ -41,5 +41,6 @@ def weights_hash(model: nn.Module) -> str:
     """The SHA-256 of all weights of a model."""
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        data = value.detach().cpu().contiguous().flatten().view(torch.uint8)  # NumPy knows no bfloat16
+        digest.update(name.encode() + data.numpy().tobytes())
     return digest.hexdigest()

@@ -9,7 +9,7 @@ import torch
 from secateur_studies.compensate_cost import PARTS, extrapolated, half_of, held_bytes, timed_parts
 from torch import nn
 
-from secateur.pipeline.recover.layers import find_cut
+from secateur.pipeline.recover.narrowed import narrowed_by
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.surgery import cut
 
@@ -36,7 +36,7 @@ def test_every_part_is_timed_and_the_statistics_are_square(vit: nn.Module, vit_g
     plan = half_of(vit_groups)
     assert {len(units) for units in plan.kept.values()} == {96}
     loader = [(torch.randn(4, 3, 16, 16), torch.zeros(4))]
-    moments, seconds = timed_parts(cut(vit, vit_groups, plan), vit, find_cut(vit, vit_groups, plan), loader)
+    moments, seconds = timed_parts(cut(vit, vit_groups, plan), vit, narrowed_by(vit, vit_groups, plan), loader)
     assert set(moments) == {"blocks.0.mlp.fc2", "blocks.1.mlp.fc2"}
     assert len(seconds) == 3
     assert min(seconds) > 0

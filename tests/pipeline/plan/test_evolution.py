@@ -25,6 +25,7 @@ from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.plan.objective import divergence
 from secateur.pipeline.recover.compensate import compensate
 from secateur.pipeline.recover.fast_repair import Inheritance
+from secateur.pipeline.recover.spec import Compensation
 from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups, Kept
@@ -186,7 +187,7 @@ def test_a_planted_redundant_layer_is_found_through_inherited_weights() -> None:
         mlp.fc1.bias.copy_(mlp.fc1.bias[:8].repeat(24))
     groups = find_groups(model, torch.zeros(1, 3, 16, 16))
     generator = torch.Generator().manual_seed(1)
-    images = [(torch.randn(32, 3, 16, 16, generator=generator), torch.zeros(32)) for _ in range(3)]
+    images = [(torch.randn(32, 3, 16, 16, generator=generator), torch.zeros(32).long()) for _ in range(3)]
     small = Inheritance(model, groups, ("mlp_hidden",), images[:2])
     objective = divergence(model, groups, images[2:], small)
     scores = Scores({group.name: torch.arange(float(group.units)).flip(0) for group in groups}, "given")
@@ -211,7 +212,7 @@ def test_a_planted_redundant_layer_is_found_through_inherited_weights() -> None:
 def test_an_heir_is_what_compensation_makes(kept: Kept, vit: nn.Module, vit_groups: Groups, batches: Batches) -> None:
     kinds = ("v_dim", "qk_dim", "head", "mlp_hidden", "width")
     plan = plan_from_kept(vit_groups, kept)
-    expected = compensate(prune(vit, plan, vit_groups), vit, plan, batches, 1e-3, vit_groups, front_to_back=False)
+    expected = compensate(prune(vit, plan, vit_groups), vit, plan, batches, Compensation(1e-3, False), vit_groups)
     found = Inheritance(vit, vit_groups, kinds, batches)(kept)
     x = batches[0][0]
     with torch.no_grad():

@@ -9,9 +9,10 @@ from timm.layers import Conv2dSame
 from timm.layers.std_conv import ScaledStdConv2dSame, StdConv2d
 from torch import Tensor, nn
 
-from secateur.core.errors import DataError, PlanError
+from secateur.core.errors import DataError, RecipeError
 from secateur.pipeline.recover.batch_norm import reestimate
 from secateur.pipeline.recover.compensate import compensate, gather_statistics, repair
+from secateur.pipeline.recover.spec import Compensation
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.plan import plan_from_kept
@@ -50,7 +51,7 @@ def test_duplicated_units_are_replaced_without_any_loss(vit: nn.Module, vit_grou
         mlp.fc1.bias[96:] = mlp.fc1.bias[:96]
     plan = plan_from_kept(vit_groups, {"blocks.0.mlp.hidden": range(96)})
     small = prune(vit, plan, vit_groups)
-    repaired = compensate(small, vit, plan, many, ridge=1e-9, groups=vit_groups)
+    repaired = compensate(small, vit, plan, many, Compensation(1e-9), vit_groups)
     x = torch.randn(4, 3, 16, 16)
     with torch.no_grad():
         assert (small(x) - vit(x)).abs().max() > 0.05
@@ -72,7 +73,7 @@ def test_heads_of_low_rank_lose_nothing_though_every_dimension_matters(
             qkv.bias[place] = turn[:, :8] @ qkv.bias[place][:8]
     plan = plan_from_kept(vit_groups, {f"blocks.1.attn.{kind}": HALF_HEADS})
     small = prune(vit, plan, vit_groups)
-    repaired, repairs = repair(small, vit, plan, many, groups=vit_groups, front_to_back=False)
+    repaired, repairs = repair(small, vit, plan, many, Compensation(front_to_back=False), vit_groups)
     before, after = (distance(m, vit, many, "blocks.1.attn") for m in (small, repaired))
     assert after < 1e-4 * before
     assert [found.way for found in repairs] == ["mixtures" if kind == "v" else "products"]
@@ -96,7 +97,7 @@ def test_the_layers_output_gets_closer(
 ) -> None:
     plan = plan_from_kept(vit_groups, kept)
     small = prune(vit, plan, vit_groups)
-    repaired, repairs = repair(small, vit, plan, many, groups=vit_groups, front_to_back=False)
+    repaired, repairs = repair(small, vit, plan, many, Compensation(front_to_back=False), vit_groups)
     block = next(iter(kept)).rsplit(".", 1)[0]
     assert distance(repaired, vit, many, block) < 0.9 * distance(small, vit, many, block)
     assert all(found.error_after < found.error_before for found in repairs)
@@ -118,9 +119,8 @@ def test_what_does_not_hold_on_other_images_is_left_as_surgery_left_it(vit: nn.M
         vit,
         plan,
         [(images, torch.zeros(2, dtype=torch.long))],
-        ridge=0.0,
-        groups=vit_groups,
-        front_to_back=False,
+        Compensation(0.0, False),
+        vit_groups,
     )
     if found.way == "none":
         assert found.error_after == found.error_before
@@ -134,7 +134,7 @@ def test_fewer_samples_than_units_still_give_a_finite_repair(vit: nn.Module, vit
     plan = plan_from_kept(vit_groups, kept)
     two_images = [(torch.randn(2, 3, 16, 16), torch.zeros(2, dtype=torch.long))]
     for ridge in (0.0, 1e-3, None):
-        repaired = compensate(prune(vit, plan, vit_groups), vit, plan, two_images, ridge=ridge, groups=vit_groups)
+        repaired = compensate(prune(vit, plan, vit_groups), vit, plan, two_images, Compensation(ridge), vit_groups)
         assert all(torch.isfinite(p).all() for p in repaired.parameters())
 
 
@@ -186,7 +186,7 @@ def test_convolutions_that_pad_or_scale_by_themselves_are_repaired_for_what_they
     groups = find_groups(model, images[0][0][:1])
     plan = plan_from_kept(groups, {next(group.name for group in groups if group.units == 16): range(8)})
     small = prune(model, plan, groups)
-    repaired, repairs = repair(small, model, plan, images, 1e-9, groups, front_to_back)
+    repaired, repairs = repair(small, model, plan, images, Compensation(1e-9, front_to_back), groups)
     assert {found.layer for found in repairs} == {"2"}
     assert repairs[0].way == "refit"
     before, after = (distance(m, model, images, "2") for m in (small, repaired))
@@ -206,7 +206,7 @@ def test_statistics_serve_many_plans(vit: nn.Module, vit_groups: Groups, many: B
 
 def test_bad_input_is_refused(vit: nn.Module, vit_groups: Groups, batches: Batches) -> None:
     plan = plan_from_kept(vit_groups, {"blocks.0.mlp.hidden": range(150)})
-    with pytest.raises(PlanError, match="ridge is -1"):
-        compensate(prune(vit, plan), vit, plan, batches, ridge=-1)
+    with pytest.raises(RecipeError, match="ridge is -1"):
+        Compensation(ridge=-1)
     with pytest.raises(DataError, match="no images"):
         compensate(prune(vit, plan), vit, plan, [])

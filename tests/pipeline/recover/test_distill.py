@@ -14,8 +14,10 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from secateur.core.errors import DataError, RecipeError, RunError
+from secateur.pipeline.data.dataset import Dataset
 from secateur.pipeline.data.images import ArrayImages
 from secateur.pipeline.data.transform import Transform
+from secateur.pipeline.models.inputs import transform_for
 from secateur.pipeline.recover.augmentation import Views
 from secateur.pipeline.recover.distill import CHECKPOINT, Outputs, distill, loss_of, make_accelerator
 from secateur.pipeline.recover.spec import DistillSpec
@@ -26,8 +28,8 @@ TRANSFORM = Transform((3, 16, 16), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 SPEC = DistillSpec(epochs=2, batch_size=8, lr=3e-3, ema=0.5, checkpoint_steps=3)
 
 
-def pictures(count: int = 40) -> ArrayImages:
-    pixels = np.random.default_rng(0).integers(0, 256, (count, 20, 20, 3), dtype=np.uint8)
+def pictures(count: int = 40, seed: int = 0) -> ArrayImages:
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 20, 20, 3), dtype=np.uint8)
     return ArrayImages(pixels, np.zeros(count, dtype=np.int64), ("one",))
 
 
@@ -54,7 +56,7 @@ def weights(model: nn.Module) -> Tensor:
 def test_the_student_gets_closer_and_nothing_else_changes(tmp_path: Path) -> None:
     small, dense = student(), make_vit()
     before = weights(small), weights(dense)
-    taught = distill(small, dense, pictures(), TRANSFORM, SPEC, tmp_path)
+    taught = distill(small, dense, pictures(), SPEC, TRANSFORM, tmp_path)
     assert gap(taught, dense) < 0.7 * gap(small, dense)
     assert torch.equal(before[0], weights(small))
     assert torch.equal(before[1], weights(dense))
@@ -64,7 +66,7 @@ def test_the_student_gets_closer_and_nothing_else_changes(tmp_path: Path) -> Non
 
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     small, dense = student(), make_vit()
-    whole = distill(small, dense, pictures(), TRANSFORM, SPEC, tmp_path)
+    whole = distill(small, dense, pictures(), SPEC, TRANSFORM, tmp_path)
     said: list[str] = []
 
     def stop(message: str) -> None:
@@ -73,25 +75,43 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        distill(small, dense, pictures(), TRANSFORM, SPEC, tmp_path, say=stop)
+        distill(small, dense, pictures(), SPEC, TRANSFORM, tmp_path, say=stop)
     assert (tmp_path / CHECKPOINT).is_file()
     torch.rand(3)  # what happens to the generator in between does not matter
     said.clear()
-    resumed = distill(small, dense, pictures(), TRANSFORM, SPEC, tmp_path, say=said.append)
+    resumed = distill(small, dense, pictures(), SPEC, TRANSFORM, tmp_path, say=said.append)
     assert said[0].startswith("step 7 of 10")
     assert torch.equal(weights(resumed), weights(whole))
 
 
-def test_a_checkpoint_of_another_student_is_not_used(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", ["student", "teacher", "images", "preprocessing"])
+def test_a_checkpoint_of_another_lesson_is_not_used(other: str, tmp_path: Path) -> None:
     def stop(message: str) -> None:
         if message.startswith("step 4"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        distill(student(), make_vit(), pictures(), TRANSFORM, SPEC, tmp_path, say=stop)
+        distill(student(), make_vit(), pictures(), SPEC, TRANSFORM, tmp_path, say=stop)
     said: list[str] = []
-    distill(make_vit(seed=5), make_vit(), pictures(), TRANSFORM, SPEC, tmp_path, say=said.append)
+    images = pictures(seed=1 if other == "images" else 0)
+    transform = replace(TRANSFORM, mean=(0.4, 0.5, 0.5)) if other == "preprocessing" else TRANSFORM
+    small = make_vit(seed=5) if other == "student" else student()
+    dense = make_vit(seed=5) if other == "teacher" else make_vit()
+    distill(small, dense, images, SPEC, transform, tmp_path, say=said.append)
     assert said[0].startswith("step 1 ")
+
+
+def test_three_arguments_are_enough_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a data set the calibration images teach, by the dense model's own preprocessing, and nothing is written."""
+    monkeypatch.setattr("secateur.pipeline.recover.distill.EPOCHS", 2)
+    dense = make_vit()
+    dense.default_cfg = {**dense.default_cfg, "input_size": (3, 16, 16)}
+    data = Dataset(pictures(64), pictures(1))
+    taught = distill(student(), dense, data)
+    assert torch.equal(
+        weights(taught), weights(distill(student(), dense, data.calibration, None, transform_for(dense)))
+    )
+    assert gap(taught, dense) < gap(student(), dense)
 
 
 def same_but_for_rounding(one: nn.Module, other: nn.Module) -> None:
@@ -102,7 +122,7 @@ def same_but_for_rounding(one: nn.Module, other: nn.Module) -> None:
 
 def test_accumulated_parts_make_the_same_step(tmp_path: Path) -> None:
     settings = [replace(SPEC, epochs=1, accumulate=parts) for parts in (1, 4)]
-    made = [distill(student(), make_vit(), pictures(16), TRANSFORM, spec, tmp_path) for spec in settings]
+    made = [distill(student(), make_vit(), pictures(16), spec, TRANSFORM, tmp_path) for spec in settings]
     same_but_for_rounding(*made)
 
 
@@ -111,7 +131,7 @@ def work(folder: Path) -> None:
     accelerator = make_accelerator(SPEC, cpu=True)
     assert accelerator.num_processes == 2
     spec = replace(SPEC, epochs=1)
-    taught = distill(student(), make_vit(), pictures(16), TRANSFORM, spec, folder, accelerator=accelerator)
+    taught = distill(student(), make_vit(), pictures(16), spec, TRANSFORM, folder, accelerator=accelerator)
     torch.save(taught.state_dict(), folder / f"{accelerator.process_index}.pt")
 
 
@@ -121,7 +141,7 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     for rank, model in enumerate(both):
         model.load_state_dict(torch.load(tmp_path / f"{rank}.pt"))
     assert torch.equal(*map(weights, both))
-    alone = distill(student(), make_vit(), pictures(16), TRANSFORM, replace(SPEC, epochs=1), tmp_path)
+    alone = distill(student(), make_vit(), pictures(16), replace(SPEC, epochs=1), TRANSFORM, tmp_path)
     same_but_for_rounding(both[0], alone)
 
 
@@ -144,7 +164,7 @@ def test_a_model_without_timms_halves_is_taught_by_its_logits(tmp_path: Path) ->
     torch.testing.assert_close(
         loss_of(Outputs(Plain(small)), Outputs(Plain(dense)), x, shown, DistillSpec()), logits, rtol=1e-5, atol=1e-6
     )
-    taught = distill(Plain(small), Plain(dense), pictures(), TRANSFORM, SPEC, tmp_path)
+    taught = distill(Plain(small), Plain(dense), pictures(), SPEC, TRANSFORM, tmp_path)
     assert gap(taught, dense) < 0.7 * gap(small, dense)
 
 
@@ -179,7 +199,7 @@ def test_the_teacher_works_in_the_precision_of_the_student(precision: str, used:
     dense, seen = make_vit(), set[torch.dtype]()
     dense.get_submodule("blocks.0.attn.qkv").register_forward_hook(lambda _m, _args, output: seen.add(output.dtype))
     spec = DistillSpec(epochs=1, batch_size=8, precision=precision)
-    distill(student(), dense, pictures(8), TRANSFORM, spec, tmp_path)
+    distill(student(), dense, pictures(8), spec, TRANSFORM, tmp_path)
     assert seen == {used}
 
 
@@ -205,7 +225,7 @@ def test_labels_alone_are_plain_fine_tuning(tmp_path: Path) -> None:
     pixels = (255 * labels[:, None, None, None] * np.ones((1, 16, 16, 3))).astype(np.uint8)
     images = ArrayImages(pixels, labels, ("black", "white", "a", "b", "c"))
     spec = replace(SPEC, epochs=4, labels=1.0, features=0.0, mix=0.0)
-    taught = distill(student(), make_vit(seed=7), images, TRANSFORM, spec, tmp_path)
+    taught = distill(student(), make_vit(seed=7), images, spec, TRANSFORM, tmp_path)
     x = torch.stack([torch.full((3, 16, 16), value) for value in (-1.0, 1.0)])
     with torch.no_grad():
         assert taught(x).argmax(1).tolist() == [0, 1]
@@ -229,14 +249,14 @@ def test_bad_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="precision is 'fp8'"):
         DistillSpec(precision="fp8")
     with pytest.raises(RunError, match="as a multiple of 3"):
-        distill(student(), make_vit(), pictures(), TRANSFORM, DistillSpec(epochs=1, accumulate=3), tmp_path)
+        distill(student(), make_vit(), pictures(), DistillSpec(epochs=1, accumulate=3), TRANSFORM, tmp_path)
     with pytest.raises(DataError, match="40 images are fewer"):
-        distill(student(), make_vit(), pictures(), TRANSFORM, DistillSpec(epochs=1, batch_size=64), tmp_path)
+        distill(student(), make_vit(), pictures(), DistillSpec(epochs=1, batch_size=64), TRANSFORM, tmp_path)
 
 
 def test_one_program_may_distil_in_several_precisions(tmp_path: Path) -> None:
     for precision in ("bf16", "no"):
         spec = replace(SPEC, epochs=1, precision=precision)
-        taught = distill(student(), make_vit(), pictures(), TRANSFORM, spec, tmp_path)
+        taught = distill(student(), make_vit(), pictures(), spec, TRANSFORM, tmp_path)
         assert AcceleratorState().mixed_precision == precision
         assert torch.isfinite(weights(taught)).all()

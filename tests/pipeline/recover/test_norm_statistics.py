@@ -9,8 +9,9 @@ from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
 from secateur.pipeline.recover.compensate import repair
-from secateur.pipeline.recover.layers import find_cut
-from secateur.pipeline.recover.norm_statistics import gather_renormed
+from secateur.pipeline.recover.narrowed import narrowed_by
+from secateur.pipeline.recover.norm_statistics import norm_statistics
+from secateur.pipeline.recover.spec import Compensation
 from secateur.pipeline.statistics.moments import fold_moments
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups, Kept
@@ -82,7 +83,7 @@ def test_a_stream_that_repeats_itself_loses_nothing(vit: nn.Module, vit_groups: 
     double_stream(vit)
     plan = plan_from_kept(vit_groups, {STREAM: range(24)})
     small = prune(vit, plan, vit_groups)
-    repaired, repairs = repair(small, vit, plan, images(4, 16), ridge=1e-9, groups=vit_groups)
+    repaired, repairs = repair(small, vit, plan, images(4, 16), Compensation(1e-9), vit_groups)
     others = images(1, 16, seed=6)
     expected = outputs(vit, others)
     assert (outputs(small, others) - expected).abs().max() > 0.05
@@ -132,7 +133,7 @@ def test_mixed_heads_read_the_narrower_stream_as_well_as_it_allows(vit: nn.Modul
                 tensor = qkv.get_parameter(name)
                 tensor[start : start + 16] = turn[:, :8] @ tensor[start : start + 8]
     plan = plan_from_kept(vit_groups, {STREAM: range(24), "blocks.0.attn.v": HALF_HEADS})
-    repaired, repairs = repair(prune(vit, plan, vit_groups), vit, plan, images(4, 16), 1e-9, vit_groups)
+    repaired, repairs = repair(prune(vit, plan, vit_groups), vit, plan, images(4, 16), Compensation(1e-9), vit_groups)
     others = images(1, 16, seed=6)
     torch.testing.assert_close(outputs(repaired, others), outputs(vit, others), atol=5e-3, rtol=5e-3)
     assert "mixtures" in {found.way for found in repairs}
@@ -144,7 +145,7 @@ def test_the_statistics_are_those_of_the_dense_features(vit: nn.Module, vit_grou
     plan = plan_from_kept(vit_groups, {STREAM: stays})
     small = prune(vit, plan, vit_groups)
     batches = images(2, 16)
-    found = gather_renormed(small, vit, find_cut(vit, vit_groups, plan), batches, 2)["blocks.1.mlp.fc1"]
+    found = norm_statistics(small, vit, narrowed_by(vit, vit_groups, plan), batches, 2)["blocks.1.mlp.fc1"]
     kept: dict[str, Tensor] = {}
     norm = vit.get_submodule("blocks.1.norm2")
     handle = norm.register_forward_hook(lambda _m, args, out: kept.update(s=args[0], x=out))
@@ -163,7 +164,7 @@ def test_what_does_not_hold_on_other_images_is_left_alone(vit: nn.Module, vit_gr
     plan = plan_from_kept(vit_groups, {STREAM: range(47)})
     small = prune(vit, plan, vit_groups)
     two = [(torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)), torch.zeros(2, dtype=torch.long))]
-    repaired, repairs = repair(small, vit, plan, two, ridge=0.0, groups=vit_groups)
+    repaired, repairs = repair(small, vit, plan, two, Compensation(0.0), vit_groups)
     alone = [found.layer for found in repairs if found.way == "none"]
     assert alone
     for name in alone:
@@ -196,7 +197,7 @@ def test_convolutions_that_lose_inputs_and_outputs_lose_nothing_when_both_repeat
 def check_exact(model: nn.Module, groups: Groups, plan_kept: Kept, layers: set[str]) -> None:
     plan = plan_from_kept(groups, plan_kept)
     small = prune(model, plan, groups)
-    repaired, repairs = repair(small, model, plan, images(6, 8), ridge=1e-10, groups=groups)
+    repaired, repairs = repair(small, model, plan, images(6, 8), Compensation(1e-10), groups)
     others = images(1, 8, seed=6)
     expected = outputs(model, others)
     assert (outputs(small, others) - expected).abs().max() > 0.01
@@ -209,7 +210,7 @@ def test_each_group_of_a_convolution_is_fitted_to_its_own_inputs(chain: nn.Modul
     groups = find_groups(chain, torch.zeros(1, 3, 8, 8))
     plan = plan_from_kept(groups, {"a.channels": [0, 1, 2]})
     small = prune(chain, plan, groups)
-    repaired, (found,) = repair(small, chain, plan, images(6, 8), ridge=1e-6, groups=groups)
+    repaired, (found,) = repair(small, chain, plan, images(6, 8), Compensation(1e-6), groups)
     assert found.error_after < found.error_before
     x = torch.cat([batch for batch, _ in images(6, 8)])
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What the heads of a pruned attention compute: mixtures of the dense one's values, queries and keys."""
+"""Heads that keep fewer dimensions than they had: the best mixtures of the dense one's values, queries and keys."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from secateur.kernels.ragged_module import RaggedAttention
-from secateur.pipeline.recover.layers import Heads
-from secateur.pipeline.recover.low_rank import product_encoders, product_error, value_encoder
-from secateur.pipeline.recover.report import Repair
-from secateur.pipeline.recover.ridge import Folded
+from secateur.pipeline.recover.narrowed import NarrowedHeads
+from secateur.pipeline.recover.ridge import Fit, Repair
 from secateur.pipeline.statistics.layer_matrices import matrix
 from secateur.pipeline.statistics.moments import Moments
+
+FLOOR = 1e-9  # of the largest eigenvalue; below it a direction is numerical noise
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Packed:
         weight = matrix(qkv)
         return Packed(weight, qkv.bias.double() if isinstance(qkv.bias, Tensor) else weight.new_zeros(len(weight)))
 
-    def after(self, folded: Folded) -> Packed:
-        """The projection from fewer columns."""
-        return Packed(folded.weight.to(self.weight), self.bias + folded.shift.to(self.bias))
+    def after(self, fit: Fit) -> Packed:
+        """The projection from fewer columns, its bias having gained that of the fit."""
+        return Packed(fit.weight.to(self.weight), self.bias if fit.bias is None else self.bias + fit.bias.to(self.bias))
 
 
-def value_mixtures(weight: Tensor, moments: Moments, heads: Heads) -> Tensor:
+def value_mixtures(weight: Tensor, moments: Moments, heads: NarrowedHeads) -> Tensor:
     """The encoder `[kept, width]` of all heads that are left, head by head."""
     dims = heads.v.shape[1]
     covariance = moments.covariance
@@ -51,7 +51,7 @@ def value_mixtures(weight: Tensor, moments: Moments, heads: Heads) -> Tensor:
     return torch.cat(rows)
 
 
-def write_values(small: nn.Module, packed: Packed, heads: Heads, encoder: Tensor) -> None:
+def write_values(small: nn.Module, packed: Packed, heads: NarrowedHeads, encoder: Tensor) -> None:
     """Makes the attention's values the mixtures `encoder` of the dense ones."""
     attention = small.get_submodule(heads.name)
     assert isinstance(attention, RaggedAttention)  # for the type checker: surgery made it
@@ -63,7 +63,7 @@ def write_values(small: nn.Module, packed: Packed, heads: Heads, encoder: Tensor
 
 
 def repair_products(
-    small: nn.Module, packed: Packed, heads: Heads, queries: Sequence[Moments], keys: Sequence[Moments]
+    small: nn.Module, packed: Packed, heads: NarrowedHeads, queries: Sequence[Moments], keys: Sequence[Moments]
 ) -> Repair:
     """Gives the heads of one attention the best low-rank form of their logits, unless held-out images say otherwise."""
     attention = small.get_submodule(heads.name)
@@ -95,3 +95,41 @@ def repair_products(
     if attention.qkv.bias is not None:
         attention.qkv.bias[: len(both_rows)] = both_rows[:, -1].to(attention.qkv.bias)
     return Repair(f"{heads.name}.qkv", "products" if after < before else "none", None, before, after)
+
+
+def value_encoder(weight: Tensor, covariance: Tensor, rank: int) -> Tensor:
+    """E `[rank, dims]`: the head's values x are replaced by E x, from which W x is reconstructed with the least error.
+
+    The right singular vectors of W C^(1/2) for the covariance C `[dims, dims]` and the columns W `[out, dims]` of the
+    layer that reads the values: reduced-rank regression (Izenman, 1975). Rows have length 1.
+    """
+    root, inverse = roots(covariance)
+    _, _, right = torch.linalg.svd(weight @ root, full_matrices=False)
+    return nn.functional.normalize(right[:rank] @ inverse, dim=1)
+
+
+def product_encoders(queries: Tensor, keys: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """A `[rank, dims]` and B `[rank, dims]` for which (A q) (B k)^T is nearest to q k^T over all pairs.
+
+    `queries` and `keys` `[dims, dims]` are the second moments Q and K of a head, taken as independent. With the
+    singular values U s V^T of Q^(1/2) K^(1/2), A = s^(1/2) U^T Q^(-1/2) and B = s^(1/2) V^T K^(-1/2).
+    """
+    (q, q_inverse), (k, k_inverse) = roots(queries), roots(keys)
+    left, values, right = torch.linalg.svd(q @ k)
+    scale = values[:rank].sqrt()[:, None]
+    return scale * (left.T[:rank] @ q_inverse), scale * (right[:rank] @ k_inverse)
+
+
+def product_error(queries: Tensor, keys: Tensor, a: Tensor, b: Tensor) -> float:
+    """E (q k^T - (A q) (B k)^T)^2 for independent q and k of the given second moments."""
+    gap = torch.eye(len(queries)).to(queries) - a.T @ b
+    return float(((queries @ gap) * (gap @ keys)).sum())
+
+
+def roots(moments: Tensor) -> tuple[Tensor, Tensor]:
+    """The symmetric square root of a second moment, and its pseudo-inverse."""
+    values, vectors = torch.linalg.eigh(moments)
+    there = values > FLOOR * values[-1].clamp_min(1e-30)
+    root = values.clamp_min(0).sqrt()
+    inverse = torch.where(there, 1 / root.clamp_min(1e-150), torch.zeros_like(root))
+    return (vectors * root) @ vectors.T, (vectors * inverse) @ vectors.T

@@ -17,7 +17,7 @@ from secateur.pipeline.structure.plan import Plan
 
 
 @dataclass(frozen=True)
-class Heads:
+class NarrowedHeads:
     """The head widths of an attention before and after: masks `[heads, dims]` of what stays, and its packed `qkv`."""
 
     name: str
@@ -39,17 +39,17 @@ class Heads:
 
 
 @dataclass(frozen=True)
-class Less:
+class NarrowedLayer:
     """A layer that reads less: masks of what stays of its columns `[columns]` and of its outputs `[out]`.
 
-    A grouped convolution is `parts` matrices with the same columns. `renormed` says that what it reads was normalised
-    together with features that are gone, so that those which stay have changed too.
+    A grouped convolution is `parts` matrices with the same columns. `renormalised` says that what it reads was
+    normalised together with features that are gone, so that those which stay have changed too.
     """
 
     stays: Tensor
     rows: Tensor
     parts: int = 1
-    renormed: bool = False
+    renormalised: bool = False
 
     def keys(self, name: str) -> list[str]:
         """The names of its matrices' statistics."""
@@ -57,24 +57,24 @@ class Less:
 
 
 @dataclass(frozen=True)
-class Cut:
+class Narrowed:
     """The layers that read less, by name; the attentions whose heads shrank; the normalisations over fewer features.
 
     `norms` has the mask `[width]` of what stays.
     """
 
-    layers: Mapping[str, Less]
-    heads: Mapping[str, Heads] = field(default_factory=dict)
+    layers: Mapping[str, NarrowedLayer]
+    heads: Mapping[str, NarrowedHeads] = field(default_factory=dict)
     norms: Mapping[str, Tensor] = field(default_factory=dict)
 
     def probes(self, model: nn.Module) -> dict[str, Probe]:
         """Where the dense model's statistics are read: the layers' inputs, and queries and keys."""
         probes = {}
-        for name, less in self.layers.items():
+        for name, narrowed in self.layers.items():
             layer = model.get_submodule(name)
-            for part, key in enumerate(less.keys(name)):
-                if not less.renormed:
-                    probes[key] = Probe(name, "input", partial(part_rows, layer, part, less.parts))
+            for part, key in enumerate(narrowed.keys(name)):
+                if not narrowed.renormalised:
+                    probes[key] = Probe(name, "input", partial(part_rows, layer, part, narrowed.parts))
         for name, heads in self.heads.items():
             if heads.mixes_products():
                 probes[f"{name}.q"] = Probe(f"{name}.qkv", "output", partial(_part, number=0))
@@ -87,10 +87,10 @@ def part_rows(layer: nn.Module, part: int, parts: int, x: Tensor) -> Tensor:
     return input_rows(layer, x).chunk(parts, dim=-1)[part]
 
 
-def find_cut(model: nn.Module, groups: Groups, plan: Plan) -> Cut:
+def narrowed_by(model: nn.Module, groups: Groups, plan: Plan) -> Narrowed:
     """What `plan` cuts from the inputs of the dense model's layers."""
     norms = {name: torch.from_numpy(axis.positions(plan.kept)) for name, axis in groups.norms.items()}
-    narrowed = {
+    narrower = {
         member
         for name, stays in norms.items()
         for member, _ in groups.norms[name].members
@@ -109,19 +109,19 @@ def find_cut(model: nn.Module, groups: Groups, plan: Plan) -> Cut:
                 outputs = groups.axes.get((part.tensor, 0))
                 rows = torch.ones(len(weight)).bool()
                 rows = rows if outputs is None else torch.from_numpy(outputs.positions(plan.kept))
-                renormed = any(member in narrowed for member, _ in axis.members)
-                layers[name] = Less(stays.repeat_interleave(weight[0, 0].numel()), rows, parts, renormed)
+                renormalised = any(member in narrower for member, _ in axis.members)
+                layers[name] = NarrowedLayer(stays.repeat_interleave(weight[0, 0].numel()), rows, parts, renormalised)
     heads = {}
     for name, module in model.named_modules():
         packed = groups.axes.get((f"{name}.qkv.weight", 0)) if isinstance(module, Attention) else None
         if packed is None:
             continue
         q, _, v = torch.from_numpy(packed.positions(plan.kept)).reshape(3, module.num_heads, module.head_dim)
-        found = Heads(name, q, v)
+        found = NarrowedHeads(name, q, v)
         plain = module.gate is None and isinstance(module.norm, nn.Identity)
         if plain and found.alive and (found.mixes_values() or found.mixes_products()):
             heads[name] = found
-    return Cut(layers, heads, {name: stays for name, stays in norms.items() if not stays.all()})
+    return Narrowed(layers, heads, {name: stays for name, stays in norms.items() if not stays.all()})
 
 
 def _part(packed: Tensor, number: int) -> Tensor:

@@ -1,0 +1,195 @@
+"""Front to back: layers of a pruned model refitted, in the order in which they run, on what that model feeds them.
+
+So a layer also makes up for what the layers before it have lost. The ridge pulls towards the weights that are there,
+so that few images change little, and is chosen by images held out.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from timm.layers import LayerScale
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from secateur.core.modules import device_of, frozen
+from secateur.pipeline.data.loader import Batches
+from secateur.pipeline.recover.batch_norm import reestimate
+from secateur.pipeline.recover.narrowed import NarrowedLayer
+from secateur.pipeline.recover.residual_streams import ResidualStreams, chain_of
+from secateur.pipeline.recover.ridge import Fit, Pairs, Repair, choose
+from secateur.pipeline.statistics.capture import observed
+from secateur.pipeline.statistics.layer_matrices import input_rows, matrix, output_rows
+from secateur.pipeline.statistics.moments import Moments, fold_moments
+from secateur.pipeline.structure.groups import Site
+
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""The strengths that are tried, as shares of the inputs' mean variance."""
+FOLDS = 2
+CLASS_TOKEN_WEIGHT = 10.0
+"""How much more the class token counts than another token, where the prediction is read from it."""
+PASSES = 4
+"""Convolutions are refitted in so many turns: those of one turn see the same pass over the images."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A branch of a residual block: the layer that ends it, the module that reads the stream before it, its scale."""
+
+    layer: str
+    stream: str
+    scale: str
+
+
+BRANCHES = (Branch("attn.proj", "norm1", "ls1"), Branch("mlp.fc2", "norm2", "ls2"))
+
+
+def refit_front_to_back(
+    small: nn.Module, dense: nn.Module, layers: Mapping[str, NarrowedLayer], loader: Batches
+) -> tuple[Repair, ...]:
+    """Refits those of `layers` that are the ends of transformer blocks, or else convolutions; says what was done."""
+    return refit_branches(small, dense, layers, loader) or refit_convolutions(small, dense, layers, loader)
+
+
+def refit_branches(small: nn.Module, dense: nn.Module, layers: Collection[str], loader: Batches) -> tuple[Repair, ...]:
+    """Refits those of `layers` that end a branch of `dense.blocks`, in place and in order; says what was done.
+
+    The target is the dense model's residual stream behind the branch, less the pruned model's before it. Streams are
+    kept in temporary files. Nothing is done to models that are no plain chain of timm's `Block`, or whose residual
+    width was cut.
+    """
+    blocks, places = chain_of(dense), chain_of(small)
+    wanted = [number for number in range(len(blocks)) for b in BRANCHES if f"blocks.{number}.{b.layer}" in layers]
+    same = [getattr(block.norm1, "normalized_shape", None) for block in (*blocks[:1], *places[:1])]
+    if not wanted or len(blocks) != len(places) or same[0] != same[-1]:
+        return ()
+    first_token = CLASS_TOKEN_WEIGHT if getattr(dense, "global_pool", "") == "token" else 1.0
+    repairs = []
+    with tempfile.TemporaryDirectory() as folder, frozen(dense, small), torch.no_grad():
+        streams = ResidualStreams.read(dense, loader, Path(folder))
+        if streams is None:
+            return ()
+        for number in range(max(wanted) + 1):
+            for branch in BRANCHES:
+                if (name := f"blocks.{number}.{branch.layer}") in layers:
+                    repairs.append(_refit_branch(name, blocks[number], places[number], branch, streams, first_token))
+            streams.advance(blocks[number], places[number])
+    return tuple(repairs)
+
+
+def refit_convolutions(
+    small: nn.Module, dense: nn.Module, layers: Mapping[str, NarrowedLayer], loader: Batches
+) -> tuple[Repair, ...]:
+    """Refits the convolutions among `layers` in place, in the order in which they run; says what was done.
+
+    The target is what the dense model's layer says. Batch normalisations are estimated anew before each of the
+    `PASSES`. Grouped convolutions are left alone.
+    """
+    wanted = {
+        name: layer
+        for name, layer in layers.items()
+        if layer.parts == 1 and isinstance(small.get_submodule(name), nn.Conv2d)
+    }
+    if not wanted:
+        return ()
+    order = _order(dense, wanted, loader)
+    size = -(-len(order) // PASSES)
+    repairs: list[Repair] = []
+    with frozen(dense, small), torch.no_grad():
+        for first in range(0, len(order), size):
+            reestimate(small, loader)
+            turn = {name: wanted[name] for name in order[first : first + size]}
+            repairs += _refit_turn(small, dense, turn, loader)
+    return tuple(repairs)
+
+
+def _refit_branch(
+    name: str, dense: Block, pruned: Block, branch: Branch, streams: ResidualStreams, first_token: float
+) -> Repair:
+    """Refits the layer that ends one branch of one block."""
+    layer = pruned.get_submodule(branch.layer)
+    if not isinstance(layer, nn.Linear):
+        return Repair(name, "none", None, 0.0, 0.0)  # a branch that lost everything
+    scale = dense.get_submodule(branch.scale)
+    gamma = scale.gamma if isinstance(scale, LayerScale) else torch.ones(1, device=layer.weight.device)
+    inverse = torch.where(gamma == 0, 0, 1 / gamma)
+    behind = Site("norm2", "input", -1, ()) if branch.stream == "norm1" else None
+    sites = [Site(branch.layer, "input", -1, ()), Site(branch.stream, "input", -1, ())]
+    width = layer.in_features + layer.out_features
+    folds = [Moments.empty(width, layer.weight.device) for _ in range(FOLDS)]
+    samples = 0
+    with observed(dense, [behind] if behind else []) as goal, observed(pruned, sites) as values:
+        for x, z in streams:
+            out = dense(x)
+            pruned(z)
+            target = (goal["norm2", "input"] if behind else out) - values[branch.stream, "input"]
+            rows = torch.cat([values[branch.layer, "input"], target * inverse], dim=2)
+            weights = rows.new_ones(rows.shape[:2])
+            weights[:, 0] = first_token
+            turn = (torch.arange(len(rows)) + samples) % FOLDS
+            samples += len(rows)
+            for place, moments in enumerate(folds):
+                moments.add(rows[turn == place], weights[turn == place])
+    there = Fit(layer.weight.double(), None if layer.bias is None else layer.bias.double())
+    return _refit(name, layer, there, folds, "stream")
+
+
+def _refit_turn(
+    small: nn.Module, dense: nn.Module, layers: Mapping[str, NarrowedLayer], loader: Batches
+) -> Sequence[Repair]:
+    """Refits some convolutions from one pass over the images."""
+    device = device_of(dense)
+
+    def batches() -> Iterator[tuple[int, dict[str, Tensor]]]:
+        for images, _ in loader:
+            dense(images.to(device))
+            small(images.to(device))
+            rows = {}
+            for name, narrowed in layers.items():
+                z = input_rows(small.get_submodule(name), values[name, "input"])
+                t = output_rows(dense.get_submodule(name), goals[name, "output"])
+                rows[name] = torch.cat([z, t[..., narrowed.rows.to(device)]], dim=-1)
+            yield len(images), rows
+
+    outputs, inputs = ([Site(name, side, -1, ()) for name in layers] for side in ("output", "input"))
+    with observed(dense, outputs) as goals, observed(small, inputs) as values:
+        moments = fold_moments(batches(), FOLDS)
+    repairs = []
+    for name, folds in moments.items():
+        layer = small.get_submodule(name)
+        weight = matrix(layer)
+        # without a bias, a batch normalisation behind the layer, estimated anew, takes the constant part
+        bias = layer.bias.double() if isinstance(layer.bias, Tensor) else weight.new_zeros(len(weight))
+        repairs.append(_refit(name, layer, Fit(weight, bias), folds, "inputs"))
+    return repairs
+
+
+def _refit(name: str, layer: nn.Module, there: Fit, folds: Sequence[Moments], way: str) -> Repair:
+    """Gives a layer the weights that do best on rows (inputs, targets) held out; `there` are those that it has."""
+    tasks = [(there, [Pairs.of_rows(moments, there.weight.shape[1]) for moments in folds])]
+    choice = choose(tasks, {way: tasks}, RIDGES)
+    if choice.ridge is not None:
+        weight, (fit,) = layer.get_parameter("weight"), choice.fits
+        weight.copy_(fit.weight.reshape(weight.shape))
+        if isinstance(layer.bias, Tensor) and fit.bias is not None:
+            layer.bias.copy_(fit.bias)
+    return choice.repair(name)
+
+
+def _order(model: nn.Module, names: Iterable[str], loader: Batches) -> list[str]:
+    """The layers in the order in which they run."""
+    found: dict[str, None] = {}
+    handles = [
+        model.get_submodule(name).register_forward_hook(lambda _m, _i, _o, name=name: found.setdefault(name))
+        for name in names
+    ]
+    with frozen(model), torch.no_grad():
+        images, _ = next(iter(loader))
+        model(images[:1].to(device_of(model)))
+    for handle in handles:
+        handle.remove()
+    return list(found)
