@@ -43,5 +43,7 @@ class DataSpec:
             )
         if self.num_classes is not None and self.num_classes < 1:
             raise DataError(f"data.num_classes is {self.num_classes}, but must be 1 or more")
+        if self.class_map == "":
+            raise DataError("data.class_map is '', but must be a .txt or .json file, or null")
         if self.duplicates not in get_args(Duplicates):
             raise DataError(f"data.duplicates is {self.duplicates!r}, but must be refuse or drop")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from secateur.core.errors import naming
 from secateur.core.files import sha256_json
 from secateur.core.ranges import Range
 from secateur.pipeline.plan.allocation import Allocation, Order, Problem, allocation, find_allocation
@@ -52,6 +53,14 @@ class Evolution(Allocation):
     storage: str = ""
 
     needs: ClassVar[tuple[str, ...]] = ("objective",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.storage:
+            from secateur.core.study import database_url
+
+            with naming("plan.evolution"):
+                database_url(self.storage)
 
     def order(self, problem: Problem) -> Order:
         """The steps in an order that passes through the widths which the objective likes best after some generations.

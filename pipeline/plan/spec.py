@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, make_dataclass
 from functools import cache
 from typing import Any, get_type_hints
 
-from secateur.core.errors import PlanError, RecipeError
+from secateur.core.errors import PlanError, RecipeError, naming
 from secateur.core.options import options_of
 from secateur.pipeline.plan.allocation import (
     ALLOCATIONS,
@@ -39,6 +39,8 @@ class PlanSpec(Constraints, _Allocate):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        with naming("plan.allocate"):
+            find_allocation(self.allocate)
         for name in dict.fromkeys([self.allocate, *self.sections()]):
             self._made(name)
 

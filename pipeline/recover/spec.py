@@ -61,6 +61,8 @@ class DistillSpec:
 
     def __post_init__(self) -> None:
         check_fields(self, "recover.distill", RecipeError)
+        if self.augment:
+            _check_policy(self.augment)
 
 
 @dataclass(frozen=True)
@@ -74,3 +76,16 @@ class RecoverSpec(Compensation):
     samples_per_class: Annotated[int, Range(0)] = 0
     batch_size: Count = 32
     distill: DistillSpec = DistillSpec()
+
+
+def _check_policy(augment: str) -> None:
+    """Raises `RecipeError` for a policy of augmentation that timm does not know."""
+    from timm.data.transforms_factory import transforms_imagenet_train
+
+    try:
+        transforms_imagenet_train(img_size=8, auto_augment=augment)
+    except Exception as error:  # timm asserts, and reads words as numbers
+        raise RecipeError(
+            f"recover.distill.augment is {augment!r}, but must be a policy of timm such as rand-m9-mstd0.5, augmix-m3 "
+            "or original, or nothing"
+        ) from error
