@@ -10,10 +10,12 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from secateur.export.to_onnx import export_onnx
-from secateur.pipeline.structure.groups import Groups
+from secateur.export.precision import PRECISIONS
+from secateur.export.to_onnx import OnnxInfo, export_onnx
+from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
+from tests.conftest import make_vit
 
 needs_rtx = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed")
 needs_ort = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="onnxruntime is not installed")
@@ -67,25 +69,58 @@ def transformer() -> nn.Module:
     return small_vit()
 
 
-@pytest.fixture
-def ragged(vit: nn.Module, vit_groups: Groups) -> nn.Module:
+@pytest.fixture(scope="session")
+def ragged() -> nn.Module:
     """A pruned ViT: three heads of unequal widths in its first block, two equal ones in its second, odd MLPs."""
+    vit = make_vit()
+    groups = find_groups(vit, torch.zeros(1, 3, 16, 16))
     widths = {"blocks.0.attn.qk": (3, 16, 8), "blocks.0.attn.v": (5, 1, 16)}
     kept = {
         name: [16 * head + unit for head, size in enumerate(sizes) for unit in range(size)]
         for name, sizes in widths.items()
     }
     kept |= {"blocks.1.attn.heads": [0, 2], "blocks.0.mlp.hidden": list(range(37)), "blocks.1.mlp.hidden": [1]}
-    small = prune(vit, plan_from_kept(vit_groups, kept), vit_groups)
+    small = prune(vit, plan_from_kept(groups, kept), groups)
     assert (small.blocks[0].attn.qk_dims, small.blocks[0].attn.v_dims) == ((3, 16, 8), (5, 1, 16))
     return small
 
 
 @pytest.fixture(scope="session")
-def onnx_files(transformer: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The transformer as ONNX in each precision."""
+def exported(transformer: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> dict[str, OnnxInfo]:
+    """The transformer as ONNX in each precision, with a note of ours."""
     folder = tmp_path_factory.mktemp("onnx")
-    paths = {precision: folder / f"model.{precision}.onnx" for precision in ("fp32", "fp16", "bf16")}
-    for precision, path in paths.items():
-        export_onnx(transformer, path, input_shape=SHAPE, precision=precision)
-    return paths
+    return {
+        precision: export_onnx(
+            transformer,
+            folder / f"model.{precision}.onnx",
+            input_shape=SHAPE,
+            precision=precision,
+            metadata={"plan": "half"},
+        )
+        for precision in PRECISIONS
+    }
+
+
+@pytest.fixture(scope="session")
+def onnx_files(exported: dict[str, OnnxInfo]) -> dict[str, Path]:
+    """The files of `exported`."""
+    return {precision: info.path for precision, info in exported.items()}
+
+
+@pytest.fixture(scope="session")
+def ragged_onnx(ragged: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ragged model as ONNX."""
+    return export_onnx(ragged, tmp_path_factory.mktemp("ragged") / "model.onnx", input_shape=(3, 16, 16)).path
+
+
+@pytest.fixture(scope="session")
+def cnn() -> nn.Module:
+    """The model of `cnn_onnx`."""
+    torch.manual_seed(0)
+    return Cnn().eval()
+
+
+@pytest.fixture(scope="session")
+def cnn_onnx(cnn: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small CNN as ONNX, exported with an example of one image of 8 x 8."""
+    return export_onnx(cnn, tmp_path_factory.mktemp("cnn") / "model.onnx", torch.zeros(1, 3, 8, 8)).path

@@ -7,16 +7,14 @@ from pathlib import Path
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from torch import nn
 
 from secateur.core.errors import EngineError
 from secateur.export.engine_info import Profile
 from secateur.export.engines import build_engine
 from secateur.export.graph_types import declared_precisions, read_graph
-from secateur.export.to_onnx import export_onnx
 from secateur.export.trt_build import build_plan, supported_capabilities
 from secateur.export.trt_runtime import import_runtime
-from tests.export.conftest import Cnn, needs_rtx
+from tests.export.conftest import needs_rtx
 
 pytestmark = needs_rtx
 
@@ -55,9 +53,8 @@ def test_sixteen_bit_engines_are_smaller(onnx_files: dict[str, Path], tmp_path: 
     assert abs(sizes["fp16"] - sizes["bf16"]) < 1000
 
 
-def test_convolutions_and_heads_of_different_sizes(ragged: nn.Module, tmp_path: Path) -> None:
-    for name, model, shape in (("cnn", Cnn(), (3, 8, 8)), ("ragged", ragged, (3, 16, 16))):
-        path = export_onnx(model, tmp_path / f"{name}.onnx", input_shape=shape).path
+def test_convolutions_and_heads_of_different_sizes(cnn_onnx: Path, ragged_onnx: Path, tmp_path: Path) -> None:
+    for name, path in (("cnn", cnn_onnx), ("ragged", ragged_onnx)):
         assert build_engine(path, "tensorrt_rtx:sm_86", tmp_path / name).precisions.keys() == {"fp32"}
 
 

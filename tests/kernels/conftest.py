@@ -7,14 +7,19 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from torch import nn
 
 import secateur.kernels.cuda as cuda
+from secateur.export.precision import PRECISIONS
+from secateur.export.to_onnx import OnnxInfo, export_onnx
 from secateur.kernels.variants import Launch
+from tests.kernels.models import image, pruned
 
 HERE = Path(__file__).parent
 SOURCES = Path(cuda.__path__[0])
@@ -94,6 +99,22 @@ def compile_source(text: str, folder: Path, names: Sequence[str] = (), sanitize:
 
 
 @pytest.fixture(scope="session")
+def small() -> nn.Module:
+    """The pruned ViT of `tests.kernels.models`; nobody may change it."""
+    return pruned()
+
+
+@pytest.fixture(scope="session")
+def node_graphs(small: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> dict[str, OnnxInfo]:
+    """The pruned ViT as ONNX with attention as one node, in each precision."""
+    folder = tmp_path_factory.mktemp("nodes")
+    return {
+        precision: export_onnx(small, folder / f"{precision}.onnx", image(), precision=precision, kernels=True)
+        for precision in PRECISIONS
+    }
+
+
+@pytest.fixture(scope="session")
 def need_gpp() -> None:
     """Skips where there is no g++ that can build for the emulator."""
     if shutil.which("g++") is None:
@@ -124,24 +145,44 @@ def emulate(
         emulator.close()
 
 
-@pytest.fixture
-def emulate_changed(need_gpp: None, tmp_path: Path) -> Iterator[Callable[..., list[NDArray[np.generic]]]]:
-    """A function that plants a change in a source or header, and runs one launch of the changed kernel."""
-    emulators: list[Emulator] = []
+INCLUDE = re.compile(r'^#include "(\w+\.cuh)"\n', re.M)
+SHARED = "device.cuh"  # includes the emulator, and is included once for all variants
 
-    def run(
-        launch: Launch, arguments: Sequence[Argument], file: str, old: str, new: str, sanitize: bool
-    ) -> list[NDArray[np.generic]]:
-        for path in SOURCES.glob("*.cu*"):
-            shutil.copyfile(path, tmp_path / path.name)
-        text = (tmp_path / file).read_text()
-        assert text.count(old) == 1, f"{old!r} is there {text.count(old)} times"
-        (tmp_path / file).write_text(text.replace(old, new))
-        source = (tmp_path / f"{launch.source}.cu").read_text()
-        kept = [line for line in source.splitlines() if not ENTRY.match(line) or ENTRY.match(line)[1] == launch.kernel]  # type: ignore[index]  # the line matched
-        emulators.append(Emulator(compile_source("\n".join(kept) + "\n", tmp_path, sanitize=sanitize)))
-        return emulators[-1].run(launch, arguments)
 
-    yield run
-    for emulator in emulators:
-        emulator.close()
+@dataclass(frozen=True)
+class Variant:
+    """One kernel of a source, under the macros `defines` (`NAME=value`) and with a `change` (file, old text, new text).
+
+    `name` is the kernel's name among others in one emulator.
+    """
+
+    name: str
+    source: str
+    kernel: str
+    defines: tuple[str, ...] = ()
+    change: tuple[str, str, str] | None = None
+
+    def text(self) -> str:
+        """The source with its headers in a namespace of its own, so that many variants make one program."""
+        macros = [f"#undef {name}\n#define {name} {value}" for name, value in (d.split("=", 1) for d in self.defines)]
+        flat = self._flat(f"{self.source}.cu", {SHARED}).splitlines()
+        kept = [line for line in flat if (entry := ENTRY.match(line)) is None or entry[1] == self.kernel]
+        body = re.sub(rf"\b{self.kernel}\b", self.name, "\n".join([*macros, *kept]))
+        return f"namespace {self.name}_ {{\n{body}\n}}\nusing {self.name}_::{self.name};\n"
+
+    def _flat(self, file: str, there: set[str]) -> str:
+        """The text of a file with the headers that are not `there` yet in the place of their includes."""
+        there.add(file)
+        text = (SOURCES / file).read_text()
+        if self.change and self.change[0] == file:
+            _, old, new = self.change
+            assert text.count(old) == 1, f"{old!r} is there {text.count(old)} times"
+            text = text.replace(old, new)
+        text = text.replace("#pragma once\n", "")
+        return INCLUDE.sub(lambda found: "" if found[1] in there else self._flat(found[1], there), text)
+
+
+def compile_variants(variants: Sequence[Variant], folder: Path, sanitize: bool = False) -> Path:
+    """One emulator that serves the variants by their names: most of a compilation is the standard library."""
+    text = f'#include "{SHARED}"\n' + "".join(variant.text() for variant in variants)
+    return compile_source(text, folder, [variant.name for variant in variants], sanitize)

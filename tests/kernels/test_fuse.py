@@ -15,26 +15,8 @@ import secateur as sc
 from secateur.kernels.errors import KernelError
 from secateur.kernels.fuse import TOLERANCE, FusedAttention, FusedBlock, FusedMlp, Fusion
 from secateur.kernels.ragged_module import RaggedAttention
-from secateur.pipeline.structure.find import find_groups
-from secateur.pipeline.structure.plan import plan_from_kept
-from secateur.pipeline.structure.surgery import prune
 from tests.conftest import make_vit
-
-KEPT = {
-    "blocks.0.attn.v": [0, 1, 2, 16, *range(32, 48)],
-    "blocks.0.attn.qk": [5, 16, 17, *range(32, 40)],
-    "blocks.1.attn.heads": [0, 2],
-    "blocks.1.mlp.hidden": list(range(50)),
-}
-
-
-def pruned(**kwargs: object) -> nn.Module:
-    model = make_vit(**kwargs)
-    return prune(model, plan_from_kept(find_groups(model, torch.zeros(1, 3, 16, 16)), KEPT))
-
-
-def image(batch: int = 2, seed: int = 0) -> Tensor:
-    return torch.randn(batch, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+from tests.kernels.models import image, pruned
 
 
 def distance(a: Tensor, b: Tensor) -> float:

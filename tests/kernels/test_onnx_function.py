@@ -18,14 +18,16 @@ from torch import Tensor, nn
 
 import secateur as sc
 from secateur.core.errors import ExportError
+from secateur.export.precision import PRECISIONS
+from secateur.export.to_onnx import OnnxInfo
 from secateur.kernels.errors import KernelError
 from secateur.kernels.fuse import is_fused
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.onnx_function import INPUTS, add_functions, function_name, without_functions
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.plan import plan_from_kept
+from tests.kernels.models import image
 from tests.kernels.reference import attention, drawn, error_of
-from tests.kernels.test_fuse import image, pruned
 
 LAYOUTS = {
     "equal": HeadLayout((8, 8), (8, 8), 0.3),
@@ -95,18 +97,13 @@ def logits_of(path: Path, images: Tensor) -> Tensor:
     return torch.from_numpy(session.run(None, {"input": images.numpy()})[0])
 
 
-@pytest.fixture(scope="module")
-def small() -> nn.Module:
-    return pruned()
-
-
 def nodes_of(path: Path) -> list[str]:
     return [f"{node.domain}::{node.op_type}" for node in onnx.load(path).graph.node]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
-def test_export_with_the_node(small: nn.Module, tmp_path: Path, precision: str) -> None:
-    info = sc.export_onnx(small, tmp_path / "a.onnx", image(), precision=precision, kernels=True)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_export_with_the_node(small: nn.Module, node_graphs: dict[str, OnnxInfo], precision: str) -> None:
+    info = node_graphs[precision]
     model = onnx.load(info.path)
     nodes = [node for node in model.graph.node if node.domain == "secateur"]
     assert [node.op_type for node in nodes] == [

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from math import erf
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.variants import RAGGED_TILES, Launch, attention_launch, gelu_launch, layernorm_launch
+from tests.kernels.conftest import Emulator, Variant, compile_variants
 from tests.kernels.reference import TOLERANCE, Array, attention, drawn, error_of, poisoned
 
 LAYOUT = HeadLayout((16, 8), (8, 24), 0.5)
@@ -100,16 +102,41 @@ MISTAKES = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def planted(need_gpp: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], list[Array]]]:
+    """A function that runs the case of a mistake on the kernel with that mistake, and gives the case's arrays."""
+    cases = {what: make() for what, make in CASES.items()}
+    variants: dict[bool, list[Variant]] = {True: [], False: []}
+    names = {mistake: f"planted_{number}" for number, mistake in enumerate(MISTAKES)}
+    for mistake, (what, file, old, new, caught) in MISTAKES.items():
+        launch = cases[what].launch
+        change = (file, old, new)
+        variants[caught == SANITIZER].append(Variant(names[mistake], launch.source, launch.kernel, change=change))
+
+    def built(sanitize: bool) -> Emulator:
+        return Emulator(compile_variants(variants[sanitize], tmp_path_factory.mktemp("planted"), sanitize))
+
+    with ThreadPoolExecutor(2) as pool:
+        emulators = dict(zip(variants, pool.map(built, variants), strict=True))
+
+    def run(mistake: str) -> list[Array]:
+        what, *_, caught = MISTAKES[mistake]
+        launch = replace(cases[what].launch, kernel=names[mistake])
+        return emulators[caught == SANITIZER].run(launch, cases[what].arguments)
+
+    yield run
+    for emulator in emulators.values():
+        emulator.close()
+
+
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_planted_mistake_is_caught(emulate_changed: Callable[..., list[Array]], name: str) -> None:
-    what, file, old, new, caught = MISTAKES[name]
-    case = CASES[what]()
+def test_a_planted_mistake_is_caught(planted: Callable[[str], list[Array]], name: str) -> None:
+    what, *_, caught = MISTAKES[name]
     if caught == WRONG:
-        out = emulate_changed(case.launch, case.arguments, file, old, new, sanitize=False)[-1]
-        assert error_of(out, case.expected) > 2 * TOLERANCE["fp16"]
+        assert error_of(planted(name)[-1], CASES[what]().expected) > 2 * TOLERANCE["fp16"]
     else:
         with pytest.raises(RuntimeError, match=caught):
-            emulate_changed(case.launch, case.arguments, file, old, new, sanitize=caught == SANITIZER)
+            planted(name)
 
 
 @pytest.mark.parametrize("what", CASES)

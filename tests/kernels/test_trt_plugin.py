@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 
 import secateur as sc
 from secateur.export import trt_build
+from secateur.export.to_onnx import OnnxInfo
 from secateur.kernels import launch as launching
 from secateur.kernels import trt_plugin
 from secateur.kernels.compile import find_nvcc
@@ -25,11 +27,10 @@ from secateur.kernels.layer_image import KERNEL, layer_defines, layer_image, lay
 from secateur.kernels.onnx_function import without_functions
 from secateur.kernels.trt_plugin import needs_plugin, register_plugin
 from secateur.kernels.trt_v3 import make_creator
-from secateur.kernels.variants import Launch
-from tests.kernels.conftest import SOURCES, Emulator, compile_source
+from secateur.kernels.variants import Launch, Tile
+from tests.kernels.conftest import Emulator, Variant, compile_variants
 from tests.kernels.fake_trt_plugin import DataType, TensorDesc, make_modules
 from tests.kernels.reference import TOLERANCE, attention, drawn, error_of, poisoned
-from tests.kernels.test_fuse import image, pruned
 
 LAYOUT = HeadLayout((16, 8), (8, 24), 0.5)
 WIDE = HeadLayout((72, 8), (16, 100), 0.5)
@@ -42,17 +43,25 @@ CASES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def layers(need_gpp: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """The kernels of all cases, each as the very source that the engine carries with the heads as macros."""
+    variants = [
+        Variant(f"{KERNEL}_{dtype}{tile.suffix}", KERNEL, KERNEL, layer_defines(layout, dtype, tile))
+        for layout, dtype, tile in CASES
+    ]
+    emulator = Emulator(compile_variants(variants, tmp_path_factory.mktemp("layers")))
+    yield emulator
+    emulator.close()
+
+
 @pytest.mark.parametrize(("layout", "dtype", "tile"), CASES, ids=[f"{d}{t.suffix}" for _, d, t in CASES])
-def test_the_kernel_of_one_layer(need_gpp: None, tmp_path: Path, layout: HeadLayout, dtype: str, tile: Any) -> None:
-    """The very source that the engine carries, with the heads as macros, thread by thread."""
-    macros = "".join(f"#define {define.replace('=', ' ')}\n" for define in layer_defines(layout, dtype, tile))
-    text = macros + (SOURCES / "ragged_attention_plugin.cu").read_text()
-    emulator = Emulator(compile_source(text, tmp_path, [KERNEL], sanitize=False))
+def test_the_kernel_of_one_layer(layers: Emulator, layout: HeadLayout, dtype: str, tile: Tile) -> None:
+    """Thread by thread, against float64."""
     qkv = drawn(0, (2, 37, layout.row_width), dtype)
     grid = (2 * -(-37 // tile.rows), layout.heads, 1)
-    launch = Launch("plugin", KERNEL, grid, (128, 1, 1), tile.shared_bytes)
-    out = emulator.run(launch, [qkv, 37, poisoned((2, 37, layout.out_width), dtype)])[-1]
-    emulator.close()
+    launch = Launch("plugin", f"{KERNEL}_{dtype}{tile.suffix}", grid, (128, 1, 1), tile.shared_bytes)
+    out = layers.run(launch, [qkv, 37, poisoned((2, 37, layout.out_width), dtype)])[-1]
     assert error_of(out, attention(qkv, layout)) < TOLERANCE[dtype]
 
 
@@ -204,10 +213,8 @@ def test_tensorrt_rtx_takes_no_plugins(rtx: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path: Path = tmp_path_factory.mktemp("graph") / "model.onnx"
-    sc.export_onnx(pruned(), path, image(), precision="fp16", kernels=True)
-    return path
+def graph(node_graphs: dict[str, OnnxInfo]) -> Path:
+    return node_graphs["fp16"].path
 
 
 def test_the_graph_for_the_plugin(graph: Path) -> None:
