@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, is_dataclass
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +16,6 @@ from secateur.pipeline.plan.knapsack import Knapsack
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.groups import Groups
-from tests.pipeline.runs.processes import RECIPE
 
 HEAVY = "{'optuna', 'sqlalchemy', 'alembic'} & set(sys.modules)"
 
@@ -51,18 +49,6 @@ assert not {{"torch", "scipy.optimize"}} & set(sys.modules)
 assert not {{"secateur.pipeline.plan.knapsack", "secateur.pipeline.plan.evolution"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
-
-
-def test_a_run_that_plans_by_ranking_imports_neither_optuna_nor_sqlalchemy(tmp_path: Path) -> None:
-    code = f"""
-import sys
-from pathlib import Path
-from secateur.pipeline.runs.recipe import make_recipe
-from secateur.pipeline.runs.runner import open_run, run_stages
-run_stages(open_run(Path("run"), make_recipe({dict(RECIPE)!r}, "here")), "plan")
-assert not {HEAVY}, {HEAVY}
-"""
-    subprocess.run([sys.executable, "-P", "-c", code], check=True, cwd=tmp_path)
 
 
 def test_options_go_with_a_name_or_in_the_allocation(vit_groups: Groups) -> None:

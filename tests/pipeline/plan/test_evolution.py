@@ -178,6 +178,27 @@ def test_two_workers_on_one_study_make_the_plan_of_one(deep: Groups, tmp_path: P
     assert sum(map(len, measured)) < 40  # at a generation's end both may measure the same candidate
 
 
+def test_a_study_in_postgresql_makes_the_plan_of_one_in_memory(deep: Groups, postgresql: str) -> None:
+    assert plan_of(deep, replace(SPEC, storage=postgresql)).kept == plan_of(deep).kept
+
+
+def test_the_callers_log_is_left_as_it_was(deep: Groups, caplog: pytest.LogCaptureFixture) -> None:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.enable_propagation()
+    try:
+        plan_of(deep, Evolution(population=3, generations=1))
+        with pytest.raises(KeyboardInterrupt):
+            plan_of(deep, Evolution(population=3, generations=1), objective=interrupted)
+    finally:
+        optuna.logging.disable_propagation()
+    assert optuna.logging.get_verbosity() == before
+    assert not caplog.records
+
+
+def interrupted(kept: Kept) -> float:
+    raise KeyboardInterrupt
+
+
 def test_a_planted_redundant_layer_is_found_through_inherited_weights() -> None:
     """The units of one layer are copies of eight: surgery alone needs them all, a refit does not."""
     model = make_vit(depth=3)

@@ -7,13 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from secateur.benchmarks.bootstrap import Interval
 from secateur.core.errors import PlanError
 from secateur.pipeline.plan import latency_profile
 from secateur.pipeline.plan.latency_profile import SHARES, profile
+from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
+from tests.conftest import make_vit
 
 
 class _Paired:
@@ -88,8 +91,9 @@ def test_what_was_opened_is_closed_when_something_fails(
 
 
 @pytest.mark.parametrize("target", ["torch:cpu", "onnxruntime:cpu"])
-def test_a_profile_has_a_curve_for_each_family(target: str, vit: nn.Module, vit_groups: Groups) -> None:
-    said: list[str] = []
+def test_a_profile_has_a_curve_for_each_family(target: str) -> None:
+    vit, said = make_vit(depth=1), list[str]()
+    vit_groups = find_groups(vit, torch.zeros(1, 3, 16, 16))
     found = profile(vit, vit_groups, target, ("mlp_hidden", "head"), seconds=0.05, say=said.append)
     assert found.target == target
     assert found.dense_ms > 0

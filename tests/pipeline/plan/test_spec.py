@@ -18,6 +18,7 @@ from secateur.pipeline.plan.evolution import Evolution
 from secateur.pipeline.plan.global_ranking import GlobalRanking
 from secateur.pipeline.plan.spec import PlanSpec, default_spec
 from secateur.pipeline.runs.recipe import Recipe, make_recipe
+from tests.pipeline.runs.processes import KWARGS, RECIPE
 
 DEFAULTS = """\
 plan:
@@ -140,37 +141,47 @@ def test_values_given_in_python_are_checked_alike() -> None:
 
 
 def test_a_package_adds_an_allocation_that_the_command_line_finds(tmp_path: Path) -> None:
-    """In a process of its own, since what is registered stays so."""
+    """In a process of its own, since what is registered stays so; ranking loads no database on the way."""
     install(tmp_path, "deepest", THEIRS)
+    model = {"name": "vit_tiny_patch16_224", "kwargs": {**KWARGS, "depth": 2}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "model": model, "budget": {"macs": 0.9}}))
     code = f"""
 import sys
+from pathlib import Path
 sys.path.insert(0, {str(tmp_path)!r})
 from secateur.pipeline.cli import main
 from secateur.pipeline.plan.spec import default_spec
-
-assert default_spec().sections() == ("evolution", "xpruner"), "what no recipe names is in none"
-kwargs = "{{img_size: 16, patch_size: 8, in_chans: 1, embed_dim: 48, depth: 2, num_heads: 3, num_classes: 10}}"
-open("recipe.yaml", "w").write("model: {{name: vit_tiny_patch16_224, kwargs: " + kwargs + "}}\\n"
-    "data: {{path: digits}}\\nbudget: {{macs: 0.9}}\\nscore: {{method: magnitude}}\\n"
-    "plan: {{allocate: deepest, kinds: [mlp_hidden], deepest: {{first: 1}}}}\\n")
-for words in (["run", "recipe.yaml", "--out", "bad", "--set", "plan.deepest.frist=2"],
-              ["run", "recipe.yaml", "--out", "bad", "--set", "plan.deepest.first=many"]):
-    try:
-        main(words)
-    except SystemExit as end:
-        assert end.code == 2, end.code
 from secateur.pipeline.runs.recipe import read_recipe
-from secateur.pipeline.runs.runner import open_run, run_stages
-from pathlib import Path
+from secateur.pipeline.runs.runner import open_run
 
-run = open_run(Path("run"), read_recipe(Path("recipe.yaml")))
-assert "  deepest:\\n    first: 1\\n" in (run.folder / "recipe.yaml").read_text()
-main(["plan", "run"])
-assert set(run.plan.kept) == {{"blocks.1.mlp.hidden"}}, set(run.plan.kept)
+def ends(code, *words):
+    try:
+        main(list(words))
+    except SystemExit as end:
+        assert end.code == code, end.code
+    else:
+        assert not code, code
+
+def planned(*settings):
+    run = open_run(Path("run"), read_recipe(Path("recipe.yaml"), settings), update=True)
+    ends(0, "plan", "run")
+    return run
+
+assert planned().plan.facts.allocate == "global"
+assert "deepest" not in Path("run/recipe.yaml").read_text(), "what no recipe names is in none"
+run = planned("plan.allocate=deepest", "plan.kinds=[mlp_hidden]")
+assert "  deepest:\\n    first: 1\\n" in Path("run/recipe.yaml").read_text()
 assert run.plan.facts.allocate == "deepest"
+assert set(run.plan.kept) == {{"blocks.1.mlp.hidden"}}, set(run.plan.kept)
+assert not {{"optuna", "sqlalchemy"}} & set(sys.modules)
+for setting in ("plan.deepest.frist=2", "plan.deepest.first=many"):
+    ends(2, "run", "recipe.yaml", "--out", "bad", "--set", setting)
+assert not Path("bad").exists()
+print("all of it")
 """
     done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert "all of it" in done.stdout
     assert "unknown key 'plan.deepest.frist'; did you mean 'first'" in done.stderr
     assert "plan.deepest.first is 'many'" in done.stderr
 
