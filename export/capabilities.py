@@ -61,7 +61,11 @@ class Machine:
 
 
 def examine() -> Machine:
-    """Everything about this machine that matters to secateur; absent drivers and packages are findings, not errors."""
+    """Everything about this machine that matters to secateur; absent drivers and packages are findings, not errors.
+
+    >>> "torch:cpu" in [ability.target for ability in sc.examine().targets if ability.run]
+    True
+    """
     packages = {name: _package(name) for name in PACKAGES}
     driver, gpus = nvidia_smi()
     cuda, torch_gpus = torch_cuda()

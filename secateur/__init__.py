@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from secateur.benchmarks.flops import count_macs as count_macs
     from secateur.core.errors import SecateurError as SecateurError
+    from secateur.export.capabilities import examine as examine
     from secateur.export.engines import build_engine as build_engine
     from secateur.export.engines import open_engine as open_engine
     from secateur.export.parity import check_parity as check_parity
@@ -33,13 +34,22 @@ if TYPE_CHECKING:
     from secateur.kernels.fuse import fusions as fusions
     from secateur.pipeline.analysis.accuracy import accuracy as accuracy
     from secateur.pipeline.analysis.fidelity import fidelity as fidelity
+    from secateur.pipeline.analysis.pruning_curve import curve as curve
+    from secateur.pipeline.analysis.rule_search import search as search
     from secateur.pipeline.data.dataset import open_data as open_data
     from secateur.pipeline.data.loader import Loader as Loader
     from secateur.pipeline.models.create import create_model as create_model
     from secateur.pipeline.models.inputs import transform_for as transform_for
+    from secateur.pipeline.plan.allocation import Instruments as Instruments
     from secateur.pipeline.plan.budget import Budget as Budget
+    from secateur.pipeline.plan.latency_profile import profile as profile
+    from secateur.pipeline.plan.latency_table import LatencyTable as LatencyTable
     from secateur.pipeline.plan.make import make_plan as make_plan
+    from secateur.pipeline.plan.mask_loss import mask_loss as mask_loss
+    from secateur.pipeline.plan.objective import divergence as divergence
     from secateur.pipeline.recover.compensate import compensate as compensate
+    from secateur.pipeline.recover.distill import distill as distill
+    from secateur.pipeline.recover.spec import DistillSpec as DistillSpec
     from secateur.pipeline.runs.measure import bench as bench
     from secateur.pipeline.scores.score import Scores as Scores
     from secateur.pipeline.scores.score import score as score
@@ -58,7 +68,10 @@ if not (_HERE / "pipeline").exists():  # started in the checkout, where the pack
 
 _PLACES = {
     "Budget": "pipeline.plan.budget",
+    "DistillSpec": "pipeline.recover.spec",
     "Groups": "pipeline.structure.groups",
+    "Instruments": "pipeline.plan.allocation",
+    "LatencyTable": "pipeline.plan.latency_table",
     "Loader": "pipeline.data.loader",
     "Plan": "pipeline.structure.plan",
     "Scores": "pipeline.scores.score",
@@ -70,6 +83,10 @@ _PLACES = {
     "compensate": "pipeline.recover.compensate",
     "count_macs": "benchmarks.flops",
     "create_model": "pipeline.models.create",
+    "curve": "pipeline.analysis.pruning_curve",
+    "distill": "pipeline.recover.distill",
+    "divergence": "pipeline.plan.objective",
+    "examine": "export.capabilities",
     "export_onnx": "export.to_onnx",
     "fidelity": "pipeline.analysis.fidelity",
     "find_groups": "pipeline.structure.find",
@@ -77,11 +94,14 @@ _PLACES = {
     "fusions": "kernels.fuse",
     "load": "pipeline.structure.storage",
     "make_plan": "pipeline.plan.make",
+    "mask_loss": "pipeline.plan.mask_loss",
     "open_data": "pipeline.data.dataset",
     "open_engine": "export.engines",
+    "profile": "pipeline.plan.latency_profile",
     "prune": "pipeline.structure.surgery",
     "save": "pipeline.structure.storage",
     "score": "pipeline.scores.score",
+    "search": "pipeline.analysis.rule_search",
     "transform_for": "pipeline.models.inputs",
 }
 __all__ = ["__version__", *_PLACES]

@@ -61,6 +61,11 @@ def search(
     search, other workers and other machines share it. Its default name is a hash of `identity` and of what is
     searched. The named composites are tried first; then the tree-structured Parzen estimator chooses, and a trial
     that falls behind the median is given up. Raises `RunError` when the storage cannot be used.
+
+    >>> shape = Shape(kinds=("head",), rates=(0.3,))
+    >>> found = sc.search(model, groups, loader, loader, 1, "sqlite:///rules.db", shape, finalists=0)
+    >>> len(found.trials)
+    1
     """
     if trials < 1:
         raise PlanError(f"a search needs 1 trial or more, but got {trials}")

@@ -47,6 +47,11 @@ class Instruments:
     `objective` measures models (`objective.divergence`), `mask_loss` trains masks (`mask_loss.mask_loss`), `latencies`
     are those of a latency budget's target. `identity` names what decides the objective's values (weights, images),
     `folder` is where a study is kept that an allocation may go on with; `say` is told of progress.
+
+    >>> instruments = sc.Instruments(objective=sc.divergence(model, groups, loader))
+    >>> plan = sc.make_plan(groups, scores, sc.Budget(macs=0.5), "sensitivity", instruments)
+    >>> groups.macs(plan.kept) <= 0.5 * groups.macs()
+    True
     """
 
     objective: Objective | None = None

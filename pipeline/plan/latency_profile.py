@@ -17,6 +17,7 @@ from secateur.core.errors import PlanError
 from secateur.export.engines import build_engine
 from secateur.export.targets import parse_target
 from secateur.export.to_onnx import export_onnx
+from secateur.pipeline.plan.allocation import DEFAULT_KINDS
 from secateur.pipeline.plan.latency_table import Curve, LatencyTable
 from secateur.pipeline.structure.groups import Group, Groups, Kept
 from secateur.pipeline.structure.plan import plan_from_kept
@@ -31,7 +32,7 @@ def profile(
     model: nn.Module,
     groups: Groups,
     target: str,
-    kinds: Sequence[str],
+    kinds: Sequence[str] = DEFAULT_KINDS,
     batch: int = 1,
     align: int = 8,
     seconds: float = 3.0,
@@ -43,6 +44,10 @@ def profile(
     All groups of a family are narrowed together, to widths that `align` allows, and the model is exported, built and
     timed in turns with the dense one for `seconds`; a family's saving is shared out evenly among its groups. Raises
     `PlanError` when no group is of the kinds, and what the target raises where it cannot be measured.
+
+    >>> table = sc.profile(model, groups, "torch:cpu", kinds=("mlp_hidden",), seconds=0.05)
+    >>> table.target, table.dense_ms > 0  # for budgets of latency: sc.Instruments(latencies=table)
+    ('torch:cpu', True)
     """
     families: dict[str, list[Group]] = {}
     for group in groups:

@@ -38,6 +38,11 @@ class LatencyTable:
     """Latencies of a model's parts on one target, with the environment that they were measured in.
 
     `fingerprint` is that of the model's `Groups`; the dense model takes `dense_ms` for a batch of `batch`.
+
+    >>> table = sc.profile(model, groups, "torch:cpu", kinds=("mlp_hidden",), seconds=0.05)
+    >>> table.save(Path("latency.json"))
+    >>> sc.LatencyTable.load(Path("latency.json")) == table
+    True
     """
 
     target: str

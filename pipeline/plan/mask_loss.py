@@ -32,6 +32,11 @@ def mask_loss(
 
     The divergence looks at no labels. Batches of `batch_size` come in an order that the seed decides, again and
     again; nothing but one batch is held besides the images that are shuffled. Raises `DataError` without images.
+
+    >>> instruments = sc.Instruments(mask_loss=sc.mask_loss(model, groups, loader, batch_size=5))
+    >>> plan = sc.make_plan(groups, scores, sc.Budget(macs=0.6), "xpruner", instruments, steps=2)
+    >>> groups.macs(plan.kept) <= 0.6 * groups.macs()
+    True
     """
     device, batches = next(model.parameters()).device, _endless(loader, batch_size, seed)
 

@@ -54,6 +54,12 @@ def distill(
     time to time, and a run that was stopped goes on from it with the same result. All processes of `accelerator` take
     part; the result does not depend on their number but for rounding. Raises `DataError` for fewer images than a step
     takes, and `RunError` for a batch that the processes cannot share.
+
+    >>> data = sc.open_data("digits")
+    >>> dense = sc.create_model("vit_tiny_patch16_224", in_chans=1, img_size=8, patch_size=4, embed_dim=48, depth=1)
+    >>> taught = sc.distill(dense, dense, data.evaluation, sc.DistillSpec(epochs=1, batch_size=128))
+    >>> taught(torch.zeros(1, 1, 8, 8)).shape
+    torch.Size([1, 1000])
     """
     spec = spec or DistillSpec(epochs=EPOCHS)
     images = images.calibration if isinstance(images, Dataset) else images

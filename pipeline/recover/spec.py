@@ -38,6 +38,9 @@ class DistillSpec:
     the weight of the features' error beside them. `mix` is the share of images mixed with another one, half by mixup
     and half by cutmix; `scale` the least share of the picture that a crop takes, `flip` the chance of mirroring,
     `augment` a policy of timm such as `rand-m9-mstd0.5`. `ema` is the decay of the average that is kept (0: none).
+
+    >>> sc.DistillSpec(epochs=10, lr=5e-5).batch_size
+    64
     """
 
     epochs: Annotated[int, Range(0)] = 0
