@@ -20,9 +20,7 @@ TESTS = {"secateur": "tests"} | {
 """For each folder of the product where its tests are."""
 STUDIES = ROOT / "benchmarks" / "studies"
 WITHOUT_A_TEST: tuple[str, ...] = (
-    "secateur/core/checkpoints.py",
     "secateur/core/figures.py",
-    "pipeline/analysis/search_figure.py",
     "pipeline/cli/common.py",
     "pipeline/cli/curve.py",
     "pipeline/cli/demo.py",
@@ -41,10 +39,6 @@ WITHOUT_A_TEST: tuple[str, ...] = (
     "pipeline/runs/manifest.py",
     "pipeline/runs/stages.py",
     "pipeline/runs/take_part.py",
-    "pipeline/scores/lrp/gradients.py",
-    "pipeline/scores/lrp/operations.py",
-    "pipeline/scores/lrp/relevance.py",
-    "pipeline/statistics/moments.py",
     "pipeline/structure/codegen/calls.py",
     "pipeline/structure/codegen/module_writer.py",
     "pipeline/structure/codegen/resized_ops.py",

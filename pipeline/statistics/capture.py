@@ -26,9 +26,10 @@ def observed(model: nn.Module, sites: Iterable[Site]) -> Iterator[dict[tuple[str
         def before(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
             values[key] = inputs[0]
 
-        def after(_module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        def after(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> Any:
             values[key] = output
-            return output.clone()  # for an activation in place would write over what was seen
+            # an activation in place would write over what was seen
+            return output.clone() if isinstance(output, Tensor) else output
 
         if key[1] == "input":
             handles.append(module.register_forward_pre_hook(before))

@@ -118,6 +118,10 @@ class Recorder(TorchFunctionMode):
         self, func: Function, types: Any, args: Arguments = (), kwargs: Keywords | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if func is Tensor.clone and id(args[0]) in self._outputs:  # a copy is the output still
+            copied = func(*args, **kwargs)
+            self._outputs[id(copied)] = (copied, self._outputs[id(args[0])][1])
+            return copied
         if getattr(func, "__name__", "") not in _SHAPES:
             for value in (*args, *kwargs.values()):
                 for tensor in value if isinstance(value, list | tuple) else (value,):

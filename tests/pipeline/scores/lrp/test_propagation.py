@@ -12,9 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from secateur.core.errors import ModelError, PlanError
 from secateur.pipeline.scores.lrp.composite import find_composite
-from secateur.pipeline.scores.lrp.gradients import identity, layer_normalised, standardised
 from secateur.pipeline.scores.lrp.propagation import Call, Layout
 from secateur.pipeline.scores.lrp.relevance import IMAGES, record, relevances
 from secateur.pipeline.structure.groups import Site
@@ -193,71 +191,3 @@ def test_products_share_and_cp_sends_nothing_to_queries_and_keys() -> None:
         qkv, out = found.at["blocks.1.attn.qkv", "output"], found.at["blocks.1.attn.proj", "input"]
         torch.testing.assert_close(qkv[..., 96:].sum((1, 2)), share * out.sum((1, 2)), rtol=1e-3, atol=1e-5)
         assert (qkv[..., :96].abs().sum() == 0) == (composite == "epsilon_cp")
-
-
-def test_identity_and_layer_norm_rules() -> None:
-    x = torch.randn(4, 6).double().requires_grad_()
-    upper = torch.randn(4, 6).double()
-    y = identity(F.gelu, x)
-    (g,) = torch.autograd.grad(y, x, upper / y.detach())
-    torch.testing.assert_close(x * g, upper)
-    y = standardised(x, (-1,), 1e-6)
-    torch.testing.assert_close(y, F.layer_norm(x, (6,), eps=1e-6))
-    (g,) = torch.autograd.grad(y, x, upper / y.detach())
-    torch.testing.assert_close((x * g).sum(1), upper.sum(1))
-
-
-@pytest.mark.parametrize("shape", [(6,), (3, 6)])
-@pytest.mark.parametrize("affine", [True, False])
-def test_the_fused_layer_norm_has_the_gradient_of_the_written_one(shape: tuple[int, ...], affine: bool) -> None:
-    x = torch.randn(4, 3, 6).double().requires_grad_()
-    weight, bias = (torch.randn(shape).double() if affine else None for _ in range(2))
-    fused = layer_normalised(x, shape, weight, bias, 1e-5)
-    written = standardised(x, tuple(range(-len(shape), 0)), 1e-5)
-    written = written * weight + bias if weight is not None and bias is not None else written
-    torch.testing.assert_close(fused, written)
-    upper = torch.randn(4, 3, 6).double()
-    torch.testing.assert_close(*(torch.autograd.grad(y, x, upper)[0] for y in (fused, written)))
-
-
-def test_nothing_is_left_behind_when_it_fails_in_between(x: Tensor) -> None:
-    class Breaks(Cnn):
-        broken = False
-
-        def forward(self, x: Tensor) -> Tensor:
-            if self.broken:
-                raise KeyError("in between")
-            self.broken = x.requires_grad
-            return super().forward(x)
-
-    model = Breaks(bias=True).train()
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    batches = [(x, torch.zeros(3, dtype=torch.long))] * 2
-    with pytest.raises(KeyError, match="in between"):
-        list(relevances(model, batches, [Site("conv1", "output", 1, tuple(range(8)))], find_composite("gamma")))
-    assert model.training
-    assert all(parameter.requires_grad for parameter in model.parameters())
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
-    weight = torch.ones(1, requires_grad=True)
-    F.gelu(weight).backward()  # the plain gradient is back
-    assert weight.grad is not None and weight.grad.item() == pytest.approx(1.0833, abs=1e-3)
-
-
-def test_models_that_the_rules_cannot_follow_are_refused(x: Tensor) -> None:
-    class Aliased(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.fc = nn.Linear(3, 2)
-
-        def forward(self, x: Tensor) -> Tensor:
-            y = x.mean((2, 3))
-            y.mul_(3.0)  # in place, and the returned tensor is thrown away
-            return self.fc(y)
-
-    with pytest.raises(ModelError, match="in place"):
-        explained(Aliased().eval(), x, "epsilon")
-    with pytest.raises(ModelError, match="logits"):
-        explained(nn.Conv2d(3, 2, 1).eval(), x, "epsilon")
-    with pytest.raises(PlanError, match="label, predicted"):
-        explained(Cnn(bias=True).eval(), x, "epsilon", target="best")
