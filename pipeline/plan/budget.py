@@ -7,7 +7,8 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from secateur.core.errors import PlanError
+from secateur.core.errors import PlanError, naming
+from secateur.export.targets import parse_target
 from secateur.pipeline.plan.latency_table import LatencyTable
 from secateur.pipeline.structure.groups import Groups, Kept
 
@@ -24,7 +25,8 @@ class Budget:
 
     A number in (0, 1) is a fraction of the dense model; a string such as `600M` or `1.2G` is absolute. `units` is
     the fraction of the units of the groups that may be pruned, whatever they cost. A latency (a fraction, or such as
-    `2.5ms`) goes with its `target`, and with the table that `profile` measured there.
+    `2.5ms`) goes with its `target`, and with the table that `profile` measured there. Raises `PlanError` for another
+    number of measures or a value out of its range, and `EngineError` for an unknown target.
 
     >>> sc.Budget(params="2M").measure
     'params'
@@ -45,6 +47,9 @@ class Budget:
             raise PlanError(f"a budget needs exactly one of macs, params, units and latency, but got {words}")
         if (self.latency is None) != (self.target is None):
             raise PlanError("a budget of latency needs the target it is measured on, and only a latency has a target")
+        if self.target is not None:
+            with naming("budget.target"):
+                parse_target(self.target)
         self._parse()
 
     @property

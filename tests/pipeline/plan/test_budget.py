@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from secateur.core.errors import PlanError
+from secateur.core.errors import EngineError, PlanError
 from secateur.pipeline.plan.budget import Budget, clear_other_measures
 from secateur.pipeline.structure.groups import Groups
 
@@ -31,6 +31,11 @@ from secateur.pipeline.structure.groups import Groups
 def test_a_budget_out_of_range_is_refused(budget: dict[str, object], words: str) -> None:
     with pytest.raises(PlanError, match=words):
         Budget(**budget)  # type: ignore[arg-type]
+
+
+def test_an_unknown_target_is_refused_with_a_near_one() -> None:
+    with pytest.raises(EngineError, match=r"budget\.target: the target 'onxruntime:cpu' is not known; did you mean"):
+        Budget(latency=0.5, target="onxruntime:cpu")
 
 
 @pytest.mark.parametrize(
