@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from secateur.kernels import ops
 from secateur.kernels.errors import KernelError
 from secateur.kernels.heads import HeadLayout
-from secateur.kernels.ragged_module import RaggedAttention
+from secateur.kernels.ragged_attention import RaggedAttention
 
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 """How far a fused model's outputs may be from those of the model itself, as a fraction of the outputs' scale."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from secateur.kernels.ragged_module import RaggedAttention
+from secateur.kernels.ragged_attention import RaggedAttention
 from secateur.pipeline.recover.narrowed import NarrowedHeads
 from secateur.pipeline.recover.ridge import Fit, Repair
 from secateur.pipeline.statistics.layer_matrices import matrix

@@ -11,7 +11,7 @@ from timm.layers import Attention
 from torch import Tensor, nn
 
 from secateur.core.errors import PlanError
-from secateur.kernels.ragged_module import RaggedAttention
+from secateur.kernels.ragged_attention import RaggedAttention
 from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.codegen.calls import CodeError
 from secateur.pipeline.structure.constant import ConstantBranch

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import secateur as sc
 from secateur.kernels.errors import KernelError
 from secateur.kernels.fuse import TOLERANCE, FusedAttention, FusedBlock, FusedMlp, Fusion
-from secateur.kernels.ragged_module import RaggedAttention
+from secateur.kernels.ragged_attention import RaggedAttention
 from tests.conftest import make_vit
 from tests.kernels.models import image, pruned
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from secateur.kernels.ragged_module import RaggedAttention
+from secateur.kernels.ragged_attention import RaggedAttention
 from secateur.pipeline.recover.low_rank_heads import (
     Packed,
     product_encoders,

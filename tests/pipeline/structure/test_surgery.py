@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from secateur.core.errors import PlanError, SurgeryError
-from secateur.kernels.ragged_module import RaggedAttention
+from secateur.kernels.ragged_attention import RaggedAttention
 from secateur.pipeline.structure import equivalence
 from secateur.pipeline.structure.constant import ConstantBranch
 from secateur.pipeline.structure.equivalence import masked

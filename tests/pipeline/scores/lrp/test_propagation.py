@@ -167,7 +167,7 @@ def test_multi_head_attention_is_taken_apart(x: Tensor) -> None:
 
 
 def test_a_ragged_attention_is_scored_like_the_one_it_came_from() -> None:
-    from secateur.kernels.ragged_module import RaggedAttention
+    from secateur.kernels.ragged_attention import RaggedAttention
 
     model = make_vit()
     ragged = copy.deepcopy(model)
