@@ -72,6 +72,17 @@ def _slice(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
     return Operation(node.target, [source, dim, int(stays[:first].sum()), int(stays[:last].sum())], {})
 
 
+def _narrow(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
+    source, place, start, length = _arguments(node, "self", "dim", "start", "length")
+    dim = place % len(sizes.values[source].shape)
+    stays = sizes.along(sizes.values[source], dim)
+    if stays is None:
+        return None
+    first = start % len(stays)
+    new = [source, dim, int(stays[:first].sum()), int(stays[first : first + length].sum())]
+    return Operation(node.target, new, {})
+
+
 def _select(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
     source, place, index = _arguments(node, "self", "dim", "index")
     dim = place % len(sizes.values[source].shape)
@@ -113,7 +124,7 @@ def _convolution(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
     if left == groups or not drops_groups(groups, weight.shape[1]):
         return None
     if len(node.args) > 6:
-        return Operation(node.target, [*node.args[:6], left], node.kwargs)
+        return Operation(node.target, [*node.args[:6], left, *node.args[7:]], node.kwargs)
     return Operation(node.target, node.args, {**node.kwargs, "groups": left})
 
 
@@ -126,11 +137,12 @@ def _arguments(node: fx.Node, *names: str) -> list[Any]:
 _RESIZED: dict[str, Callable[[RemainingSizes, fx.Node], Operation | None]] = {
     **dict.fromkeys(("view", "reshape", "expand"), _reshape),
     "unflatten": _unflatten,
-    **dict.fromkeys(("split", "split_with_sizes", "chunk"), _split),
+    **dict.fromkeys(("split", "split_with_sizes", "chunk", "tensor_split"), _split),
     "slice": _slice,
+    "narrow": _narrow,
     "select": _select,
     **dict.fromkeys(("layer_norm", "rms_norm"), _layer_norm),
     "group_norm": _group_norm,
     "scaled_dot_product_attention": _attention,
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution),
+    **dict.fromkeys((f"conv{kind}{rank}d" for kind in ("", "_transpose") for rank in (1, 2, 3)), _convolution),
 }

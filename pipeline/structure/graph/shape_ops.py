@@ -22,15 +22,25 @@ ONE = "a forward function picks one of them by its number"
 )
 def _move(trace: Trace, call: Call) -> Result:
     """The same operation on labels; where only one label of a map is left, that one cannot go."""
-    value = call.args[0]
-    # labels need not lie in memory as the elements do
-    target = torch.reshape if call.name == "view" and not isinstance(call.args[1], torch.dtype) else call.target
+    value: Value = call.args[0]
+    if call.name == "view" and isinstance(call.args[1], torch.dtype):
+        return _other_type(trace, call, value)
+    target = torch.reshape if call.name == "view" else call.target  # labels need not lie in memory as the elements do
     result = moved(value, lambda x: target(x, *call.args[1:], **call.kwargs))
     fix_picked(trace, call, value, result)
     for before, after in zip(value.maps, result.maps, strict=True):
         if len(dims_of(after)) < len(dims_of(before)):
             _interleave(trace, before)
     return Value(result.shape, tuple(labels for labels in result.maps if dims_of(labels)), result.data, value.computed)
+
+
+def _other_type(trace: Trace, call: Call, value: Value) -> Result:
+    """The same bytes as numbers of another type; of another length only where these take more or fewer bytes."""
+    if call.shape == value.shape:
+        return Value(value.shape, value.maps, None, value.computed)
+    for labels in value.maps:
+        trace.lose(labels, call.module, "a view as a type of another size")
+    return traced_result(call)
 
 
 def _interleave(trace: Trace, labels: LabelMap) -> None:

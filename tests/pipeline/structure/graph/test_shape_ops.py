@@ -82,6 +82,14 @@ def test_numbers_that_are_computed_index_nothing_that_may_go() -> None:
     assert "computed numbers" in found.reason("p0", 1)
 
 
+def test_a_view_as_another_type_moves_nothing_or_is_not_followed() -> None:
+    found = of(lambda p, x: p.view(torch.int32), (4, 6))
+    assert (found.along(0, 0), found.along(0, 1)) == (found.at("p0", 0), found.at("p0", 1))
+    found = of(lambda p, x: p.view(torch.int16), (4, 6))
+    assert found.results[0].shape == (4, 12)
+    assert "type of another size" in found.reason("p0", 1)
+
+
 def test_like_another_tensor() -> None:
     found = of(lambda p, q, x: p.reshape_as(q), (4, 6), (2, 12))
     assert found.results[0].shape == (2, 12)
