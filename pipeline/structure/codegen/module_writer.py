@@ -63,8 +63,7 @@ class ModuleWriter:
         self.graph.output(tree_map(lambda leaf: self.copies[outputs[0]] if isinstance(leaf, Tensor) else leaf, result))
         for name, value in self.constants.items():
             self.small.register_buffer(name, value, persistent=False)
-        module = fx.GraphModule(self.small, self.graph, type(self.small).__name__)
-        return module.train(self.small.training)
+        return fx.GraphModule(self.small, self.graph, type(self.small).__name__)
 
     def _smaller(self, node: fx.Node) -> bool:
         """Whether an input loses units: code may derive sizes from those of its input."""
@@ -126,7 +125,7 @@ class ModuleWriter:
         self.changed = self.changed or new is not None
         written = new or Operation(node.target, node.args, node.kwargs)
         args = list(written.args)
-        if operation_of(node) in ("view", "reshape", "expand"):
+        if operation_of(node) in ("view", "reshape"):
             args[1] = _inferred(args[1])
         self.copies[node] = self.graph.call_function(
             written.target, fx.map_arg(tuple(args), self._copy), fx.map_arg(dict(written.kwargs), self._copy)

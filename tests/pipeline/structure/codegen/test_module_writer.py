@@ -91,6 +91,10 @@ IN_IMAGES: dict[str, Code] = {
     ),
     "numbers of its own": Code(lambda m, x: x.view(-1, 16, 36)[:, :, torch.arange(36).flip(0)].view(-1, 16, 6, 6)),
     "lengths of the batch": Code(lambda m, x: tokens_of(x)),
+    "a multiple of the batch": Code(
+        lambda m, x: x + m.scale.expand(x.shape[0] * 6, 6, 16).reshape(-1, 6, 6, 16).permute(0, 3, 1, 2),
+        scale=nn.Parameter(torch.rand(16)),
+    ),
     "a function in place": Code(lambda m, x: m.one(x).relu_().view(-1, 16, 6, 6), **convolutions(one=(16, 16))),
     "another type and back": Code(lambda m, x: x.double().view(-1, 16, 36).float().view(-1, 16, 6, 6)),
     "a view as other numbers": Code(
@@ -102,6 +106,10 @@ IN_TOKENS: dict[str, Code] = {
         lambda m, x: m.two(m.norm(m.one(x).view(-1, 5, 12))),
         norm=nn.LayerNorm(12),
         **layers(one=(16, 12), two=(12, 16)),
+    ),
+    "a token of its own for every sample": Code(
+        lambda m, x: torch.cat([m.token.expand(x.shape[0], 1, 16), x.view(-1, 5, 16)], 1),
+        token=nn.Parameter(torch.rand(1, 1, 16)),
     ),
     "heads written out": Code(attention, **layers(qkv=(16, 48), proj=(16, 16))),
     "heads of the fused operation, whose scale stays": Code(fused, **layers(qkv=(16, 48), proj=(16, 16))),

@@ -85,8 +85,10 @@ def test_training_goes_on_in_the_mode_that_a_module_had(groups: Groups) -> None:
     dense = model()
     plan = plan_from_kept(groups, {"first.channels": [0, 3, 4]})
     small = cut(dense, replace(groups, adapted=()), plan).train()
+    small.get_submodule("inner.0.one").eval()
     written = traced_of(groups).replaced("inner.0", small, dense, torch.cat([EXAMPLE, EXAMPLE]), plan.kept)
     assert written is not None and written.training
+    assert not written.get_submodule("one").training, "a part that was frozen stays so"
     assert not dense.training
 
 
