@@ -22,12 +22,8 @@ STUDIES = ROOT / "benchmarks" / "studies"
 WITHOUT_A_TEST: tuple[str, ...] = (
     "secateur/core/figures.py",
     "pipeline/cli/common.py",
-    "pipeline/cli/curve.py",
     "pipeline/cli/demo.py",
-    "pipeline/cli/profile.py",
     "pipeline/cli/run.py",
-    "pipeline/cli/score.py",
-    "pipeline/cli/sweep.py",
     "pipeline/demo/train.py",
     "pipeline/recover/augmentation.py",
     "pipeline/recover/fast_repair.py",

@@ -13,6 +13,8 @@ from rich.status import Status
 settings_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe, e.g. budget.macs=0.4."
 )
+SECONDS = click.FloatRange(0, min_open=True)
+"""Durations on the command line."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON on stdout.")
 
 

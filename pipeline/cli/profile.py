@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from secateur.pipeline.cli.common import Progress, json_option, print_json
+from secateur.pipeline.cli.common import SECONDS, Progress, json_option, print_json
 
 
 @click.command("profile", short_help="Latencies of a model's parts on a target, for latency budgets.")
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option("--target", default="onnxruntime:cpu", show_default=True, help="Where to measure.")
-@click.option("--batch", default=1, show_default=True, help="Images at once.")
-@click.option("--seconds", default=3.0, show_default=True, help="For each width.")
+@click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Images at once.")
+@click.option("--seconds", default=3.0, show_default=True, type=SECONDS, help="For each width.")
 @json_option
 def command(run_dir: Path, target: str, batch: int, seconds: float, as_json: bool) -> None:
     """Measures what narrower layers of a run's model save on a target, and writes latency.json into the run.

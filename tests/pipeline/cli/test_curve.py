@@ -1,0 +1,72 @@
+"""`secateur curve`: what it asks for, and what it refuses before anything is measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from secateur.core.errors import PlanError
+from secateur.pipeline.analysis.pruning_curve import RATES
+from secateur.pipeline.runs import curves
+from tests.pipeline.cli.conftest import Command
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What each call of the library got, whose result is handed back as it is."""
+    calls: list[dict[str, Any]] = []
+    names = ("run", "lines", "folder", "shape", "seeds", "random_seeds", "images_per_class", "verify")
+
+    def traced(*words: Any, report: Any) -> dict[str, Any]:
+        calls.append(dict(zip(names, words, strict=True)))
+        return {"curves": []}
+
+    monkeypatch.setattr(curves, "trace_curves", traced)
+    return calls
+
+
+def test_methods_kinds_and_rates(asked: list[dict[str, Any]], run_dir: Path, secateur: Command) -> None:
+    done = secateur(
+        *("curve", run_dir, "--methods", "random lrp:composite=gamma", "--kinds", "head,channel"),
+        *("--rates", "0,0.5", "--allocate", "uniform", "--random-seeds", 3, "--no-verify"),
+    )
+    assert done.stdout.strip() == str(run_dir / "curves" / "curve.png")
+    (call,) = asked
+    assert [(line.method, dict(line.options)) for line in call["lines"]] == [
+        ("random", {}),
+        ("lrp", {"composite": "gamma"}),
+    ]
+    shape = call["shape"]
+    assert (shape.kinds, shape.allocate, shape.rates) == (("head", "channel"), "uniform", (0.0, 0.5))
+    assert (call["seeds"], call["random_seeds"], call["images_per_class"], call["verify"]) == (1, 3, 0, False)
+
+
+def test_the_kinds_of_the_recipe_and_all_rates_go_without_saying(
+    asked: list[dict[str, Any]], run_dir: Path, secateur: Command
+) -> None:
+    done = secateur("curve", run_dir, "--out", run_dir / "elsewhere", "--json")
+    assert json.loads(done.stdout) == {"curves": []}
+    (call,) = asked
+    assert call["shape"].kinds == call["run"].recipe.plan.kinds
+    assert call["shape"].rates == RATES
+    assert call["folder"] == run_dir / "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--rates", "0,half"), "--rates got '0,half'"),
+        (("--rates", "0,1"), "pruning rates"),
+        (("--methods", "tailor"), "'tailor'"),
+        (("--methods", "lrp:composite"), "key=value"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_once(
+    words: tuple[str, ...], says: str, asked: list[dict[str, Any]], run_dir: Path, secateur: Command
+) -> None:
+    with pytest.raises(PlanError, match=says):
+        secateur("curve", run_dir, *words)
+    assert not asked

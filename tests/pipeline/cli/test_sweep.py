@@ -1,0 +1,55 @@
+"""`secateur sweep`: the budgets that it reads, and the front that it prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from secateur.core.errors import PlanError
+from secateur.pipeline.runs import sweep
+from secateur.pipeline.runs.recipe import Recipe
+from tests.pipeline.cli.conftest import Command
+
+POINTS = [sweep.Point(0.8, "macs-0.8", 8e6, 2e6, 97.5, "a"), sweep.Point(0.4, "macs-0.4", 4e6, 1e6, 90.25, "b")]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Recipe, list[float], Path]]:
+    calls: list[tuple[Recipe, list[float], Path]] = []
+
+    def swept(recipe: Recipe, budgets: Sequence[float], folder: Path, report: Any) -> list[sweep.Point]:
+        calls.append((recipe, list(budgets), folder))
+        return POINTS
+
+    monkeypatch.setattr(sweep, "sweep", swept)
+    return calls
+
+
+def test_a_line_for_each_budget(
+    asked: list[tuple[Recipe, list[float], Path]], run_dir: Path, secateur: Command
+) -> None:
+    done = secateur("sweep", run_dir / "recipe.yaml", "--budgets", "0.8,0.4", "--set", "budget.params=0.5")
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        ["0.8", "8.0", "MMACs", "2.00", "M", "97.50", "%"],
+        ["0.4", "4.0", "MMACs", "1.00", "M", "90.25", "%"],
+    ]
+    (call,) = asked
+    assert (call[0].budget.measure, call[1], call[2]) == ("params", [0.8, 0.4], Path("runs/recipe-sweep"))
+
+
+def test_json(asked: list[tuple[Recipe, list[float], Path]], run_dir: Path, secateur: Command) -> None:
+    done = secateur("sweep", run_dir / "recipe.yaml", "--out", run_dir / "front", "--json")
+    assert [point["budget"] for point in json.loads(done.stdout)] == [0.8, 0.4]
+    assert asked[0][1:] == ([0.8, 0.6, 0.4, 0.25], run_dir / "front")
+
+
+def test_what_is_no_number_is_refused(
+    asked: list[tuple[Recipe, list[float], Path]], run_dir: Path, secateur: Command
+) -> None:
+    with pytest.raises(PlanError, match="--budgets got '0.8,half'"):
+        secateur("sweep", run_dir / "recipe.yaml", "--budgets", "0.8,half")
+    assert not asked
