@@ -50,6 +50,6 @@ def test_json(asked: list[tuple[Recipe, list[float], Path]], run_dir: Path, seca
 def test_what_is_no_number_is_refused(
     asked: list[tuple[Recipe, list[float], Path]], run_dir: Path, secateur: Command
 ) -> None:
-    with pytest.raises(PlanError, match="--budgets got '0.8,half'"):
+    with pytest.raises(PlanError, match=r"--budgets got '0\.8,half'"):
         secateur("sweep", run_dir / "recipe.yaml", "--budgets", "0.8,half")
     assert not asked
