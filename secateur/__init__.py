@@ -49,10 +49,15 @@ if TYPE_CHECKING:
     from secateur.pipeline.plan.objective import divergence as divergence
     from secateur.pipeline.recover.compensate import compensate as compensate
     from secateur.pipeline.recover.distill import distill as distill
+    from secateur.pipeline.recover.spec import Compensation as Compensation
     from secateur.pipeline.recover.spec import DistillSpec as DistillSpec
     from secateur.pipeline.runs.measure import bench as bench
+    from secateur.pipeline.scores.lrp.method import Lrp as Lrp
+    from secateur.pipeline.scores.obs import Obs as Obs
+    from secateur.pipeline.scores.registry import ScoreMethod as ScoreMethod
     from secateur.pipeline.scores.score import Scores as Scores
     from secateur.pipeline.scores.score import score as score
+    from secateur.pipeline.scores.xmask.method import XMask as XMask
     from secateur.pipeline.structure.find import find_groups as find_groups
     from secateur.pipeline.structure.groups import Groups as Groups
     from secateur.pipeline.structure.plan import Plan as Plan
@@ -68,14 +73,19 @@ if not (_HERE / "pipeline").exists():  # started in the checkout, where the pack
 
 _PLACES = {
     "Budget": "pipeline.plan.budget",
+    "Compensation": "pipeline.recover.spec",
     "DistillSpec": "pipeline.recover.spec",
     "Groups": "pipeline.structure.groups",
     "Instruments": "pipeline.plan.allocation",
     "LatencyTable": "pipeline.plan.latency_table",
     "Loader": "pipeline.data.loader",
+    "Lrp": "pipeline.scores.lrp.method",
+    "Obs": "pipeline.scores.obs",
     "Plan": "pipeline.structure.plan",
+    "ScoreMethod": "pipeline.scores.registry",
     "Scores": "pipeline.scores.score",
     "SecateurError": "core.errors",
+    "XMask": "pipeline.scores.xmask.method",
     "accuracy": "pipeline.analysis.accuracy",
     "bench": "pipeline.runs.measure",
     "build_engine": "export.engines",

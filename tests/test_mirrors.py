@@ -25,8 +25,6 @@ WITHOUT_A_TEST: tuple[str, ...] = (
     "pipeline/cli/demo.py",
     "pipeline/cli/run.py",
     "pipeline/demo/train.py",
-    "pipeline/recover/augmentation.py",
-    "pipeline/recover/fast_repair.py",
     "pipeline/report/figures.py",
     "pipeline/report/stage.py",
     "pipeline/report/table.py",

@@ -32,7 +32,7 @@ from secateur.pipeline.plan.evolution import Evolution
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.plan.objective import divergence, remembered
 from secateur.pipeline.recover.compensate import Statistics, gather_statistics, repair
-from secateur.pipeline.recover.fast_repair import Inheritance
+from secateur.pipeline.recover.fast_repair import FastRepair
 from secateur.pipeline.recover.spec import Compensation
 from secateur.pipeline.scores.score import Scores, score
 from secateur.pipeline.scores.token_weights import TOKEN_WEIGHTS
@@ -244,7 +244,7 @@ class Bench:
             Loader(every.images, self.subject.transform, every.batch_size, chosen)
             for chosen in (judging, np.setdiff1d(np.arange(len(every.images)), judging))
         )
-        small = Inheritance(model, groups, PARTS["both"], others) if inherits else None
+        small = FastRepair(model, groups, PARTS["both"], others) if inherits else None
         return divergence(model, groups, pictures, small)
 
 

@@ -18,7 +18,7 @@ from secateur.pipeline.structure.surgery import cut
 RIDGE = 1e-3
 
 
-class Inheritance:
+class FastRepair:
     """Makes small models: surgery, then the refit of every layer that reads less, without another look at images.
 
     Only layers behind a normalisation over fewer features (a narrower residual stream) need the images again.

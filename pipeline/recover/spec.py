@@ -18,6 +18,8 @@ class Compensation:
     """Closed-form repair: by this `ridge`, or without it by one that images held out choose for each layer.
 
     `front_to_back` adapts layers to what the pruned model feeds them.
+
+    >>> repaired = sc.compensate(small, model, plan, loader, sc.Compensation(ridge=1e-3))
     """
 
     ridge: Annotated[float, Range(0)] | None = None

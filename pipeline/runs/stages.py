@@ -19,7 +19,7 @@ from secateur.pipeline.plan.mask_loss import mask_loss
 from secateur.pipeline.plan.objective import divergence, remembered
 from secateur.pipeline.plan.xpruner import Xpruner
 from secateur.pipeline.recover.compensate import repair
-from secateur.pipeline.recover.fast_repair import Inheritance
+from secateur.pipeline.recover.fast_repair import FastRepair
 from secateur.pipeline.runs.bench_stage import bench_run
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.distill_stage import distill_together
@@ -124,7 +124,7 @@ def _repaired(run: Run, say: Say, count: int) -> Objective:
     statistics, measured = split(images.labels, share, run.recipe.seed)
     say(f"measuring candidates on {len(measured)} images, with statistics from {len(statistics)}")
     transform, batch_size = transform_for(run.dense), run.recipe.recover.batch_size
-    small = Inheritance(run.dense, run.groups, spec.kinds, Loader(images, transform, batch_size, statistics))
+    small = FastRepair(run.dense, run.groups, spec.kinds, Loader(images, transform, batch_size, statistics))
     return divergence(run.dense, run.groups, Loader(images, transform, batch_size, measured), small)
 
 

@@ -34,6 +34,8 @@ class Obs(ScoreMethod):
     worth more than the choice within a layer. Query/key dimensions cost the squared change of the logits, refitted
     likewise. `weights` weighs the tokens of the statistics (`token_weights`); "none" was best. To the covariances,
     `shrinkage` times their mean diagonal is added.
+
+    >>> scores = sc.score(model, groups, loader, sc.Obs(metric="trace"))
     """
 
     shrinkage: Annotated[float, Range(0)] = 1e-3

@@ -26,6 +26,17 @@ class ScoreMethod(ABC):
 
     Recipes write the fields under `score.options`. `@method("mine")` registers a method in the program that imports
     it; an installed package names it in the entry points `secateur.scores`, so that recipes find it.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Alike(sc.ScoreMethod):
+    ...     "All units the same."
+    ...     value: float = 1.0
+    ...
+    ...     def score(self, model, groups, loader, seed):
+    ...         return {group.name: torch.full((group.units,), self.value) for group in groups}
+    >>> sc.score(model, groups, loader, Alike(0.5)).options
+    {'value': 0.5}
     """
 
     __pydantic_config__: ClassVar[Mapping[str, bool]] = {

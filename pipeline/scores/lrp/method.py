@@ -27,6 +27,10 @@ class Lrp(ScoreMethod):
     a file that `secateur score --search` wrote, `aggregate` says where the absolute value is taken (`AGGREGATES`; the
     composite's own by default), and `target` is the logit explained. A composite with `attention: cp` sends no
     relevance to queries and keys: their dims all score zero.
+
+    >>> scores = sc.score(model, groups, loader, sc.Lrp(composite="gamma", per_class=True))
+    >>> scores.values["blocks.0.mlp.hidden"].shape
+    torch.Size([5, 192])
     """
 
     composite: str | Path | Mapping[str, Any] | Composite = "epsilon"

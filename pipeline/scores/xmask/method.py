@@ -31,6 +31,10 @@ class XMask(TrainedMethod):
     differences, from one class to the next (`smooth` is `classes`) or of second order along the `units` of a group:
     the paper's equation can be read both ways. Both are means over classes and sums over units. `rank` factors share
     the classes out among the units; without it masks are whole (rank 0) unless they would be larger than the model.
+
+    >>> scores = sc.score(model, groups, loader, sc.XMask(kinds=("head",), epochs=1))
+    >>> list(scores.values)
+    ['blocks.0.attn.heads', 'blocks.1.attn.heads']
     """
 
     kinds: tuple[Kind, ...] = ()

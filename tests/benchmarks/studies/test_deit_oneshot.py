@@ -10,7 +10,7 @@ from secateur_studies.deit_oneshot import GRID, MEASURING, PARTS, Row, _once, _t
 from torch import Tensor, nn
 
 from secateur.pipeline.plan.objective import divergence
-from secateur.pipeline.recover.fast_repair import Inheritance
+from secateur.pipeline.recover.fast_repair import FastRepair
 from secateur.pipeline.structure.groups import Groups
 
 
@@ -53,7 +53,7 @@ def test_repaired_heads_are_alike_whichever_dimensions_stay(
     kept = {name: (1, 8, 11, 19, 25, 31, 32, 36, 37)}
     same = alike(vit_groups, kept)
     assert same == {name: (0, 1, 2, 16, 17, 18, 32, 33, 34)}
-    objective = divergence(vit, vit_groups, batches, Inheritance(vit, vit_groups, PARTS["both"], batches))
+    objective = divergence(vit, vit_groups, batches, FastRepair(vit, vit_groups, PARTS["both"], batches))
     assert objective(kept) == pytest.approx(objective(same), rel=1e-4)
 
 

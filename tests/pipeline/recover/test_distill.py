@@ -203,22 +203,6 @@ def test_the_teacher_works_in_the_precision_of_the_student(precision: str, used:
     assert seen == {used}
 
 
-def test_mixed_views_say_how_much_of_them_shows_each_class() -> None:
-    """Black images of one class and white ones of another: the mean of a view's pixels is the share of the second."""
-    labels = np.arange(20) % 2
-    pixels = (255 * labels[:, None, None, None] * np.ones((1, 16, 16, 3))).astype(np.uint8)
-    plain = Transform((3, 16, 16), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    views = Views(ArrayImages(pixels, labels, ("black", "white")), plain, DistillSpec(mix=1.0, scale=1.0), 0)
-    shares = []
-    for index in range(20):
-        view, shown = views[0, index]
-        torch.testing.assert_close(torch.stack([1 - view.mean(), view.mean()]), shown, atol=1e-5, rtol=0)
-        shares.append(round(float(shown[1]), 3))
-    assert len(set(shares) - {0.0, 1.0}) > 5
-    alone = Views(ArrayImages(pixels, labels, ("black", "white")), plain, DistillSpec(mix=0.0), 0)
-    assert [alone[0, index][1].tolist() for index in (0, 1)] == [[1, 0], [0, 1]]
-
-
 def test_labels_alone_are_plain_fine_tuning(tmp_path: Path) -> None:
     """With a teacher that knows nothing, the student learns the labels all the same."""
     labels = np.arange(40) % 2
@@ -229,18 +213,6 @@ def test_labels_alone_are_plain_fine_tuning(tmp_path: Path) -> None:
     x = torch.stack([torch.full((3, 16, 16), value) for value in (-1.0, 1.0)])
     with torch.no_grad():
         assert taught(x).argmax(1).tolist() == [0, 1]
-
-
-def test_views_depend_on_seed_epoch_and_image_only() -> None:
-    views = Views(pictures(), TRANSFORM, DistillSpec(mix=1.0), 0)
-    one, _ = views[1, 5]
-    state = torch.get_rng_state()
-    torch.testing.assert_close(views[1, 5][0], one)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert not torch.equal(views[2, 5][0], one)
-    assert not torch.equal(views[1, 6][0], one)
-    assert not torch.equal(Views(pictures(), TRANSFORM, DistillSpec(mix=1.0), 1)[1, 5][0], one)
-    assert one.shape == (3, 16, 16)
 
 
 def test_bad_settings_are_refused(tmp_path: Path) -> None:
