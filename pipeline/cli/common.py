@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,17 +56,15 @@ def by_all_processes(command: click.Command) -> click.Command:
     alone = command.callback
 
     def together(**words: Any) -> None:
-        from secateur.pipeline.runs.distributed import DONE, announce, check_launch, is_first
-        from secateur.pipeline.runs.runner import open_run
-        from secateur.pipeline.runs.take_part import take_part
+        from secateur.pipeline.report.stage import ALL_STAGES
+        from secateur.pipeline.runs.distributed import check_launch, is_first, lead, take_part
 
         check_launch()
         if is_first():
             assert alone is not None  # for the type checker: the command was made with a callback
-            alone(**words)
-            announce(DONE)
+            lead(partial(alone, **words))
         else:
-            take_part(open_run(Path(words["run_dir"])))
+            take_part(Path(words["run_dir"]), ALL_STAGES)
 
     command.callback = together
     return command

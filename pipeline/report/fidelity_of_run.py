@@ -9,21 +9,20 @@ import numpy as np
 from secateur.pipeline.analysis.fidelity import Fidelity, fidelity
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.models.inputs import transform_for
-from secateur.pipeline.runs.context import Run
-from secateur.pipeline.structure.storage import load
+from secateur.pipeline.runs.inputs import Inputs
 
 
-def fidelity_of_run(run: Run, say: Callable[[str], None]) -> Fidelity | None:
+def fidelity_of_run(inputs: Inputs, say: Callable[[str], None]) -> Fidelity | None:
     """The agreement of the maps of a run's dense and final model on held-out images; None where none are asked for.
 
     The images lie evenly over the held-out split, and the examples evenly over them.
     """
-    spec, images = run.recipe.report, run.data.evaluation
+    spec, images = inputs.recipe.report, inputs.held_out_images
     count = min(spec.images, len(images))
     if not count:
         return None
     say(f"maps of {count} images")
     chosen = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
-    loader = Loader(images, transform_for(run.dense), run.recipe.score.batch_size, chosen)
+    loader = Loader(images, transform_for(inputs.dense), inputs.recipe.score.batch_size, chosen)
     examples = np.linspace(0, count - 1, min(spec.examples, count)).round().astype(int).tolist()
-    return fidelity(load(run.folder / "model"), run.dense, loader, spec.rules, examples=examples)
+    return fidelity(inputs.model("model"), inputs.dense, loader, spec.rules, examples=examples)

@@ -5,16 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from secateur.pipeline.report.fidelity_of_run import fidelity_of_run
-from secateur.pipeline.runs.context import Run
-from secateur.pipeline.runs.stages import STAGES, Stage, held_out_images
+from secateur.pipeline.runs.declarations import Output, Packages, recipe_parts
+from secateur.pipeline.runs.inputs import Inputs
+from secateur.pipeline.runs.recipe import plain
+from secateur.pipeline.runs.stage import Stage
+from secateur.pipeline.runs.stages import DENSE, HELD_OUT, PLAN, SCORES, SMALL, STAGES, TRACED
+
+BENCH, GROUPS = Output("bench", "bench.json"), Output("groups", "groups.json")
 
 
-def _report(run: Run, say: Callable[[str], None]) -> list[str]:
+def _report(inputs: Inputs, say: Callable[[str], None]) -> list[str]:
     from secateur.pipeline.report.write import write_report  # matplotlib is slow to import
 
-    return write_report(run.folder, fidelity_of_run(run, say), run.data.classes)
+    folder = inputs.folder_of(GROUPS, SCORES, PLAN, BENCH)
+    return write_report(folder, fidelity_of_run(inputs, say), inputs.held_out_images.classes, plain(inputs.recipe))
 
 
-REPORT = Stage("report", ("score", "plan", "recover", "bench"), _report, ("report", "seed"), held_out_images)
+REPORT = Stage(
+    "report",
+    (
+        *(DENSE, HELD_OUT, GROUPS, SCORES, PLAN, SMALL, BENCH, TRACED, Packages("matplotlib")),
+        *recipe_parts("", "report"),
+    ),
+    _report,
+)
 ALL_STAGES = (*STAGES, REPORT)
-NAMES = tuple(stage.name for stage in ALL_STAGES)

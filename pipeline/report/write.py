@@ -36,7 +36,12 @@ CAPTIONS = {
 }
 
 
-def write_report(folder: Path, found: Fidelity | None = None, classes: Sequence[str] = ()) -> list[str]:
+def write_report(
+    folder: Path,
+    found: Fidelity | None = None,
+    classes: Sequence[str] = (),
+    recipe: Mapping[str, Any] | None = None,
+) -> list[str]:
     """Writes `report.html`, `report.md` and `figures/*.png`; returns their paths relative to the run directory.
 
     With the fidelity that was `found`, its numbers and examples are shown, and `fidelity.json` holds all of them.
@@ -45,7 +50,7 @@ def write_report(folder: Path, found: Fidelity | None = None, classes: Sequence[
     bench = read_json(folder / "bench.json", "bench")
     groups = read_json(folder / "groups.json", "groups")
     plan = read_json(folder / "plan.json", "plan")
-    recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    recipe = recipe or yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
     pictures = {"kept_units": kept_units(groups, plan["kept"]), "latency": latency(bench)}
     facts = _facts(bench, recipe, plan)
     scores = class_wise(folder / "scores.safetensors") if classes else {}
@@ -62,7 +67,7 @@ def write_report(folder: Path, found: Fidelity | None = None, classes: Sequence[
     content = {
         "title": recipe["model"]["name"],
         "rows": rows_of(bench),
-        "recipe": yaml.safe_dump(recipe, sort_keys=False),
+        "recipe": yaml.safe_dump(dict(recipe), sort_keys=False),
         "facts": facts,
         "layers": _layers(groups, plan["kept"]),
         "soles": _soles(groups, scores, names),
@@ -102,7 +107,7 @@ def _recovery(recover: dict[str, Any]) -> str:
     return ", then ".join(steps) or "none"
 
 
-def _facts(bench: dict[str, Any], recipe: dict[str, Any], plan: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(bench: dict[str, Any], recipe: Mapping[str, Any], plan: dict[str, Any]) -> list[tuple[str, str]]:
     """What was done, as pairs of a name and a phrase."""
     budget = {key: value for key, value in recipe["budget"].items() if value is not None}
     recover = recipe["recover"]

@@ -13,39 +13,39 @@ from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.engine_info import INFO_FILE, EngineInfo
 from secateur.export.targets import TypedTarget, parse_target, typed_targets
 from secateur.pipeline.analysis.accuracy import accuracy, chance_warning
-from secateur.pipeline.runs.context import Run
+from secateur.pipeline.runs.declarations import Output
 from secateur.pipeline.runs.export_stage import engines_folder, onnx_name
-from secateur.pipeline.structure.storage import load
+from secateur.pipeline.runs.inputs import Inputs
 
 Say = Callable[[str], None]
 _log = logging.getLogger(__name__)
 
 
-def bench_run(run: Run, say: Say) -> list[str]:
+def bench_run(inputs: Inputs, say: Say) -> list[str]:
     """Writes `bench.json`: top-1 of both on the held-out split, and their latency on every target of the recipe.
 
     Every precision that was exported is measured. Raises `BenchError` where no target can be measured here.
     """
-    spec = run.recipe.bench
-    held_out = run.evaluation()
-    goals = typed_targets(spec.targets, run.recipe.export.precisions)
-    sides = {"dense": run.dense, "pruned": load(run.folder / "model")}
+    recipe, spec = inputs.recipe, inputs.recipe.bench
+    held_out, folder = inputs.evaluation(), inputs.folder_of(Output("export"), Output("build"))
+    goals = typed_targets(spec.targets, recipe.export.precisions)
+    sides = {"dense": inputs.dense, "pruned": inputs.model("model")}
     subjects = {}
     for side, model in sides.items():
         say(f"accuracy of the {side} model on {held_out.samples} held-out images")
         top1 = accuracy(model, held_out)
-        if side == "dense" and (warning := chance_warning(top1, len(run.data.classes), held_out.samples)):
+        if side == "dense" and (warning := chance_warning(top1, len(inputs.held_out_images.classes), held_out.samples)):
             _log.warning(warning)
         subjects[side] = replace(
-            forms_of(run.folder, side),
+            forms_of(folder, side),
             name=side,
             module=model,
-            input_shape=run.groups.input_shape,
+            input_shape=inputs.groups.input_shape,
             top1=top1,
         )
-    effort = Effort(seconds=spec.seconds, threads=spec.threads, seed=run.recipe.seed)
+    effort = Effort(seconds=spec.seconds, threads=spec.threads, seed=recipe.seed)
     result = bench_pair(subjects["dense"], subjects["pruned"], goals, spec.batch, effort, held_out.samples, say)
-    result.save(run.folder / "bench.json")
+    result.save(inputs.output("bench.json"))
     return ["bench.json"]
 
 

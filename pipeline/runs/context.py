@@ -1,16 +1,18 @@
-"""What the stages of a run share: the folder, the recipe, the dense model and the images, each loaded once."""
+"""A run: its folder, its recipe, and what these name (model, images, statistics), each loaded once."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from secateur.core.files import sha256_file
+from secateur.core.files import sha256_json, sha256_once
 from secateur.pipeline.data.classes import logits_of, of_classes
 from secateur.pipeline.data.dataset import Dataset, open_data
 from secateur.pipeline.data.loader import Loader
@@ -24,38 +26,39 @@ from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.history import Classes
 from secateur.pipeline.structure.plan import Plan
+from secateur.pipeline.structure.storage import STRUCTURE, WEIGHTS, load
 from secateur.pipeline.structure.surgery import example_for
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Store:
+    """Things that are slow to make, the last one of each kind, with the hash of all that it was made from."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[str, Any]] = {}
+
+    def get(self, kind: str, made_from: str, make: Callable[[], T]) -> T:
+        """The thing that is there, or where that was made from something else, one that `make` makes now."""
+        if kind not in self._kept or self._kept[kind][0] != made_from:
+            self._kept[kind] = (made_from, make())
+        value: T = self._kept[kind][1]
+        return value
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory with its recipe.
+    """A run directory with its recipe; weights and images are looked at once, when they are first needed.
 
-    With a `lender`, a run of the same model, images and recovery, that one's `statistics` serve this run too.
+    Runs that share a `store` load and trace a model once between them. With `shares_statistics`, what plans are
+    repaired from is gathered for all of the recipe's kinds, so that other runs of the store need not gather it.
     """
 
     folder: Path
     recipe: Recipe
-    lender: Run | None = None
-
-    @cached_property
-    def dense(self) -> nn.Module:
-        """The dense model with its weights, in evaluation mode, for the recipe's classes if it names any."""
-        torch.manual_seed(self.recipe.seed)  # a model without weights starts from the recipe's seed
-        if not (self.recipe.model.weights or self.recipe.model.pretrained):
-            _log.warning(
-                "%s has random weights, whose scores and accuracy mean nothing: give model.weights or model.pretrained",
-                self.recipe.model.name,
-            )
-        model = create_model(self.recipe.model, num_classes=None)
-        if words := self.recipe.classes:
-            outputs = int(getattr(model, "num_classes", 0))
-            logits = logits_of(words, self._all_data.classes, outputs)
-            model = specialised(model, Classes(outputs, tuple(logits), words))
-        check_classes(model, self.data.calibration.classes)
-        return model
+    store: Store = field(default_factory=Store, compare=False, repr=False)
+    shares_statistics: bool = False
 
     @cached_property
     def data(self) -> Dataset:
@@ -68,14 +71,60 @@ class Run:
         return open_data(self.recipe.data, seed=self.recipe.seed)
 
     @cached_property
+    def model_identity(self) -> Mapping[str, str]:
+        """What decides the dense model: how it is made, the content of its weights file, and of what classes it is."""
+        spec, recipe = self.recipe.model, self.recipe
+        weights = (
+            sha256_once(Path(spec.weights)) if spec.weights and Path(spec.weights).is_file() else str(spec.weights)
+        )
+        classes = [list(recipe.classes), list(self._all_data.classes)] if recipe.classes else []
+        made = [spec.name, dict(spec.kwargs), spec.pretrained, classes, recipe.seed]  # what has no weights is drawn
+        return {"model": sha256_json(made), "weights": weights}
+
+    @property
+    def dense(self) -> nn.Module:
+        """The dense model with its weights, in evaluation mode, for the recipe's classes if it names any."""
+        model = self.store.get("dense", sha256_json(self.model_identity), self._make_dense)
+        check_classes(model, self.data.calibration.classes)
+        return model
+
+    def _make_dense(self) -> nn.Module:
+        torch.manual_seed(self.recipe.seed)  # a model without weights starts from the recipe's seed
+        if not (self.recipe.model.weights or self.recipe.model.pretrained):
+            _log.warning(
+                "%s has random weights, whose scores and accuracy mean nothing: give model.weights or model.pretrained",
+                self.recipe.model.name,
+            )
+        model = create_model(self.recipe.model, num_classes=None)
+        if words := self.recipe.classes:
+            outputs = int(getattr(model, "num_classes", 0))
+            logits = logits_of(words, self._all_data.classes, outputs)
+            model = specialised(model, Classes(outputs, tuple(logits), words))
+        return model
+
+    @property
     def groups(self) -> Groups:
         """What can be removed from the dense model."""
+        return self.store.get("groups", sha256_json(self.model_identity), self._find_groups)
+
+    def _find_groups(self) -> Groups:
         return find_groups(self.dense, example_for(self.dense, input_shape(self.dense)))
 
-    @cached_property
+    @property
     def plan(self) -> Plan:
         """The plan that the plan stage wrote."""
         return Plan.load(self.folder / "plan.json")
+
+    @property
+    def small(self) -> nn.Module:
+        """The pruned and repaired model that the recover stage wrote."""
+        return self.model_in("model")
+
+    def model_in(self, name: str) -> nn.Module:
+        """The small model in a subfolder, `pruned` or (repaired) `model`, traced and cut once for each content."""
+        place = self.folder / name
+        content = [sha256_once(place / file) if (place / file).is_file() else "" for file in (STRUCTURE, WEIGHTS)]
+        return self.store.get(name, sha256_json(content), lambda: load(place))
 
     def calibration(self, samples_per_class: int, batch_size: int) -> Loader:
         """Calibration images, `samples_per_class` of each class (0: all), in a fixed order."""
@@ -83,22 +132,18 @@ class Run:
         indices = few_shot(images.labels, samples_per_class, self.recipe.seed) if samples_per_class else None
         return Loader(images, transform_for(self.dense), batch_size, indices)
 
-    @cached_property
+    @property
     def statistics(self) -> Statistics:
         """What every plan of this run's kinds is repaired from."""
-        spec = self.recipe.recover
-        loader = self.calibration(spec.samples_per_class, spec.batch_size)
-        return gather_statistics(self.dense, self.groups, self.recipe.plan.kinds, loader)
+        spec, kinds = self.recipe.recover, self.recipe.plan.kinds
+        images = [self.data.calibration.fingerprint(), spec.samples_per_class, spec.batch_size, self.recipe.seed]
+
+        def gather() -> Statistics:
+            loader = self.calibration(spec.samples_per_class, spec.batch_size)
+            return gather_statistics(self.dense, self.groups, kinds, loader)
+
+        return self.store.get("statistics", sha256_json([self.model_identity, images, list(kinds)]), gather)
 
     def evaluation(self, batch_size: int = 32) -> Loader:
         """All images of the held-out split; nothing but the final accuracy may use them."""
         return Loader(self.data.evaluation, transform_for(self.dense), batch_size)
-
-    @cached_property
-    def model_identity(self) -> dict[str, object]:
-        """What decides the dense model: name, arguments, the content of its weights file, and classes if not all."""
-        spec = self.recipe.model
-        weights = sha256_file(Path(spec.weights)) if spec.weights and Path(spec.weights).is_file() else spec.weights
-        classes = {"classes": list(self.recipe.classes)} if self.recipe.classes else {}
-        made = {"name": spec.name, "kwargs": dict(spec.kwargs), "pretrained": spec.pretrained, "weights": weights}
-        return {**made, **classes}

@@ -12,32 +12,34 @@ import torch
 from torch import nn
 
 from secateur.pipeline.models.inputs import transform_for
-from secateur.pipeline.recover.distill import distill, make_accelerator
-from secateur.pipeline.runs.context import Run
-from secateur.pipeline.runs.distributed import announce
+from secateur.pipeline.recover.distill import CHECKPOINT, distill, make_accelerator
+from secateur.pipeline.runs.distributed import together
+from secateur.pipeline.runs.inputs import Inputs
 from secateur.pipeline.structure.storage import load, save
 
-DISTILL = "distill"
 START = "undistilled"
+KEPT = (CHECKPOINT, f"{START}/*")
+"""What a distillation that is stopped leaves behind."""
 
 
-def distill_run(run: Run, small: nn.Module, say: Callable[[str], None] = lambda message: None) -> nn.Module:
+def distill_run(inputs: Inputs, small: nn.Module, say: Callable[[str], None] = lambda message: None) -> nn.Module:
     """The run's compensated model, distilled on all calibration images; every process gets the same one."""
-    spec = run.recipe.recover.distill
+    spec = inputs.recipe.recover.distill
     accelerator = make_accelerator(spec, cpu=not torch.cuda.is_available())
-    images, transform = run.data.calibration, transform_for(run.dense)
-    return distill(small, run.dense, images, spec, transform, run.folder, run.recipe.seed, accelerator, say)
+    images, transform = inputs.calibration_images, transform_for(inputs.dense)
+    folder, seed = inputs.working_folder, inputs.recipe.seed
+    return distill(small, inputs.dense, images, spec, transform, folder, seed, accelerator, say)
 
 
-def distill_together(run: Run, small: nn.Module, say: Callable[[str], None]) -> nn.Module:
+def distill_together(inputs: Inputs, small: nn.Module, say: Callable[[str], None]) -> nn.Module:
     """What the first process does: it hands `small` to the others, and all distil it."""
-    save(small, run.folder / START)
-    announce(DISTILL)
-    result = distill_run(run, small, say)
-    shutil.rmtree(run.folder / START)
+    save(small, inputs.working_folder / START)
+    with together(inputs.task()):
+        result = distill_run(inputs, small, say)
+    shutil.rmtree(inputs.working_folder / START)
     return result
 
 
-def help_distilling(run: Run) -> None:
+def help_distilling(inputs: Inputs) -> None:
     """What every other process does then."""
-    distill_run(run, load(run.folder / START))
+    distill_run(inputs, load(inputs.working_folder / START))

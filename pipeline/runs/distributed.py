@@ -1,17 +1,31 @@
-"""How the processes that a launcher started do a run together: the first one runs the stages, the others follow it."""
+"""How the processes that a launcher started do a run together: the first one runs the stages, the others help."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
+import yaml
 
 from secateur.core.errors import RunError
+from secateur.pipeline.runs.context import Run, Store
+from secateur.pipeline.runs.inputs import Task
+from secateur.pipeline.runs.recipe import make_recipe
+from secateur.pipeline.runs.stage import Stage
 
-DONE = "done"
+Word = Literal["done", "failed"]
+"""How the first process ends."""
 PATIENCE = timedelta(days=7)
 """How long the other processes wait for the first one, which plans and compensates alone."""
+_together: ContextVar[bool] = ContextVar("together", default=False)
+"""Whether all processes are at work, or were when something failed: then nobody listens to the first one."""
 
 
 def processes() -> int:
@@ -37,23 +51,60 @@ def check_launch() -> None:
         )
 
 
-def announce(word: str) -> None:
+def lead(work: Callable[[], object]) -> None:
+    """Does the first process's `work`, and lets the others go when it is done and also when it fails."""
+    try:
+        work()
+    except BaseException:
+        if not _together.get():  # else they notice that the connection is gone
+            _broadcast("failed")
+        raise
+    _broadcast("done")
+
+
+@contextmanager
+def together(task: Task) -> Iterator[None]:
+    """Lets all processes work on `task`: the first one in this block, the others by their stage's `help`."""
+    _broadcast(task)
+    token = _together.set(True)
+    yield
+    _together.reset(token)
+
+
+def take_part(folder: Path, stages: Sequence[Stage]) -> None:
+    """What every process but the first one does: it helps with the tasks that it is told, of the run in `folder`.
+
+    What the run's recipe is, it learns with the task: the first process may be about to change it. Raises `RunError`
+    when the first process fails.
+    """
+    by_name, store = {stage.name: stage for stage in stages}, Store()
+    while isinstance(task := _listen(), Task):
+        stage = by_name[task.stage]
+        if stage.help is None:
+            raise RunError(f"the stage {stage.name!r} calls other processes, but does not say how they help")
+        recipe = make_recipe(yaml.safe_load(task.recipe), "the first process's recipe")
+        stage.help(stage.inputs(Run(folder, recipe, store), {}))
+    if task == "failed":
+        raise RunError("the first process has failed, so that this one ends too: see the first one's message")
+
+
+def _broadcast(message: Task | Word) -> None:
     """Tells all other processes what comes next."""
     if processes() > 1:
-        _meet()
-        torch.distributed.broadcast_object_list([word], src=0)
+        torch.distributed.broadcast_object_list([message], src=0, group=_group())
 
 
-def listen() -> str:
-    """What the first process announces."""
-    _meet()
-    words: list[str] = [""]
-    torch.distributed.broadcast_object_list(words, src=0)
-    return words[0]
+def _listen() -> Task | Word:
+    """What the first process tells."""
+    messages: list[Task | Word] = ["failed"]
+    torch.distributed.broadcast_object_list(messages, src=0, group=_group())
+    return messages[0]
 
 
-def _meet() -> None:
-    """Joins the group of all processes, once."""
+@cache
+def _group() -> Any:
+    """All processes, joined for messages: they wait for one as long as it takes, and without a GPU."""
     from accelerate import PartialState
 
-    PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+    PartialState(cpu=not torch.cuda.is_available())
+    return torch.distributed.new_group(backend="gloo", timeout=PATIENCE)

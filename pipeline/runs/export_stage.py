@@ -15,31 +15,30 @@ from secateur.export.engines import build_engine
 from secateur.export.parity import check_parity
 from secateur.export.targets import parse_target, typed_targets
 from secateur.export.to_onnx import export_onnx
-from secateur.pipeline.runs.context import Run
-from secateur.pipeline.structure.storage import load
+from secateur.pipeline.runs.inputs import Inputs
 
 Say = Callable[[str], None]
 ONNX_BATCHES = (1, 2, 7)
 
 
-def export_run(run: Run, say: Say) -> list[str]:
+def export_run(inputs: Inputs, say: Say) -> list[str]:
     """Writes the dense and the small model as ONNX in every precision, and `export.json` with the measured parity."""
     written: list[str] = []
     described: dict[str, ExportedGraph] = {}
-    small = load(run.folder / "model")
-    for side, model in (("pruned", small), ("dense", run.dense)):
-        for precision in run.recipe.export.precisions:
+    small = inputs.model("model")
+    for side, model in (("pruned", small), ("dense", inputs.dense)):
+        for precision in inputs.recipe.export.precisions:
             name = onnx_name(side, precision)
             say(f"writing {name}")
-            described[name] = _export(model, run.folder / name, run.groups.input_shape, precision, say)
+            described[name] = _export(model, inputs.output(name), inputs.groups.input_shape, precision, say)
             written.append(name)
             if external := described[name].info.external:
                 written.append(external)
-    ExportFile(described).save(run.folder)
+    ExportFile(described).save(inputs.output())
     return [*written, ExportFile.NAME]
 
 
-def build_run(run: Run, say: Say) -> list[str]:
+def build_run(inputs: Inputs, say: Say) -> list[str]:
     """Builds the small model's engine for every target of the recipe; `build.json` says what was left out and why.
 
     For a target that latency is measured on with an engine of its own, the dense model's engine is built too. The
@@ -47,10 +46,11 @@ def build_run(run: Run, say: Say) -> list[str]:
     """
     written: list[str] = []
     skipped: dict[str, str] = {}
-    precisions, profile = run.recipe.export.precisions, Profile.covering(run.recipe.bench.batch)
-    compared = [name for name in run.recipe.bench.targets if parse_target(name).needs_build]
+    recipe, folder = inputs.recipe, inputs.output()
+    precisions, profile = recipe.export.precisions, Profile.covering(recipe.bench.batch)
+    compared = [name for name in recipe.bench.targets if parse_target(name).needs_build]
     jobs = [
-        *(("pruned", goal) for goal in typed_targets([*run.recipe.export.targets, *compared], precisions)),
+        *(("pruned", goal) for goal in typed_targets([*recipe.export.targets, *compared], precisions)),
         *(("dense", goal) for goal in typed_targets(compared, precisions)),
     ]
     for side, goal in jobs:
@@ -58,15 +58,15 @@ def build_run(run: Run, say: Say) -> list[str]:
             skipped[str(goal)] = "PyTorch runs the model itself: there is no engine to build"
             continue
         say(f"building the {side} engine for {goal.target}, {goal.precision}")
-        graph = run.folder / onnx_name(side, goal.precision)
+        graph = inputs.path(onnx_name(side, goal.precision))
         try:
-            info = build_engine(graph, goal.target, engines_folder(run.folder, side), profile=profile)
+            info = build_engine(graph, goal.target, engines_folder(folder, side), profile=profile)
         except (MissingPackageError, EngineError) as error:
             skipped[str(goal)] = str(error)
             say(str(error))
             continue
-        written += [str((info.folder / file).relative_to(run.folder)) for file in (ENGINE_FILE, INFO_FILE)]
-    BuildFile(tuple(written), skipped).save(run.folder)
+        written += [str((info.folder / file).relative_to(folder)) for file in (ENGINE_FILE, INFO_FILE)]
+    BuildFile(tuple(written), skipped).save(folder)
     return [*written, BuildFile.NAME]
 
 

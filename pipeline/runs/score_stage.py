@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
-from secateur.pipeline.runs.context import Run
-from secateur.pipeline.runs.distributed import announce
+from secateur.pipeline.runs.distributed import together
+from secateur.pipeline.runs.inputs import Inputs
 from secateur.pipeline.scores.registry import TrainedMethod
 from secateur.pipeline.scores.score import Scores, score
 
-SCORE = "score"
 FILE = "scores.safetensors"
+KEPT = ("xmask.pt",)
+"""What a training that is stopped leaves behind."""
 
 
-def score_run(run: Run, say: Callable[[str], None] = lambda message: None) -> Scores:
+def score_run(inputs: Inputs, say: Callable[[str], None] = lambda message: None) -> Scores:
     """The scores of a run's model by its recipe's method; a training that was stopped goes on."""
-    spec = run.recipe.score
-    loader = run.calibration(spec.samples_per_class, spec.batch_size)
+    spec = inputs.recipe.score
+    loader = inputs.calibration(spec.samples_per_class, spec.batch_size)
     say(f"{spec.method} on {loader.samples} images")
-    return score(run.dense, run.groups, loader, spec.made(), run.recipe.seed, say, run.folder)
+    folder = inputs.working_folder
+    return score(inputs.dense, inputs.groups, loader, spec.made(), inputs.recipe.seed, say, folder)
 
 
-def score_together(run: Run, say: Callable[[str], None]) -> list[str]:
+def score_together(inputs: Inputs, say: Callable[[str], None]) -> list[str]:
     """What the first process does: it scores, and the others help where the method trains."""
-    if isinstance(run.recipe.score.made(), TrainedMethod):
-        announce(SCORE)
-    score_run(run, say).save(run.folder / FILE)
+    trains = isinstance(inputs.recipe.score.made(), TrainedMethod)
+    with together(inputs.task()) if trains else nullcontext():
+        scores = score_run(inputs, say)
+    scores.save(inputs.output(FILE))
     return [FILE]

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from secateur.core.errors import PlanError, RunError
-from secateur.core.files import read_json, sha256_json, write_json
+from secateur.core.files import atomic_path, sha256_json
+from secateur.core.records import read_record, write_record
 from secateur.pipeline.analysis.accuracy import accuracy
 from secateur.pipeline.plan.budget import Budget
-from secateur.pipeline.runs.context import Run
+from secateur.pipeline.runs.context import Store
 from secateur.pipeline.runs.manifest import read_manifest, write_manifest
 from secateur.pipeline.runs.recipe import Recipe
 from secateur.pipeline.runs.runner import open_run, run_stages
-from secateur.pipeline.structure.storage import load
 
-SHARED = {"groups": "groups.json", "score": "scores.safetensors"}
-"""The stages whose results do not depend on the budget, with what they write."""
+SHARED = ("groups", "score")
+"""The stages whose results do not depend on the budget."""
+MEASURED = "judged.json"
+"""What plans were found to be worth: it does not depend on the budget either."""
 Say = Callable[[str, str], None]
 
 
@@ -27,7 +29,7 @@ Say = Callable[[str, str], None]
 class Point:
     """One model of the front: its budget and run, what it costs, and its top-1 on the held-out images, in percent.
 
-    `model` is the hash of the recovered model, by which a finished point is known.
+    `model` is the hash of the recovered model and of the images, by which a finished point is known.
     """
 
     budget: float
@@ -36,6 +38,27 @@ class Point:
     params: float
     top1: float
     model: str
+
+
+@dataclass(frozen=True)
+class SweepFile:
+    """sweep.json: the points so far, the largest budget first, of budgets in one `measure`.
+
+    `identity` is the hash of what the sweep's recipe is, but for the budget.
+    """
+
+    identity: str
+    measure: str
+    points: tuple[Point, ...] = ()
+
+    @staticmethod
+    def load(path: Path) -> SweepFile:
+        """What a sweep.json says; raises `RunError` for a file that is none."""
+        return read_record(path, "sweep", SweepFile)
+
+    def save(self, path: Path) -> None:
+        """Writes sweep.json, atomically."""
+        write_record(path, "sweep", self)
 
 
 def sweep(
@@ -55,34 +78,36 @@ def sweep(
     }
     path, identity = folder / "sweep.json", sha256_json([str(recipe.model), str(recipe.data), measure])
     known = _known(path, identity)
-    first: Run | None = None
+    store, last = Store(), None
     for budget in sorted(budgets, reverse=True):
         place = folder / f"{measure}-{budget:g}"
-        run = open_run(place, recipes[budget], update=True)
-        if first is not None:
-            share(first.folder, place)
-        first = first or run
-        run = replace(run, lender=first)
+        run = replace(open_run(place, recipes[budget], update=True, store=store), shares_statistics=True)
+        if last is not None:
+            share(last, place)
+        last = place
         entries = run_stages(run, "recover", partial(_report, report, budget))
-        model = sha256_json(dict(entries["recover"].outputs))
+        model = sha256_json([dict(entries["recover"].outputs), run.data.evaluation.fingerprint()])
         if budget not in known or known[budget].model != model:
             report(f"{budget:g} accuracy", f"on {len(run.data.evaluation)} held-out images")
             if (facts := run.plan.facts) is None:
                 raise RunError(f"{place / 'plan.json'} does not say what it costs: delete it and run the sweep again")
-            top1 = accuracy(load(place / "model"), run.evaluation())
+            top1 = accuracy(run.small, run.evaluation())
             known[budget] = Point(budget, place.name, facts.macs, float(facts.params), top1, model)
-            points = [asdict(known[key]) for key in sorted(known, reverse=True)]
-            write_json(path, "sweep", {"identity": identity, "measure": measure, "points": points})
+            SweepFile(identity, measure, tuple(known[key] for key in sorted(known, reverse=True))).save(path)
     return [known[budget] for budget in sorted(budgets, reverse=True)]
 
 
 def share(source: Path, target: Path) -> None:
-    """Gives a run the groups and scores of another one, unless it has its own; the run checks whether they fit."""
+    """Gives a run what another one has made for all budgets, unless it has its own; the run checks whether it fits."""
     theirs, ours = read_manifest(source), read_manifest(target)
-    for stage, name in SHARED.items():
+    copied = [MEASURED] if (source / MEASURED).exists() and not (target / MEASURED).exists() else []
+    for stage in SHARED:
         if stage in theirs and stage not in ours:
-            shutil.copyfile(source / name, target / name)
+            copied += theirs[stage].outputs
             ours[stage] = theirs[stage]
+    for name in copied:
+        with atomic_path(target / name) as part:
+            shutil.copyfile(source / name, part)
     write_manifest(target, ours)
 
 
@@ -93,7 +118,7 @@ def _report(report: Say, budget: float, stage: str, message: str) -> None:
 def _known(path: Path, identity: str) -> dict[float, Point]:
     if not path.exists():
         return {}
-    content = read_json(path, "sweep")
-    if content.get("identity") != identity:
+    content = SweepFile.load(path)
+    if content.identity != identity:
         raise RunError(f"{path} is of another recipe's sweep: choose another --out")
-    return {float(point["budget"]): Point(**point) for point in content["points"]}
+    return {point.budget: point for point in content.points}

@@ -13,6 +13,7 @@ from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.recipe import make_recipe
 from secateur.pipeline.runs.runner import open_run
 from secateur.pipeline.structure.storage import save
+from tests.pipeline.runs.handed import handed
 from tests.pipeline.runs.test_curves import MODEL
 
 
@@ -33,7 +34,7 @@ def test_images_lie_evenly_over_the_held_out_split(tmp_path: Path, monkeypatch: 
         return original(images, transform, batch_size, indices)  # type: ignore[arg-type]  # passed through
 
     monkeypatch.setattr(module, "Loader", loader)
-    found = fidelity_of_run(run, lambda message: None)
+    found = fidelity_of_run(handed(run, "report"), lambda message: None)
     last = len(run.data.evaluation) - 1
     assert used == [run.data.evaluation, [round(step * last / 4) for step in range(5)]]
     assert found is not None
@@ -43,10 +44,10 @@ def test_images_lie_evenly_over_the_held_out_split(tmp_path: Path, monkeypatch: 
 
 def test_more_images_than_there_are_is_all_of_them_and_none_is_none(tmp_path: Path) -> None:
     run = made(tmp_path / "all", images=10**6, examples=0, rules="epsilon")
-    found = fidelity_of_run(run, lambda message: None)
+    found = fidelity_of_run(handed(run, "report"), lambda message: None)
     assert found is not None
     assert len(found.cosine) == len(run.data.evaluation)
-    assert fidelity_of_run(made(tmp_path / "none", images=0), lambda message: None) is None
+    assert fidelity_of_run(handed(made(tmp_path / "none", images=0), "report"), lambda message: None) is None
 
 
 @pytest.mark.parametrize(

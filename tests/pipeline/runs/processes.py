@@ -48,11 +48,12 @@ def workers(logs: Path) -> int:
     return len(list(logs.glob("*/attempt_0/*/stdout.log")))
 
 
-def run_stage(command: str, folder: Path, recipe: Mapping[str, Any], processes: int) -> None:
-    """Runs `secateur COMMAND FOLDER` on a new run with this recipe in so many processes, all of which must succeed."""
+def run_stage(command: str, folder: Path, recipe: Mapping[str, Any], processes: int, *words: str) -> None:
+    """Runs `secateur COMMAND FOLDER WORDS` on a new run of this recipe in so many processes, which must all succeed."""
     write_recipe(folder, recipe)
     logs = folder.with_name(f"{folder.name}-logs")
     launch = [*LAUNCH, f"--num_processes={processes}", f"--main_process_port={free_port()}", f"--log_dir={logs}"]
     start = launch if processes > 1 else PYTHON
-    subprocess.run([*start, "-m", "secateur", command, str(folder)], env=ENVIRONMENT, check=True, timeout=SECONDS)
+    command_line = [*start, "-m", "secateur", command, str(folder), *words]
+    subprocess.run(command_line, env=ENVIRONMENT, check=True, timeout=SECONDS)
     assert workers(logs) == (processes if processes > 1 else 0)

@@ -19,6 +19,7 @@ from secateur.core.errors import BenchError
 from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.pipeline.runs.bench_stage import bench_run, forms_of
 from secateur.pipeline.runs.context import Run
+from tests.pipeline.runs.handed import handed
 
 needs_ort = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="onnxruntime is not installed")
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch sees a GPU")
@@ -34,7 +35,7 @@ def measured(run: Run, folder: Path, precisions: tuple[str, ...], target: str) -
         export=replace(run.recipe.export, precisions=precisions),
         bench=replace(run.recipe.bench, targets=(target,), batch=(1,)),
     )
-    bench_run(Run(folder, recipe), lambda message: None)
+    bench_run(handed(Run(folder, recipe), "bench"), lambda message: None)
     return read_bench(folder)
 
 

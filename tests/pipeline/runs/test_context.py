@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from secateur.pipeline.runs.context import Run
+from secateur.pipeline.runs import context
+from secateur.pipeline.runs.context import Run, Store
 from secateur.pipeline.runs.recipe import make_recipe
+from secateur.pipeline.structure.storage import save
 from tests.pipeline.models.small import SMALL, VIT, small_vit, write_safetensors
+from tests.pipeline.runs.small_run import make_inputs, make_weights, recipe_of
 
 
 def test_a_model_without_weights_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -19,3 +25,38 @@ def test_a_model_without_weights_is_warned_of(tmp_path: Path, caplog: pytest.Log
     assert not caplog.records
     assert Run(tmp_path, make_recipe({"model": model, **rest}, "x")).dense is not None
     assert f"{VIT} has random weights" in caplog.text
+
+
+def test_a_store_keeps_the_last_of_each_kind_that_was_made_from_the_same() -> None:
+    store, made = Store(), list[str]()
+    for kind, made_from in (("a", "x"), ("a", "x"), ("b", "x"), ("a", "y"), ("a", "x")):
+        store.get(kind, made_from, lambda made_from=made_from: made.append(made_from))  # type: ignore[misc]
+    assert made == ["x", "x", "y", "x"]
+
+
+def test_runs_of_one_store_make_a_model_once_and_another_one_anew(tmp_path: Path) -> None:
+    make_inputs(tmp_path)
+    store = Store()
+    one, two = (Run(tmp_path / name, recipe_of(tmp_path), store) for name in ("one", "two"))
+    assert one.dense is two.dense
+    assert one.groups is two.groups
+    assert one.statistics is two.statistics
+    make_weights(tmp_path / "weights.safetensors", 9)
+    assert one.dense is two.dense  # a run looks at its weights once
+    three = Run(tmp_path / "one", recipe_of(tmp_path), store)
+    weights = load_file(tmp_path / "weights.safetensors")
+    assert torch.equal(three.dense.state_dict()["head.weight"], weights["head.weight"])
+
+
+def test_a_small_model_is_traced_and_cut_once_for_each_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_inputs(tmp_path)
+    run, loaded, original = Run(tmp_path, recipe_of(tmp_path)), list[Any](), context.load
+    monkeypatch.setattr(context, "load", lambda *words: loaded.append(words) or original(*words))
+    save(run.dense, tmp_path / "model")
+    assert run.small is run.small
+    assert len(loaded) == 1
+    state = {name: value + 1 for name, value in run.dense.state_dict().items()}
+    run.dense.load_state_dict(state)
+    save(run.dense, tmp_path / "model")
+    assert torch.equal(run.small.state_dict()["head.weight"], state["head.weight"])
+    assert len(loaded) == 2

@@ -33,6 +33,9 @@ wait $helper
 """`"$@"` is the launcher, `RUN` the run's folder, which both see."""
 
 
+UNTAUGHT = {**RECIPE, "recover": {**RECIPE["recover"], "distill": {**RECIPE["recover"]["distill"], "epochs": 0}}}
+
+
 def can_make_hosts() -> bool:
     """Whether this machine lets us have networks of our own."""
     if not all(map(shutil.which, TOOLS)):
@@ -60,8 +63,11 @@ def check_same(one: Path, other: Path) -> None:
     assert gaps < 1e-2 * moved
 
 
-def test_two_processes_recover_what_one_does(one: Path, tmp_path: Path) -> None:
-    run_stage("recover", tmp_path / "two", RECIPE, 2)
+def test_two_processes_recover_what_one_does_with_settings_that_only_the_first_has_seen(
+    one: Path, tmp_path: Path
+) -> None:
+    """Without them the second process would distil for no step, and the first one wait for it."""
+    run_stage("recover", tmp_path / "two", UNTAUGHT, 2, "--set", "recover.distill.epochs=1")
     check_same(one, tmp_path / "two")
 
 

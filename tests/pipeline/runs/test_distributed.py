@@ -1,16 +1,25 @@
-"""Launchers: one that starts fewer processes than it was asked for is not taken at its word."""
+"""Processes of one run: all start, all know what they help with, and none waits for one that has failed."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
 
 from secateur.core.errors import RunError
-from secateur.pipeline.runs.distributed import check_launch
+from secateur.pipeline.runs.context import Run
+from secateur.pipeline.runs.declarations import recipe_parts
+from secateur.pipeline.runs.distributed import check_launch, is_first, lead, take_part, together
+from secateur.pipeline.runs.inputs import Inputs, Task
+from secateur.pipeline.runs.recipe import make_recipe
+from secateur.pipeline.runs.stage import Stage
 from tests.pipeline.runs.processes import ENVIRONMENT, PYTHON, RECIPE, SECONDS, write_recipe
+from tests.ranks import two_ranks_work
+
+SEEDED = make_recipe({**RECIPE, "seed": 5}, "the test")
 
 
 @pytest.mark.skipif(torch.cuda.device_count() > 1, reason="accelerate starts a process for each of several GPUs")
@@ -36,3 +45,39 @@ def test_what_other_launchers_set_is_fine(monkeypatch: pytest.MonkeyPatch) -> No
         check_launch()
     monkeypatch.setenv("WORLD_SIZE", "2")
     check_launch()
+
+
+def fail() -> NoReturn:
+    raise ValueError("the plan cannot be made")
+
+
+def count(inputs: Inputs) -> None:
+    """What all processes do together: they add up."""
+    total = torch.tensor([inputs.recipe.seed])
+    torch.distributed.all_reduce(total)
+    assert total.item() == 2 * SEEDED.seed
+
+
+def work(folder: Path) -> None:
+    stage = Stage("count", recipe_parts("seed"), lambda inputs, say: [], help=count)
+
+    def one() -> None:
+        with together(Task("count", SEEDED.to_yaml())):
+            count(stage.inputs(Run(folder, SEEDED), {}))
+        if folder.name == "alone":
+            fail()
+        with together(Task("count", SEEDED.to_yaml())):
+            fail()
+
+    if is_first():
+        with pytest.raises(ValueError, match="cannot be made"):
+            lead(one)
+    else:  # the connection is gone where the first one failed at common work
+        error, words = (RunError, "first process has failed") if folder.name == "alone" else (RuntimeError, "onnection")
+        with pytest.raises(error, match=words):
+            take_part(folder, [stage])
+
+
+@pytest.mark.parametrize("case", ["alone", "together"])
+def test_a_process_helps_with_the_first_ones_recipe_and_ends_with_it(case: str, tmp_path: Path) -> None:
+    two_ranks_work(__name__, tmp_path / case)

@@ -17,7 +17,7 @@ import yaml
 from secateur.core.errors import DataError, ModelError, PlanError, RecipeError, RunError, SecateurError
 from secateur.core.files import sha256_file
 from secateur.pipeline.cli import main
-from secateur.pipeline.report.stage import ALL_STAGES, NAMES
+from secateur.pipeline.report.stage import ALL_STAGES
 from secateur.pipeline.runs.manifest import read_manifest
 from secateur.pipeline.runs.recipe import apply_settings, make_recipe
 from secateur.pipeline.runs.runner import open_run, run_stages
@@ -38,8 +38,9 @@ CONTENT = {
     "score": {"samples_per_class": 3},
     "recover": {"samples_per_class": 3},
     "export": {"targets": ["onnxruntime:cpu"]},
-    "bench": {"targets": ["onnxruntime:cpu"], "seconds": 0.2},
+    "bench": {"targets": ["onnxruntime:cpu"], "seconds": 0.2, "threads": 1},
 }
+NAMES = tuple(stage.name for stage in ALL_STAGES if stage.wanted(make_recipe(CONTENT, "here")))
 FINAL = ("model/model.safetensors", "model/structure.json", "plan.json", "scores.safetensors", "groups.json")
 SERVER = multiprocessing.get_context("forkserver")  # children start from a process that never ran a thread
 SERVER.set_forkserver_preload(["secateur.pipeline.runs.runner", "secateur.pipeline.cli.run"])

@@ -8,10 +8,11 @@ import pytest
 
 from secateur.pipeline.plan.sensitivity import Sensitivity
 from secateur.pipeline.runs.manifest import read_manifest
+from secateur.pipeline.runs.plan_stage import objective
 from secateur.pipeline.runs.recipe import Recipe, make_recipe
 from secateur.pipeline.runs.runner import open_run, run_stages
-from secateur.pipeline.runs.stages import _objective
 from secateur.pipeline.runs.sweep import sweep
+from tests.pipeline.runs.handed import handed
 
 
 def recipe(compensate: bool, allocate: str = "sensitivity", macs: float = 0.6) -> Recipe:
@@ -65,7 +66,7 @@ def test_other_plans_stay_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("gone", ["blocks.0.mlp.hidden", "blocks.1.attn.v"])
 def test_a_repaired_candidate_is_closer_to_the_dense_model(gone: str, tmp_path: Path) -> None:
     plain, repaired = (
-        _objective(open_run(tmp_path / str(choice), recipe(choice)), Sensitivity(), lambda message: None)
+        objective(handed(open_run(tmp_path / str(choice), recipe(choice)), "plan"), Sensitivity(), lambda message: None)
         for choice in (False, True)
     )
     (group,) = (group for group in open_run(tmp_path / "True", recipe(True)).groups if group.name == gone)

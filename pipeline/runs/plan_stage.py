@@ -1,0 +1,111 @@
+"""The plan stage: what stays, by the recipe's allocation, with the instruments that it measures with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from secateur.core.files import sha256_json
+from secateur.pipeline.data.loader import Loader
+from secateur.pipeline.models.inputs import transform_for
+from secateur.pipeline.plan.allocation import Allocation, Instruments, MaskLoss, Objective, find_allocation
+from secateur.pipeline.plan.evolution import Evolution
+from secateur.pipeline.plan.latency_table import LatencyTable
+from secateur.pipeline.plan.make import make_plan
+from secateur.pipeline.plan.mask_loss import mask_loss
+from secateur.pipeline.plan.objective import divergence, remembered
+from secateur.pipeline.plan.xpruner import Xpruner
+from secateur.pipeline.recover.fast_repair import FastRepair
+from secateur.pipeline.runs.declarations import Declaration, Output, recipe_parts
+from secateur.pipeline.runs.inputs import Inputs
+from secateur.pipeline.runs.recipe import Recipe
+from secateur.pipeline.scores.score import Scores
+
+Say = Callable[[str], None]
+MEASURED = 64
+"""How many calibration images a plan is measured on."""
+KEPT = ("judged.*", "plan.db*")
+"""What measuring and evolution leave in the run to go on with."""
+LATENCIES = Output("profile", "latency.json")
+
+
+def plan_run(inputs: Inputs, say: Say) -> list[str]:
+    """Writes `plan.json`."""
+    scores = Scores.load(inputs.path("scores.safetensors"))
+    allocation = inputs.recipe.plan.allocation()
+    plan = make_plan(inputs.groups, scores, inputs.recipe.budget, allocation, instruments(inputs, allocation, say))
+    plan.save(inputs.output("plan.json"))
+    return ["plan.json"]
+
+
+def reads_besides(recipe: Recipe) -> Sequence[Declaration]:
+    """What a plan depends on besides, by its allocation and budget."""
+    parts: list[str] = []
+    if "objective" in find_allocation(recipe.plan.allocate).needs:
+        parts.append("recover.batch_size")
+        if recipe.plan.allocate != "evolution":  # which always repairs
+            parts.append("recover.compensate")
+    return [*recipe_parts(*parts), *([LATENCIES] if by_latency(recipe) else [])]
+
+
+def by_latency(recipe: Recipe) -> bool:
+    """Whether the budget is a latency, so that a table of the target is needed."""
+    return recipe.budget.measure == "latency"
+
+
+def instruments(inputs: Inputs, allocation: Allocation, say: Say) -> Instruments:
+    """What an allocation may measure with in a run: nothing is made that it does not need."""
+    return Instruments(
+        objective=objective(inputs, allocation, say) if "objective" in allocation.needs else None,
+        mask_loss=_mask_loss(inputs, allocation) if "mask_loss" in allocation.needs else None,
+        latencies=LatencyTable.load(inputs.path("latency.json")) if by_latency(inputs.recipe) else None,
+        seed=inputs.recipe.seed,
+        identity=sha256_json(inputs.model_and_images),
+        folder=inputs.working_folder,
+        say=say,
+    )
+
+
+def objective(inputs: Inputs, allocation: Allocation, say: Say) -> Objective:
+    """The divergence of candidates on calibration images.
+
+    `evolution` says on how many, and its study keeps the values. Others measure on MEASURED images, repaired where the
+    run repairs in closed form; these values do not depend on the budget, and the runs of a sweep share them.
+    """
+    if isinstance(allocation, Evolution):
+        return _repaired(inputs, say, allocation.images)
+    recover = inputs.recipe.recover
+    make = partial(_repaired, inputs, say, MEASURED) if recover.compensate else partial(_unrepaired, inputs, say)
+    by = [inputs.model_and_images, inputs.recipe.seed, inputs.recipe.plan.kinds, MEASURED]
+    return remembered(make, inputs.working_file("judged.json"), sha256_json([*by, recover.compensate]))
+
+
+def _unrepaired(inputs: Inputs, say: Say) -> Objective:
+    """The divergence of candidates as surgery leaves them."""
+    per_class = max(1, MEASURED // len(inputs.calibration_images.classes))
+    loader = inputs.calibration(per_class, MEASURED)
+    images = next(iter(loader))
+    say(f"measuring plans on {len(images[0])} images")
+    return divergence(inputs.dense, inputs.groups, [images])
+
+
+def _repaired(inputs: Inputs, say: Say, count: int) -> Objective:
+    """The divergence of candidates that inherit from the dense model, on calibration images that this leaves out."""
+    from secateur.pipeline.runs.search_run import split  # Optuna is slow to import
+
+    images, recipe = inputs.calibration_images, inputs.recipe
+    share = min(0.5, count / len(images))
+    statistics, measured = split(images.labels, share, recipe.seed)
+    say(f"measuring candidates on {len(measured)} images, with statistics from {len(statistics)}")
+    transform, batch_size = transform_for(inputs.dense), recipe.recover.batch_size
+    seen = Loader(images, transform, batch_size, statistics)
+    small = FastRepair(inputs.dense, inputs.groups, recipe.plan.kinds, seen)
+    return divergence(inputs.dense, inputs.groups, Loader(images, transform, batch_size, measured), small)
+
+
+def _mask_loss(inputs: Inputs, allocation: Allocation) -> MaskLoss:
+    """What soft masks cost on calibration images of each class."""
+    spec = allocation if isinstance(allocation, Xpruner) else Xpruner()
+    per_class = -(-spec.images // len(inputs.calibration_images.classes))
+    loader = inputs.calibration(per_class, spec.batch_size)
+    return mask_loss(inputs.dense, inputs.groups, loader, spec.loss, spec.batch_size, inputs.recipe.seed)

@@ -1,0 +1,47 @@
+"""Records: the frozen dataclass of a JSON file, which writes it and reads it again, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from secateur.core.errors import RunError, SecateurError
+from secateur.core.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T")
+
+
+def write_record(path: Path, kind: str, record: DataclassInstance) -> None:
+    """Writes a dataclass as JSON of the schema `secateur.<kind>/1`, atomically: its fields are the keys."""
+    write_json(path, kind, asdict(record))
+
+
+def read_record(path: Path, kind: str, cls: type[T], error: type[SecateurError] = RunError, remedy: str = "") -> T:
+    """What `write_record` wrote, as the dataclass `cls`.
+
+    Raises `RunError` when the file cannot be read or has another schema, and `error` for content that `cls` has not.
+    """
+    return parse_record(cls, read_json(path, kind), str(path), error, remedy)
+
+
+def parse_record(
+    cls: type[T], content: Mapping[str, Any], where: str, error: type[SecateurError] = RunError, remedy: str = ""
+) -> T:
+    """A dataclass from the plain values that JSON has: lists become tuples, objects the dataclasses of their fields.
+
+    Raises `error` with the first field that does not fit; `where` names the file, `remedy` what to do about it.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(cls).validate_python({key: value for key, value in content.items() if key != "schema"})
+    except ValidationError as mistake:
+        first = mistake.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        advice = remedy or "restore the file or make it again"
+        raise error(f"{where}: {place}: {first['msg']}: {advice}") from None

@@ -1,0 +1,150 @@
+"""Declarations: each changes with what it names, and with nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from secateur.benchmarks.environment import environment
+from secateur.core import packages
+from secateur.export.machine import Gpu
+from secateur.pipeline.runs import declarations
+from secateur.pipeline.runs.context import Run
+from secateur.pipeline.runs.declarations import (
+    CalibrationImages,
+    Declaration,
+    DenseModel,
+    HeldOutImages,
+    Machine,
+    Output,
+    Packages,
+    RecipePart,
+    Runtimes,
+    recipe_parts,
+)
+from secateur.pipeline.runs.manifest import Entry
+from tests.pipeline.runs.small_run import make_inputs, make_weights, recipe_of
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights, rules and images; nobody may change them."""
+    folder = tmp_path_factory.mktemp("inputs")
+    make_inputs(folder)
+    return folder
+
+
+def found(one: Declaration, folder: Path, *settings: str) -> dict[str, str]:
+    return dict(one.identity(Run(folder / "run", recipe_of(folder, *settings)), {}))
+
+
+def test_a_part_of_the_recipe_changes_with_its_values_alone(inputs: Path) -> None:
+    for part, change in ((RecipePart("seed"), "seed=1"), (RecipePart("bench.threads"), "bench.threads=3")):
+        assert found(part, inputs) == found(part, inputs, "score.samples_per_class=4")
+        assert found(part, inputs) != found(part, inputs, change)
+    assert list(found(RecipePart("bench.threads"), inputs)) == ["recipe.bench.threads"]
+    assert found(RecipePart(""), inputs) != found(RecipePart(""), inputs, "bench.threads=3")
+    assert recipe_parts("plan", "seed") == (RecipePart("plan"), RecipePart("seed"))
+
+
+def test_a_file_that_the_recipe_names_counts_by_its_content(inputs: Path, tmp_path: Path) -> None:
+    part, option = RecipePart("score"), "score.options.composite"
+    known = found(part, inputs)
+    for text, same in (((inputs / "rules.yaml").read_text(), True), ("first: z_plus\n", False)):
+        (tmp_path / "other.yaml").write_text(text)
+        assert (found(part, inputs, f"{option}={tmp_path / 'other.yaml'}") == known) == same
+
+
+def test_the_model_changes_with_its_weights_and_arguments_but_not_with_their_place(
+    inputs: Path, tmp_path: Path
+) -> None:
+    known = found(DenseModel(), inputs)
+    make_inputs(tmp_path)
+    assert found(DenseModel(), tmp_path) == known
+    assert found(DenseModel(), inputs, "model.kwargs.depth=2")["model"] != known["model"]
+    assert found(DenseModel(), inputs, "classes=[class0, class2]")["model"] != known["model"]
+    make_weights(tmp_path / "weights.safetensors", 5)
+    assert found(DenseModel(), tmp_path)["weights"] != known["weights"]
+
+
+def test_a_model_without_weights_changes_with_the_seed(inputs: Path) -> None:
+    one, two = (found(DenseModel(), inputs, "model.weights=null", f"seed={seed}") for seed in (0, 1))
+    assert one != two
+
+
+def test_the_two_sides_of_the_data_are_told_apart(inputs: Path, tmp_path: Path) -> None:
+    make_inputs(tmp_path)
+    (tmp_path / "val" / "class0" / "0.png").unlink()
+    assert found(CalibrationImages(), tmp_path) == found(CalibrationImages(), inputs)
+    assert found(HeldOutImages(), tmp_path) != found(HeldOutImages(), inputs)
+
+
+def test_outputs_are_those_of_one_stage_that_match(inputs: Path) -> None:
+    files = {"model/structure.json": "a", "model/model.safetensors": "b", "repairs.json": "c"}
+    finished = {"recover": Entry("", files, 0.0, {}, 0), "plan": Entry("", {"plan.json": "d"}, 0.0, {}, 0)}
+    run = Run(inputs / "run", recipe_of(inputs))
+    assert Output("recover", "model/*").identity(run, finished) == {
+        key: value for key, value in files.items() if key.startswith("model/")
+    }
+    assert Output("recover").identity(run, finished) == files
+    assert Output("export").identity(run, finished) == {}
+
+
+def test_packages_are_named_with_their_versions(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "version_of", {"secateur": "1", "torch": "2"}.get)
+    assert found(Packages("torch", "scipy"), inputs) == {
+        "package secateur": "1",
+        "package torch": "2",
+        "package scipy": "absent",
+    }
+
+
+def on(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """Lets this machine be another one."""
+    here = replace(environment(1), **changes)
+    monkeypatch.setattr(declarations, "environment", lambda threads: replace(here, threads=threads or here.threads))
+
+
+def test_what_is_measured_on_a_cpu_depends_on_its_name_and_threads(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on(monkeypatch, cpu_model="old", gpu=None, driver="")
+    known = found(Machine(), inputs)
+    assert set(known) == {
+        *("package onnxruntime", "package torch"),
+        *("machine processor", "machine architecture", "machine threads"),
+    }
+    assert found(Machine(), inputs, "bench.threads=7")["machine threads"] == "7"
+    on(monkeypatch, gpu=Gpu("fast", "sm_86", 8), cpu_model="old", driver="570")
+    assert found(Machine(), inputs) == known
+    on(monkeypatch, cpu_model="new")
+    assert found(Machine(), inputs)["machine processor"] == "new"
+
+
+def test_what_is_measured_on_a_gpu_depends_on_its_name_and_driver(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = "bench.targets=[torch:cuda]"
+    on(monkeypatch, gpu=Gpu("fast", "sm_86", 8), driver="570")
+    known = found(Machine(), inputs, target)
+    assert known["machine gpu"] == "fast"
+    assert known["machine driver"] == "570"
+    on(monkeypatch, gpu=None, driver="")
+    assert found(Machine(), inputs, target) != known
+
+
+def test_engines_depend_on_the_version_of_their_runtime(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ("export.targets=[tensorrt_rtx:sm_86]", "bench.targets=[torch:cpu]")
+    on(monkeypatch, gpu=None)
+    monkeypatch.setattr(packages, "version_of", {"tensorrt_rtx": "1.1"}.get)
+    known = found(Runtimes(), inputs, *settings)
+    assert known["package tensorrt_rtx"] == "1.1"
+    assert "package onnxruntime" not in known
+    monkeypatch.setattr(packages, "version_of", {"tensorrt_rtx": "1.2"}.get)
+    assert found(Runtimes(), inputs, *settings) != known
+    on(monkeypatch, gpu=Gpu("fast", "sm_86", 8))
+    monkeypatch.setattr(packages, "version_of", {"tensorrt_rtx": "1.1"}.get)
+    assert found(Runtimes(), inputs, *settings) == {**known, "machine gpu": "sm_86"}
