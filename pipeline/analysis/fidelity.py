@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from secateur.core.errors import DataError, PlanError
-from secateur.core.modules import frozen
+from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches, any_batches
 from secateur.pipeline.scores.lrp.composite import Composite, find_composite
 from secateur.pipeline.scores.lrp.relevance import IMAGES, TARGETS, Target, relevances
@@ -82,7 +82,7 @@ def fidelity(
     cosines: list[float] = []
     ranks: list[float] = []
     chosen: list[Example] = []
-    for images, classes, before, after in _both(small, dense, loader, rules, target):
+    for images, classes, before, after in _both(small, dense, any_batches(loader), rules, target):
         maps = [_cells(found, grid) for found in (before, after)]
         cosine = F.cosine_similarity(maps[0].flatten(1), maps[1].flatten(1)).tolist()
         rank = rank_correlation(*(found.flatten(1).numpy() for found in maps)).tolist()
@@ -150,7 +150,7 @@ def _maps(model: nn.Module, batches: Batches, rules: Rules, target: Target) -> I
 
 def _gradients(model: nn.Module, batches: Batches, target: Target) -> Iterator[tuple[Tensor, Tensor]]:
     """Gradient x input instead of relevance."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     with frozen(model):
         for images, labels in batches:
             images = images.detach().to(device).requires_grad_()

@@ -13,7 +13,7 @@ from torch import nn
 
 from secateur.core.errors import NotFiniteError, PlanError, RunError
 from secateur.core.files import sha256_json
-from secateur.core.modules import frozen
+from secateur.core.modules import device_of, frozen
 from secateur.core.study import TrialRow, finished, open_study, quiet, trial_rows
 from secateur.pipeline.analysis.pruning_curve import Shape, curve
 from secateur.pipeline.analysis.rule_space import composite_of, parameters_of, suggest
@@ -141,4 +141,4 @@ def _attends(model: nn.Module, reference: Batches) -> bool:
     """Whether the model has a softmax whose rule matters."""
     images, _ = next(iter(reference))
     with frozen(model):
-        return record(model, images[:1].to(next(model.parameters()).device))[0].attention
+        return record(model, images[:1].to(device_of(model)))[0].attention

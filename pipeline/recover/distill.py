@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
@@ -70,6 +71,11 @@ def distill(
         raise RunError(
             f"the batch of {spec.batch_size} cannot be shared by {accelerator.num_processes} processes and "
             f"{spec.accumulate} accumulated parts: give recover.distill.batch_size as a multiple of {parts}"
+        )
+    if spec.batch_size == parts and any(isinstance(part, _BatchNorm) for part in small.modules()):
+        raise RunError(
+            f"the batch of {spec.batch_size} leaves one image to each process and part, but the model's batch "
+            "normalisation needs two: give a larger recover.distill.batch_size"
         )
     steps = len(images) // spec.batch_size * spec.epochs
     if spec.epochs and not steps:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from secateur.core.errors import DataError
-from secateur.core.modules import frozen
+from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.statistics.capture import along, observed
 from secateur.pipeline.statistics.layer_matrices import Reader, channel_dim, input_rows, output_rows
@@ -106,7 +106,7 @@ def gather(
     The gradients are those of the cross-entropy with labels drawn from the model's own prediction, whose second
     moment is the Fisher information: no true label is needed (Kunstner et al., 2019, arXiv 1905.12558).
     """
-    device = next(model.parameters()).device
+    device = device_of(model)
     names = sorted({reader.module for reader in readers})
     inputs = [Site(name, "input", -1, ()) for name in names]
     sites = [*inputs, *(Site(name, "output", -1, ()) for name in names)]

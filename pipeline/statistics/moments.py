@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import DataError
-from secateur.core.modules import frozen
+from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.statistics.capture import observed
 from secateur.pipeline.structure.groups import Site
@@ -78,7 +78,7 @@ def gather_moments(
     The images go to the folds in turn, whatever the batches. Memory does not grow with the number of images. Raises
     `DataError` when there are fewer images than folds.
     """
-    device = next(model.parameters()).device
+    device = device_of(model)
     sites = [Site(probe.module, probe.side, -1, ()) for probe in probes.values()]
 
     def batches() -> Iterator[tuple[int, dict[str, Tensor]]]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import ModelError, PlanError
-from secateur.core.modules import frozen
+from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.scores.lrp.composite import Composite
 from secateur.pipeline.scores.lrp.propagation import Layout, Propagation, Recorder
@@ -56,7 +56,7 @@ def relevances(
     """
     if target not in TARGETS:
         raise PlanError(f"the target of relevance is {target!r}, but must be one of {', '.join(TARGETS)}")
-    device = next(model.parameters()).device
+    device = device_of(model)
     layout: Layout | None = None
     with frozen(model), observed(model, sites) as values:
         for images, labels in loader:

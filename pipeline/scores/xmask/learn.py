@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from secateur.core.checkpoints import Checkpoint, weights_hash
 from secateur.core.errors import DataError, PlanError
 from secateur.core.files import sha256_json
-from secateur.core.modules import frozen
+from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.data.shuffled import shuffled
 from secateur.pipeline.scores.registry import Say
@@ -54,7 +54,7 @@ def learn(
     chosen = [group for group in groups if group.sites and (not spec.kinds or group.kind in spec.kinds)]
     if not chosen:
         raise PlanError(f"the model has no units of the kinds {', '.join(spec.kinds)} to mask: give other kinds")
-    seen, state = census(loader), PartialState(cpu=next(model.parameters()).device.type == "cpu")
+    seen, state = census(loader), PartialState(cpu=device_of(model).type == "cpu")
     with frozen(model):
         masks = _first_masks(model, chosen, loader, seen, spec, seed, say)
         optimizer = torch.optim.Adam([part for part in masks.parameters() if part.requires_grad], lr=spec.lr)

@@ -81,6 +81,13 @@ def test_a_grid_of_zero_compares_pixels_and_a_fine_one_is_cut_to_them(vit: nn.Mo
         assert example.dense.shape == example.small.shape == (size, size)
 
 
+def test_any_iterable_of_pairs_will_do_unless_it_is_gone_after_once(vit: nn.Module, batches: Batches) -> None:
+    lists = [(images, labels.tolist()) for images, labels in batches]
+    assert fidelity(vit, vit, lists).cosine == fidelity(vit, vit, batches).cosine  # type: ignore[arg-type]  # as it says
+    with pytest.raises(DataError, match="can be read only once"):
+        fidelity(vit, vit, iter(batches))
+
+
 def test_ranks_share_ties_and_a_flat_row_correlates_with_nothing() -> None:
     one = torch.tensor([[1.0, 1.0, 3.0, 2.0], [5.0, 5.0, 5.0, 5.0]]).numpy()
     other = torch.tensor([[2.0, 1.0, 1.0, 0.0], [1.0, 2.0, 3.0, 4.0]]).numpy()

@@ -222,6 +222,9 @@ def test_bad_settings_are_refused(tmp_path: Path) -> None:
         DistillSpec(precision="fp8")
     with pytest.raises(RunError, match="as a multiple of 3"):
         distill(student(), make_vit(), pictures(), DistillSpec(epochs=1, accumulate=3), TRANSFORM, tmp_path)
+    normalised = nn.Sequential(nn.Flatten(), nn.Linear(768, 5), nn.BatchNorm1d(5))
+    with pytest.raises(RunError, match="leaves one image to each process and part"):
+        distill(normalised, make_vit(), pictures(), DistillSpec(epochs=1, batch_size=2, accumulate=2), TRANSFORM)
     with pytest.raises(DataError, match="40 images are fewer"):
         distill(student(), make_vit(), pictures(), DistillSpec(epochs=1, batch_size=64), TRANSFORM, tmp_path)
 
