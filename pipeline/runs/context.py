@@ -16,7 +16,7 @@ from secateur.core.files import sha256_json, sha256_once
 from secateur.pipeline.data.classes import logits_of, of_classes
 from secateur.pipeline.data.dataset import Dataset, open_data
 from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.data.sampling import few_shot
+from secateur.pipeline.data.sampling import few_shot, shortfall
 from secateur.pipeline.models.create import create_model
 from secateur.pipeline.models.inputs import check_classes, input_shape, transform_for
 from secateur.pipeline.recover.compensate import Statistics, gather_statistics
@@ -127,8 +127,13 @@ class Run:
         return self.store.get(name, sha256_json(content), lambda: load(place))
 
     def calibration(self, samples_per_class: int, batch_size: int) -> Loader:
-        """Calibration images, `samples_per_class` of each class (0: all), in a fixed order."""
+        """Calibration images, `samples_per_class` of each class (0: all), in a fixed order.
+
+        Warns of classes that have fewer.
+        """
         images = self.data.calibration
+        if short := shortfall(images.labels, images.classes, samples_per_class):
+            _log.warning("%s", short)
         indices = few_shot(images.labels, samples_per_class, self.recipe.seed) if samples_per_class else None
         return Loader(images, transform_for(self.dense), batch_size, indices)
 

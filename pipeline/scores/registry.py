@@ -50,10 +50,6 @@ class ScoreMethod(ABC):
     def score(self, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
         """The scores of the groups; the model has to be left as it was, and `loader` may be read again and again."""
 
-    def reads(self) -> tuple[Path, ...]:
-        """The files whose content decides the scores besides the options."""
-        return ()
-
 
 class TrainedMethod(ScoreMethod):
     """A method that learns its scores, by all processes that a launcher started."""

@@ -11,7 +11,7 @@ from torch import nn
 
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.scores.aggregate import Aggregate, Totals
-from secateur.pipeline.scores.lrp.composite import NAMED, Composite, find_composite
+from secateur.pipeline.scores.lrp.composite import Composite, find_composite
 from secateur.pipeline.scores.lrp.relevance import Target, relevances
 from secateur.pipeline.scores.registry import Scored, ScoreMethod, method
 from secateur.pipeline.statistics.capture import all_sites
@@ -49,8 +49,3 @@ class Lrp(ScoreMethod):
         for batch in relevances(model, loader, all_sites(groups), rules, self.target):
             totals.add(batch.at.__getitem__, batch.classes, batch.logits.shape[1])
         return totals.means()
-
-    def reads(self) -> tuple[Path, ...]:
-        """The composite's file, where it is one."""
-        named = isinstance(self.composite, str) and self.composite in NAMED
-        return (Path(self.composite),) if isinstance(self.composite, str | Path) and not named else ()

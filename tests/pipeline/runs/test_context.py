@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -25,6 +26,22 @@ def test_a_model_without_weights_is_warned_of(tmp_path: Path, caplog: pytest.Log
     assert not caplog.records
     assert Run(tmp_path, make_recipe({"model": model, **rest}, "x")).dense is not None
     assert f"{VIT} has random weights" in caplog.text
+
+
+def test_classes_with_fewer_images_than_asked_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make_inputs(tmp_path)
+    run = Run(tmp_path, recipe_of(tmp_path))
+    counts = np.bincount(run.data.calibration.labels)
+    assert run.calibration(int(counts.min()), 8).samples == len(counts) * counts.min()
+    assert not caplog.records
+    assert run.calibration(int(counts.max()) + 1, 8).samples == counts.sum()
+    assert (
+        f"{counts.max() + 1} images of each class were asked, but {len(counts)} of {len(counts)} classes have fewer"
+        in caplog.text
+    )
+    caplog.clear()
+    assert run.calibration(0, 8).samples == counts.sum()
+    assert not caplog.records
 
 
 def test_a_store_keeps_the_last_of_each_kind_that_was_made_from_the_same() -> None:

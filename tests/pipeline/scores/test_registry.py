@@ -146,13 +146,6 @@ def test_values_are_checked_when_a_method_is_made() -> None:
     assert fields(Taylor) == ()
 
 
-def test_the_file_that_a_composite_lies_in_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "best.yaml"
-    find_composite("gamma").save(path)
-    assert Lrp(path).reads() == Lrp(str(path)).reads() == (path,)
-    assert Lrp("gamma").reads() == Lrp({"first": "gamma"}).reads() == ()
-
-
 @pytest.mark.parametrize("name", ["taylor", "activation", "integrated_gradients", "lrp", "obs", "xmask"])
 def test_without_images_nothing_is_scored(name: str, vit: nn.Module, vit_groups: Groups) -> None:
     with pytest.raises(DataError, match="there are no images to "):
