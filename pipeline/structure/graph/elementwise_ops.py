@@ -17,7 +17,7 @@ UNARY = (
     *("round", "floor", "ceil", "hardshrink", "nan_to_num", "logit", "sinc", "isnan", "threshold", "prelu_kernel"),
     *("atan", "tan", "asin", "acos", "sinh", "cosh", "asinh", "acosh", "atanh", "trunc", "frac", "exp2", "log2"),
     *("log10", "softshrink", "tanhshrink", "erfinv", "isinf", "isfinite", "sgn", "deg2rad", "rad2deg", "zeros_like"),
-    *("ones_like", "full_like", "empty_like"),
+    *("ones_like", "full_like", "empty_like", "rand_like", "randn_like", "bernoulli"),
 )
 NARY = (
     *("add", "sub", "mul", "div", "pow", "maximum", "minimum", "where", "addcmul", "addcdiv", "clamp", "clamp_min"),
@@ -75,6 +75,12 @@ def _copy(trace: Trace, call: Call) -> Result:
 def _same(_trace: Trace, call: Call) -> Result:
     value: Value = call.args[0]
     return value
+
+
+@RULES.rule("new_empty", "new_zeros", "new_ones", "new_full")
+def _new(_trace: Trace, call: Call) -> Result:
+    """Numbers of a shape of their own."""
+    return traced_result(call, computed=False)
 
 
 @RULES.rule("_assert_tensor_metadata", "_assert_async", "_assert_scalar", "sym_constrain_range_for_size")

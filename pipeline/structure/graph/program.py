@@ -12,9 +12,13 @@ SAMPLES = 2
 """The batch of the traced example; with 1, lengths that come from the batch would look like constants."""
 
 
-def exported(model: nn.Module, example: Tensor) -> ExportedProgram:
-    """The model's graph of ATen operations in evaluation mode, for any batch and the sample size of `example`."""
+def exported(model: nn.Module, example: Tensor, training: bool = False) -> ExportedProgram:
+    """The model's graph of ATen operations, for any batch and the sample size of `example`.
+
+    In evaluation mode, or all of it in `training` mode; the model is left as it was.
+    """
     with evaluating(model), torch.no_grad():
+        model.train(training)
         batch = torch.cat([example[:1]] * SAMPLES)
         return torch.export.export(model, (batch,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False)
 

@@ -25,7 +25,7 @@ class Trace:
     1). `roles` says of (tensor, dim) what a layer does with it, `owners` which module's call reads a weight, and
     `norms` which of the modules `normalising` see which labels. `heads` has the labels of queries, keys and values,
     a row for each head. `values` and `names` say of a node what is known of its result, and of which tensor it is;
-    `aliases` has the first name of a shared tensor.
+    `aliases` has the first name of a shared tensor, `unread` the parameters that nothing reads, with the reason.
     """
 
     normalising: frozenset[str] = frozenset()
@@ -40,6 +40,19 @@ class Trace:
     values: dict[fx.Node, Any] = field(default_factory=dict)
     names: dict[fx.Node, str] = field(default_factory=dict)
     ancestry: Ancestry = field(default_factory=Ancestry)
+    unread: dict[str, str] = field(default_factory=dict)
+
+    def of_other_mode(self) -> Trace:
+        """A trace of the same parameters in another mode: it couples what meets there, and keeps nothing else."""
+        return Trace(
+            self.normalising,
+            self.aliases,
+            coupling=self.coupling,
+            tensors=self.tensors,
+            roles=self.roles,
+            norms=self.norms,
+            heads=self.heads,
+        )
 
     def parameter(self, name: str, tensor: Tensor) -> Value:
         """A parameter or buffer, each of its dimensions with labels of its own."""

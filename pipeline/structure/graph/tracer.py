@@ -17,13 +17,28 @@ from secateur.pipeline.structure.graph.trace import OUTPUT, Trace
 from secateur.pipeline.structure.graph.value import Value
 from secateur.pipeline.structure.module_attributes import normalising
 
+UNUSED = "the model reads it neither in evaluation nor in training"
+UNTRACED = "the model reads it in training only, which cannot be traced ({error}): what it reads may be removed"
+
 
 def trace_model(model: nn.Module, example: Tensor) -> Trace:
-    """What a model's graph says of its parameters, for any batch and the sample size of `example` `[B, ...]`."""
+    """What a model's graph says of its parameters, for any batch and the sample size of `example` `[B, ...]`.
+
+    The graph is that of evaluation. Where it leaves layers out, such as auxiliary heads, that of training couples too.
+    """
     norms = frozenset(name for name, module in model.named_modules() if normalising(module) is not None)
-    tracer = Tracer(Trace(norms, aliases_of(model)))
-    tracer.run(exported(model, example))
-    return tracer.trace
+    trace = Trace(norms, aliases_of(model))
+    unread = Tracer(trace).run(exported(model, example))
+    if unread:
+        reason = UNUSED
+        try:
+            program = exported(model, example, training=True)
+        except Exception as error:  # whatever a model's code raises is the reason why it cannot be traced
+            reason = UNTRACED.format(error=" ".join(str(error).split())[:160])
+        else:
+            unread &= Tracer(trace.of_other_mode()).run(program)
+        trace.unread.update((name, reason) for name in sorted(unread))
+    return trace
 
 
 class Tracer:
@@ -32,12 +47,16 @@ class Tracer:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
 
-    def run(self, program: ExportedProgram) -> None:
-        """Follows a whole program; what it returns keeps its shape."""
+    def run(self, program: ExportedProgram) -> set[str]:
+        """Follows a whole program, whose results keep their shapes; the names of the weights that it never reads."""
         for value in leaves(self.follow(program.graph_module, dict(self._inputs(program)), "")):
             if isinstance(value, Value):
                 for labels in value.maps:
                     self.trace.coupling.fix(labels, OUTPUT)
+        read = {name for node, name in self.trace.names.items() if node.users}
+        tensors = self.trace.tensors.items()
+        weights = {name for name, dims in tensors if name.rpartition(".")[2] == "weight" and len(dims) > 1}
+        return weights - read
 
     def _inputs(self, program: ExportedProgram) -> Iterator[tuple[fx.Node, Any]]:
         """What is known of the program's placeholders: parameters, buffers, constants, and the model's own inputs."""
@@ -127,8 +146,10 @@ def _constant(call: Call, values: Sequence[Value]) -> Result:
     found = call.node.meta["val"]
     data: Any = None
     if all(value.data is not None for value in values) and isinstance(found, Tensor):
+        # copies, since what is written in place is the model's own
         args, kwargs = tree_map(
-            lambda leaf: leaf.data if isinstance(leaf, Value) else leaf, (call.args, dict(call.kwargs))
+            lambda leaf: leaf.data.clone() if isinstance(leaf, Value) and leaf.data is not None else leaf,
+            (call.args, dict(call.kwargs)),
         )
         data = call.target(*args, **kwargs)
     result = traced_result(call, computed=False)

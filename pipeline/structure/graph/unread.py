@@ -39,6 +39,9 @@ def fixed_alone(
                 made[name, kind, reason] += count
             elif not by_layer and members[0] in components.marks["lost"]:
                 lost[name, kind, reason] = max(count, lost.get((name, kind, reason), 0))
+    for tensor, reason in trace.unread.items():
+        labels = trace.tensors[tensor][0]
+        made[f"{tensor.removesuffix('.weight')}.channels", "channel", reason] += 1 if labels is None else len(labels)
     return [Fixed(name, kind, count, reason) for (name, kind, reason), count in {**lost, **made}.items()]
 
 

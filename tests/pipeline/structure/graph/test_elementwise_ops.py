@@ -73,6 +73,12 @@ def test_one_slope_serves_all_channels_and_several_go_with_theirs() -> None:
     assert not found.reason("p0", 1)
 
 
+def test_numbers_of_a_shape_of_their_own_tie_nothing() -> None:
+    found = of(lambda p, x: p * p.new_empty((4, 1)).bernoulli_(0.5), (4, 6))
+    assert not found.reason("p0", 1) and found.along(0, 1) == found.at("p0", 1)
+    assert "no parameter makes" in found.reason("p0", 0)
+
+
 def test_what_is_written_into_a_part_of_a_tensor_stays() -> None:
     def write(p: Tensor, x: Tensor) -> Tensor:
         whole = torch.zeros(4, 6)

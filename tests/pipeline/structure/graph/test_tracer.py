@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.graph.trace import OUTPUT
-from secateur.pipeline.structure.graph.tracer import trace_model
+from secateur.pipeline.structure.graph.tracer import UNUSED, trace_model
+from secateur.pipeline.structure.plan import plan_from_kept
+from secateur.pipeline.structure.surgery import prune
 from tests.pipeline.structure.graph.following import follow, of
 
 
@@ -121,6 +126,68 @@ def test_a_stream_may_begin_with_the_input() -> None:
 def test_only_normalisations_with_a_width_are_noted() -> None:
     model = nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.Linear(8, 8), nn.GroupNorm(2, 8))
     assert trace_model(model, torch.randn(1, 3)).normalising == {"1"}
+
+
+class Auxiliary(nn.Module):
+    """A head that only training uses, and one that nothing does."""
+
+    def __init__(self, untraceable: bool = False) -> None:
+        super().__init__()
+        self.one, self.norm, self.two = nn.Conv2d(3, 6, 1), nn.BatchNorm2d(6), nn.Conv2d(6, 4, 1)
+        self.aux, self.last = nn.Conv2d(6, 5, 1), nn.Conv2d(5, 2, 1)
+        self.never = nn.Linear(7, 3)
+        self.untraceable = untraceable
+        self.register_buffer("runs", torch.zeros((), dtype=torch.long))
+
+    def forward(self, x: Tensor) -> Any:
+        self.runs += 1
+        x = F.dropout(self.norm(self.one(x)), 0.5, self.training)
+        if not self.training:
+            return self.two(x)
+        if self.untraceable and float(x.sum()) > 0:
+            x = x * 2
+        return self.two(x), self.last(self.aux(x).relu())
+
+
+EXAMPLE = torch.randn(1, 3, 4, 4)
+
+
+def test_what_only_training_reads_goes_with_what_it_is_made_of() -> None:
+    found = follow(Auxiliary(), EXAMPLE)
+    assert found.at("one.weight", 0) == found.at("two.weight", 1) == found.at("aux.weight", 1)
+    assert found.at("aux.weight", 0) == found.at("last.weight", 1)
+    assert found.trace.roles["aux.weight", 1] == "in"
+    assert not {"aux.weight", "last.weight"} & set(found.trace.owners), "no hook would ever see them called"
+    assert "aux" not in {cost.module for cost in found.trace.costs}
+    assert not found.reason("one.weight", 0)
+
+
+def test_weights_that_nothing_reads_are_known() -> None:
+    assert follow(Auxiliary(), EXAMPLE).trace.unread == {"never.weight": UNUSED}
+    untraced = follow(Auxiliary(untraceable=True), EXAMPLE).trace.unread
+    assert set(untraced) == {"never.weight", "aux.weight", "last.weight"}
+    assert "in training only, which cannot be traced" in untraced["aux.weight"]
+    assert follow(Tied(), torch.randn(1, 4)).trace.unread == {}
+
+
+def test_tracing_changes_no_number_of_the_model() -> None:
+    model = Auxiliary().train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    trace_model(model, EXAMPLE)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(module.training for module in model.modules())
+
+
+def test_a_pruned_model_still_trains_its_auxiliary_head() -> None:
+    torch.manual_seed(0)
+    model = Auxiliary().eval()
+    groups = find_groups(model, EXAMPLE)
+    assert [group.name for group in groups] == ["one.channels"]
+    assert {(one.name, one.units) for one in groups.fixed} == {("aux.channels", 5), ("never.channels", 3)}
+    small = prune(model, plan_from_kept(groups, {"one.channels": (0, 2, 5)}), groups)
+    assert small.get_submodule("aux").weight.shape == (5, 3, 1, 1)
+    one, two = small.train()(EXAMPLE)
+    assert (one.shape, two.shape) == ((1, 4, 4, 4), (1, 2, 4, 4))
 
 
 def test_a_function_of_the_batch_alone_has_no_labels() -> None:
