@@ -22,7 +22,8 @@ from secateur.export.graph_types import declared_precisions, first_line, graph_p
 from secateur.export.precision import DTYPES, OPSETS, parse_precision, typed_copy
 from secateur.export.quiet import quiet
 from secateur.export.tensors import TensorInfo
-from secateur.kernels.fuse import FusedAttention, fuse, is_fused
+from secateur.kernels.fuse import fuse, is_fused
+from secateur.kernels.fused_modules import FusedAttention
 from secateur.kernels.onnx_function import add_functions
 from secateur.kernels.onnx_program import lowered
 

@@ -7,21 +7,31 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
-from timm.layers import LayerNorm, LayerScale, Mlp
+from timm.layers import LayerNorm, Mlp
+from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.vision_transformer import Block
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from secateur.kernels import ops
 from secateur.kernels.errors import KernelError
+from secateur.kernels.fused_modules import (
+    FusedAttention,
+    FusedBlock,
+    FusedMlp,
+    FusedSwinBlock,
+    FusedWindowAttention,
+    pair,
+    windows_of,
+)
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.ragged_attention import RaggedAttention
 
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 """How far a fused model's outputs may be from those of the model itself, as a fraction of the outputs' scale."""
 
+EXACT = 1e-9
+"""The same for one attention over windows in float64, by which its reading is proven."""
 
-KERNELS = ("ragged_attention", "bias_gelu", "residual_layernorm")
+KERNELS = ("ragged_attention", "window_attention", "bias_gelu", "residual_layernorm")
 LAYER_NORMS = (nn.LayerNorm, LayerNorm)
 
 
@@ -37,11 +47,11 @@ class Fusion:
 def fuse(model: nn.Module, kernels: Collection[str] = KERNELS) -> nn.Module:
     """A copy of `model`, in evaluation mode, whose layers run through our operators where they can.
 
-    `RaggedAttention` becomes one `ragged_attention`; timm's `Mlp` with the exact GELU gets `bias_gelu`; timm's `Block`
-    adds the attention branch and normalises in one `residual_layernorm`. The outputs agree with those of `model` within
-    `TOLERANCE`. The copy runs on every device, and through torch.compile, torch.export and `export_onnx`; it cannot be
-    trained. `kernels` names the operators to use; `fusions` says what becomes of each module. Raises `KernelError` when
-    there is nothing to fuse.
+    `RaggedAttention` becomes one `ragged_attention`; a Swin block attends over its whole map in one `window_attention`;
+    timm's `Mlp` with the exact GELU gets `bias_gelu`; the blocks of ViTs and Swins add the attention branch and
+    normalise in one `residual_layernorm`. The outputs agree with those of `model` within `TOLERANCE`. The copy runs on
+    every device, and through torch.compile, torch.export and `export_onnx`; it cannot be trained. `kernels` names the
+    operators to use; `fusions` says what becomes of each module. Raises `KernelError` when there is nothing to fuse.
 
     >>> fused = sc.fuse(small)
     >>> torch.allclose(fused(example), small(example), atol=1e-4)
@@ -56,13 +66,16 @@ def fuse(model: nn.Module, kernels: Collection[str] = KERNELS) -> nn.Module:
         reasons = "; ".join(f"{one.module}: {one.reason}" for one in found[:3])
         raise KernelError(
             f"{type(model).__name__} has nothing that the kernels could serve"
-            f"{f' ({reasons})' if reasons else ''}: fuse a ViT of timm after pruning it"
+            f"{f' ({reasons})' if reasons else ''}: fuse a ViT or a Swin of timm, after pruning it"
         )
+    served: dict[str, set[str]] = {}
+    for one in chosen:
+        served.setdefault(one.module, set()).add(one.kernel)
     model = copy.deepcopy(model).eval()
-    for one in sorted(chosen, key=lambda one: -one.module.count(".")):  # a block after what is in it
-        parent, _, name = one.module.rpartition(".")
+    for module in sorted(served, key=lambda name: -name.count(".")):  # a block after what is in it
+        parent, _, name = module.rpartition(".")
         holder = model.get_submodule(parent)
-        setattr(holder, name, _REPLACEMENTS[one.kernel](holder.get_submodule(name)))
+        setattr(holder, name, _fused(holder.get_submodule(name), served[module]))
     return model.requires_grad_(False)
 
 
@@ -75,72 +88,22 @@ def fusions(model: nn.Module) -> list[Fusion]:
     return list(_fusions(model))
 
 
-class FusedAttention(nn.Module):
-    """A `RaggedAttention` whose heads are computed by one operator."""
-
-    def __init__(self, attention: RaggedAttention) -> None:
-        super().__init__()
-        self.qkv, self.proj, self.gate, self.norm = attention.qkv, attention.proj, attention.gate, attention.norm
-        self.layout = HeadLayout(attention.qk_dims, attention.v_dims, attention.scale)
-
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """Attends over the tokens of `x` `[B, N, C]`; returns `[B, N, proj.out_features]`.
-
-        `attn_mask` is boolean (what may be attended to) or added to the logits, and broadcasts to `[B, heads, N, N]`
-        with at most one of batch and heads present.
-        """
-        qkv = self.qkv(x)
-        bias, mask = _added(attn_mask, is_causal, qkv, self.layout.heads)
-        layout = self.layout
-        out = ops.ragged_attention(qkv, layout.qk_dims, layout.v_dims, layout.scale, None, bias, mask)
-        out = self.norm(out)
-        if self.gate is not None:
-            out = out * self.gate(x).sigmoid()
-        projected: Tensor = self.proj(out)
-        return projected
-
-    def extra_repr(self) -> str:
-        return f"qk_dims={self.layout.qk_dims}, v_dims={self.layout.v_dims}, scale={self.layout.scale:.6g}"
-
-
-class FusedMlp(nn.Module):
-    """A timm `Mlp` whose first bias and GELU are one operator."""
-
-    def __init__(self, mlp: Mlp) -> None:
-        super().__init__()
-        self.fc1, self.fc2, self.norm = mlp.fc1, mlp.fc2, mlp.norm
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The MLP of `x` `[..., C]`."""
-        hidden = ops.bias_gelu(F.linear(x, self.fc1.weight), self.fc1.bias)
-        out: Tensor = self.fc2(self.norm(hidden))
-        return out
-
-
-class FusedBlock(nn.Module):
-    """A timm `Block` that adds its attention branch and normalises for its MLP in one operator."""
-
-    def __init__(self, block: Block) -> None:
-        super().__init__()
-        self.norm1, self.attn, self.norm2, self.mlp, self.ls2 = (
-            block.norm1, block.attn, block.norm2, block.mlp, block.ls2)  # fmt: skip
-        self.scale = block.ls1.gamma if isinstance(block.ls1, LayerScale) else None
-
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """The block's output for `x` `[B, N, C]`."""
-        branch = self.attn(self.norm1(x), attn_mask=attn_mask, is_causal=is_causal)
-        norm = self.norm2
-        x, normed = ops.residual_layernorm(x, branch, self.scale, norm.weight, norm.bias, norm.eps)
-        out: Tensor = x + self.ls2(self.mlp(normed))
-        return out
-
-
-_REPLACEMENTS = {"ragged_attention": FusedAttention, "bias_gelu": FusedMlp, "residual_layernorm": FusedBlock}
-
-
 def is_fused(model: nn.Module) -> bool:
     """Whether any module of the model runs through our operators."""
-    return any(isinstance(module, tuple(_REPLACEMENTS.values())) for module in model.modules())
+    ours = (FusedAttention, FusedMlp, FusedBlock, FusedSwinBlock)
+    return any(isinstance(module, ours) for module in model.modules())
+
+
+def _fused(module: nn.Module, kernels: Collection[str]) -> nn.Module:
+    """What takes a module's place."""
+    if isinstance(module, RaggedAttention):
+        return FusedAttention(module)
+    if isinstance(module, SwinTransformerBlock):
+        return FusedSwinBlock(module, "window_attention" in kernels, "residual_layernorm" in kernels)
+    if isinstance(module, Mlp):
+        return FusedMlp(module)
+    assert isinstance(module, Block)  # for the type checker: there is no other kind
+    return FusedBlock(module)
 
 
 def _fusions(model: nn.Module) -> Iterator[Fusion]:
@@ -152,6 +115,9 @@ def _fusions(model: nn.Module) -> Iterator[Fusion]:
         elif type(module) is Mlp:
             yield Fusion(name, "bias_gelu", _against_mlp(module))
         elif type(module) is Block:
+            yield Fusion(name, "residual_layernorm", _against_block(module))
+        elif type(module) is SwinTransformerBlock:
+            yield Fusion(name, "window_attention", _against_windows(module))
             yield Fusion(name, "residual_layernorm", _against_block(module))
 
 
@@ -173,32 +139,25 @@ def _against_mlp(mlp: Mlp) -> str:
     return ""
 
 
-def _against_block(block: Block) -> str:
+def _against_windows(block: SwinTransformerBlock) -> str:
+    """Its attention is read as heads over windows, and that reading is run against the block's own code."""
+    size, window = pair(block.input_resolution), pair(block.window_size)
+    if any(length % part for length, part in zip(size, window, strict=True)):
+        return f"its map of {size[0]} x {size[1]} is no whole number of windows of {window[0]} x {window[1]}"
+    block = copy.deepcopy(block).to("cpu", torch.float64).eval()
+    try:
+        fused = FusedWindowAttention(block.attn, window, pair(block.shift_size))
+    except KernelError as error:
+        return str(error)
+    shape = (1, *size, fused.qkv.in_features)
+    x = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, found = windows_of(block, x), fused(x)
+    apart = float((expected - found).abs().max() / expected.abs().max().clamp_min(1e-30))
+    return "" if apart < EXACT else f"its attention is not the kernel's: outputs differ by {apart:.2g} of their scale"
+
+
+def _against_block(block: Block | SwinTransformerBlock) -> str:
     if type(block.norm2) not in LAYER_NORMS or block.norm2.bias is None:
         return f"its second normalisation is {type(block.norm2).__name__}, and the kernel computes LayerNorm"
     return ""
-
-
-def _added(attn_mask: Tensor | None, is_causal: bool, like: Tensor, heads: int) -> tuple[Tensor | None, Tensor | None]:
-    """What the operator calls `bias` (of the heads) and `mask` (of the batch), in the type of `like` `[B, N, .]`."""
-    batch, tokens = like.shape[:2]
-    if is_causal:
-        earlier = torch.ones(tokens, tokens, dtype=torch.bool, device=like.device).tril()
-        attn_mask = earlier if attn_mask is None else _additive(attn_mask, like) + _additive(earlier, like)
-    if attn_mask is None:
-        return None, None
-    shape = (1,) * (4 - attn_mask.ndim) + tuple(attn_mask.shape)
-    if len(shape) != 4 or shape[0] not in (1, batch) or shape[1] not in (1, heads) or min(shape[:2]) != 1:
-        raise KernelError(
-            f"an attention mask of shape {list(attn_mask.shape)} was given to {heads} heads and a batch of {batch}: "
-            "the kernel takes [N, N], [heads, N, N] or [B, 1, N, N], so use the model without fuse()"
-        )
-    added = _additive(attn_mask, like).reshape(shape).expand(-1, -1, tokens, tokens)
-    return (added[0], None) if shape[0] == 1 else (None, added[:, 0])
-
-
-def _additive(mask: Tensor, like: Tensor) -> Tensor:
-    """The mask as what is added to logits, in the type of `like`."""
-    if mask.dtype != torch.bool:
-        return mask.to(like.dtype)
-    return torch.zeros_like(mask, dtype=like.dtype).masked_fill(~mask, -torch.inf)

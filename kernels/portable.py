@@ -24,7 +24,8 @@ def ragged_attention(
     """
     packed = qkv if qkv_bias is None else qkv + qkv_bias
     if mask is not None:
-        mask = mask[torch.arange(len(packed), device=mask.device) % len(mask)].unsqueeze(1)
+        sequences = torch.arange(packed.shape[0], device=mask.device)  # len() would fix the batch of an export
+        mask = mask[sequences % mask.shape[0]].unsqueeze(1)
     heads: list[Tensor] = [packed] * layout.heads
     for (qk_width, v_width), members in layout.by_width().items():
         places = [layout.offsets[head] for head in members]

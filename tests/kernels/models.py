@@ -1,7 +1,8 @@
-"""A small pruned ViT whose heads have unequal widths, and images for it."""
+"""Small pruned models with images for them: a ViT whose heads have unequal widths, a Swin with shifted windows."""
 
 from __future__ import annotations
 
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +22,36 @@ KEPT = {
 def pruned(**kwargs: object) -> nn.Module:
     model = make_vit(**kwargs)
     return prune(model, plan_from_kept(find_groups(model, torch.zeros(1, 3, 16, 16)), KEPT))
+
+
+def make_swin(seed: int = 0, **kwargs: object) -> nn.Module:
+    """A small timm Swin: windows of 4 x 4 over a map of 8 x 8, shifted in its second block, then one window."""
+    torch.manual_seed(seed)
+    settings = {
+        "img_size": 16,
+        "patch_size": 2,
+        "window_size": 4,
+        "embed_dim": 16,
+        "depths": (2, 1),
+        "num_heads": (2, 4),
+    }
+    model = timm.create_model("swin_tiny_patch4_window7_224", num_classes=5, **{**settings, **kwargs}).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    return model
+
+
+def pruned_swin(*kinds: str) -> nn.Module:
+    """The Swin without its first heads, three of eight query and key dimensions and two of eight value dimensions, as
+    far as these are among `kinds`.
+    """
+    model = make_swin()
+    groups = find_groups(model, torch.zeros(1, 3, 16, 16))
+    dims = {"qk_dim": 5, "v_dim": 6}
+    kept = {group.name: range(1, group.units) for group in groups if group.kind == "head"}
+    kept |= {g.name: [i for i in range(g.units) if i % 8 < dims[g.kind]] for g in groups if g.kind in dims}
+    chosen = {group.name: list(kept[group.name]) for group in groups if group.kind in kinds}
+    return prune(model, plan_from_kept(groups, chosen))
 
 
 def image(batch: int = 2, seed: int = 0) -> Tensor:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,10 +16,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import secateur as sc
 from secateur.kernels.errors import KernelError
-from secateur.kernels.fuse import TOLERANCE, FusedAttention, FusedBlock, FusedMlp, Fusion
+from secateur.kernels.fuse import TOLERANCE, Fusion
+from secateur.kernels.fused_modules import FusedAttention, FusedBlock, FusedMlp, FusedSwinBlock
 from secateur.kernels.ragged_attention import RaggedAttention
 from tests.conftest import make_vit
-from tests.kernels.models import image, pruned
+from tests.kernels.models import image, make_swin, pruned, pruned_swin
 
 
 def distance(a: Tensor, b: Tensor) -> float:
@@ -154,8 +158,68 @@ def _normalised(attention: nn.Module) -> RaggedAttention:
     )
 
 
+SWIN = ("window_attention", "bias_gelu", "residual_layernorm")
+
+
+@pytest.mark.parametrize("kinds", [(), ("head",), ("head", "qk_dim", "v_dim")], ids=["dense", "heads", "all"])
+def test_a_swin_runs_through_the_operators(kinds: tuple[str, ...]) -> None:
+    model = pruned_swin(*kinds) if kinds else make_swin()
+    assert [(one.kernel, one.reason) for one in sc.fusions(model) if one.module.endswith("blocks.1")] == [
+        ("window_attention", ""), ("residual_layernorm", "")
+    ]  # fmt: skip
+    fused = sc.fuse(model)
+    with Counter() as counter, torch.no_grad():
+        found = fused(image(3))
+        expected = model(image(3))
+    assert [counter.names.count(f"secateur::{name}") for name in SWIN] == [3, 3, 3]
+    assert distance(found, expected) < TOLERANCE[torch.float32]
+    assert not any(isinstance(module, FusedSwinBlock) for module in model.modules())
+
+
+@pytest.mark.parametrize("kernel", SWIN)
+def test_one_kernel_alone_serves_a_swin(kernel: str) -> None:
+    model = make_swin()
+    fused = sc.fuse(model, [kernel])
+    with Counter() as counter, torch.no_grad():
+        assert distance(fused(image()), model(image())) < TOLERANCE[torch.float32]
+    assert [counter.names.count(f"secateur::{name}") for name in SWIN] == [3 * (name == kernel) for name in SWIN]
+
+
+def test_a_fused_swin_is_exported_with_a_dynamic_batch(tmp_path: Path) -> None:
+    fused = sc.fuse(pruned_swin("head", "qk_dim", "v_dim"))
+    info = sc.export_onnx(fused, tmp_path / "swin.onnx", image())
+    assert {node.domain for node in onnx.load(str(info.path)).graph.node} == {""}
+    if find_spec("onnxruntime"):
+        assert sc.check_parity(fused, info.path, batches=(1, 3)).worst.relative < 1e-4
+
+
+class _Plain(nn.Module):
+    """No attention at all."""
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return 2 * x
+
+
+def test_a_swin_that_the_kernel_cannot_serve_says_why() -> None:
+    odd = make_swin(img_size=20, strict_img_size=False)
+    reasons = {one.module: one.reason for one in sc.fusions(odd) if one.kernel == "window_attention"}
+    assert reasons["layers.0.blocks.0"] == "its map of 10 x 10 is no whole number of windows of 4 x 4"
+    model = make_swin()
+    model.layers[0].blocks[0].attn = _Plain()
+    model.layers[0].blocks[1].attn.scale = 0.5 * model.layers[0].blocks[1].attn.scale
+    scaled = model.layers[1].blocks[0].attn
+    scaled.register_forward_hook(lambda module, given, out: 2 * out)
+    reasons = {one.module: one.reason for one in sc.fusions(model) if one.kernel == "window_attention"}
+    assert "its attention is a _Plain without a table" in reasons["layers.0.blocks.0"]
+    assert reasons["layers.0.blocks.1"] == ""  # the kernel takes any scale
+    assert "its attention is not the kernel's: outputs differ by" in reasons["layers.1.blocks.0"]
+    fused = sc.fuse(model, ["window_attention"])
+    with torch.no_grad():
+        assert distance(fused(image()), model(image())) < TOLERANCE[torch.float32]
+
+
 def test_a_model_with_nothing_to_fuse_is_refused() -> None:
-    with pytest.raises(KernelError, match="Sequential has nothing that the kernels could serve: fuse a ViT"):
+    with pytest.raises(KernelError, match="Sequential has nothing that the kernels could serve: fuse a ViT or a Swin"):
         sc.fuse(nn.Sequential(nn.Linear(2, 2)))
     with pytest.raises(KernelError, match=r"\(0: its queries and keys are normalised"):
         sc.fuse(nn.Sequential(_normalised(make_vit(qk_norm=True).blocks[0].attn)))
