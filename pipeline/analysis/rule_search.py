@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-import optuna
 import torch
-from optuna.study import MaxTrialsCallback
-from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 
 from secateur.core.errors import NotFiniteError, PlanError, RunError
@@ -23,6 +21,10 @@ from secateur.pipeline.scores.lrp.method import Lrp
 from secateur.pipeline.scores.lrp.relevance import record
 from secateur.pipeline.scores.score import score
 from secateur.pipeline.structure.groups import Groups
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
 
 Report = Callable[[str], None]
 FINALISTS = 5
@@ -67,6 +69,10 @@ def search(
     >>> len(found.trials)
     1
     """
+    import optuna
+    from optuna.study import MaxTrialsCallback
+    from optuna.trial import TrialState
+
     if trials < 1:
         raise PlanError(f"a search needs 1 trial or more, but got {trials}")
     shape = shape or Shape()
@@ -124,6 +130,8 @@ def _points(
 
 def _best(study: optuna.Study, finalists: int, swapped: Callable[[FrozenTrial], float]) -> tuple[FrozenTrial, float]:
     """The winner of the finals with its mean A_PR; the study remembers them, so that they are held once."""
+    from optuna.trial import TrialState
+
     if not finalists:
         return study.best_trial, study.best_value
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

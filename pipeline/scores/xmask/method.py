@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from torch import nn
 
@@ -14,7 +14,6 @@ from secateur.pipeline.scores.registry import Say, Scored, TrainedMethod, method
 from secateur.pipeline.structure.groups import Groups, Kind
 
 Smooth = Literal["classes", "units"]
-SMOOTH: tuple[Smooth, ...] = get_args(Smooth)
 Precision = Literal["no", "bf16", "fp16"]
 
 

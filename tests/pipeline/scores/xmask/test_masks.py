@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secateur.pipeline.scores.xmask.masks import Masks
-from secateur.pipeline.scores.xmask.method import SMOOTH, Smooth
+from secateur.pipeline.scores.xmask.method import Smooth
 from secateur.pipeline.structure.groups import Group
 
 
@@ -49,7 +50,7 @@ def slow_roughness(masks: Masks, smooth: Smooth) -> float:
 @given(st.integers(1, 5), st.integers(0, 3), st.integers(0, 99))
 def test_penalties_are_their_definitions(classes: int, rank: int, seed: int) -> None:
     masks = random_masks(classes, rank, seed)
-    for smooth in SMOOTH:
+    for smooth in get_args(Smooth):
         assert masks.roughness(smooth).item() == pytest.approx(slow_roughness(masks, smooth), rel=1e-4, abs=1e-4)
     squares = sum(value.square().sum().item() for value in masks.every().values())
     assert masks.sparsity().item() == pytest.approx(squares / classes, rel=1e-4)
