@@ -18,7 +18,7 @@ from tests.pipeline.runs.test_curves import MODEL
 
 
 def made(folder: Path, **report: object) -> Run:
-    recipe = {"model": MODEL, "data": {"path": "digits"}, "budget": {"macs": 0.5}, "report": report}
+    recipe = {"model": MODEL, "data": {"path": "digits"}, "budget": {"macs": 0.8}, "report": report}
     run = open_run(folder / "run", make_recipe(recipe, "test"))
     save(run.dense, run.folder / "model")
     return run

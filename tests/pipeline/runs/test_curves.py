@@ -38,7 +38,7 @@ def run(tmp_path: Path) -> Run:
     recipe = {
         "model": MODEL,
         "data": {"path": "digits"},
-        "budget": {"macs": 0.5},
+        "budget": {"macs": 0.8},
         "score": {"samples_per_class": 2},
         "plan": {"kinds": ["mlp_hidden"]},
     }

@@ -28,7 +28,7 @@ def run(tmp_path: Path) -> Run:
     recipe = {
         "model": MODEL,
         "data": {"path": "digits"},
-        "budget": {"macs": 0.5},
+        "budget": {"macs": 0.7},
         "score": {"samples_per_class": 2},
         "plan": {"kinds": ["head"]},
     }
