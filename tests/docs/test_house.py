@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 from itertools import pairwise
@@ -72,6 +73,27 @@ def test_a_room_lies_above_all_that_it_knows_and_arrows_pass_the_floors_between(
         for (x, one), (u, two) in pairwise(middles):
             room = [(house.LANE if ">" in name else house.WIDTH) / 2 for name in (one, two)]
             assert u - x >= sum(room), f"{one} and {two} overlap"
+
+
+def defined(path: Path) -> set[str]:
+    """The functions, classes and methods (`Class.method`) of a file."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef)}
+    return found
+
+
+def test_the_way_of_a_score_has_ten_steps_at_most_and_each_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition("## The way of a score")[2].partition("\n## ")[0]
+    steps = re.findall(r"^(\d+)\. `([\w/]+\.py)`, `([\w.]+)`: ", text, re.M)
+    assert [int(number) for number, _, _ in steps] == list(range(1, len(steps) + 1))
+    assert len(steps) == len(re.findall(r"^\d+\.", text, re.M)) and 5 <= len(steps) <= 10
+    for _, file, name in steps:
+        assert name in defined(ROOT / file), f"{file} has no {name}: follow the score anew"
+    assert (steps[0][1].split("/")[1], steps[-1][1].split("/")[1]) == ("cli", "report")
 
 
 def test_the_room_of_a_module(house: ModuleType) -> None:
