@@ -18,19 +18,20 @@ from secateur.pipeline.structure.groups import Site
 
 
 class ResidualStreams:
-    """The residual streams of both models before one block, batch by batch: `[B, N, width]`."""
+    """The residual streams of both models before one block, batch by batch, `[B, N, width]` in their precision."""
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
+    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
         self.dense: list[NDArray[np.float32]] = []
         self.pruned: list[NDArray[np.float32]] = []
         self._folder = folder
         self._device = device
+        self._dtype = dtype
 
     @staticmethod
     def read(model: nn.Module, loader: Batches, folder: Path) -> ResidualStreams | None:
         """The streams before the first block, equal in both models; None where the model is more than a chain."""
         device = device_of(model)
-        streams = ResidualStreams(folder, device)
+        streams = ResidualStreams(folder, device, next(model.parameters()).dtype)
         first, last = chain_of(model)[0], chain_of(model)[-1]
         names = {module: name for name, module in model.named_modules()}
         ends = [Site(names[first], "input", -1, ()), Site(names[last], "output", -1, ())]
@@ -50,17 +51,18 @@ class ResidualStreams:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for x, z in zip(self.dense, self.pruned, strict=True):
-            yield torch.from_numpy(np.array(x)).to(self._device), torch.from_numpy(np.array(z)).to(self._device)
+            dense, pruned = (torch.from_numpy(np.array(part)).to(self._device, self._dtype) for part in (x, z))
+            yield dense, pruned
 
     def advance(self, dense: nn.Module, pruned: nn.Module) -> None:
         """Takes both streams through one block."""
         for number, (x, z) in enumerate(self):
-            self.dense[number][:] = dense(x).cpu().numpy()
-            self.pruned[number][:] = pruned(z).cpu().numpy()
+            self.dense[number][:] = dense(x).float().cpu().numpy()
+            self.pruned[number][:] = pruned(z).float().cpu().numpy()
 
     def _keep(self, into: list[NDArray[np.float32]], name: str, x: Tensor) -> None:
         file = np.memmap(self._folder / name, dtype=np.float32, mode="w+", shape=tuple(x.shape))
-        file[:] = x.cpu().numpy()
+        file[:] = x.float().cpu().numpy()
         into.append(file)
 
 

@@ -105,7 +105,7 @@ def census(loader: Batches) -> Census:
     digest, labels = hashlib.sha256(), list[int]()
     for images, batch in loader:
         labels += batch.tolist()
-        digest.update(images.cpu().contiguous().numpy().tobytes())
+        digest.update(images.cpu().contiguous().view(torch.uint8).numpy().tobytes())  # NumPy knows no bfloat16
     if not labels:
         raise DataError("there are no images to learn masks from: give a data set with at least one")
     digest.update(np.asarray(labels).tobytes())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import timm
 import torch
@@ -191,6 +193,21 @@ def test_convolutions_that_pad_or_scale_by_themselves_are_repaired_for_what_they
     assert repairs[0].way == "refit"
     before, after = (distance(m, model, images, "2") for m in (small, repaired))
     assert after < 1e-4 * before
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_model_of_half_precision_stays_one_and_gets_closer(
+    dtype: torch.dtype, vit: nn.Module, vit_groups: Groups, many: Batches
+) -> None:
+    kept = {"blocks.0.mlp.hidden": range(0, 192, 2), "blocks.1.attn.v": HALF_HEADS, "blocks.1.attn.qk": HALF_HEADS}
+    plan, half = plan_from_kept(vit_groups, kept), copy.deepcopy(vit).to(dtype)
+    batches = [(x.to(dtype), labels) for x, labels in many]
+    small = prune(half, plan, vit_groups)
+    repaired, repairs = repair(small, half, plan, batches, groups=vit_groups)
+    assert {parameter.dtype for parameter in repaired.parameters()} == {dtype}
+    assert "stream" in {found.way for found in repairs}
+    before, after = (distance(m, half, batches, "head") for m in (small, repaired))
+    assert after < 0.8 * before
 
 
 def test_statistics_serve_many_plans(vit: nn.Module, vit_groups: Groups, many: Batches) -> None:

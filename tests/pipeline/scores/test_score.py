@@ -46,6 +46,20 @@ def test_the_batch_size_does_not_matter(method: str, vit: nn.Module, vit_groups:
         torch.testing.assert_close(value, alone[name], rtol=1e-3, atol=1e-7)
 
 
+@pytest.mark.parametrize("method", METHODS.names())
+def test_a_model_of_half_precision_is_scored_as_the_whole_one(
+    method: str, vit: nn.Module, vit_groups: Groups, batches: Batches
+) -> None:
+    options = {"epochs": 2} if method == "xmask" else {}
+    half = [(images.bfloat16(), labels) for images, labels in batches]
+    whole = score(vit, vit_groups, batches, method, **options)
+    found = score(copy.deepcopy(vit).bfloat16(), vit_groups, half, method, **options)
+    for name, value in found.values.items():
+        assert value.dtype == torch.float32
+        ranks = [part.flatten().argsort().argsort().float() for part in (value, whole.values[name])]
+        assert torch.corrcoef(torch.stack(ranks))[0, 1] > 0.7, name
+
+
 def test_a_file_holds_the_scores_and_their_method(vit: nn.Module, vit_groups: Groups, tmp_path) -> None:  # type: ignore[no-untyped-def]  # pytest's own path
     made = score(vit, vit_groups, [], "random", seed=4)
     made.save(tmp_path / "scores.safetensors")
