@@ -23,6 +23,7 @@ from secateur_studies.oneshot_tables import (
 from secateur_studies.score_tables import Table, cnn_a_pr, relevance_speed, transformer_a_pr
 from secateur_studies.xpruner_tables import class_specialised, curves_of, variants_of
 
+from secateur.benchmarks.results_file import read_bench
 from secateur.core.errors import BenchError
 from secateur.core.files import read_json, write_text
 from secateur.pipeline.report.table import rows_of
@@ -34,7 +35,7 @@ _TABLE = re.compile(r"(<!-- table (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOT
 
 def demo(results: Path) -> str:
     """Dense against pruned, of the demo."""
-    rows = rows_of(read_json(results / "demo.json", "bench"))
+    rows = rows_of(read_bench(results / "demo.json"))
     head = ("`make demo`, measured", "dense", "pruned", "change")
     return markdown(head, ((row.name, row.dense, row.pruned, row.change) for row in rows))
 

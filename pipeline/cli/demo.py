@@ -20,6 +20,8 @@ def command(out: Path, update: bool, settings: tuple[str, ...], as_json: bool) -
 
     Example: secateur demo --out runs/demo --set budget.macs=0.4
     """
+    from dataclasses import asdict
+
     from secateur.pipeline.report.stage import ALL_STAGES
     from secateur.pipeline.report.table import print_table, table_of
     from secateur.pipeline.runs.recipe import read_recipe
@@ -29,6 +31,7 @@ def command(out: Path, update: bool, settings: tuple[str, ...], as_json: bool) -
         run = open_run(out, read_recipe(Path(folder) / "demo.yaml", settings), update)
         run_stages(run, report=progress, stages=ALL_STAGES)
     if as_json:
-        print_json({"run": str(out), "report": str(out / "report.html"), "table": table_of(out)})
+        table = [asdict(row) for row in table_of(out)]
+        print_json({"run": str(out), "report": str(out / "report.html"), "table": table})
     else:
         print_table(out)

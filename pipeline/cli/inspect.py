@@ -20,6 +20,8 @@ def command(model: str, align: int, as_json: bool) -> None:
 
     Example: secateur inspect deit_tiny_patch16_224
     """
+    from dataclasses import asdict
+
     from rich.console import Console
     from rich.table import Table
 
@@ -33,16 +35,16 @@ def command(model: str, align: int, as_json: bool) -> None:
     module = load(Path(model)) if Path(model).is_dir() else create_model(model)
     found = describe(find_groups(module, example_for(module, input_shape(module))), align)
     if as_json:
-        print_json(found)
+        print_json(asdict(found))
         return
-    table = Table(title=f"{model}: {found['macs'] / 1e9:.3f} GMACs, {found['params'] / 1e6:.2f} M parameters")
+    table = Table(title=f"{model}: {found.macs / 1e9:.3f} GMACs, {found.params / 1e6:.2f} M parameters")
     for column in ("group", "kind", "units", "step", "parameters", "MACs"):
         table.add_column(column, justify="left" if column in ("group", "kind") else "right")
-    for row in found["groups"]:
-        units = f"{row['blocks']} x {row['units'] // row['blocks']}" if row["blocks"] > 1 else str(row["units"])
-        numbers = (str(row["step"]), f"{row['params']:,}", f"{row['macs_share']:.1%}")
-        table.add_row(row["name"], row["kind"], units, *numbers)
+    for row in found.groups:
+        units = f"{row.blocks} x {row.units // row.blocks}" if row.blocks > 1 else str(row.units)
+        numbers = (str(row.step), f"{row.params:,}", f"{row.macs_share:.1%}")
+        table.add_row(row.name, row.kind, units, *numbers)
     console = Console()
     console.print(table)
-    for row in found["fixed"]:
-        console.print(f"fixed: {row['name']} ({row['kind']}, {row['units']} units): {row['reason']}", highlight=False)
+    for item in found.fixed:
+        console.print(f"fixed: {item.name} ({item.kind}, {item.units} units): {item.reason}", highlight=False)

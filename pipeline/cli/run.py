@@ -20,6 +20,8 @@ def command(recipe: Path, out: Path | None, update: bool, settings: tuple[str, .
 
     Example: secateur run recipes/deit-tiny.yaml --out runs/half --set budget.macs=0.5
     """
+    from dataclasses import asdict
+
     from secateur.pipeline.report.stage import ALL_STAGES
     from secateur.pipeline.report.table import print_table, table_of
     from secateur.pipeline.runs.recipe import read_recipe
@@ -30,6 +32,7 @@ def command(recipe: Path, out: Path | None, update: bool, settings: tuple[str, .
     with Progress() as progress:
         run_stages(run, report=progress, stages=ALL_STAGES)
     if as_json:
-        print_json({"run": str(folder), "report": str(folder / "report.html"), "table": table_of(folder)})
+        table = [asdict(row) for row in table_of(folder)]
+        print_json({"run": str(folder), "report": str(folder / "report.html"), "table": table})
     else:
         print_table(folder)

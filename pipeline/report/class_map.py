@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,19 +11,20 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist
 
-from secateur.pipeline.scores.score import Scores as Stored
+from secateur.pipeline.scores.score import Scores
+from secateur.pipeline.structure.describe import GroupRow
 
 TOP, LOW = 0.1, 0.5
 """A unit serves a class alone when it is among the first tenth there and in the lower half for every other class."""
 LABELLED = 60
 """At most so many rows or columns have their names written beside them."""
-Scores = Mapping[str, NDArray[np.float64]]
+ByClass = Mapping[str, NDArray[np.float64]]
 """For each group, by name, `[classes, units]`."""
 Sole = tuple[str, int, int]
 """A group, a unit of it, and the one class that it serves."""
 
 
-def class_map(groups: Sequence[Mapping[str, Any]], scores: Scores, names: Sequence[str]) -> Figure | None:
+def class_map(groups: Sequence[GroupRow], scores: ByClass, names: Sequence[str]) -> Figure | None:
     """For each class (rows) how much more each head matters to it than to the mean class (columns), both clustered.
 
     A head is a unit of a group of heads, or else a block of value dims; where there are none, a whole group is one
@@ -53,15 +53,12 @@ def class_map(groups: Sequence[Mapping[str, Any]], scores: Scores, names: Sequen
     return figure
 
 
-def class_wise(path: Path) -> Scores:
-    """The scores in a file that are class-wise; empty where none are."""
-    if not path.exists():
-        return {}
-    values = Stored.load(path).values
-    return {name: value.double().numpy() for name, value in values.items() if value.ndim == 2}
+def class_wise(scores: Scores) -> ByClass:
+    """The scores that are class-wise; empty where none are."""
+    return {name: value.double().numpy() for name, value in scores.values.items() if value.ndim == 2}
 
 
-def sole_units(groups: Sequence[Mapping[str, Any]], scores: Scores) -> list[Sole]:
+def sole_units(groups: Sequence[GroupRow], scores: ByClass) -> list[Sole]:
     """The units that serve one class alone, with the number of that class.
 
     Units are ranked by absolute score among all of their kind, class by class (`TOP`, `LOW`).
@@ -69,8 +66,8 @@ def sole_units(groups: Sequence[Mapping[str, Any]], scores: Scores) -> list[Sole
     found = []
     kinds: dict[str, list[str]] = {}
     for group in groups:
-        if group["name"] in scores:
-            kinds.setdefault(group["kind"], []).append(group["name"])
+        if group.name in scores:
+            kinds.setdefault(group.kind, []).append(group.name)
     for names in kinds.values():
         values = np.abs(np.concatenate([scores[name] for name in names], axis=1))
         seen = np.flatnonzero(values.any(axis=1))  # a class without images scores zero
@@ -90,26 +87,26 @@ def clustered(values: NDArray[np.float64]) -> NDArray[np.int64]:
     return order
 
 
-def _columns(groups: Sequence[Mapping[str, Any]], scores: Scores) -> tuple[list[str], list[NDArray[np.float64]]]:
+def _columns(groups: Sequence[GroupRow], scores: ByClass) -> tuple[list[str], list[NDArray[np.float64]]]:
     """The names and the scores `[classes]` of all heads, or else of all groups."""
-    wise = [group for group in groups if group["name"] in scores]
+    wise = [group for group in groups if group.name in scores]
     for kind in ("head", "v_dim"):
         heads = [
-            (f"{group['name'].removesuffix('.heads')}.{number}", part)
+            (f"{group.name.removesuffix('.heads')}.{number}", part)
             for group in wise
-            if group["kind"] == kind
-            for number, part in enumerate(_heads(scores[group["name"]], group))
+            if group.kind == kind
+            for number, part in enumerate(_heads(scores[group.name], group))
         ]
         if heads:
             return [name for name, _ in heads], [part for _, part in heads]
-    return [group["name"] for group in wise], [np.abs(scores[group["name"]]).mean(axis=1) for group in wise]
+    return [group.name for group in wise], [np.abs(scores[group.name]).mean(axis=1) for group in wise]
 
 
-def _heads(values: NDArray[np.float64], group: Mapping[str, Any]) -> NDArray[np.float64]:
+def _heads(values: NDArray[np.float64], group: GroupRow) -> NDArray[np.float64]:
     """The scores `[heads, classes]` of a group."""
-    if group["kind"] == "head":
+    if group.kind == "head":
         return values.T
-    blocks: NDArray[np.float64] = np.abs(values).reshape(len(values), group.get("blocks", 1), -1).mean(axis=2)
+    blocks: NDArray[np.float64] = np.abs(values).reshape(len(values), group.blocks, -1).mean(axis=2)
     return blocks.T
 
 

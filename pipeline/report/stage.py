@@ -4,21 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from secateur.benchmarks.results_file import read_bench
 from secateur.pipeline.report.fidelity_of_run import fidelity_of_run
 from secateur.pipeline.runs.declarations import Output, Packages, recipe_parts
 from secateur.pipeline.runs.inputs import Inputs
-from secateur.pipeline.runs.recipe import plain
 from secateur.pipeline.runs.stage import Stage
 from secateur.pipeline.runs.stages import DENSE, HELD_OUT, PLAN, SCORES, SMALL, STAGES, TRACED
+from secateur.pipeline.scores.score import Scores
+from secateur.pipeline.structure.describe import GroupTable
 
 BENCH, GROUPS = Output("bench", "bench.json"), Output("groups", "groups.json")
 
 
-def _report(inputs: Inputs, say: Callable[[str], None]) -> list[str]:
-    from secateur.pipeline.report.write import write_report  # matplotlib is slow to import
+def report_run(inputs: Inputs, say: Callable[[str], None]) -> list[str]:
+    """Writes the report of a run, with the agreement of both models' maps where the recipe asks for it."""
+    from secateur.pipeline.report.write import Findings, write_report  # matplotlib is slow to import
 
-    folder = inputs.folder_of(GROUPS, SCORES, PLAN, BENCH)
-    return write_report(folder, fidelity_of_run(inputs, say), inputs.held_out_images.classes, plain(inputs.recipe))
+    found = Findings(
+        recipe=inputs.recipe,
+        groups=GroupTable.load(inputs.path("groups.json")),
+        scores=Scores.load(inputs.path("scores.safetensors")),
+        plan=inputs.plan,
+        bench=read_bench(inputs.path("bench.json")),
+        classes=inputs.held_out_images.classes,
+        fidelity=fidelity_of_run(inputs, say),
+    )
+    return write_report(inputs.output(), found)
 
 
 REPORT = Stage(
@@ -27,6 +38,6 @@ REPORT = Stage(
         *(DENSE, HELD_OUT, GROUPS, SCORES, PLAN, SMALL, BENCH, TRACED, Packages("matplotlib")),
         *recipe_parts("", "report"),
     ),
-    _report,
+    report_run,
 )
 ALL_STAGES = (*STAGES, REPORT)

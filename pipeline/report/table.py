@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from secateur.core.files import read_json
+from secateur.benchmarks.results_file import BenchResult, read_bench
 
 
 @dataclass(frozen=True)
@@ -23,43 +22,35 @@ class Row:
     worse: bool = False
 
 
-def rows_of(bench: dict[str, Any]) -> list[Row]:
-    """The rows of a bench.json's content, latency last with one row for each target."""
-    dense, pruned = bench["dense"], bench["pruned"]
-    rows = [
-        Row(
-            "top-1 accuracy",
-            f"{dense['top1']:.2f} %",
-            f"{pruned['top1']:.2f} %",
-            f"{pruned['top1'] - dense['top1']:+.2f} points",
-            pruned["top1"] < dense["top1"],
-        ),
-        _share("MACs", dense["macs"], pruned["macs"]),
-        _share("parameters", dense["params"], pruned["params"]),
-        _share("size (bytes)", dense["size_bytes"], pruned["size_bytes"]),
-    ]
-    for target, speedup in bench["speedup"].items():
-        before, after = dense["latency_ms"][target], pruned["latency_ms"][target]
-        rows.append(
-            Row(
-                f"latency {target} (p50)",
-                f"{before['p50']:.3f} ms",
-                f"{after['p50']:.3f} ms",
-                _speed(speedup["ratio"], speedup["low"], speedup["high"]),
-                speedup["ratio"] < 1,
-            )
-        )
+def rows_of(bench: BenchResult) -> list[Row]:
+    """The rows of a comparison, latency last with one row for each target; what is not known has none."""
+    dense, pruned = bench.dense, bench.pruned
+    rows = []
+    if dense.top1 is not None and pruned.top1 is not None:
+        change = f"{pruned.top1 - dense.top1:+.2f} points"
+        worse = pruned.top1 < dense.top1
+        rows.append(Row("top-1 accuracy", f"{dense.top1:.2f} %", f"{pruned.top1:.2f} %", change, worse))
+    counts = (
+        ("MACs", dense.macs, pruned.macs),
+        ("parameters", dense.params, pruned.params),
+        ("size (bytes)", dense.size_bytes, pruned.size_bytes),
+    )
+    rows += [_share(name, before, after) for name, before, after in counts if before and after is not None]
+    for target, speedup in bench.speedup.items():
+        before, after = (f"{side.latency_ms[target].p50:.3f} ms" for side in (dense, pruned))
+        words = _speed(speedup.ratio, speedup.low, speedup.high)
+        rows.append(Row(f"latency {target} (p50)", before, after, words, speedup.ratio < 1))
     return rows
 
 
-def table_of(run_dir: Path) -> list[dict[str, str | bool]]:
-    """The rows of a run's table as plain values."""
-    return [asdict(row) for row in rows_of(read_json(run_dir / "bench.json", "bench"))]
+def table_of(run_dir: Path) -> list[Row]:
+    """The rows of a run's table."""
+    return rows_of(read_bench(run_dir))
 
 
 def print_table(run_dir: Path) -> None:
     """Prints a run's table and the path of its report on stdout."""
-    bench = read_json(run_dir / "bench.json", "bench")
+    bench = read_bench(run_dir)
     table = Table(title=f"secateur: {run_dir}")
     table.add_column("")
     for column in ("dense", "pruned", "change"):
@@ -68,7 +59,7 @@ def print_table(run_dir: Path) -> None:
         table.add_row(row.name, row.dense, row.pruned, row.change)
     console = Console()
     console.print(table)
-    for target, reason in bench.get("skipped", {}).items():
+    for target, reason in bench.skipped.items():
         console.print(f"not measured: {target}: {reason}", highlight=False, markup=False)
     console.print(f"report: {run_dir / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
 

@@ -28,7 +28,7 @@ from secateur.pipeline.structure.surgery import prune
 
 
 def _groups(inputs: Inputs, say: Say) -> list[str]:
-    write_json(inputs.output("groups.json"), "groups", describe(inputs.groups))
+    describe(inputs.groups).save(inputs.output("groups.json"))
     return ["groups.json"]
 
 

@@ -1,44 +1,73 @@
-"""A model's groups as plain values, for groups.json and `secateur inspect`."""
+"""A model's groups as a table: what `secateur inspect` shows, and groups.json of a run."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
-from secateur.pipeline.structure.groups import Groups
+from secateur.core.records import read_record, write_record
+from secateur.pipeline.structure.groups import Fixed, Groups, Kind
 from secateur.pipeline.structure.steps import step_size
 
 
-def describe(groups: Groups, align: int = 8) -> dict[str, Any]:
-    """The groups with their units, parameters and share of the MACs, and what is fixed with the reason.
+@dataclass(frozen=True)
+class GroupRow:
+    """One group: its units, and the parameters and the share of the MACs that would go with all of them.
 
-    A group's parameters and MACs are those that would go with all of its units; groups of one layer overlap. A plan
-    removes `step` units at a time (of each block), so that widths stay multiples of `align`.
+    Units of heads lie in `blocks`, and `parent` is the group of these heads. A plan removes `step` units at a time (of
+    each block), so that widths stay multiples of the table's `align`, and leaves `min_units` at least.
     """
+
+    name: str
+    kind: Kind
+    units: int
+    blocks: int
+    parent: str
+    family: str
+    params: int
+    macs_share: float
+    min_units: int
+    step: int
+
+
+@dataclass(frozen=True)
+class GroupTable:
+    """What can be removed from a model for samples of `input_shape`, and what is `fixed` with the reason."""
+
+    fingerprint: str
+    input_shape: tuple[int, ...]
+    macs: float
+    params: int
+    align: int
+    groups: tuple[GroupRow, ...]
+    fixed: tuple[Fixed, ...]
+
+    def save(self, path: Path) -> None:
+        """Writes the table as JSON."""
+        write_record(path, "groups", self)
+
+    @staticmethod
+    def load(path: Path) -> GroupTable:
+        """The table in a file; raises `RunError` for a file that is none."""
+        return read_record(path, "groups", GroupTable)
+
+
+def describe(groups: Groups, align: int = 8) -> GroupTable:
+    """The table of the groups; those of one layer overlap, so that their shares add up to more than the whole."""
     macs, params = groups.macs(), groups.params()
-    rows = []
-    for group in groups:
-        gone = {group.name: ()}
-        rows.append(
-            {
-                "name": group.name,
-                "kind": group.kind,
-                "units": group.units,
-                "blocks": group.blocks,
-                "parent": group.parent,
-                "family": group.family,
-                "params": params - groups.params(gone),
-                "macs_share": (macs - groups.macs(gone)) / macs,
-                "min_units": group.min_units,
-                "step": step_size(group, align),
-            }
+    rows = [
+        GroupRow(
+            name=group.name,
+            kind=group.kind,
+            units=group.units,
+            blocks=group.blocks,
+            parent=group.parent,
+            family=group.family,
+            params=params - groups.params({group.name: ()}),
+            macs_share=(macs - groups.macs({group.name: ()})) / macs,
+            min_units=group.min_units,
+            step=step_size(group, align),
         )
-    return {
-        "fingerprint": groups.fingerprint(),
-        "input_shape": list(groups.input_shape),
-        "macs": macs,
-        "params": params,
-        "align": align,
-        "groups": rows,
-        "fixed": [asdict(item) for item in groups.fixed],
-    }
+        for group in groups
+    ]
+    return GroupTable(groups.fingerprint(), groups.input_shape, macs, params, align, tuple(rows), groups.fixed)

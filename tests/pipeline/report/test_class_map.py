@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from secateur.pipeline.report.class_map import class_map, class_wise, clustered, sole_units
 from secateur.pipeline.scores.score import Scores
+from tests.pipeline.report.findings import row
 
 GROUPS = [
-    {"name": "blocks.0.attn.heads", "kind": "head", "units": 3, "blocks": 1},
-    {"name": "blocks.0.attn.v", "kind": "v_dim", "units": 6, "blocks": 3},
-    {"name": "blocks.0.mlp.hidden", "kind": "mlp_hidden", "units": 20, "blocks": 1},
-    {"name": "blocks.1.mlp.hidden", "kind": "mlp_hidden", "units": 20, "blocks": 1},
+    row("blocks.0.attn.heads", "head", 3),
+    row("blocks.0.attn.v", "v_dim", 6, blocks=3),
+    row("blocks.0.mlp.hidden", "mlp_hidden", 20),
+    row("blocks.1.mlp.hidden", "mlp_hidden", 20),
 ]
 NAMES = ("ant", "bee", "cat")
 
 
 def random_scores() -> dict[str, np.ndarray]:
     draws = np.random.default_rng(0)
-    return {str(group["name"]): 1 + 0.01 * draws.random((3, int(str(group["units"])))) for group in GROUPS}
+    return {group.name: 1 + 0.01 * draws.random((3, group.units)) for group in GROUPS}
 
 
 def test_the_columns_are_heads_and_the_colours_their_excess() -> None:
@@ -87,8 +86,6 @@ def test_units_of_one_class_are_found_where_they_were_planted() -> None:
     assert ("blocks.1.mlp.hidden", 0, 2) in sole_units(GROUPS, scores)
 
 
-def test_only_class_wise_scores_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "scores.safetensors"
-    assert class_wise(path) == {}
-    Scores({"a": torch.ones(2, 3), "b": torch.ones(3)}, "x").save(path)
-    assert list(class_wise(path)) == ["a"]
+def test_only_class_wise_scores_are_taken() -> None:
+    assert class_wise(Scores({"b": torch.ones(3)}, "x")) == {}
+    assert list(class_wise(Scores({"a": torch.ones(2, 3), "b": torch.ones(3)}, "x"))) == ["a"]

@@ -57,7 +57,7 @@ def test_what_is_fixed_says_why() -> None:
 
 def test_the_description_shares_out_the_macs(vit_groups: Groups) -> None:
     found = describe(vit_groups)
-    assert found["macs"] == vit_groups.macs()
-    hidden = next(row for row in found["groups"] if row["name"] == "blocks.0.mlp.hidden")
-    assert hidden["macs_share"] == pytest.approx(17 * 2 * 48 * 192 / vit_groups.macs())
-    assert hidden["params"] == 2 * 48 * 192 + 192
+    assert found.macs == vit_groups.macs()
+    hidden = next(row for row in found.groups if row.name == "blocks.0.mlp.hidden")
+    assert hidden.macs_share == pytest.approx(17 * 2 * 48 * 192 / vit_groups.macs())
+    assert hidden.params == 2 * 48 * 192 + 192

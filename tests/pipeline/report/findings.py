@@ -1,0 +1,58 @@
+"""What a report tells of a small run, written down."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from secateur.benchmarks.bootstrap import Interval
+from secateur.benchmarks.environment import environment
+from secateur.benchmarks.results_file import BenchResult, Latency, Side
+from secateur.pipeline.report.write import Findings
+from secateur.pipeline.runs.recipe import make_recipe
+from secateur.pipeline.scores.score import Scores
+from secateur.pipeline.structure.describe import GroupRow, GroupTable
+from secateur.pipeline.structure.groups import Kind
+from secateur.pipeline.structure.plan import Plan, PlanFacts
+
+CPU = "onnxruntime:cpu"
+HIDDEN = "blocks.0.mlp.hidden"
+
+
+def row(name: str, kind: Kind, units: int, blocks: int = 1) -> GroupRow:
+    """A group of which only this matters."""
+    return GroupRow(name, kind, units, blocks, "", "", 0, 0.0, 0, 8)
+
+
+def side(macs: int, top1: float, p50: float) -> Side:
+    """One side of a comparison, measured on one target."""
+    samples = tuple((p50 + 0.1 * np.random.default_rng(0).random(50)).tolist())
+    latency = Latency(1, p50, p50 + 0.05, p50 + 0.1, samples)
+    return Side("", macs, macs // 100, macs // 25, top1, latency_ms={CPU: latency})
+
+
+def compared(dense: Side, pruned: Side, ratio: float, low: float, high: float) -> BenchResult:
+    """A comparison of two sides on one target; there is no GPU."""
+    machine = replace(environment(1), cpu_model="test <cpu>")
+    return BenchResult(machine, dense, pruned, {CPU: Interval(ratio, low, high)}, {"torch:cuda": "no GPU here"})
+
+
+def findings(**sections: dict[str, Any]) -> Findings:
+    """The findings of a run that removed five of eight units, with these sections of its recipe."""
+    content: dict[str, Any] = {
+        "model": {"name": "deit_tiny_patch16_224"},
+        "data": {"path": "digits"},
+        "budget": {"macs": 0.5},
+        "recover": {"ridge": 1e-3},
+    }
+    facts = PlanFacts("macs", 1e9, 1e9, 1e9, 2e9, 10, 20, "global", 8, "taylor")
+    return Findings(
+        recipe=make_recipe({**content, **sections}, "the test"),
+        groups=GroupTable("x", (3, 4, 4), 2e9, 20, 8, (row(HIDDEN, "mlp_hidden", 8),), ()),
+        scores=Scores({HIDDEN: torch.ones(8)}, "taylor"),
+        plan=Plan({HIDDEN: (0, 1, 5)}, "x", (3, 4, 4), facts),
+        bench=compared(side(2 * 10**9, 81.4, 8.0), side(10**9, 80.9, 5.0), 1.6, 1.5, 1.7),
+    )

@@ -1,0 +1,50 @@
+"""The table of a run: gains, losses and what is not known, in rows and on the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from secateur.pipeline.report.table import compact, print_table, rows_of, table_of
+from tests.pipeline.report.findings import compared, findings, side
+
+
+def test_a_gain_and_a_loss_are_told_apart() -> None:
+    rows = rows_of(findings().bench)
+    assert [(row.name, row.change, row.worse) for row in rows] == [
+        ("top-1 accuracy", "-0.50 points", True),
+        ("MACs", "50.0% of dense", False),
+        ("parameters", "50.0% of dense", False),
+        ("size (bytes)", "50.0% of dense", False),
+        ("latency onnxruntime:cpu (p50)", "1.60x faster [1.50, 1.70]", False),
+    ]
+    assert [(row.dense, row.pruned) for row in rows[:2]] == [("81.40 %", "80.90 %"), ("2 G", "1 G")]
+
+
+def test_a_slowdown_is_called_one() -> None:
+    row = rows_of(compared(side(2 * 10**9, 80, 5.0), side(10**9, 80, 8.0), 0.62, 0.6, 0.64))[-1]
+    assert (row.change, row.worse) == ("1.61x slower [1.56, 1.67]", True)
+
+
+def test_what_is_not_known_has_no_row() -> None:
+    bench = findings().bench
+    unknown = replace(bench, dense=replace(bench.dense, top1=None, macs=None))
+    assert [row.name for row in rows_of(unknown)] == ["parameters", "size (bytes)", "latency onnxruntime:cpu (p50)"]
+
+
+def test_it_is_printed_with_what_was_not_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    findings().bench.save(tmp_path / "bench.json")
+    assert table_of(tmp_path) == rows_of(findings().bench)
+    print_table(tmp_path)
+    printed = capsys.readouterr().out
+    for words in ("81.40 %", "50.0% of dense", "not measured: torch:cuda: no GPU here", f"{tmp_path}/report.html"):
+        assert words in printed
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(1.2583e9, "1.258 G"), (5.72e6, "5.72 M"), (2500, "2.5 k"), (812, "812")]
+)
+def test_counts_are_short(number: float, words: str) -> None:
+    assert compact(number) == words
