@@ -51,7 +51,10 @@ if TYPE_CHECKING:
     from secateur.pipeline.recover.distill import distill as distill
     from secateur.pipeline.recover.spec import Compensation as Compensation
     from secateur.pipeline.recover.spec import DistillSpec as DistillSpec
+    from secateur.pipeline.report.run import run as run
+    from secateur.pipeline.runs.gate_run import gate as gate
     from secateur.pipeline.runs.measure import bench as bench
+    from secateur.pipeline.runs.sweep import sweep as sweep
     from secateur.pipeline.scores.lrp.method import Lrp as Lrp
     from secateur.pipeline.scores.obs import Obs as Obs
     from secateur.pipeline.scores.registry import ScoreMethod as ScoreMethod
@@ -102,6 +105,7 @@ _PLACES = {
     "find_groups": "pipeline.structure.find",
     "fuse": "kernels.fuse",
     "fusions": "kernels.fuse",
+    "gate": "pipeline.runs.gate_run",
     "load": "pipeline.structure.storage",
     "make_plan": "pipeline.plan.make",
     "mask_loss": "pipeline.plan.mask_loss",
@@ -109,9 +113,11 @@ _PLACES = {
     "open_engine": "export.engines",
     "profile": "pipeline.plan.latency_profile",
     "prune": "pipeline.structure.surgery",
+    "run": "pipeline.report.run",
     "save": "pipeline.structure.storage",
     "score": "pipeline.scores.score",
     "search": "pipeline.analysis.rule_search",
+    "sweep": "pipeline.runs.sweep",
     "transform_for": "pipeline.models.inputs",
 }
 __all__ = ["__version__", *_PLACES]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from secateur.pipeline.cli.common import Progress, json_option, print_json, settings_option
+from secateur.pipeline.cli.common import Progress, force_option, json_option, print_json, settings_option
 
 if TYPE_CHECKING:
     from secateur.benchmarks.bench import Measured
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--threads", type=int, help="CPU threads. [default: PyTorch's number]")
 @click.option("--cuda-graph", is_flag=True, help="Replay torch:cuda as one graph, without the cost of its launches.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the comparison as this bench.json.")
+@force_option
 @settings_option
 @json_option
 def command(
@@ -42,6 +43,7 @@ def command(
     threads: int | None,
     cuda_graph: bool,
     out: Path | None,
+    force: bool,
     settings: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -49,7 +51,8 @@ def command(
 
     One PATH is measured alone, several in turn with the reference (A B B A in one process), which gives the speedup
     with its 95 % interval. A run directory alone is its dense against its pruned model: without options as its bench
-    stage, which writes its bench.json; with options for once, without touching the run.
+    stage, which writes its bench.json where it is not up to date (--force: in any case); with options for once, without
+    touching the run. Exit 2 where nothing can be measured.
 
     Example: secateur bench runs/half/model.onnx --against runs/half/model.dense.onnx --batch 1 --batch 8
     """
@@ -59,10 +62,11 @@ def command(
 
     alone = len(paths) == 1 and against is None and is_run(Path(paths[0]))
     once = bool(batches or targets or out or cuda_graph) or seconds is not None or threads is not None
-    if settings and (once or not alone):
-        raise click.UsageError("--set changes the recipe of a run directory, and goes with that PATH alone")
+    if (settings or force) and (once or not alone):
+        word = "--set" if settings else "--force"
+        raise click.UsageError(f"{word} is for the bench stage of a run directory, and goes with that PATH alone")
     if alone and not once:
-        _stage(Path(paths[0]), settings, as_json)
+        _stage(Path(paths[0]), settings, force, as_json)
         return
     if out is not None and len(paths) - (against is None) > 1:
         raise click.UsageError("--out takes one comparison: give two PATHs, or one with --against")
@@ -85,7 +89,7 @@ def command(
         _print(found)
 
 
-def _stage(folder: Path, settings: tuple[str, ...], as_json: bool) -> None:
+def _stage(folder: Path, settings: tuple[str, ...], force: bool, as_json: bool) -> None:
     """Brings a run up to date through its bench stage and shows the comparison."""
     from secateur.benchmarks.results_file import read_bench
     from secateur.core.files import read_json
@@ -96,7 +100,7 @@ def _stage(folder: Path, settings: tuple[str, ...], as_json: bool) -> None:
     if settings:
         run = open_run(folder, changed(run.recipe, settings), update=True)
     with Progress() as progress:
-        run_stages(run, until="bench", report=progress)
+        run_stages(run, until="bench", report=progress, force=force)
     if as_json:
         print_json(read_json(folder / "bench.json", "bench"))
     else:

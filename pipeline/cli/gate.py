@@ -52,27 +52,28 @@ def command(
     bench.json from the same kind of machine, the candidate must also keep the baseline's speedup. A ratio passes
     when its whole 95 % interval reaches the limit and fails when none of it does.
 
+    A run directory must be up to date; a bench.json is judged as it is. Where speed is judged, a target that was asked
+    for and not measured is inconclusive, unless the targets to judge are named with --target.
+
     Example: secateur gate runs/half --min-speedup 1.3 --max-drop 1
 
     Example: secateur gate baseline.json runs/half/bench.json --min-speedup 1.3
     """
     if len(paths) > 2:
         raise click.UsageError(f"got {len(paths)} files: give a candidate, or a baseline and a candidate")
-    from secateur.benchmarks.gate import judge
-    from secateur.benchmarks.limits import COUNT_UNITS, SIZE_UNITS, Limits, parse_amount
-    from secateur.benchmarks.results_file import read_bench
+    from secateur.pipeline.runs.gate_run import gate
 
-    limits = Limits(
+    verdict = gate(
+        paths[-1],
+        paths[0] if len(paths) == 2 else None,
         min_speedup=min_speedup,
         min_relative=min_relative,
-        max_macs=parse_amount(max_macs, COUNT_UNITS) if max_macs else None,
-        max_size=parse_amount(max_size, SIZE_UNITS) if max_size else None,
+        max_macs=max_macs,
+        max_size=max_size,
         min_top1=min_top1,
         max_drop=max_drop,
         targets=targets,
     )
-    baseline = read_bench(paths[0]) if len(paths) == 2 else None
-    verdict = judge(read_bench(paths[-1]), baseline, limits)
     if as_json:
         print_json({"schema": "secateur.gate/1", **asdict(verdict), "exit_code": verdict.exit_code})
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from secateur.pipeline.cli.common import stage_command
+from secateur.pipeline.cli.stages import stage_command
 
 _HELP = """Cuts the planned units out of the model and proves removed equal to masked.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from secateur.pipeline.cli.common import Progress, json_option, print_json, settings_option
+from secateur.pipeline.cli.common import Progress, json_option, print_json, say_left_out, settings_option
 
 
 @click.command("run", short_help="All stages of a recipe; resumes where it stopped.")
@@ -20,17 +20,19 @@ def command(recipe: Path, out: Path | None, update: bool, settings: tuple[str, .
 
     Example: secateur run recipes/deit-tiny.yaml --out runs/half --set budget.macs=0.5
     """
+    take(recipe, out or Path("runs") / recipe.stem, settings, update, as_json)
+
+
+def take(recipe: Path, folder: Path, settings: tuple[str, ...], update: bool, as_json: bool) -> None:
+    """Takes a recipe through all stages and shows what came out."""
     from dataclasses import asdict
 
-    from secateur.pipeline.report.stage import ALL_STAGES
+    from secateur.pipeline.report.run import run
     from secateur.pipeline.report.table import print_table, table_of
-    from secateur.pipeline.runs.recipe import read_recipe
-    from secateur.pipeline.runs.runner import open_run, run_stages
 
-    folder = out or Path("runs") / recipe.stem
-    run = open_run(folder, read_recipe(recipe, settings), update)
     with Progress() as progress:
-        run_stages(run, report=progress, stages=ALL_STAGES)
+        run(recipe, folder, settings, update=update, report=progress)
+    say_left_out(folder, "export", "build")  # the table has what was not measured
     if as_json:
         table = [asdict(row) for row in table_of(folder)]
         print_json({"run": str(folder), "report": str(folder / "report.html"), "table": table})

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from secateur.pipeline.cli.common import Progress, by_all_processes, print_json, stage_command
+from secateur.pipeline.cli.common import Progress, print_json
+from secateur.pipeline.cli.stages import by_all_processes, stage_command
 
 _HELP = """Scores every unit of a run's model by the recipe's method.
 
@@ -54,6 +55,7 @@ def _with_search(stage: click.Command) -> click.Command:
 
     def callback(
         run_dir: Path,
+        force: bool,
         settings: tuple[str, ...],
         as_json: bool,
         search: int | None,
@@ -64,10 +66,13 @@ def _with_search(stage: click.Command) -> click.Command:
             if given:
                 raise click.UsageError(f"{', '.join(given)} is for a search: give --search N too")
             if plain is not None:
-                plain(run_dir=run_dir, settings=settings, as_json=as_json)
+                plain(run_dir=run_dir, force=force, settings=settings, as_json=as_json)
             return
-        if settings:
-            raise click.UsageError("--set does not go with --search: a search leaves the recipe as it is")
+        if settings or force:
+            word = "--set" if settings else "--force"
+            raise click.UsageError(
+                f"{word} does not go with --search: a search leaves the recipe and the scores as they are"
+            )
         _search(run_dir, search, options, as_json)
 
     added = [

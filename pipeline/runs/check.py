@@ -25,4 +25,7 @@ def check_run(run: Run) -> None:
         )
     target = recipe.budget.target
     if target is not None and not (run.folder / "latency.json").is_file() and (reason := why_not(target)):
-        raise BenchError(f"budget.target is {target!r}, but latency cannot be measured there: {reason}")
+        raise BenchError(
+            f"budget.target is {target!r}, but latency cannot be measured here ({reason}): where it can, make "
+            f"latency.json with `secateur profile RUN_DIR --target {target}`, and put it into {run.folder}"
+        )

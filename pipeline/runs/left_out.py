@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from secateur.benchmarks.results_file import read_bench
+from secateur.core.errors import EngineError
 from secateur.export.artefacts import BuildFile, ExportFile
 
 
@@ -22,3 +23,14 @@ def left_out(folder: Path, stage: str) -> tuple[str, ...]:
     if stage == "bench":
         return tuple(f"not measured: {target}: {why}" for target, why in read_bench(folder).skipped.items())
     return ()
+
+
+def check_built(folder: Path) -> None:
+    """Raises `EngineError` where engines were asked for and none was built."""
+    found = BuildFile.load(folder)
+    if found.skipped and not found.built:
+        reasons = "; ".join(f"{target}: {why}" for target, why in found.skipped.items())
+        raise EngineError(
+            f"nothing was built ({reasons}): name a target in export.targets that this machine can build for; "
+            "`secateur doctor` lists them"
+        )

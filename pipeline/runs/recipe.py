@@ -67,6 +67,10 @@ class Recipe:
         return yaml.safe_dump(plain(self), sort_keys=False)
 
 
+RecipeLike = Recipe | Mapping[str, Any] | str | Path
+"""What a recipe can be given as: itself, its content, or the path of its file."""
+
+
 def plain(value: Any) -> Any:
     """A recipe's values as plain lists and dictionaries."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -92,6 +96,14 @@ def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
     if not isinstance(content, dict):
         raise RecipeError(f"{path} holds a {type(content).__name__}, but a recipe has keys such as model, data, budget")
     return make_recipe(apply_settings(content, settings), str(path), Path(path).resolve().parent)
+
+
+def recipe_of(recipe: RecipeLike, settings: Sequence[str] = ()) -> Recipe:
+    """The recipe of a file, of its content, or a recipe itself, changed by `key.sub=value` settings."""
+    if isinstance(recipe, str | Path):
+        return read_recipe(Path(recipe), settings)
+    content = plain(recipe) if isinstance(recipe, Recipe) else recipe
+    return make_recipe(apply_settings(content, settings), "the recipe", Path.cwd())
 
 
 def apply_settings(content: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from secateur.core.files import atomic_path, sha256_json
 from secateur.core.records import read_record, write_record
 from secateur.pipeline.analysis.accuracy import accuracy
 from secateur.pipeline.plan.budget import Budget
-from secateur.pipeline.runs.context import Store
+from secateur.pipeline.runs.check import check_run
+from secateur.pipeline.runs.context import Run, Store
 from secateur.pipeline.runs.manifest import read_manifest, write_manifest
-from secateur.pipeline.runs.recipe import Recipe
+from secateur.pipeline.runs.recipe import RecipeLike, recipe_of
 from secateur.pipeline.runs.runner import open_run, run_stages
 
 SHARED = ("groups", "score")
@@ -62,14 +63,25 @@ class SweepFile:
 
 
 def sweep(
-    recipe: Recipe, budgets: Sequence[float], folder: Path, report: Say = lambda stage, message: None
+    recipe: RecipeLike, budgets: Sequence[float], folder: str | Path, report: Say = lambda stage, message: None
 ) -> list[Point]:
     """The points of all `budgets` (fractions of the dense model, in the measure of the recipe's budget), largest first.
 
     Each is a run of its own under `folder`, through the recover stage; the first one's scores and statistics serve
     all. A sweep that was stopped goes on where it was; `sweep.json` holds the points so far. Raises `PlanError` for no
-    budgets or equal ones and `RunError` for a folder that holds the sweep of another recipe.
+    budgets, equal ones, or one that cannot be met, and `RunError` for a folder that holds the sweep of another recipe.
+
+    >>> recipe = {
+    ...     "model": {"name": "vit_tiny_patch16_224", "kwargs": {**sizes, "num_classes": 10, "in_chans": 1}},
+    ...     "data": {"path": "digits"},
+    ...     "budget": {"macs": 0.5},
+    ...     "score": {"method": "magnitude"},
+    ...     "recover": {"compensate": False},
+    ... }
+    >>> [point.budget for point in sc.sweep(recipe, [0.6, 0.8], "runs/front")]
+    [0.8, 0.6]
     """
+    recipe, folder = recipe_of(recipe), Path(folder)
     if not budgets or len(set(budgets)) != len(budgets):
         raise PlanError(f"a sweep needs different budgets, but got {list(budgets) or 'none'}")
     measure = recipe.budget.measure
@@ -79,8 +91,11 @@ def sweep(
     path, identity = folder / "sweep.json", sha256_json([str(recipe.model), str(recipe.data), measure])
     known = _known(path, identity)
     store, last = Store(), None
+    places = {budget: folder / f"{measure}-{budget:g}" for budget in budgets}
+    for budget, place in places.items():
+        check_run(Run(place, recipes[budget], store))  # all, before the first one runs for hours
     for budget in sorted(budgets, reverse=True):
-        place = folder / f"{measure}-{budget:g}"
+        place = places[budget]
         run = replace(open_run(place, recipes[budget], update=True, store=store), shares_statistics=True)
         if last is not None:
             share(last, place)

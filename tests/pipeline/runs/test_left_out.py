@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from secateur.pipeline.runs.left_out import left_out
-from secateur.pipeline.runs.stages import NAMES
+from secateur.core.errors import EngineError
+from secateur.export.artefacts import BuildFile
+from secateur.pipeline.runs.left_out import check_built, left_out
+from secateur.pipeline.runs.stages import STAGES
 from tests.benchmarks.samples import result
 from tests.export.test_artefacts import BUILT, EXPORTED
 
@@ -31,4 +33,13 @@ def test_what_a_stage_left_out_is_said_with_the_reason(stage: str, sentence: str
 
 
 def test_other_stages_leave_nothing_out(folder: Path) -> None:
-    assert [stage for stage in NAMES if left_out(folder, stage)] == ["export", "build", "bench"]
+    assert [stage.name for stage in STAGES if left_out(folder, stage.name)] == ["export", "build", "bench"]
+
+
+def test_a_build_that_built_nothing_is_an_error(tmp_path: Path) -> None:
+    for fine in (BuildFile(), BUILT, BuildFile(("engines/tensorrt/model.engine",))):
+        fine.save(tmp_path)
+        check_built(tmp_path)
+    BuildFile((), {"tensorrt": "there is no GPU"}).save(tmp_path)
+    with pytest.raises(EngineError, match=r"^nothing was built \(tensorrt: there is no GPU\)"):
+        check_built(tmp_path)

@@ -70,6 +70,9 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     for budgets in ([], [0.5, 0.5]):
         with pytest.raises(PlanError, match="needs different budgets"):
             sweep(recipe(), budgets, tmp_path)
+    with pytest.raises(PlanError, match="cannot be met"):
+        sweep(recipe(), [0.8, 0.001], tmp_path / "new")
+    assert not (tmp_path / "new").exists()  # nothing was done for the first budget
     sweep(recipe(), [0.8], tmp_path)
     with pytest.raises(RunError, match="another recipe's sweep"):
         sweep(recipe(2), [0.8], tmp_path)

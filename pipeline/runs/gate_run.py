@@ -1,0 +1,74 @@
+"""The gate on what a user has: run directories, which must be up to date, and bench.json files, judged as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from secateur.benchmarks.environment import differences, environment
+from secateur.benchmarks.gate import Verdict, judge
+from secateur.benchmarks.limits import COUNT_UNITS, SIZE_UNITS, Limits, parse_amount
+from secateur.benchmarks.results_file import BenchResult, read_bench, split_key
+from secateur.core.errors import BenchError
+from secateur.pipeline.runs.runner import open_run, overdue
+from secateur.pipeline.runs.subjects import is_run
+
+Measurement = BenchResult | str | Path
+"""A result, a bench.json, or a run directory."""
+
+
+def gate(
+    candidate: Measurement,
+    baseline: Measurement | None = None,
+    *,
+    min_speedup: float | None = None,
+    min_relative: float | None = None,
+    max_macs: str | float | None = None,
+    max_size: str | float | None = None,
+    min_top1: float | None = None,
+    max_drop: float | None = None,
+    targets: Sequence[str] = (),
+) -> Verdict:
+    """The verdict on a candidate, alone or against a baseline; see `benchmarks.gate` for what is compared.
+
+    Limits are those of `Limits`; amounts are fractions of dense up to 1, or such as `600M` and `12MB`. Raises
+    `BenchError` for a run whose bench.json is not of its present recipe, weights, images and machine, and for results
+    that cannot be compared.
+
+    >>> result = sc.bench(small, against=model, targets=["torch:cpu"], seconds=0.1)
+    >>> verdict = sc.gate(result, min_speedup=0.01, max_macs=0.5)
+    >>> verdict.outcome, [check.name for check in verdict.checks]
+    ('pass', ['speedup', 'macs'])
+    """
+    limits = Limits(
+        min_speedup=min_speedup,
+        min_relative=min_relative,
+        max_macs=None if max_macs is None else parse_amount(str(max_macs), COUNT_UNITS),
+        max_size=None if max_size is None else parse_amount(str(max_size), SIZE_UNITS),
+        min_top1=min_top1,
+        max_drop=max_drop,
+        targets=tuple(targets),
+    )
+    found = _read(candidate)
+    verdict = judge(found, None if baseline is None else _read(baseline), limits)
+    return replace(verdict, notes=(*_elsewhere(found), *verdict.notes))
+
+
+def _elsewhere(result: BenchResult) -> list[str]:
+    """A note for each target that was measured on another kind of machine than this one."""
+    here = environment()
+    apart = {key: differences(result.environment, here, split_key(key)[0]) for key in result.speedup}
+    return [f"{key} was not measured on this machine: {'; '.join(found)}" for key, found in apart.items() if found]
+
+
+def _read(what: Measurement) -> BenchResult:
+    if isinstance(what, BenchResult):
+        return what
+    folder = Path(what)
+    if is_run(folder) and (reasons := overdue(open_run(folder), "bench")):
+        raise BenchError(
+            f"the measurements in {folder} are not of what it holds now ({'; '.join(reasons)}): bring it up to date "
+            f"with `secateur bench {folder}`, or judge what was measured with `secateur gate {folder / 'bench.json'}`"
+        )
+    return read_bench(folder)

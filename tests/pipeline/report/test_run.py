@@ -1,0 +1,44 @@
+"""A recipe through all stages: from a file, from its content, or read already."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from secateur.core.errors import RunError
+from secateur.pipeline.report.run import run
+from secateur.pipeline.runs.recipe import RecipeLike, read_recipe
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the run leaves torch:cuda out, which is here")
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("kind", ["path", "word", "content", "recipe"])
+def test_a_recipe_is_a_file_its_content_or_itself(kind: str, folder: Path, finished: Path) -> None:
+    path = finished / "recipe.yaml"
+    recipes: dict[str, RecipeLike] = {
+        "path": path,
+        "word": str(path),
+        "content": yaml.safe_load(path.read_text()),
+        "recipe": read_recipe(path),
+    }
+    said: list[tuple[str, str]] = []
+    done = run(recipes[kind], folder, report=lambda stage, message: said.append((stage, message)))
+    assert {message for _, message in said} == {"up to date"}
+    assert said[-1][0] == "report"
+    assert done.small(torch.zeros(1, 1, 16, 16)).shape == done.dense(torch.zeros(1, 1, 16, 16)).shape == (1, 3)
+
+
+def test_settings_make_another_recipe_that_must_be_allowed(folder: Path, finished: Path) -> None:
+    with pytest.raises(RunError, match=r"report\.examples differ"):
+        run(finished / "recipe.yaml", folder, ["report.examples=2"])
+    assert run(finished / "recipe.yaml", folder, ["report.examples=2"], update=True).recipe.report.examples == 2

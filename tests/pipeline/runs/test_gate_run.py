@@ -1,0 +1,115 @@
+"""The gate judges a run only as it is now, and a file as it is, saying where it was measured."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from secateur.benchmarks import environment as environment_module
+from secateur.benchmarks.environment import environment
+from secateur.benchmarks.gate import Verdict
+from secateur.benchmarks.results_file import read_bench
+from secateur.core.errors import BenchError
+from secateur.pipeline.runs.gate_run import gate
+from secateur.pipeline.runs.recipe import apply_settings, plain
+from secateur.pipeline.runs.runner import open_run
+from tests.benchmarks.samples import result
+from tests.pipeline.runs.small_run import make_weights
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the run leaves torch:cuda out, which is here")
+ANY = 1e-3
+
+
+def judged(run: Path) -> Verdict:
+    """The verdict on what was measured, whatever the speedup."""
+    return gate(run, min_speedup=ANY, targets=["torch:cpu"])
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, and of what it reads."""
+    shutil.copytree(finished, tmp_path / "run")
+    recipe = plain(open_run(finished).recipe)
+    shutil.copyfile(recipe["model"]["weights"], tmp_path / "weights.safetensors")
+    return tmp_path / "run"
+
+
+def test_a_run_that_is_up_to_date_is_judged(run: Path) -> None:
+    assert judged(run).outcome == "pass"
+    assert judged(run).notes == judged(run / "bench.json").notes
+
+
+def changed_plan(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = run / "recipe.yaml"
+    path.write_text(yaml.safe_dump(apply_settings(yaml.safe_load(path.read_text()), ["budget.macs=0.6"])))
+
+
+def changed_model(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run / "model" / "model.safetensors").write_bytes(b"other")
+
+
+def changed_weights(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, weights = run / "recipe.yaml", run.parent / "weights.safetensors"
+    make_weights(weights, 7)
+    path.write_text(yaml.safe_dump(apply_settings(yaml.safe_load(path.read_text()), [f"model.weights={weights}"])))
+
+
+def another_machine(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment_module, "cpu_model", lambda: "Another CPU")
+
+
+def lost_measurement(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run / "bench.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (changed_plan, r"recipe\.budget changed"),
+        (changed_model, r"model/model\.safetensors was changed"),
+        (changed_weights, "weights changed"),
+        (another_machine, "machine processor changed from .* to Another CPU"),
+        (lost_measurement, r"bench\.json is missing"),
+    ],
+)
+def test_a_run_that_changed_since_is_an_error_that_says_what_to_do(
+    change: object, says: str, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert callable(change)
+    change(run, monkeypatch)
+    with pytest.raises(BenchError, match=says) as raised:
+        judged(run)
+    assert f"`secateur bench {run}`" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_is_judged_as_it_is(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed_plan(run, monkeypatch)
+    assert judged(run / "bench.json").outcome == "pass"
+
+
+def test_where_a_file_was_measured_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    here = environment()
+    measured = result(targets={"torch:cpu": 1}, environment=here)
+    assert gate(measured, min_speedup=ANY).notes == ()
+    other = replace(measured, environment=replace(here, cpu_model="Another CPU", threads=here.threads + 1))
+    (note,) = gate(other, min_speedup=ANY).notes
+    assert note.startswith("torch:cpu was not measured on this machine: processor: 'Another CPU' and ")
+    assert f"threads: '{here.threads + 1}' and '{here.threads}'" in note
+
+
+def test_what_was_not_measured_is_inconclusive(run: Path) -> None:
+    assert list(read_bench(run).skipped) == ["torch:cuda"]
+    assert gate(run, min_speedup=ANY).exit_code == 3
+
+
+def test_amounts_may_be_numbers_or_words(run: Path) -> None:
+    macs = read_bench(run).pruned.macs
+    assert macs is not None
+    outcomes = {limit: gate(run, max_macs=limit).outcome for limit in (macs, macs - 1, 0.9, "1G", 0.1)}
+    assert list(outcomes.values()) == ["pass", "fail", "pass", "pass", "fail"]
