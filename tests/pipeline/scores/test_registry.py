@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from secateur.core.errors import DataError, PlanError
 from secateur.core.options import plain_options
 from secateur.pipeline.data.loader import Batches
+from secateur.pipeline.runs.recipe import make_recipe
 from secateur.pipeline.scores.lrp.composite import find_composite
 from secateur.pipeline.scores.lrp.method import Lrp
 from secateur.pipeline.scores.obs import Obs
@@ -66,28 +67,22 @@ def install(folder: Path) -> None:
     (about / "entry_points.txt").write_text("[secateur.scores]\nlargest = largest_weight:Largest\n")
 
 
-def run(command: str, folder: Path, package: Path) -> subprocess.CompletedProcess[str]:
-    """What `secateur COMMAND FOLDER` prints where the package is installed."""
-    environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])}
-    words = [*PYTHON, "-m", "secateur", command, str(folder)]
-    return subprocess.run(words, env=environment, capture_output=True, text=True)
-
-
-def test_the_command_line_finds_the_score_of_a_users_package(tmp_path: Path) -> None:
+def test_the_command_line_finds_the_score_of_a_users_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "package"
     package.mkdir()
     install(package)
     write_recipe(tmp_path / "run", {**RECIPE, "score": {"method": "largest", "options": {"power": 2}}})
-    done = run("score", tmp_path / "run", package)
+    environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])}
+    words = [*PYTHON, "-m", "secateur", "score", str(tmp_path / "run")]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = Scores.load(tmp_path / "run" / "scores.safetensors")
     assert (found.method, found.options) == ("largest", {"power": 2})
     assert all(bool((value > 0).all()) for value in found.values.values())
-    write_recipe(tmp_path / "bad", {**RECIPE, "score": {"method": "largest", "options": {"pwoer": 2}}})
-    refused = run("score", tmp_path / "bad", package)
-    assert refused.returncode == 2
-    assert "largest has no option 'pwoer'; did you mean 'power'?" in " ".join(refused.stderr.split())
-    assert sorted(path.name for path in (tmp_path / "bad").iterdir()) == ["recipe.yaml"]
+    monkeypatch.syspath_prepend(str(package))
+    monkeypatch.setattr(METHODS, "_found", dict(METHODS._found))
+    with pytest.raises(PlanError, match="largest has no option 'pwoer'; did you mean 'power'?"):
+        make_recipe({**RECIPE, "score": {"method": "largest", "options": {"pwoer": 2}}}, "recipe.yaml")
 
 
 @pytest.mark.parametrize("name", METHODS.names())
