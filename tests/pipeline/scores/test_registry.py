@@ -81,7 +81,7 @@ def test_the_command_line_finds_the_score_of_a_users_package(tmp_path: Path, mon
     assert all(bool((value > 0).all()) for value in found.values.values())
     monkeypatch.syspath_prepend(str(package))
     monkeypatch.setattr(METHODS, "_found", dict(METHODS._found))
-    with pytest.raises(PlanError, match="largest has no option 'pwoer'; did you mean 'power'?"):
+    with pytest.raises(PlanError, match=r"largest has no option 'pwoer'; did you mean 'power'\?"):
         make_recipe({**RECIPE, "score": {"method": "largest", "options": {"pwoer": 2}}}, "recipe.yaml")
 
 
