@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from secateur.benchmarks.results_file import BenchResult, read_bench
 from secateur.core.files import sha256_json, sha256_once
 from secateur.pipeline.data.classes import logits_of, of_classes
 from secateur.pipeline.data.dataset import Dataset, open_data
@@ -114,6 +115,11 @@ class Run:
     def plan(self) -> Plan:
         """The plan that the plan stage wrote."""
         return Plan.load(self.folder / "plan.json")
+
+    @property
+    def bench(self) -> BenchResult:
+        """The comparison that the bench stage wrote."""
+        return read_bench(self.folder)
 
     @property
     def small(self) -> nn.Module:

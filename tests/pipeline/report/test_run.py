@@ -42,3 +42,33 @@ def test_settings_make_another_recipe_that_must_be_allowed(folder: Path, finishe
     with pytest.raises(RunError, match=r"report\.examples differ"):
         run(finished / "recipe.yaml", folder, ["report.examples=2"])
     assert run(finished / "recipe.yaml", folder, ["report.examples=2"], update=True).recipe.report.examples == 2
+
+
+def test_single_stages_are_done_and_forced(folder: Path) -> None:
+    said: list[tuple[str, str]] = []
+
+    def again(*settings: str, force: bool = False) -> list[str]:
+        said.clear()
+        run(None, folder, settings, until="plan", force=force, report=lambda *words: said.append(words))
+        return [stage for stage, message in said if message == "up to date"]
+
+    assert again() == ["groups", "score", "plan"]
+    assert again(force=True) == ["groups", "score"]
+    before = run(None, folder, until="plan").plan
+    assert again("budget.macs=0.9") == ["groups", "score"]
+    assert run(None, folder, until="plan").plan != before
+
+
+def test_a_finished_run_is_at_hand(finished: Path) -> None:
+    done = run(None, finished)
+    assert done.bench.pruned.macs == done.groups.macs(done.plan.kept)
+    assert done.bench.pruned.params == sum(value.numel() for value in done.small.parameters())
+
+
+@pytest.mark.parametrize(("until", "words"), [("purne", "did you mean 'prune'"), ("", "no stage ''")])
+def test_an_unknown_stage_is_refused_before_anything_is_written(
+    finished: Path, tmp_path: Path, until: str, words: str
+) -> None:
+    with pytest.raises(RunError, match=words):
+        run(finished / "recipe.yaml", tmp_path / "new", until=until)
+    assert not (tmp_path / "new").exists()
