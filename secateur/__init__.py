@@ -40,13 +40,17 @@ if TYPE_CHECKING:
     from secateur.pipeline.data.loader import Loader as Loader
     from secateur.pipeline.models.create import create_model as create_model
     from secateur.pipeline.models.inputs import transform_for as transform_for
+    from secateur.pipeline.plan.allocation import Allocation as Allocation
     from secateur.pipeline.plan.allocation import Instruments as Instruments
     from secateur.pipeline.plan.budget import Budget as Budget
+    from secateur.pipeline.plan.evolution import Evolution as Evolution
+    from secateur.pipeline.plan.knapsack import Knapsack as Knapsack
     from secateur.pipeline.plan.latency_profile import profile as profile
     from secateur.pipeline.plan.latency_table import LatencyTable as LatencyTable
     from secateur.pipeline.plan.make import make_plan as make_plan
     from secateur.pipeline.plan.mask_loss import mask_loss as mask_loss
     from secateur.pipeline.plan.objective import divergence as divergence
+    from secateur.pipeline.plan.xpruner import Xpruner as Xpruner
     from secateur.pipeline.recover.compensate import compensate as compensate
     from secateur.pipeline.recover.distill import distill as distill
     from secateur.pipeline.recover.spec import Compensation as Compensation
@@ -75,11 +79,14 @@ if not (_HERE / "pipeline").exists():  # started in the checkout, where the pack
     __path__.append(str(_HERE.parent))
 
 _PLACES = {
+    "Allocation": "pipeline.plan.allocation",
     "Budget": "pipeline.plan.budget",
     "Compensation": "pipeline.recover.spec",
     "DistillSpec": "pipeline.recover.spec",
+    "Evolution": "pipeline.plan.evolution",
     "Groups": "pipeline.structure.groups",
     "Instruments": "pipeline.plan.allocation",
+    "Knapsack": "pipeline.plan.knapsack",
     "LatencyTable": "pipeline.plan.latency_table",
     "Loader": "pipeline.data.loader",
     "Lrp": "pipeline.scores.lrp.method",
@@ -89,6 +96,7 @@ _PLACES = {
     "Scores": "pipeline.scores.score",
     "SecateurError": "core.errors",
     "XMask": "pipeline.scores.xmask.method",
+    "Xpruner": "pipeline.plan.xpruner",
     "accuracy": "pipeline.analysis.accuracy",
     "bench": "pipeline.runs.measure",
     "build_engine": "export.engines",

@@ -135,6 +135,15 @@ class Allocation(Constraints, ABC):
     """One way to share the budget out; options of its own are fields with defaults, checked against their annotations.
 
     `needs` names the instruments without which it cannot work.
+
+    >>> class Narrow(sc.Allocation):
+    ...     "The first group first, whatever the scores are."
+    ...
+    ...     def order(self, problem):
+    ...         return [step for steps in problem.steps.values() for step in steps]
+    >>> plan = sc.make_plan(groups, scores, sc.Budget(macs=0.8), Narrow())
+    >>> min(len(units) for units in plan.kept.values()) < 48
+    True
     """
 
     name: ClassVar[str] = ""

@@ -45,6 +45,11 @@ class Evolution(Allocation):
     candidate it is moved along the line through it onto the budget. Workers that name the same `storage` (the URL of a
     database, such as `sqlite:///plan.db`) share the work, and one that was stopped goes on. Without it, a run keeps its
     study in its own folder, and the library in memory.
+
+    >>> instruments = sc.Instruments(objective=sc.divergence(model, groups, loader))
+    >>> evolution = sc.Evolution(population=3, generations=1)
+    >>> sc.make_plan(groups, scores, sc.Budget(macs=0.6), evolution, instruments).facts.allocate
+    'evolution'
     """
 
     population: Annotated[int, Range(3)] = 16

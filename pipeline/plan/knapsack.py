@@ -26,6 +26,10 @@ class Knapsack(Allocation):
     `obs` do: they are losses). What a width saves is measured on the group alone. Groups that multiply each other
     (heads and their dimensions) save less together, so the limit of the linear problem is tightened until the true
     cost fits. Solved with HiGHS, to within `GAP` of the best or for `NODES` nodes, whatever the machine.
+
+    >>> plan = sc.make_plan(groups, scores, sc.Budget(macs=0.5), sc.Knapsack(align=4, kinds=("mlp_hidden", "v_dim")))
+    >>> plan.facts.allocate, plan.facts.align
+    ('knapsack', 4)
     """
 
     def order(self, problem: Problem) -> Order:

@@ -38,6 +38,10 @@ class Xpruner(Allocation):
     share of the budget that a first step changes the cost by; it falls to 0, and with it `ascent`, how fast the
     multipliers follow the excess. The `loss` is the `divergence` from the dense model's predictions, which looks at
     no labels, or the paper's `cross_entropy` (X-Pruner, arXiv 2303.04935).
+
+    >>> instruments = sc.Instruments(mask_loss=sc.mask_loss(model, groups, loader, batch_size=5))
+    >>> sc.make_plan(groups, scores, sc.Budget(macs=0.6), sc.Xpruner(steps=2), instruments).facts.allocate
+    'xpruner'
     """
 
     steps: Annotated[int, Range(1)] = 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from secateur.core.errors import SecateurError
-from secateur.pipeline.cli import cli
+from secateur.pipeline.cli import cli, main
 from tests.benchmarks.samples import HERE, result
 
 WORKFLOW = Path(__file__).parents[3] / ".github" / "workflows" / "gate.yml"
@@ -75,6 +76,26 @@ def test_what_cannot_be_judged_is_one_sentence(folder: Path, words: list[str], s
     assert isinstance(done.exception, SecateurError)
     assert done.exception.exit_code == 2
     assert says in str(done.exception)
+
+
+def test_a_run_that_changed_since_is_one_sentence_and_exit_2(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "plan.json").write_text("{}")
+    with pytest.raises(SystemExit) as ended:
+        main(["gate", str(tmp_path / "run"), "--min-speedup", "0.1"])
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert f"`secateur bench {tmp_path / 'run'}`" in said.err
+
+
+def test_what_was_asked_for_and_not_measured_is_exit_3_unless_others_are_named(folder: Path) -> None:
+    result(1.5, 200, seed=1, skipped={"tensorrt": "there is no GPU"}).save(folder / "part.json")
+    done = run(folder / "part.json", "--min-speedup", 1.3)
+    assert done.exit_code == 3
+    assert "tensorrt was asked for and not measured (there is no GPU)" in " ".join(done.output.split())
+    assert run(folder / "part.json", "--min-speedup", 1.3, "--target", "onnxruntime:cpu").exit_code == 0
 
 
 def test_the_table_ends_with_the_verdict(folder: Path) -> None:
