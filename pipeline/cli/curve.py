@@ -45,6 +45,8 @@ def command(
 
     Example: secateur curve runs/half --methods "random taylor lrp:composite=gamma" --random-seeds 3
     """
+    from dataclasses import asdict
+
     from secateur.core.errors import PlanError
     from secateur.pipeline.analysis.pruning_curve import RATES, Shape
     from secateur.pipeline.runs.curves import parse_line, trace_curves
@@ -64,6 +66,6 @@ def command(
             report=lambda message: progress("curve", message),
         )
     if as_json:
-        print_json(content)
+        print_json(asdict(content))
     else:
         click.echo(folder / "curve.png")

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from secateur.core.errors import PlanError, RunError
-from secateur.core.files import read_json, sha256_file, sha256_json, write_json
-from secateur.pipeline.analysis.pruning_curve import Point, Shape, a_pr, curve
+from secateur.core.files import sha256_file, sha256_json
+from secateur.pipeline.analysis.pruning_curve import Shape, curve
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.sampling import few_shot
 from secateur.pipeline.models.inputs import transform_for
 from secateur.pipeline.runs.context import Run
+from secateur.pipeline.runs.curve_file import CurveFile, DenseCost, TracedCurve
 from secateur.pipeline.scores.registry import method_of
 from secateur.pipeline.scores.score import score
 
@@ -64,12 +65,13 @@ def trace_curves(
     images_per_class: int = 0,
     verify: bool = True,
     report: Report = lambda message: None,
-) -> dict[str, Any]:
-    """The content of `curve.json` in `folder`, measured where it is not there yet; `curve.png` lies beside it.
+) -> CurveFile:
+    """The curves of these lines, measured where `curve.json` in `folder` has them not yet; `curve.png` lies beside it.
 
     Seeds decide the calibration images (and random scores); accuracy is on the run's evaluation images, of which
     `images_per_class` (0: all) are used. The file is written after every point, so that a killed command goes on
-    where it stopped. Raises `RunError` when the file holds curves measured otherwise.
+    where it stopped; it keeps the curves of earlier commands too. Raises `RunError` when it holds curves measured
+    otherwise.
     """
     evaluation = run.data.evaluation
     indices = few_shot(evaluation.labels, images_per_class, run.recipe.seed) if images_per_class else None
@@ -83,70 +85,60 @@ def trace_curves(
         "images": held_out.samples,
         "shape": asdict(shape),
     }
+    dense = DenseCost(run.groups.macs(), run.groups.params())
+    content = CurveFile(sha256_json(setting), shape.kinds, shape.allocate, held_out.samples, dense)
     path = folder / "curve.json"
-    found = _read(path, sha256_json(setting))
-    content: dict[str, Any] = {
-        "setting": sha256_json(setting),
-        "kinds": list(shape.kinds),
-        "allocate": shape.allocate,
-        "images": held_out.samples,
-        "dense": {"macs": run.groups.macs(), "params": run.groups.params()},
-        "curves": [],
-    }
+    found = _there(path, content.setting)
     for line in lines:
         for seed in line.seeds(seeds, random_seeds):
-            key = _key(line)
-            known = {point.rate: point for point in found.get((line.label, seed, key), [])}
-            row: dict[str, Any] = {"label": line.label, "seed": seed, "options": key, "a_pr": None, "points": []}
-            content["curves"].append(row)
+            new = TracedCurve(line.label, seed, _key(line))
+            known = {point.rate: point for point in found[new.key].points} if new.key in found else {}
             scores = None
             if any(rate not in known for rate in shape.rates):
                 report(f"{line.label}, seed {seed}: scores")
                 loader = _calibration(run, seed)
                 scores = score(run.dense, run.groups, loader, line.method, seed, **line.options)
             for rate in shape.rates:
-                if rate in known:
-                    row["points"].append(asdict(known[rate]))
-                    continue
-                if scores is None:
-                    raise RunError(f"{path} changed while it was in use: run the command again")
-                one = Shape(shape.kinds, shape.allocate, (rate,))
-                (point,) = curve(run.dense, run.groups, scores, held_out, one, verify)
-                row["points"].append(asdict(point))
-                report(f"{line.label}, seed {seed}: {point.top1:.1f} % at {rate:.0%} removed")
-                _write(path, content, found)
-            row["a_pr"] = a_pr(Point(**point) for point in row["points"])
-            _write(path, content, found)
+                point = known.get(rate)
+                if point is None:
+                    if scores is None:
+                        raise RunError(f"{path} changed while it was in use: run the command again")
+                    one = Shape(shape.kinds, shape.allocate, (rate,))
+                    (point,) = curve(run.dense, run.groups, scores, held_out, one, verify)
+                    report(f"{line.label}, seed {seed}: {point.top1:.1f} % at {rate:.0%} removed")
+                    _write(path, content, replace(new, points=(*new.points, point)), found)
+                new = replace(new, points=(*new.points, point))
+            content = replace(content, curves=(*content.curves, new.finished()))
+            _write(path, content, None, found)
     from secateur.core.figures import save_figure
 
     save_figure(curves_figure(content), folder / "curve.png")
     return content
 
 
-def curves_figure(content: Mapping[str, Any]) -> Figure:
+def curves_figure(content: CurveFile) -> Figure:
     """Top-1 against the pruning rate and against MACs; a line is the mean over seeds, a band their range."""
     import numpy as np
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10.0, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    dense = content["dense"]["macs"]
-    for label in dict.fromkeys(row["label"] for row in content["curves"]):
-        rows = [row for row in content["curves"] if row["label"] == label and row["points"]]
+    for label in dict.fromkeys(row.label for row in content.curves):
+        rows = [row for row in content.curves if row.label == label and row.points]
         if not rows:
             continue
-        shortest = min(len(row["points"]) for row in rows)
+        shortest = min(len(row.points) for row in rows)
         rates, macs, top1 = (
-            np.array([[point[key] for point in row["points"][:shortest]] for row in rows])
+            np.array([[getattr(point, key) for point in row.points[:shortest]] for row in rows])
             for key in ("rate", "macs", "top1")
         )
-        for axes, x in ((left, 100 * rates.mean(0)), (right, 100 * macs.mean(0) / dense)):
+        for axes, x in ((left, 100 * rates.mean(0)), (right, 100 * macs.mean(0) / content.dense.macs)):
             name = (
                 f"{label} ({top1.mean():.1f})" if len(rows) == 1 else f"{label} ({top1.mean():.1f}, {len(rows)} seeds)"
             )
             (drawn,) = axes.plot(x, top1.mean(0), marker=".", label=name)
             axes.fill_between(x, top1.min(0), top1.max(0), color=drawn.get_color(), alpha=0.15, linewidth=0)
-    left.set_xlabel(f"removed units (%): {', '.join(content['kinds'])}")
+    left.set_xlabel(f"removed units (%): {', '.join(content.kinds)}")
     right.set_xlabel("MACs left (%)")
     right.invert_xaxis()
     left.set_ylabel("top-1 (%)")
@@ -170,26 +162,23 @@ def _key(line: Line) -> str:
     return sha256_json({**line.options, **files})
 
 
-def _read(path: Path, setting: str) -> dict[tuple[str, int, str], list[Point]]:
+def _there(path: Path, setting: str) -> dict[tuple[str, int, str], TracedCurve]:
+    """The curves that are in the file."""
     if not path.exists():
         return {}
-    content = read_json(path, "curve")
-    if content.get("setting") != setting:
+    content = CurveFile.load(path)
+    if content.setting != setting:
         raise RunError(
             f"{path} holds curves of other images, kinds, rates or another model: choose another --out, or delete it"
         )
-    rows = content["curves"]
-    return {(row["label"], row["seed"], row["options"]): [Point(**point) for point in row["points"]] for row in rows}
+    return {row.key: row for row in content.curves}
 
 
-def _write(path: Path, content: Mapping[str, Any], found: Mapping[tuple[str, int, str], list[Point]]) -> None:
+def _write(
+    path: Path, content: CurveFile, begun: TracedCurve | None, found: Mapping[tuple[str, int, str], TracedCurve]
+) -> None:
     """Writes what is measured so far, together with what an earlier command left and this one has not reached."""
-    rows = list(content["curves"])
-    here = {(row["label"], row["seed"], row["options"]) for row in rows}
-    for (label, seed, options), points in found.items():
-        if (label, seed, options) not in here:
-            mean = a_pr(points) if points else None
-            rows.append(
-                {"label": label, "seed": seed, "options": options, "a_pr": mean, "points": [*map(asdict, points)]}
-            )
-    write_json(path, "curve", {**content, "curves": rows})
+    rows = [*content.curves, *([begun] if begun else [])]
+    here = {row.key for row in rows}
+    rows += [row.finished() for key, row in found.items() if key not in here]
+    replace(content, curves=tuple(rows)).save(path)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secateur.core.errors import DataError
-from secateur.core.files import write_json
+from secateur.core.records import read_record, write_record
+from secateur.core.study import TrialRow
 from secateur.pipeline.analysis.pruning_curve import RATES, Shape
 from secateur.pipeline.analysis.rule_search import Found, search
 from secateur.pipeline.data.loader import Loader
@@ -19,6 +20,31 @@ from secateur.pipeline.models.inputs import transform_for
 from secateur.pipeline.runs.context import Run
 
 OBJECTIVE_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class SearchFile:
+    """search.json: the A_PR of the best composite on so many `images`, scored on so many others, and all trials."""
+
+    study: str
+    a_pr: float
+    images: int
+    reference_images: int
+    shape: Shape
+    trials: tuple[TrialRow, ...]
+
+    def summary(self) -> dict[str, object]:
+        """What is said of the search beside the composite that it found."""
+        return {key: value for key, value in asdict(self).items() if key not in ("shape", "trials")}
+
+    @staticmethod
+    def load(path: Path) -> SearchFile:
+        """What a search.json says; raises `RunError` for a file that is none."""
+        return read_record(path, "search", SearchFile)
+
+    def save(self, path: Path) -> None:
+        """Writes search.json, atomically."""
+        write_record(path, "search", self)
 
 
 def split(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -72,9 +98,9 @@ def search_run(
         seed=seed,
         report=report,
     )
-    about = {"study": found.study, "a_pr": found.a_pr, "images": len(judged), "reference_images": len(reference)}
-    found.composite.save(folder / "composite.yaml", about)
-    write_json(folder / "search.json", "search", {**about, "shape": asdict(shape), "trials": found.trials})
+    about = SearchFile(found.study, found.a_pr, len(judged), len(reference), shape, found.trials)
+    found.composite.save(folder / "composite.yaml", about.summary())
+    about.save(folder / "search.json")
     from secateur.core.figures import save_figure
     from secateur.pipeline.analysis.search_figure import search_figure
 

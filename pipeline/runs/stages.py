@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
-from secateur.core.files import write_json
 from secateur.pipeline.recover.compensate import repair
+from secateur.pipeline.recover.repairs_file import RepairsFile
 from secateur.pipeline.runs import distill_stage, plan_stage, score_stage
 from secateur.pipeline.runs.bench_stage import bench_run
 from secateur.pipeline.runs.declarations import (
@@ -47,7 +45,7 @@ def _recover(inputs: Inputs, say: Say) -> list[str]:
         say(f"ridge compensation on {loader.samples} images")
         groups, shared = inputs.groups, inputs.shared_statistics
         small, repairs = repair(small, inputs.dense, inputs.plan, loader, spec, groups, shared)
-        write_json(inputs.output("repairs.json"), "repairs", {"layers": [asdict(found) for found in repairs]})
+        RepairsFile(repairs).save(inputs.output("repairs.json"))
         written.append("repairs.json")
     if spec.distill.epochs:
         small = distill_stage.distill_together(inputs, small, say)

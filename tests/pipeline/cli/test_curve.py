@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from secateur.core.errors import PlanError
-from secateur.pipeline.analysis.pruning_curve import RATES
+from secateur.pipeline.analysis.pruning_curve import RATES, Point
 from secateur.pipeline.runs import curves
+from secateur.pipeline.runs.curve_file import CurveFile, DenseCost, TracedCurve
 from tests.pipeline.cli.conftest import Command
+
+MEASURED = CurveFile(
+    "x", ("head",), "global", 3, DenseCost(5.0, 4), (TracedCurve("random", 0, "y", 9.0, (Point(0.5, 2.0, 3, 9.0),)),)
+)
 
 
 @pytest.fixture
@@ -20,9 +26,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
     names = ("run", "lines", "folder", "shape", "seeds", "random_seeds", "images_per_class", "verify")
 
-    def traced(*words: Any, report: Any) -> dict[str, Any]:
+    def traced(*words: Any, report: Any) -> CurveFile:
         calls.append(dict(zip(names, words, strict=True)))
-        return {"curves": []}
+        return MEASURED
 
     monkeypatch.setattr(curves, "trace_curves", traced)
     return calls
@@ -48,7 +54,7 @@ def test_the_kinds_of_the_recipe_and_all_rates_go_without_saying(
     asked: list[dict[str, Any]], run_dir: Path, secateur: Command
 ) -> None:
     done = secateur("curve", run_dir, "--out", run_dir / "elsewhere", "--json")
-    assert json.loads(done.stdout) == {"curves": []}
+    assert json.loads(done.stdout) == json.loads(json.dumps(asdict(MEASURED)))
     (call,) = asked
     assert call["shape"].kinds == call["run"].recipe.plan.kinds
     assert call["shape"].rates == RATES

@@ -14,6 +14,7 @@ from secateur.pipeline.analysis.pruning_curve import Shape
 from secateur.pipeline.cli import cli
 from secateur.pipeline.runs import curves
 from secateur.pipeline.runs.context import Run
+from secateur.pipeline.runs.curve_file import CurveFile
 from secateur.pipeline.runs.curves import parse_line, trace_curves
 from secateur.pipeline.runs.recipe import make_recipe
 from secateur.pipeline.runs.runner import open_run
@@ -45,7 +46,7 @@ def run(tmp_path: Path) -> Run:
     return open_run(tmp_path / "run", make_recipe(recipe, "test"))
 
 
-def trace(run: Run, folder: Path, *words: str, shape: Shape = SHAPE) -> dict[str, Any]:
+def trace(run: Run, folder: Path, *words: str, shape: Shape = SHAPE) -> CurveFile:
     return trace_curves(run, [parse_line(word) for word in words], folder, shape, random_seeds=2, images_per_class=2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from secateur.pipeline.runs import search_run as for_run
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.recipe import make_recipe
 from secateur.pipeline.runs.runner import open_run
-from secateur.pipeline.runs.search_run import search_run, split
+from secateur.pipeline.runs.search_run import SearchFile, search_run, split
 from secateur.pipeline.scores.lrp.composite import find_composite
 from tests.pipeline.runs.test_curves import MODEL
 
@@ -49,6 +50,8 @@ def test_the_command_leaves_a_composite_that_other_runs_can_name(run: Run) -> No
     assert printed["composite"] == str(folder / "composite.yaml")
     content = json.loads((folder / "search.json").read_text())
     assert content["schema"] == "secateur.search/1"
+    assert list(content) == ["schema", "study", "a_pr", "images", "reference_images", "shape", "trials"]
+    assert asdict(SearchFile.load(folder / "search.json"))["trials"] == tuple(printed["trials"])
     assert content["trials"] == printed["trials"]
     assert (content["images"], content["reference_images"]) == (20, 20)
     assert (content["shape"]["kinds"], content["shape"]["rates"]) == (["mlp_hidden"], [0.0, 0.5])
