@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import platform
 import shlex
-import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from secateur.core.packages import versions
-from secateur.export.machine import Gpu, cpu_count, nvidia_smi, torch_cuda
+from secateur.export.machine import Gpu, cpu_count, cpu_name, driver_and_gpus, printed, torch_cuda
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,10 @@ def environment(threads: int | None = None) -> Environment:
     """This machine as it is now; `threads` defaults to PyTorch's present number."""
     import torch  # slow to load, and a gate that only reads fingerprints does without
 
-    driver, gpus = nvidia_smi()
-    gpus = torch_cuda()[1] or gpus  # PyTorch heeds CUDA_VISIBLE_DEVICES, nvidia-smi does not
+    driver, gpus = driver_and_gpus()
+    gpus = torch_cuda()[1] or gpus  # PyTorch heeds CUDA_VISIBLE_DEVICES, the driver does not
     return Environment(
-        cpu_model=cpu_model(),
+        cpu_model=cpu_name(),
         cores=cpu_count(),
         threads=threads or torch.get_num_threads(),
         gpu=gpus[0] if gpus else None,
@@ -101,35 +99,10 @@ def command_line() -> str:
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo"), board: Path = Path("/proc/device-tree/model")) -> str:
-    """The processor's name; on boards whose processor has none (ARM), the board's."""
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() in ("model name", "Model") and value.strip():
-                return " ".join(value.split())
-    if board.is_file():
-        return board.read_text(errors="replace").strip("\0 \n")
-    if sys.platform == "darwin":
-        return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
-    return platform.processor() or platform.machine()
-
-
 def _git_commit() -> str | None:
     """The commit of the checkout that this file belongs to; None where it is installed, in a checkout or not."""
     here = Path(__file__).resolve()
     git = ("git", "-C", str(here.parent))
-    if not _output(*git, "ls-files", "--", here.name):
+    if not printed(*git, "ls-files", "--", here.name):
         return None
-    return _output(*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or None
-
-
-def _output(*command: str) -> str:
-    """What a command prints; empty where it is not installed, fails or hangs."""
-    if shutil.which(command[0]) is None:
-        return ""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return printed(*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or None

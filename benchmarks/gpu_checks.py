@@ -57,14 +57,13 @@ def _ragged(dtype: str, limits: DeviceLimits, device: str) -> Iterator[Check]:
                 extras = {
                     "qkv_bias": _drawn(layout.row_width, dtype=dtype, device=device),
                     "bias": _drawn(layout.heads, tokens, tokens, dtype=dtype, device=device),
-                    "gates": _drawn(layout.heads, dtype="fp32", device=device),
                 }
                 for given in ({}, extras):
                     out = on_gpu.ragged_attention(qkv, layout, **given, tile=tile)
                     expected = portable.ragged_attention(
                         qkv.double(), layout, **{n: x.double() for n, x in given.items()}
                     )
-                    name = f"ragged_attention{tile.suffix}" + (" with bias and gates" if given else "")
+                    name = f"ragged_attention{tile.suffix}" + (" with bias" if given else "")
                     yield Check(name, dtype, f"2 x {tokens}, {layout.qk_dims} {layout.v_dims}", _error(out, expected))
 
 

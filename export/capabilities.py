@@ -8,8 +8,9 @@ import importlib.util
 import platform
 from dataclasses import dataclass
 
-from secateur.export.machine import Gpu, cpu_count, cpu_name, has_nvrtc, memory_mib, nvcc, nvidia_smi, torch_cuda
+from secateur.export.machine import Gpu, cpu_count, cpu_name, driver_and_gpus, memory_mib, nvcc, torch_cuda
 from secateur.export.targets import Target, all_targets
+from secateur.kernels.nvrtc import nvrtc_version
 
 PACKAGES = ("torch", "timm", "onnx", "onnxscript", "onnxruntime", "tensorrt", "tensorrt_rtx", "pycuda")
 EXTRAS = {"onnxruntime": "cpu", "tensorrt": "gpu", "tensorrt_rtx": "rtx", "pycuda": "gpu"}
@@ -67,7 +68,7 @@ def examine() -> Machine:
     True
     """
     packages = {name: _package(name) for name in PACKAGES}
-    driver, gpus = nvidia_smi()
+    driver, gpus = driver_and_gpus()
     cuda, torch_gpus = torch_cuda()
     gpus = torch_gpus or gpus
     runnable = bool(torch_gpus)
@@ -88,7 +89,7 @@ def examine() -> Machine:
         providers=providers,
         ahead_of_time=ahead,
         nvcc=nvcc(),
-        nvrtc=has_nvrtc(),
+        nvrtc=nvrtc_version() is not None,
         packages=tuple(packages.values()),
         targets=abilities,
         warnings=_warnings(packages),

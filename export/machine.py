@@ -2,48 +2,62 @@
 
 from __future__ import annotations
 
-import ctypes.util
 import os
 import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU; `capability` is its compute capability, as `sm_86`."""
+    """One GPU; `capability` is its compute capability, as `sm_86`; what is not known is empty or 0."""
 
     name: str
     capability: str
     memory_mib: int
 
 
-def nvidia_smi() -> tuple[str, tuple[Gpu, ...]]:
-    """The driver's version and the GPUs that it manages; an empty string and none where there is no driver."""
-    tool = shutil.which("nvidia-smi")
-    fields = "driver_version,name,compute_cap,memory.total"
-    if tool is None:
+def driver_and_gpus() -> tuple[str, tuple[Gpu, ...]]:
+    """The driver's version and the GPUs that it manages; an empty string and none where there is no driver.
+
+    What a driver does not say of a GPU (that of a Jetson keeps its memory to itself) is empty or 0.
+    """
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:  # no library, or a driver that does not run
         return "", ()
     try:
-        done = subprocess.run(
-            [tool, f"--query-gpu={fields}", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return str(pynvml.nvmlSystemGetDriverVersion()), tuple(map(_gpu, handles))
+    except pynvml.NVMLError:  # such as a GPU that has fallen off the bus
         return "", ()
-    rows = [[field.strip() for field in line.split(",")] for line in done.stdout.splitlines() if done.returncode == 0]
-    rows = [row for row in rows if len(row) == 4]
-    gpus = (
-        Gpu(name, f"sm_{capability.replace('.', '')}", int(memory) if memory.isdigit() else 0)
-        for _, name, capability, memory in rows
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpu(handle: Any) -> Gpu:
+    import pynvml
+
+    def asked(question: Callable[[Any], Any], otherwise: Any) -> Any:
+        try:
+            return question(handle)
+        except pynvml.NVMLError_NotSupported:
+            return otherwise
+
+    capability = asked(pynvml.nvmlDeviceGetCudaComputeCapability, None)
+    memory = asked(pynvml.nvmlDeviceGetMemoryInfo, None)
+    return Gpu(
+        name=str(pynvml.nvmlDeviceGetName(handle)),
+        capability="sm_{}{}".format(*capability) if capability else "",
+        memory_mib=int(memory.total) >> 20 if memory else 0,
     )
-    return (rows[0][0], tuple(gpus)) if rows else ("", ())
 
 
 def torch_cuda() -> tuple[str, tuple[Gpu, ...]]:
@@ -65,33 +79,32 @@ def torch_cuda() -> tuple[str, tuple[Gpu, ...]]:
 
 def nvcc() -> str:
     """The CUDA compiler's version, or an empty string."""
-    tool = shutil.which("nvcc")
-    if tool is None:
-        return ""
-    try:
-        done = subprocess.run([tool, "--version"], capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    words = done.stdout.replace(",", " ").split()
+    words = printed("nvcc", "--version").replace(",", " ").split()
     return words[words.index("release") + 1] if "release" in words[:-1] else ""
 
 
-def has_nvrtc() -> bool:
-    """True where the CUDA run-time compiler is here: as a system library or inside the nvidia wheels."""
-    if ctypes.util.find_library("nvrtc"):
-        return True
-    roots = (Path(folder) / "nvidia" for folder in sys.path if folder)
-    return any(next(root.glob("**/libnvrtc.so*"), None) for root in roots if root.is_dir())
-
-
-def cpu_name() -> str:
-    """The processor's name, as the system gives it."""
+def printed(*command: str) -> str:
+    """What a command prints; empty where it is not installed, fails or hangs."""
+    if shutil.which(command[0]) is None:
+        return ""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith(("model name", "Model")):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        return platform.processor() or "unknown"
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo"), board: Path = Path("/proc/device-tree/model")) -> str:
+    """The processor's name; on boards whose processor has none (ARM), the board's."""
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("model name", "Model") and value.strip():
+                return " ".join(value.split())
+    if board.is_file():
+        return board.read_text(errors="replace").strip("\0 \n")
+    if sys.platform == "darwin" and (name := printed("sysctl", "-n", "machdep.cpu.brand_string")):
+        return name
     return platform.processor() or platform.machine() or "unknown"
 
 

@@ -50,12 +50,11 @@ def compile_kernel(source: str, architecture: int, form: str = "cubin", defines:
         raise KernelError(f"compute capability {architecture} was asked for, but the kernels are built for {built}")
     if form not in ("cubin", "ptx"):
         raise KernelError(f"the form {form!r} was asked for: choose cubin or ptx")
-    nvcc = find_nvcc()
-    version = _nvcc_version(nvcc) if nvcc else nvrtc_version()
+    nvcc, version = find_nvcc(), compiler_name()
     if version is None:
         raise KernelError(
-            "neither nvcc nor NVRTC was found: install the CUDA toolkit or `pip install nvidia-cuda-nvrtc`, "
-            "with the package nvidia-cuda-runtime for its headers"
+            "neither nvcc nor NVRTC was found: install the CUDA toolkit, or "
+            "`pip install 'cuda-bindings[all]' 'cuda-toolkit[cudart]'`"
         )
     key = _key(source, architecture, form, (*OPTIONS, *defines), version)
     place = cache_folder() / f"{source}-sm_{architecture}-{key}"

@@ -11,8 +11,6 @@ from secateur.kernels.errors import KernelError
 
 WIDEST = 256
 PACK = 8  # elements of 16 bits in one 16-byte access
-HEADER_WORDS = 4
-HEAD_WORDS = 8
 
 
 @dataclass(frozen=True)

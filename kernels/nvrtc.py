@@ -1,92 +1,85 @@
-"""Compilation through NVRTC, the compiler library that comes with PyTorch's CUDA wheels."""
+"""Compilation through NVRTC, the run-time compiler of PyTorch's CUDA wheels, by NVIDIA's own Python bindings."""
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
+import importlib
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from secateur.kernels.errors import KernelError
 
 
 @lru_cache(maxsize=1)
 def nvrtc_version() -> str | None:
-    """`nvrtc 13.2`, or none where the library is not found."""
-    library = _library()
-    if library is None:
+    """`nvrtc 13.2`, or none where the bindings or the library are not found."""
+    nvrtc = _bindings()
+    if nvrtc is None:
         return None
-    major, minor = ctypes.c_int(), ctypes.c_int()
-    library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
-    return f"nvrtc {major.value}.{minor.value}"
+    try:
+        _, major, minor = nvrtc.nvrtcVersion()
+    except RuntimeError:  # the bindings load the library when they are first called
+        return None
+    return f"nvrtc {major}.{minor}"
 
 
 def compile_with_nvrtc(
     source: str, text: str, folder: Path, architecture: int, form: str, options: tuple[str, ...]
 ) -> bytes:
-    """The cubin or PTX of the `text` of `source`.
+    """The cubin or PTX of the `text` of `source`; it needs no driver.
 
     Headers in `folder` and those of the CUDA runtime's wheel or toolkit are found. Raises `KernelError` with the first
     error of the compiler's log.
     """
-    library = _library()
-    if library is None:
-        raise KernelError("NVRTC was not found: install the package nvidia-cuda-nvrtc or the CUDA toolkit")
-    program = ctypes.c_void_p()
-    _check(
-        library,
-        library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), f"{source}.cu".encode(), 0, None, None),
-        "create a program",
-    )
+    nvrtc = _bindings()
+    if nvrtc is None or nvrtc_version() is None:
+        raise KernelError("NVRTC was not found: `pip install 'cuda-bindings[all]'` or install the CUDA toolkit")
+    program = _checked(nvrtc, nvrtc.nvrtcCreateProgram(text.encode(), f"{source}.cu".encode(), 0, [], []))
     try:
         real = "sm" if form == "cubin" else "compute"
-        flags = [f"--gpu-architecture={real}_{architecture}", *options, f"-I{folder}"]
-        flags += [f"-I{place}" for place in _include_folders()]
-        array = (ctypes.c_char_p * len(flags))(*[flag.encode() for flag in flags])
-        if library.nvrtcCompileProgram(program, len(flags), array):
-            log = _text(library, program, "ProgramLog").decode(errors="replace")
+        flags = [f"--gpu-architecture={real}_{architecture}", *options, f"-I{folder}", *_runtime_headers()]
+        (status,) = nvrtc.nvrtcCompileProgram(program, len(flags), [flag.encode() for flag in flags])
+        if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+            log = _content(nvrtc, program, "ProgramLog").decode(errors="replace")
             first = next((line for line in log.splitlines() if "error" in line), log.strip()[:200])
             raise KernelError(f"NVRTC could not compile {source}.cu for sm_{architecture}: {first}")
-        image = _text(library, program, "CUBIN" if form == "cubin" else "PTX")
+        image = _content(nvrtc, program, "CUBIN" if form == "cubin" else "PTX")
         return image if form == "cubin" else image.rstrip(b"\0")
     finally:
-        library.nvrtcDestroyProgram(ctypes.byref(program))
+        nvrtc.nvrtcDestroyProgram(program)
 
 
-def _text(library: ctypes.CDLL, program: ctypes.c_void_p, what: str) -> bytes:
-    size = ctypes.c_size_t()
-    _check(library, getattr(library, f"nvrtcGet{what}Size")(program, ctypes.byref(size)), f"read the {what}")
-    buffer = ctypes.create_string_buffer(size.value)
-    _check(library, getattr(library, f"nvrtcGet{what}")(program, buffer), f"read the {what}")
-    return buffer.raw
+def _bindings() -> ModuleType | None:
+    """The module `cuda.bindings.nvrtc`, which PyTorch's CUDA builds require; none where it is not installed.
+
+    `cuda.core` above it would be shorter still, but asks the driver before it gives PTX, and engines are built on
+    machines without one.
+    """
+    try:
+        return importlib.import_module("cuda.bindings.nvrtc")
+    except ImportError:
+        return None
 
 
-def _check(library: ctypes.CDLL, status: int, what: str) -> None:
-    if status:
-        library.nvrtcGetErrorString.restype = ctypes.c_char_p
-        raise KernelError(f"NVRTC could not {what}: {library.nvrtcGetErrorString(status).decode()}")
+def _content(nvrtc: ModuleType, program: Any, what: str) -> bytes:
+    buffer = bytearray(_checked(nvrtc, getattr(nvrtc, f"nvrtcGet{what}Size")(program)))
+    _checked(nvrtc, getattr(nvrtc, f"nvrtcGet{what}")(program, buffer))
+    return bytes(buffer)
 
 
-@lru_cache(maxsize=1)
-def _library() -> ctypes.CDLL | None:
-    names = ["libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12"]
-    wheels = [str(path) for folder in _wheel_folders() for path in sorted((folder / "lib").glob("libnvrtc.so.*"))]
-    for name in [*wheels, *names]:
-        try:
-            return ctypes.CDLL(name)
-        except OSError:
-            continue  # the next place; none at all is the caller's to report
-    return None
+def _checked(nvrtc: ModuleType, answer: tuple[Any, ...]) -> Any:
+    """The result in an answer of the bindings, `(status, result)`; raises `KernelError` for another status than 0."""
+    status, *results = answer
+    if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+        _, name = nvrtc.nvrtcGetErrorString(status)
+        raise KernelError(f"NVRTC failed with {name.decode()}: install the packages of PyTorch's CUDA build again")
+    return results[0] if results else None
 
 
-def _wheel_folders() -> list[Path]:
-    """The folders `nvidia/cu13`, `nvidia/cuda_nvrtc`, ... of NVIDIA's wheels, where they are installed."""
-    spec = importlib.util.find_spec("nvidia")
-    roots = [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
-    return [folder for root in roots for folder in sorted(root.iterdir()) if (folder / "lib").is_dir()]
+def _runtime_headers() -> list[str]:
+    """The option that finds `cuda_fp16.h`, in a wheel or a toolkit; none where NVIDIA's locator knows neither."""
+    from cuda import pathfinder
 
-
-def _include_folders() -> list[Path]:
-    toolkits = [Path("/usr/local/cuda/include"), *sorted(Path("/usr/local").glob("cuda-*/include"))]
-    places = [*(folder / "include" for folder in _wheel_folders()), *toolkits]
-    return [place for place in places if (place / "cuda_fp16.h").is_file()][:1]
+    found = pathfinder.find_nvidia_header_directory("cudart")
+    return [f"-I{found}"] if found else []

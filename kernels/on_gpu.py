@@ -27,7 +27,6 @@ def ragged_attention(
     qkv_bias: Tensor | None = None,
     bias: Tensor | None = None,
     mask: Tensor | None = None,
-    gates: Tensor | None = None,
     tile: Tile | None = None,
 ) -> Tensor:
     """`[B, N, sum(v)]`, as `portable.ragged_attention`, in one launch; by `tile` instead of the usual choice."""
@@ -40,7 +39,7 @@ def ragged_attention(
     out = qkv.new_empty(batch, tokens, layout.out_width)
     launching.run(
         launch,
-        [qkv, _dense(qkv_bias), _dense(bias), _length(bias), _dense(mask), _length(mask), _dense(gates),
+        [qkv, _dense(qkv_bias), _dense(bias), _length(bias), _dense(mask), _length(mask),
          launching.table_on(layout, qkv.device), tokens, out],
     )  # fmt: skip
     return out
@@ -53,7 +52,6 @@ def window_attention(
     shift: tuple[int, int],
     qkv_bias: Tensor | None = None,
     bias: Tensor | None = None,
-    gates: Tensor | None = None,
 ) -> Tensor:
     """`[B, H, W, sum(v)]`, as `portable.window_attention`, in one launch."""
     qkv = _aligned(qkv)
@@ -63,7 +61,7 @@ def window_attention(
     out = qkv.new_empty(batch, height, width, layout.out_width)
     launching.run(
         launch,
-        [qkv, _dense(qkv_bias), _dense(bias), _length(bias), _dense(gates), launching.table_on(layout, qkv.device),
+        [qkv, _dense(qkv_bias), _dense(bias), _length(bias), launching.table_on(layout, qkv.device),
          height, width, *window, *shift, out],
     )  # fmt: skip
     return out

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DOMAIN = "secateur"
 NAME = "RaggedAttention"
 VERSION = 1
-INPUTS = ("qkv", "qkv_bias", "bias", "mask", "gates")
+INPUTS = ("qkv", "qkv_bias", "bias", "mask")
 ATTRIBUTES = ("qk_dims", "v_dims", "scale")
 
 
@@ -28,7 +28,7 @@ def function_name(layout: HeadLayout, present: Sequence[bool]) -> str:
     Not one name with ONNX's overloads: the parser of TensorRT-RTX 1.7 takes any function of the same name.
     """
     runs = [f"{count}x{qk}v{v}" for (qk, v), count in _runs(layout)]
-    given = "".join(letter for letter, there in zip("pbmg", present, strict=True) if there)
+    given = "".join(letter for letter, there in zip("pbm", present, strict=True) if there)
     scale = f"s{np.float32(layout.scale).view(np.uint32):08x}"
     return "_".join([NAME, *runs, scale, *([given] if given else [])])
 
@@ -68,9 +68,6 @@ def ragged_attention_function(layout: HeadLayout, present: Sequence[bool], opset
             zero = body.op("CastLike", body.constant(np.float32(0)), qkv)
             weights = body.op("Where", body.op("IsNaN", weights), zero, weights)
         out = body.op("MatMul", weights, values)
-        if "gates" in given:
-            gates = body.op("Reshape", body.op("Gather", given["gates"], body.ints(heads)), body.ints([-1, 1, 1]))
-            out = body.op("Mul", out, body.op("CastLike", gates, qkv))
         out = body.op("Reshape", body.op("Transpose", out, perm=[0, 2, 1, 3]), body.ints([0, 0, len(heads) * v]))
         parts = body.split(out, [runs[index][1] * v for index in mine])
         results.update(zip(mine, parts, strict=True))

@@ -20,7 +20,7 @@ from secateur.kernels.heads import HeadLayout
     "secateur::ragged_attention",
     mutates_args=(),
     schema="(Tensor qkv, int[] qk_dims, int[] v_dims, float scale, Tensor? qkv_bias=None, Tensor? bias=None, "
-    "Tensor? mask=None, Tensor? gates=None) -> Tensor",
+    "Tensor? mask=None) -> Tensor",
 )
 def ragged_attention(
     qkv: Tensor,
@@ -30,29 +30,27 @@ def ragged_attention(
     qkv_bias: Tensor | None = None,
     bias: Tensor | None = None,
     mask: Tensor | None = None,
-    gates: Tensor | None = None,
 ) -> Tensor:
     """`[B, N, sum(v)]`: attention of heads of different widths, for `qkv` `[B, N, sum(q) + sum(k) + sum(v)]`.
 
     `bias` `[1 or heads, N, N]` and `mask` `[M, N, N]` (of sequence `b`: mask `b % M`) are added to the logits;
-    `qkv_bias` `[row]` to the projection; `gates` `[heads]`, float32, multiply the heads. Raises `KernelError` for
-    shapes or types that do not fit together.
+    `qkv_bias` `[row]` to the projection. Raises `KernelError` for shapes or types that do not fit together.
     """
     layout = HeadLayout(tuple(qk_dims), tuple(v_dims), scale)
-    _check_heads(qkv, 3, layout, qkv_bias, gates)
+    _check_heads(qkv, 3, layout, qkv_bias)
     tokens = qkv.shape[1]
     _check("bias", bias, qkv, [(heads, tokens, tokens) for heads in (1, layout.heads)])
     _check("mask", mask, qkv, [(len(mask) if mask is not None and mask.ndim else 0, tokens, tokens)])
     if qkv.is_cuda:
-        return on_gpu.ragged_attention(qkv, layout, qkv_bias, bias, mask, gates)
-    return portable.ragged_attention(qkv, layout, qkv_bias, bias, mask, gates)
+        return on_gpu.ragged_attention(qkv, layout, qkv_bias, bias, mask)
+    return portable.ragged_attention(qkv, layout, qkv_bias, bias, mask)
 
 
 @torch.library.custom_op(
     "secateur::window_attention",
     mutates_args=(),
     schema="(Tensor qkv, int[] qk_dims, int[] v_dims, float scale, int[] window, int[] shift, Tensor? qkv_bias=None, "
-    "Tensor? bias=None, Tensor? gates=None) -> Tensor",
+    "Tensor? bias=None) -> Tensor",
 )
 def window_attention(
     qkv: Tensor,
@@ -63,7 +61,6 @@ def window_attention(
     shift: Sequence[int],
     qkv_bias: Tensor | None = None,
     bias: Tensor | None = None,
-    gates: Tensor | None = None,
 ) -> Tensor:
     """`[B, H, W, sum(v)]`: Swin's roll by `-shift`, attention in each window with its mask, and roll back.
 
@@ -71,7 +68,7 @@ def window_attention(
     `bias` `[1 or heads, T, T]` for the `T` tokens of a window. Raises `KernelError` for what does not fit together.
     """
     layout = HeadLayout(tuple(qk_dims), tuple(v_dims), scale)
-    _check_heads(qkv, 4, layout, qkv_bias, gates)
+    _check_heads(qkv, 4, layout, qkv_bias)
     if len(window) != 2 or len(shift) != 2 or not all(0 <= s < w for s, w in zip(shift, window, strict=True)):
         raise KernelError(
             f"windows of {list(window)} with a shift of {list(shift)} were given: "
@@ -87,8 +84,8 @@ def window_attention(
     _check("bias", bias, qkv, [(heads, tokens, tokens) for heads in (1, layout.heads)])
     places = (window[0], window[1]), (shift[0], shift[1])
     if qkv.is_cuda:
-        return on_gpu.window_attention(qkv, layout, *places, qkv_bias, bias, gates)
-    return portable.window_attention(qkv, layout, *places, qkv_bias, bias, gates)
+        return on_gpu.window_attention(qkv, layout, *places, qkv_bias, bias)
+    return portable.window_attention(qkv, layout, *places, qkv_bias, bias)
 
 
 @torch.library.custom_op(
@@ -131,25 +128,21 @@ def _gelu_shape(x: Tensor, bias: Tensor) -> Tensor:
     return x.new_empty(x.shape)
 
 
-def _check_heads(qkv: Tensor, ndim: int, layout: HeadLayout, qkv_bias: Tensor | None, gates: Tensor | None) -> None:
+def _check_heads(qkv: Tensor, ndim: int, layout: HeadLayout, qkv_bias: Tensor | None) -> None:
     if qkv.ndim != ndim or qkv.shape[-1] != layout.row_width:
         raise KernelError(
             f"a projection of shape {list(qkv.shape)} was given: for heads of {layout.qk_dims} and {layout.v_dims} it "
             f"needs {ndim} dimensions, the last of {layout.row_width}"
         )
     _check("qkv_bias", qkv_bias, qkv, [(layout.row_width,)])
-    _check("gates", gates, qkv, [(layout.heads,)], torch.float32)
 
 
-def _check(
-    name: str, given: Tensor | None, like: Tensor, shapes: Sequence[tuple[int, ...]], dtype: torch.dtype | None = None
-) -> None:
+def _check(name: str, given: Tensor | None, like: Tensor, shapes: Sequence[tuple[int, ...]]) -> None:
     """Raises `KernelError` unless `given` is absent or has one of the shapes, the type and the device of `like`."""
-    dtype = dtype or like.dtype
-    if given is None or (tuple(given.shape) in shapes and given.dtype == dtype and given.device == like.device):
+    if given is None or (tuple(given.shape) in shapes and given.dtype == like.dtype and given.device == like.device):
         return
     allowed = " or ".join(str(list(shape)) for shape in dict.fromkeys(shapes))
     raise KernelError(
         f"{name} has the shape {list(given.shape)} in {given.dtype} on {given.device}: "
-        f"it must be {allowed} in {dtype} on {like.device}"
+        f"it must be {allowed} in {like.dtype} on {like.device}"
     )

@@ -15,12 +15,11 @@ def ragged_attention(
     qkv_bias: Tensor | None = None,
     bias: Tensor | None = None,
     mask: Tensor | None = None,
-    gates: Tensor | None = None,
 ) -> Tensor:
     """`[B, N, sum(v)]`: one library call for the heads of each distinct pair of widths, put back in the heads' order.
 
     `qkv` `[B, N, sum(q) + sum(k) + sum(v)]`, `bias` `[1 or heads, N, N]`, `mask` `[M, N, N]` where sequence `b` takes
-    mask `b % M`, `gates` `[heads]` in float32.
+    mask `b % M`.
     """
     packed = qkv if qkv_bias is None else qkv + qkv_bias
     if mask is not None:
@@ -38,8 +37,6 @@ def ragged_attention(
             own = bias if len(bias) == 1 else bias[members]
             added = own if mask is None else own + mask
         result = F.scaled_dot_product_attention(q, k, v, attn_mask=added, scale=layout.scale)
-        if gates is not None:
-            result = (result * gates[members].view(-1, 1, 1)).to(qkv.dtype)
         for index, head in enumerate(members):
             heads[head] = result[:, index]
     return torch.cat(heads, dim=-1)
@@ -52,7 +49,6 @@ def window_attention(
     shift: tuple[int, int],
     qkv_bias: Tensor | None = None,
     bias: Tensor | None = None,
-    gates: Tensor | None = None,
 ) -> Tensor:
     """`[B, H, W, sum(v)]`: roll by `-shift`, attention within each `window`, roll back (Swin, 2103.14030, fig. 4)."""
     batch, height, width, _ = qkv.shape
@@ -60,7 +56,7 @@ def window_attention(
     rolled = torch.roll(qkv, (-shift[0], -shift[1]), (1, 2))
     mask = shift_mask((height, width), window, shift).to(qkv) if any(shift) else None
     tokens = _cut(rolled, window)
-    out = ragged_attention(tokens, layout, qkv_bias, bias, mask, gates)
+    out = ragged_attention(tokens, layout, qkv_bias, bias, mask)
     out = out.view(batch, rows, columns, *window, -1).transpose(2, 3).reshape(batch, height, width, -1)
     return torch.roll(out, shift, (1, 2))
 

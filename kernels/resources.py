@@ -74,16 +74,6 @@ def blocks_that_fit(architecture: int, threads: int, registers: int, shared_byte
     return min(REGISTERS // (per_warp * warps), by_shared, RESIDENT_WARPS[architecture] // warps, LARGEST_BLOCKS)
 
 
-def planned_blocks(kernel: str, architecture: int) -> int:
-    """The fewest blocks of a kernel that a multiprocessor of the architecture is to hold: two, but for heads over 64.
-
-    A head of 256 fills the registers; heads of 65 to 128 fill the shared memory only where it is small.
-    """
-    if "_d256" in kernel:
-        return 1
-    return 2
-
-
 def _launch_of(kernel: str) -> tuple[int, int]:
     """Threads and dynamic shared memory (bytes) of a kernel; those of a typical row (768) for residual_layernorm."""
     if kernel.startswith("bias_gelu"):

@@ -88,7 +88,7 @@ class _Plugin:
         table = launching.table_on(self.layout, device)
         theirs = torch.cuda.ExternalStream(stream, device=device)  # type: ignore[no-untyped-call]  # of torch
         with torch.cuda.stream(theirs):
-            launching.run(launch, [inputs[0], None, None, 0, None, 0, None, table, tokens, outputs[0]])
+            launching.run(launch, [inputs[0], None, None, 0, None, 0, table, tokens, outputs[0]])
 
 
 class _Creator:

@@ -14,8 +14,8 @@ LARGEST_GRID_X = 2**31 - 1
 LARGEST_GRID_Y = 65535
 # One letter an argument, as pycuda and struct write them: P pointer, i int32, f float32. Outputs come last.
 SIGNATURES = {
-    "ragged_attention": "PPPiPiPPiP",
-    "window_attention": "PPPiPPiiiiiiP",
+    "ragged_attention": "PPPiPiPiP",
+    "window_attention": "PPPiPiiiiiiP",
     "residual_layernorm": "PPPPPiifPP",
     "bias_gelu": "PPiiP",
 }

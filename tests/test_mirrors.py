@@ -29,7 +29,6 @@ WITHOUT_A_TEST: tuple[str, ...] = (
     "pipeline/structure/find.py",
     "pipeline/structure/vit.py",
     "kernels/layer_image.py",
-    "kernels/nvrtc.py",
     "kernels/on_gpu.py",
     "kernels/onnx_program.py",
     "kernels/portable.py",

@@ -108,8 +108,8 @@ __device__ __forceinline__ float exponent_base(float highest) { return highest =
 
 // One output value from its unnormalised sum; a row without any finite logit gives 0, as PyTorch's safe softmax does.
 template <class T>
-__device__ __forceinline__ T finish(float sum, float weight, const T* v_bias, int column, float gate) {
+__device__ __forceinline__ T finish(float sum, float weight, const T* v_bias, int column) {
     if (!(weight > 0.f)) return from_float<T>(weight == 0.f ? 0.f : weight);
     const float value = sum / weight + (v_bias != nullptr ? to_float(v_bias[column]) : 0.f);
-    return from_float<T>(value * gate);
+    return from_float<T>(value);
 }

@@ -174,7 +174,7 @@ __device__ __forceinline__ void attend_tile(const T* q_tile, const T* keys, cons
 }
 
 template <class T, int D, int Split, class Rows>
-__device__ __forceinline__ void attend_mma(const T* qkv, const T* qkv_bias, const float* gates, const int* table,
+__device__ __forceinline__ void attend_mma(const T* qkv, const T* qkv_bias, const int* table,
                                            const Rows rows, T* out) {
     using Shape = MmaShape<D, Split>;
     constexpr int kRows = Shape::kRows, kKeys = Shape::kKeys, kWarpKeys = Shape::kWarpKeys;
@@ -249,7 +249,6 @@ __device__ __forceinline__ void attend_mma(const T* qkv, const T* qkv_bias, cons
     __syncthreads();  // all partial results are there
 
     const T* const v_bias = qkv_bias != nullptr ? qkv_bias + head.v_at : nullptr;
-    const float gate = gates != nullptr ? gates[h] : 1.f;
     for (int n = threadIdx.x; n < kRows * (D / 8); n += kThreads) {
         const int r = n / (D / 8), chunk = n % (D / 8);
         if (first_row + r >= rows.tokens || chunk * 8 >= head.v) continue;
@@ -272,7 +271,7 @@ __device__ __forceinline__ void attend_mma(const T* qkv, const T* qkv_bias, cons
         Pack<T> pack;
 #pragma unroll
         for (int e = 0; e < 8; ++e)
-            pack.item[e] = chunk * 8 + e < head.v ? finish<T>(value[e], total, v_bias, chunk * 8 + e, gate)
+            pack.item[e] = chunk * 8 + e < head.v ? finish<T>(value[e], total, v_bias, chunk * 8 + e)
                                                   : from_float<T>(0.f);
         if (head.v_packs) {
             *reinterpret_cast<Pack<T>*>(to + chunk * 8) = pack;

@@ -29,7 +29,7 @@ __device__ __forceinline__ void load_plain(float* tile, const T* qkv, const Rows
 }
 
 template <class T, int D, class Rows>
-__device__ __forceinline__ void attend_plain(const T* qkv, const T* qkv_bias, const float* gates, const int* table,
+__device__ __forceinline__ void attend_plain(const T* qkv, const T* qkv_bias, const int* table,
                                              const Rows rows, T* out) {
     SHARED_BYTES(shared);
     float* const q_tile = reinterpret_cast<float*>(shared);
@@ -108,7 +108,6 @@ __device__ __forceinline__ void attend_plain(const T* qkv, const T* qkv_bias, co
     }
 
     const T* const v_bias = qkv_bias != nullptr ? qkv_bias + head.v_at : none;
-    const float gate = gates != nullptr ? gates[h] : 1.f;
 #pragma unroll
     for (int r = 0; r < kRowsPerWarp; ++r) {
         const int i = first_row + kRowsPerWarp * warp + r;
@@ -117,7 +116,7 @@ __device__ __forceinline__ void attend_plain(const T* qkv, const T* qkv_bias, co
 #pragma unroll
         for (int c = 0; c < D / 32; ++c) {
             const int d = lane + 32 * c;
-            if (d < head.v) to[d] = finish<T>(sums[r][c], weight[r], v_bias, d, gate);
+            if (d < head.v) to[d] = finish<T>(sums[r][c], weight[r], v_bias, d);
         }
     }
 }

@@ -12,25 +12,24 @@
 //         q[i] += q_bias                              (k_bias changes no weight; v_bias is added at the end)
 //         s[j] = scale * dot(q[i], k[j]) + bias[h][i][j] + mask[b % masks][i][j]
 //         p[j] = exp(s[j] - max(s)) / sum(exp(s - max(s)))
-//         out[i] = gate[h] * (sum_j p[j] * v[j] + v_bias)
+//         out[i] = sum_j p[j] * v[j] + v_bias
 #include "attention_mma.cuh"
 #include "attention_plain.cuh"
 
 #define RAGGED_ARGUMENTS(T)                                                                                   \
     const T *__restrict__ qkv, const T *__restrict__ qkv_bias, const T *__restrict__ bias, int bias_heads,    \
-        const T *__restrict__ mask, int masks, const float *__restrict__ gates, const int *__restrict__ table, \
-        int tokens, T *__restrict__ out
+        const T *__restrict__ mask, int masks, const int *__restrict__ table, int tokens, T *__restrict__ out
 
 #define RAGGED_MMA(name, T, D, SPLIT, BLOCKS)                                                           \
     extern "C" __global__ void __launch_bounds__(kThreads, BLOCKS) name(RAGGED_ARGUMENTS(T)) {          \
         const Sequences<T> rows = {bias, bias_heads, mask, masks, tokens};                              \
-        attend_mma<T, D, SPLIT>(qkv, qkv_bias, gates, table, rows, out);                                \
+        attend_mma<T, D, SPLIT>(qkv, qkv_bias, table, rows, out);                                       \
     }
 
 #define RAGGED_PLAIN(name, T, D, BLOCKS)                                                                \
     extern "C" __global__ void __launch_bounds__(kThreads, BLOCKS) name(RAGGED_ARGUMENTS(T)) {          \
         const Sequences<T> rows = {bias, bias_heads, mask, masks, tokens};                              \
-        attend_plain<T, D>(qkv, qkv_bias, gates, table, rows, out);                                     \
+        attend_plain<T, D>(qkv, qkv_bias, table, rows, out);                                            \
     }
 
 #if defined(SECATEUR_EMULATED) || __CUDA_ARCH__ >= 800

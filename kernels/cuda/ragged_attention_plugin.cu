@@ -18,8 +18,8 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     ragged_attention_plugin(const SECATEUR_TYPE* __restrict__ qkv, int tokens, SECATEUR_TYPE* __restrict__ out) {
     const Sequences<SECATEUR_TYPE> rows = {nullptr, 0, nullptr, 0, tokens};
 #if SECATEUR_SPLIT == 0
-    attend_plain<SECATEUR_TYPE, SECATEUR_D>(qkv, nullptr, nullptr, kTable, rows, out);
+    attend_plain<SECATEUR_TYPE, SECATEUR_D>(qkv, nullptr, kTable, rows, out);
 #else
-    attend_mma<SECATEUR_TYPE, SECATEUR_D, SECATEUR_SPLIT>(qkv, nullptr, nullptr, kTable, rows, out);
+    attend_mma<SECATEUR_TYPE, SECATEUR_D, SECATEUR_SPLIT>(qkv, nullptr, kTable, rows, out);
 #endif
 }

@@ -18,8 +18,8 @@
 
 #define WINDOW_ARGUMENTS(T)                                                                                     \
     const T *__restrict__ qkv, const T *__restrict__ qkv_bias, const T *__restrict__ bias, int bias_heads,      \
-        const float *__restrict__ gates, const int *__restrict__ table, int height, int width, int window_height, \
-        int window_width, int shift_y, int shift_x, T *__restrict__ out
+        const int *__restrict__ table, int height, int width, int window_height, int window_width, int shift_y,  \
+        int shift_x, T *__restrict__ out
 
 #define WINDOW_ROWS(T)                                                                                           \
     const Windows<T> rows = {bias,    bias_heads, height, width, window_height, window_width, shift_y, shift_x, \
@@ -28,13 +28,13 @@
 #define WINDOW_MMA(name, T, D, BLOCKS)                                                          \
     extern "C" __global__ void __launch_bounds__(kThreads, BLOCKS) name(WINDOW_ARGUMENTS(T)) {  \
         WINDOW_ROWS(T);                                                                         \
-        attend_mma<T, D, 1>(qkv, qkv_bias, gates, table, rows, out);                            \
+        attend_mma<T, D, 1>(qkv, qkv_bias, table, rows, out);                                   \
     }
 
 #define WINDOW_PLAIN(name, T, D)                                                            \
     extern "C" __global__ void __launch_bounds__(kThreads, 3) name(WINDOW_ARGUMENTS(T)) {   \
         WINDOW_ROWS(T);                                                                     \
-        attend_plain<T, D>(qkv, qkv_bias, gates, table, rows, out);                         \
+        attend_plain<T, D>(qkv, qkv_bias, table, rows, out);                                \
     }
 
 #if defined(SECATEUR_EMULATED) || __CUDA_ARCH__ >= 800

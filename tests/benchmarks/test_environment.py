@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +12,6 @@ import torch
 from secateur.benchmarks.environment import (
     Environment,
     command_line,
-    cpu_model,
     differences,
     environment,
     version_changes,
@@ -76,13 +74,3 @@ def test_versions_do_not_make_another_kind_but_are_told(here: Environment) -> No
     assert f"timm {here.versions['timm']} -> absent" in told
     assert any(phrase.startswith("onnxruntime ") and phrase.endswith("-> 99.0") for phrase in told)
     assert version_changes(here, here) == []
-
-
-def test_the_name_of_the_processor(tmp_path: Path) -> None:
-    intel, arm, board, none = (tmp_path / name for name in ("intel", "arm", "board", "none"))
-    intel.write_text("processor : 0\nmodel name\t: Some  CPU @ 2 GHz\n")
-    arm.write_text("processor : 0\nBogoMIPS : 62.5\n")
-    board.write_bytes(b"NVIDIA Jetson AGX Orin\0")
-    assert cpu_model(intel, none) == "Some CPU @ 2 GHz"
-    assert cpu_model(arm, board) == "NVIDIA Jetson AGX Orin"
-    assert cpu_model(none, none)

@@ -29,7 +29,7 @@ def test_every_target_is_judged_and_what_is_missing_is_said() -> None:
 
 
 def test_a_machine_without_gpu_driver_or_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capabilities, "nvidia_smi", lambda: ("", ()))
+    monkeypatch.setattr(capabilities, "driver_and_gpus", lambda: ("", ()))
     monkeypatch.setattr(capabilities, "torch_cuda", lambda: ("12.6", ()))
     monkeypatch.setattr(
         capabilities.importlib.util, "find_spec", lambda name: None if name in hidden else find_spec(name)
@@ -46,7 +46,7 @@ def test_a_machine_without_gpu_driver_or_runtimes(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed")
 def test_a_machine_with_an_ampere_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Gpu("NVIDIA RTX A2000", "sm_86", 6138)
-    monkeypatch.setattr(capabilities, "nvidia_smi", lambda: ("535.1", (gpu,)))
+    monkeypatch.setattr(capabilities, "driver_and_gpus", lambda: ("535.1", (gpu,)))
     monkeypatch.setattr(capabilities, "torch_cuda", lambda: ("12.6", (gpu,)))
     monkeypatch.setattr(capabilities, "_providers", lambda: ("CUDAExecutionProvider", "CPUExecutionProvider"))
     monkeypatch.setitem(sys.modules, "tensorrt", _module("tensorrt", "10.3.0"))
@@ -72,7 +72,7 @@ def test_a_machine_with_an_ampere_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_why_no_gpu_can_be_used(driver: str, cuda: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capabilities, "nvidia_smi", lambda: (driver, ()))
+    monkeypatch.setattr(capabilities, "driver_and_gpus", lambda: (driver, ()))
     monkeypatch.setattr(capabilities, "torch_cuda", lambda: (cuda, ()))
     assert words in _by_name()["torch:cuda"].advice
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import pynvml
 import pytest
 
 from secateur.export import machine
@@ -16,28 +19,76 @@ def _tool(folder: Path, name: str, script: str) -> None:
     path.chmod(0o755)
 
 
+class FakeDriver:
+    """The answers of NVML for two GPUs; `fails` names the calls that raise, each with its error."""
+
+    def __init__(self, fails: dict[str, int]) -> None:
+        self.fails = fails
+        self.open = 0
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in (
+            "nvmlInit", "nvmlShutdown", "nvmlSystemGetDriverVersion", "nvmlDeviceGetCount",
+            "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetName", "nvmlDeviceGetCudaComputeCapability",
+            "nvmlDeviceGetMemoryInfo",
+        ):  # fmt: skip
+            assert hasattr(pynvml, name)
+            monkeypatch.setattr(pynvml, name, partial(self.answer, name))
+
+    def answer(self, name: str, index: int = 0) -> object:
+        if name in self.fails:
+            raise pynvml.NVMLError(self.fails[name])
+        if name in ("nvmlInit", "nvmlShutdown"):
+            self.open += 1 if name == "nvmlInit" else -1
+            return None
+        assert self.open == 1, f"{name} without nvmlInit"
+        return {
+            "nvmlSystemGetDriverVersion": "535.104.05",
+            "nvmlDeviceGetCount": 2,
+            "nvmlDeviceGetHandleByIndex": index,
+            "nvmlDeviceGetName": ("NVIDIA RTX A2000", "Orin")[index],
+            "nvmlDeviceGetCudaComputeCapability": ((8, 6), (8, 7))[index],
+            "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=6138 << 20),
+        }[name]
+
+
 @pytest.mark.parametrize(
-    ("script", "found"),
+    ("fails", "found"),
     [
+        ({}, ("535.104.05", (Gpu("NVIDIA RTX A2000", "sm_86", 6138), Gpu("Orin", "sm_87", 6138)))),
         (
-            "echo '535.104.05, NVIDIA RTX A2000, 8.6, 6138'; echo '535.104.05, Orin, 8.7, [N/A]'",
-            ("535.104.05", (Gpu("NVIDIA RTX A2000", "sm_86", 6138), Gpu("Orin", "sm_87", 0))),
+            {"nvmlDeviceGetMemoryInfo": pynvml.NVML_ERROR_NOT_SUPPORTED},
+            ("535.104.05", (Gpu("NVIDIA RTX A2000", "sm_86", 0), Gpu("Orin", "sm_87", 0))),
         ),
-        ("echo 'NVIDIA-SMI has failed'; exit 9", ("", ())),
-        ("echo 'No devices were found'", ("", ())),
-        ("exit 0", ("", ())),
+        ({"nvmlInit": pynvml.NVML_ERROR_LIBRARY_NOT_FOUND}, ("", ())),
+        ({"nvmlInit": pynvml.NVML_ERROR_DRIVER_NOT_LOADED}, ("", ())),
+        ({"nvmlDeviceGetHandleByIndex": pynvml.NVML_ERROR_GPU_IS_LOST}, ("", ())),
+        ({"nvmlDeviceGetMemoryInfo": pynvml.NVML_ERROR_GPU_IS_LOST}, ("", ())),
     ],
 )
-def test_nvidia_smi(script: str, found: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _tool(tmp_path, "nvidia-smi", script)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    assert machine.nvidia_smi() == found
+def test_the_driver_and_its_gpus(fails: dict[str, int], found: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = FakeDriver(fails)
+    driver.install(monkeypatch)
+    assert machine.driver_and_gpus() == found
+    assert driver.open == 0  # whatever happened, NVML is left as it was
+
+
+@pytest.mark.skipif(any(Path("/dev").glob("nvidia*")), reason="there may be a driver here")
+def test_no_driver_is_a_finding() -> None:
+    assert machine.driver_and_gpus() == ("", ())
 
 
 def test_nothing_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert machine.nvidia_smi() == ("", ())
     assert machine.nvcc() == ""
+    assert machine.printed("nvcc") == ""
+
+
+@pytest.mark.parametrize(("script", "said"), [("echo ' one '", "one"), ("echo one; exit 3", ""), ("exit 0", "")])
+def test_what_a_command_prints(script: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _tool(tmp_path, "teller", script)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert machine.printed("teller") == said
 
 
 def test_nvcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,3 +101,13 @@ def test_this_machine_has_a_processor() -> None:
     assert machine.cpu_name()
     assert machine.cpu_count() >= 1
     assert machine.memory_mib() > 100
+
+
+def test_the_name_of_the_processor(tmp_path: Path) -> None:
+    intel, arm, board, none = (tmp_path / name for name in ("intel", "arm", "board", "none"))
+    intel.write_text("processor : 0\nmodel name\t: Some  CPU @ 2 GHz\n")
+    arm.write_text("processor : 0\nBogoMIPS : 62.5\n")
+    board.write_bytes(b"NVIDIA Jetson AGX Orin\0")
+    assert machine.cpu_name(intel, none) == "Some CPU @ 2 GHz"
+    assert machine.cpu_name(arm, board) == "NVIDIA Jetson AGX Orin"
+    assert machine.cpu_name(none, none)

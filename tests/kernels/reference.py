@@ -22,7 +22,6 @@ def attention(
     qkv_bias: Array | None = None,
     bias: Array | None = None,
     mask: Array | None = None,
-    gates: Array | None = None,
 ) -> Array:
     """`[B, N, sum(v)]` for `qkv` `[B, N, .]`: one head, one sequence and one query at a time."""
     x = qkv.astype(np.float64) + (0 if qkv_bias is None else qkv_bias.astype(np.float64))
@@ -40,8 +39,7 @@ def attention(
                 if np.all(np.isneginf(logits)):
                     continue  # nothing to attend to: zeros
                 weights = np.exp(logits - logits.max())
-                value = weights @ v / weights.sum()
-                out[b, i, out_at : out_at + layout.v_dims[h]] = value * (1 if gates is None else gates[h])
+                out[b, i, out_at : out_at + layout.v_dims[h]] = weights @ v / weights.sum()
     return out
 
 

@@ -36,7 +36,6 @@ def extras(dtype: torch.dtype, batch: int, tokens: int) -> dict[str, Tensor]:
         "qkv_bias": values(LAYOUT.row_width, seed=1, dtype=dtype),
         "bias": values(LAYOUT.heads, tokens, tokens, seed=2, dtype=dtype),
         "mask": values(2, tokens, tokens, seed=3, dtype=dtype),
-        "gates": values(LAYOUT.heads, seed=4),
     }
 
 
@@ -59,7 +58,7 @@ def emulated_gpu(emulate: Run, monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("chosen", [(), ("qkv_bias",), ("bias",), ("mask",), ("qkv_bias", "bias", "mask", "gates")])
+@pytest.mark.parametrize("chosen", [(), ("qkv_bias",), ("bias",), ("mask",), ("qkv_bias", "bias", "mask")])
 def test_ragged_attention_on_the_cpu(dtype: torch.dtype, chosen: tuple[str, ...]) -> None:
     qkv = values(4, 9, LAYOUT.row_width, dtype=dtype)
     given = {name: tensor for name, tensor in extras(dtype, 4, 9).items() if name in chosen}
@@ -107,15 +106,15 @@ def test_window_attention(emulated_gpu: list[Launch], where: str, shift: tuple[i
 
 
 @pytest.mark.parametrize("where", ["cpu", "kernel"])
-def test_window_attention_with_gates_and_a_bias_of_the_projection(emulated_gpu: list[Launch], where: str) -> None:
+def test_window_attention_with_a_bias_of_the_projection(emulated_gpu: list[Launch], where: str) -> None:
     layout = HeadLayout((8, 16), (8, 3), 0.4)
-    qkv, add, gates = values(1, 4, 4, layout.row_width), values(layout.row_width, seed=1), values(2, seed=2)
+    qkv, add = values(1, 4, 4, layout.row_width), values(layout.row_width, seed=1)
     if where == "cpu":
-        out = ops.window_attention(qkv, layout.qk_dims, layout.v_dims, 0.4, [4, 4], [0, 0], add, None, gates)
+        out = ops.window_attention(qkv, layout.qk_dims, layout.v_dims, 0.4, [4, 4], [0, 0], add)
     else:
-        out = on_gpu.window_attention(qkv, layout, (4, 4), (0, 0), add, None, gates)
+        out = on_gpu.window_attention(qkv, layout, (4, 4), (0, 0), add)
     tokens = qkv.double().numpy().reshape(1, 16, -1)
-    expected = attention(tokens, layout, add.double().numpy(), gates=gates.double().numpy())
+    expected = attention(tokens, layout, add.double().numpy())
     assert error_of(out.double().numpy().reshape(1, 16, -1), expected) < 2e-6
 
 
@@ -163,7 +162,6 @@ def test_the_operators_keep_the_rules_of_torch_library() -> None:
         ({"bias": values(2, 9, 9)}, r"bias has the shape \[2, 9, 9\].*\[1, 9, 9\] or \[4, 9, 9\]"),
         ({"mask": values(3, 9, 8)}, r"mask has the shape \[3, 9, 8\].*\[3, 9, 9\]"),
         ({"mask": values(3, 9, 9).half()}, r"in torch.float16 on cpu: it must be \[3, 9, 9\] in torch.float32"),
-        ({"gates": values(3)}, r"gates has the shape \[3\]"),
         ({"qk_dims": [300, 8, 16, 5]}, "a head has the width 300"),
     ],
 )

@@ -36,7 +36,7 @@ def ragged(suffix: str) -> Case:
     launch = attention_launch("ragged_attention", tile, LAYOUT, "fp16", 1, TOKENS)
     out = poisoned((1, TOKENS, LAYOUT.out_width), "fp16")
     table = np.array(LAYOUT.table, np.int32)
-    return Case(launch, [qkv, None, None, 0, None, 0, None, table, TOKENS, out], attention(qkv, LAYOUT))
+    return Case(launch, [qkv, None, None, 0, None, 0, table, TOKENS, out], attention(qkv, LAYOUT))
 
 
 def layernorm() -> Case:

@@ -38,7 +38,7 @@ def run_ragged(
     out = poisoned((batch, tokens, layout.out_width), dtype)
     table = np.array(layout.table, np.int32)
     biases, masks = (0 if array is None else len(array) for array in (bias, mask))
-    arguments = [qkv, extras.get("qkv_bias"), bias, biases, mask, masks, extras.get("gates"), table, tokens, out]
+    arguments = [qkv, extras.get("qkv_bias"), bias, biases, mask, masks, table, tokens, out]
     return emulate(launch, arguments, order)[-1]
 
 
@@ -60,12 +60,10 @@ def test_matches_float64(emulate: Run, tile: Tile, dtype: str, data: st.DataObje
         "bias": (data.draw(st.sampled_from([1, heads]), "bias heads"), tokens, tokens),
         "mask": (data.draw(st.integers(1, 2), "masks"), tokens, tokens),
     }
-    chosen = data.draw(st.sets(st.sampled_from([*some, "gates"])), "extras")
+    chosen = data.draw(st.sets(st.sampled_from([*some])), "extras")
     extras: dict[str, Array | None] = {
         name: drawn(seed + n, some[name], dtype) for n, name in enumerate(some) if name in chosen
     }
-    if "gates" in chosen:
-        extras["gates"] = drawn(seed + 9, (heads,), "fp32")
     qkv = drawn(seed, (batch, tokens, layout.row_width), dtype)
     out = run_ragged(emulate, tile, dtype, layout, qkv, extras, data.draw(st.integers(0, 1), "order"))
     assert error_of(out, attention(qkv, layout, **extras)) < TOLERANCE[dtype]

@@ -38,6 +38,6 @@ def test_matches_float64(emulate: Run, tile: Tile, dtype: str, data: st.DataObje
     launch = attention_launch("window_attention", tile, layout, dtype, windows, tokens)
     out = poisoned((batch, *size, layout.out_width), dtype)
     table = np.array(layout.table, np.int32)
-    arguments = [qkv, None, bias, layout.heads, None, table, *size, *window, *shift, out]
+    arguments = [qkv, None, bias, layout.heads, table, *size, *window, *shift, out]
     result = emulate(launch, arguments)[-1]
     assert error_of(result, window_attention(qkv, layout, window, shift, bias)) < TOLERANCE[dtype]

@@ -22,7 +22,7 @@ def test_json_holds_every_target() -> None:
 
 
 def test_the_page_shows_commands_and_warnings_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capabilities, "nvidia_smi", lambda: ("", ()))
+    monkeypatch.setattr(capabilities, "driver_and_gpus", lambda: ("", ()))
     monkeypatch.setattr(capabilities, "torch_cuda", lambda: ("", ()))
     monkeypatch.setattr(capabilities, "_is_installed", lambda name: True)
     result = CliRunner().invoke(cli, ["doctor"])
