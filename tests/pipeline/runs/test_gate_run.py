@@ -60,7 +60,7 @@ def changed_weights(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def another_machine(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment_module, "cpu_model", lambda: "Another CPU")
+    monkeypatch.setattr(environment_module, "cpu_name", lambda: "Another CPU")
 
 
 def lost_measurement(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
