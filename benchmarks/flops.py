@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from secateur.benchmarks.mac_handlers import FREE, HANDLERS
-from secateur.benchmarks.shared_copy import shared_copy
 from secateur.core.errors import BenchError
+from secateur.core.modules import shared_copy
 
 if TYPE_CHECKING:
     from fvcore.nn import FlopCountAnalysis

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from secateur.benchmarks.latency import Clock, CpuClock, CudaClock
-from secateur.benchmarks.shared_copy import shared_copy
 from secateur.core.errors import BenchError
+from secateur.core.modules import shared_copy
 from secateur.export.engine import Engine
 from secateur.export.engines import open_engine
 from secateur.export.targets import Target, TypedTarget, parse_typed_target

@@ -122,7 +122,7 @@ def open_engine(path: str | Path, target: str | Target | None = None, *, threads
             f"{file.name} cannot run as {goal}: build an engine of it, or take the target onnxruntime:cpu"
         )
     trt = import_runtime(goal.runtime)
-    from secateur.export.trt_run import TrtEngine, gpu_capability
+    from secateur.export.trt_engine import TrtEngine, gpu_capability
 
     if not gpu_capability():
         raise EngineError(
@@ -151,8 +151,8 @@ def _build_plan(
 ) -> _Made:
     trt = import_runtime(goal.runtime)
     from secateur.export.trt_build import build_plan
+    from secateur.export.trt_engine import gpu_capability, load_plan
     from secateur.export.trt_inspect import check_engine, engine_layers, summarise
-    from secateur.export.trt_run import gpu_capability, load_plan
 
     cache = folder / TIMING_CACHE
     built = build_plan(

@@ -12,9 +12,9 @@ from torch import nn
 
 from secateur.core.errors import ExportError, MissingPackageError
 from secateur.core.modules import device_of, evaluating
-from secateur.export.forward import flat_outputs
 from secateur.export.graph_types import declared_precisions, first_line, graph_precision, graph_tensors, read_graph
 from secateur.export.precision import TOLERANCES
+from secateur.export.tensors import flat_outputs
 
 if TYPE_CHECKING:
     import onnx

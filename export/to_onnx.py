@@ -13,15 +13,13 @@ from torch import Tensor, nn
 from secateur.core.errors import ExportError
 from secateur.core.files import sha256_file
 from secateur.core.modules import device_of, evaluating
-from secateur.export.attention_rank import FourDimensions
-from secateur.export.fold import FoldAsConvolution
-from secateur.export.forward import flat_outputs
+from secateur.export.function_modes import FoldAsConvolution, FourDimensions
 from secateur.export.graph_file import write_graph
 from secateur.export.graph_tidy import adopt_constants, follow_batch, match_weights, tidy
 from secateur.export.graph_types import declared_precisions, first_line, graph_precision, graph_tensors, read_graph
 from secateur.export.precision import DTYPES, OPSETS, parse_precision, typed_copy
 from secateur.export.quiet import quiet
-from secateur.export.tensors import TensorInfo
+from secateur.export.tensors import TensorInfo, flat_outputs
 from secateur.kernels.fuse import fuse, is_fused
 from secateur.kernels.fused_modules import FusedAttention
 from secateur.kernels.onnx_function import add_functions

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from secateur.core.errors import KernelError
 from secateur.core.files import write_bytes
-from secateur.kernels.errors import KernelError
 from secateur.kernels.nvrtc import compile_with_nvrtc, nvrtc_version
 
 ARCHITECTURES = (75, 80, 86, 87, 89, 90, 100, 110, 120)

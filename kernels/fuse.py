@@ -12,7 +12,7 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.vision_transformer import Block
 from torch import nn
 
-from secateur.kernels.errors import KernelError
+from secateur.core.errors import KernelError
 from secateur.kernels.fused_modules import (
     FusedAttention,
     FusedBlock,

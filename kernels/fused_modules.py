@@ -9,8 +9,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from secateur.core.errors import KernelError
 from secateur.kernels import ops
-from secateur.kernels.errors import KernelError
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.ragged_attention import RaggedAttention
 from secateur.kernels.window_layout import window_layout

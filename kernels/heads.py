@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
-from secateur.kernels.errors import KernelError
+from secateur.core.errors import KernelError
 
 WIDEST = 256
 PACK = 8  # elements of 16 bits in one 16-byte access

@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from secateur.core.errors import MissingPackageError
+from secateur.core.errors import KernelError, MissingPackageError
 from secateur.kernels.compile import ARCHITECTURES, compile_kernel
-from secateur.kernels.errors import KernelError
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.variants import SIGNATURES, DeviceLimits, Launch
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from secateur.core.errors import KernelError
 from secateur.kernels.compile import PLUGIN_SOURCE, compile_kernel
-from secateur.kernels.errors import KernelError
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.variants import RAGGED_TILES, THREADS, Tile, element_bytes
 

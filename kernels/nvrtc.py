@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from secateur.kernels.errors import KernelError
+from secateur.core.errors import KernelError
 
 
 @lru_cache(maxsize=1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from secateur.core.errors import KernelError
 from secateur.kernels import launch as launching
-from secateur.kernels.errors import KernelError
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.variants import (
     Tile,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from secateur.kernels.errors import KernelError
+from secateur.core.errors import KernelError
 from secateur.kernels.heads import HeadLayout
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from secateur.core.errors import KernelError
 from secateur.kernels import on_gpu, portable
-from secateur.kernels.errors import KernelError
 from secateur.kernels.heads import HeadLayout
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from secateur.core.errors import KernelError
 from secateur.kernels.compile import Compiled
-from secateur.kernels.errors import KernelError
 from secateur.kernels.variants import RAGGED_TILES, THREADS, WINDOW_TILES
 
 # Shared memory of a multiprocessor and the most that one block may ask for, in KiB; resident warps; CUDA C++

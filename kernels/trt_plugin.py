@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from secateur.kernels.errors import KernelError
+from secateur.core.errors import KernelError
 from secateur.kernels.onnx_function import DOMAIN, NAME, VERSION
 from secateur.kernels.trt_aot import has_ahead_of_time_plugins, register_ahead_of_time
 from secateur.kernels.trt_v3 import make_creator

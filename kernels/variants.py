@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secateur.kernels.errors import KernelError
+from secateur.core.errors import KernelError
 from secateur.kernels.heads import HeadLayout
 
 THREADS = 128

@@ -8,7 +8,7 @@ import torch
 from timm.models.swin_transformer import WindowAttention
 from torch import Tensor, fx, nn
 
-from secateur.kernels.errors import KernelError
+from secateur.core.errors import KernelError
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.variants import WINDOW_TILES
 

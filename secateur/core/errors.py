@@ -48,6 +48,10 @@ class RunError(SecateurError):
     """A run directory cannot be used as asked."""
 
 
+class KernelError(SecateurError):
+    """A kernel cannot be compiled or launched as asked."""
+
+
 class ExportError(SecateurError):
     """A model cannot be exported, or the export does not reproduce the model."""
 

@@ -1,7 +1,8 @@
-"""What is asked of any `nn.Module`: to run in evaluation mode and be left as it was, and where its tensors lie."""
+"""What is asked of any `nn.Module`: to run in evaluation mode and be left as it was, its device, a twin of it."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -41,3 +42,13 @@ def device_of(model: nn.Module) -> torch.device:
     for tensor in (*model.parameters(), *model.buffers()):
         return tensor.device
     return torch.device("cpu")
+
+
+def shared_copy(model: nn.Module) -> nn.Module:
+    """A copy of `model` in evaluation mode that shares its parameters and buffers.
+
+    Whatever a measurement does to modules (mode, hooks) stays on the copy, and no weight is held twice. The copy must
+    not be moved or converted: PyTorch does that to parameters in place, which would reach the model.
+    """
+    tensors: dict[int, object] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, tensors).eval()

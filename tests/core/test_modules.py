@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from secateur.core.modules import device_of, evaluating, frozen
+from secateur.core.modules import device_of, evaluating, frozen, shared_copy
 
 
 def mixed() -> nn.Sequential:
@@ -52,3 +52,16 @@ def test_the_device_of_a_model() -> None:
     norm = nn.BatchNorm1d(1, affine=False, device="meta")
     assert not list(norm.parameters())
     assert device_of(norm) == torch.device("meta")
+
+
+def test_tensors_are_shared_and_modules_are_not() -> None:
+    tied = nn.Linear(3, 3)
+    model = nn.Sequential(tied, nn.BatchNorm1d(3), tied).train()
+    twin = shared_copy(model)
+    own = dict(model.named_parameters()) | dict(model.named_buffers())
+    assert all(tensor is own[name] for name, tensor in (*twin.named_parameters(), *twin.named_buffers()))
+    assert twin[0] is twin[2]
+    assert {id(module) for module in twin.modules()}.isdisjoint(id(module) for module in model.modules())
+    assert model.training
+    assert not twin.training
+    assert torch.equal(twin(torch.ones(2, 3)), model.eval()(torch.ones(2, 3)))

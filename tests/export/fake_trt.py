@@ -1,6 +1,6 @@
 """A stand-in for the module `tensorrt` that runs on the CPU: its one engine adds up each image of a batch.
 
-It has what `trt_run` and `trt_runtime` use, checks how it is used, and can be told to refuse a call.
+It has what `trt_engine` and `trt_runtime` use, checks how it is used, and can be told to refuse a call.
 """
 
 from __future__ import annotations

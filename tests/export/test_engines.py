@@ -16,7 +16,7 @@ from secateur.export.engine_info import EngineInfo
 from secateur.export.engines import build_engine, open_engine
 from secateur.export.ort_engine import PRODUCTS, session_layers
 from secateur.export.to_onnx import export_onnx
-from secateur.export.trt_run import gpu_capability
+from secateur.export.trt_engine import gpu_capability
 from tests.export.conftest import Cnn, needs_ort, needs_rtx
 
 IMAGES = {"input": np.zeros((2, 3, 32, 32), np.float32)}

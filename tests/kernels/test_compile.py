@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from secateur.core.errors import KernelError
 from secateur.kernels import compile as compiling
 from secateur.kernels.compile import ARCHITECTURES, PLUGIN_SOURCE, compile_kernel, find_nvcc, source_digest
-from secateur.kernels.errors import KernelError
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.layer_image import layer_defines, layer_tiles
 from secateur.kernels.nvrtc import nvrtc_version

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import secateur as sc
-from secateur.kernels.errors import KernelError
+from secateur.core.errors import KernelError
 from secateur.kernels.fuse import TOLERANCE, Fusion
 from secateur.kernels.fused_modules import FusedAttention, FusedBlock, FusedMlp, FusedSwinBlock
 from secateur.kernels.ragged_attention import RaggedAttention

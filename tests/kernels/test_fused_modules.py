@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secateur.kernels.errors import KernelError
+from secateur.core.errors import KernelError
 from secateur.kernels.fused_modules import FusedMlp, FusedSwinBlock, FusedWindowAttention, pair, windows_of
 from tests.kernels.models import make_swin, pruned_swin
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secateur.kernels.errors import KernelError
+from secateur.core.errors import KernelError
 from secateur.kernels.heads import HeadLayout
 
 HEADER_WORDS, HEAD_WORDS = 4, 8  # of the table in kernels/cuda/attention.cuh

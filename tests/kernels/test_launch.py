@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from secateur.core.errors import MissingPackageError
+from secateur.core.errors import KernelError, MissingPackageError
 from secateur.kernels import launch as launching
 from secateur.kernels import on_gpu, ops, portable
-from secateur.kernels.errors import KernelError
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.launch import device_limits, image_for, run, table_on, why_not
 from secateur.kernels.variants import DeviceLimits, Launch

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from secateur.core.errors import KernelError
 from secateur.kernels.compile import FOLDER, OPTIONS
-from secateur.kernels.errors import KernelError
 from secateur.kernels.nvrtc import compile_with_nvrtc, nvrtc_version
 
 need_nvrtc = pytest.mark.skipif(nvrtc_version() is None, reason="NVRTC is not on this machine")

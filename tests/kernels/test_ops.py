@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from secateur.core.errors import KernelError
 from secateur.kernels import launch as launching
 from secateur.kernels import on_gpu, ops
-from secateur.kernels.errors import KernelError
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.variants import DeviceLimits, Launch
 from tests.kernels.reference import Array, attention, error_of, window_attention

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from secateur.core.errors import KernelError
 from secateur.kernels.compile import ARCHITECTURES, SOURCES, Compiled, compile_kernel, compiler_name, source_digest
-from secateur.kernels.errors import KernelError
 from secateur.kernels.resource_report import ResourceReport, read_report
 from secateur.kernels.resources import Resources, blocks_that_fit, resources_of
 

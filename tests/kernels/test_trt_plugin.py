@@ -15,12 +15,12 @@ import pytest
 import torch
 
 import secateur as sc
+from secateur.core.errors import KernelError
 from secateur.export import trt_build
 from secateur.export.to_onnx import OnnxInfo
 from secateur.kernels import launch as launching
 from secateur.kernels import trt_plugin
 from secateur.kernels.compile import find_nvcc
-from secateur.kernels.errors import KernelError
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.launch import DeviceLimits
 from secateur.kernels.layer_image import KERNEL, layer_defines, layer_image, layer_tiles

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from secateur.core.errors import KernelError
 from secateur.kernels import variants
 from secateur.kernels.compile import FOLDER, SOURCES
-from secateur.kernels.errors import KernelError
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.variants import (
     RAGGED_TILES,

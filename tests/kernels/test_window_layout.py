@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import fx, nn
 
-from secateur.kernels.errors import KernelError
+from secateur.core.errors import KernelError
 from secateur.kernels.window_layout import window_layout
 from tests.kernels.models import make_swin, pruned_swin
 

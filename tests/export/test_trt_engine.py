@@ -10,7 +10,7 @@ import pytest
 
 from secateur.core.errors import EngineError
 from secateur.export.engines import build_engine, open_engine
-from secateur.export.trt_run import TrtEngine, gpu_capability
+from secateur.export.trt_engine import TrtEngine, gpu_capability
 from tests.export.conftest import needs_rtx, small_vit
 from tests.export.fake_trt import make_module
 

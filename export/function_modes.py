@@ -1,4 +1,4 @@
-"""Folding of overlapping patches as a transposed convolution: TensorRT reads no `Col2Im`."""
+"""Functions that the exporter or TensorRT cannot take, run in a form that they can while a model is exported."""
 
 from __future__ import annotations
 
@@ -10,15 +10,42 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+ATTENTION = (F.scaled_dot_product_attention, torch.ops.aten.scaled_dot_product_attention.default)
 FOLD = (F.fold, torch.ops.aten.col2im.default)
 _NAMES = ("input", "output_size", "kernel_size", "dilation", "padding", "stride")
 _DEFAULTS = {"dilation": 1, "padding": 0, "stride": 1}
 
 
+class FourDimensions(TorchFunctionMode):
+    """Within it, attention over `[..., H, N, D]` runs over `[B, H, N, D]`: earlier dimensions are one, or are added.
+
+    PyTorch's ONNX exporter translates attention of four dimensions only.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func not in ATTENTION or len(args) < 3 or args[0].ndim in (2, 4):
+            return func(*args, **kwargs)
+        query, key, value, *rest = args
+        outer = query.shape[:-3]
+        mask = rest[0] if rest else kwargs.get("attn_mask")
+        if isinstance(mask, Tensor) and mask.ndim > 2:
+            mask = mask.expand(*outer, *mask.shape[-3:]).reshape(-1, *mask.shape[-3:])
+        if rest:
+            rest[0] = mask
+        elif "attn_mask" in kwargs:
+            kwargs = {**kwargs, "attn_mask": mask}
+        result = func(*(part.reshape(-1, *part.shape[-3:]) for part in (query, key, value)), *rest, **kwargs)
+        return result.reshape(*outer, *result.shape[-3:])
+
+
 class FoldAsConvolution(TorchFunctionMode):
     """Within it, `fold` of `[B, C * kh * kw, L]` runs as the transposed convolution of each channel that it equals.
 
-    Each position of the kernel has an input channel, whose weight is one at that position and zero elsewhere.
+    Each position of the kernel has an input channel, whose weight is one at that position and zero elsewhere. TensorRT
+    reads no `Col2Im`.
     """
 
     def __torch_function__(
