@@ -21,7 +21,6 @@ TESTS = {"secateur": "tests"} | {
 STUDIES = ROOT / "benchmarks" / "studies"
 WITHOUT_A_TEST: tuple[str, ...] = (
     "secateur/core/figures.py",
-    "pipeline/demo/train.py",
     "pipeline/structure/constant.py",
     "pipeline/structure/cost.py",
     "pipeline/structure/cutting.py",
