@@ -25,7 +25,7 @@ from typing import Literal, TypeAlias
 
 from secateur.benchmarks.bootstrap import Interval, ratio_interval, relative_interval
 from secateur.benchmarks.environment import differences, version_changes
-from secateur.benchmarks.limits import RELATIVE, Limits
+from secateur.benchmarks.limits import RELATIVE, Amount, Limits
 from secateur.benchmarks.results_file import BenchResult, split_key
 from secateur.core.errors import BenchError
 
@@ -33,7 +33,10 @@ Outcome = Literal["pass", "fail", "inconclusive"]
 Place: TypeAlias = tuple[str, int]  # target and batch
 
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
-ADVICE = {"measured": "; measure it where it can run, or name the targets to judge (--target)"}
+ADVICE = {
+    "measured": "; measure it where it can run, or name the targets to judge (--target)",
+    "macs": "; add a handler for them to benchmarks/mac_handlers.py, or limit the latency instead",
+}
 """What to do about a check that is inconclusive for another reason than its interval."""
 
 
@@ -219,8 +222,17 @@ def _cost_checks(candidate: BenchResult, limits: Limits) -> list[Check]:
         limit = amount.of(dense, what)
         share = f" ({value / dense:.1%} of dense)" if dense else ""
         sentence = f"{value:,} {unit}{share}, at most {limit:,.0f} are allowed"
-        checks.append(Check(name, value, limit, "pass" if value <= limit else "fail", sentence))
+        outcome: Outcome = "pass" if value <= limit else "fail"
+        if name == "macs" and (missing := _uncounted(candidate, amount)) and (outcome == "pass" or amount.fraction):
+            outcome, sentence = "inconclusive", f"{sentence}, but not counted are {', '.join(missing)}"
+        checks.append(Check(name, value, limit, outcome, sentence))
     return checks
+
+
+def _uncounted(candidate: BenchResult, amount: Amount) -> list[str]:
+    """The operations whose MACs are not in what a limit compares: the count is a lower bound only."""
+    sides = (candidate.pruned, candidate.dense) if amount.fraction else (candidate.pruned,)
+    return sorted({operation for side in sides for operation in side.unsupported})
 
 
 def _accuracy_checks(candidate: BenchResult, limits: Limits) -> list[Check]:

@@ -230,6 +230,25 @@ def test_where_speed_is_not_judged_it_is_noted() -> None:
 # --- cost and accuracy ---
 
 
+@pytest.mark.parametrize(
+    ("side", "limit", "outcome"),
+    [
+        ("pruned", Amount(500, False), "inconclusive"),
+        ("pruned", Amount(400, False), "fail"),  # a lower bound above the limit
+        ("pruned", Amount(0.5, True), "inconclusive"),
+        ("dense", Amount(500, False), "pass"),
+        ("dense", Amount(0.4, True), "inconclusive"),
+    ],
+)
+def test_macs_that_were_not_all_counted_do_not_pass(side: str, limit: Amount, outcome: str) -> None:
+    found = result()
+    found = replace(found, **{side: replace(getattr(found, side), unsupported={"aten::cdist": 2})})
+    verdict = judge(found, None, Limits(max_macs=limit))
+    assert verdict.outcome == outcome
+    assert ("not counted are aten::cdist" in verdict.sentence) == (outcome == "inconclusive")
+    assert ("--seconds" in verdict.sentence) is False
+
+
 def test_limits_on_macs_and_size() -> None:
     fine = judge(result(), None, Limits(max_macs=Amount(0.5, True), max_size=Amount(1100, False)))
     assert [check.outcome for check in fine.checks] == ["pass", "pass"]
