@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from secateur.pipeline.structure.storage import load as load
     from secateur.pipeline.structure.storage import save as save
     from secateur.pipeline.structure.surgery import prune as prune
+    from secateur.pipeline.structure.surgery import verify as verify
 
 from secateur.core.version import __version__
 
@@ -127,6 +128,7 @@ _PLACES = {
     "search": "pipeline.analysis.rule_search",
     "sweep": "pipeline.runs.sweep",
     "transform_for": "pipeline.models.inputs",
+    "verify": "pipeline.structure.surgery",
 }
 __all__ = ["__version__", *_PLACES]
 

@@ -21,12 +21,6 @@ TESTS = {"secateur": "tests"} | {
 STUDIES = ROOT / "benchmarks" / "studies"
 WITHOUT_A_TEST: tuple[str, ...] = (
     "secateur/core/figures.py",
-    "pipeline/structure/constant.py",
-    "pipeline/structure/cost.py",
-    "pipeline/structure/cutting.py",
-    "pipeline/structure/equivalence.py",
-    "pipeline/structure/find.py",
-    "pipeline/structure/vit.py",
     "kernels/layer_image.py",
     "kernels/on_gpu.py",
     "kernels/onnx_program.py",

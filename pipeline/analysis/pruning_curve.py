@@ -13,8 +13,8 @@ from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.scores.score import Scores
-from secateur.pipeline.structure.equivalence import masked
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.masking import masked
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.surgery import prune
 

@@ -16,7 +16,8 @@ from secateur.pipeline.cli.common import json_option, print_json
 def command(model: str, align: int, as_json: bool) -> None:
     """Lists the groups of a timm model or of a run: kind, units, parameters, share of the MACs; and what is fixed.
 
-    A step is how many units go at once, so that widths keep their alignment.
+    A step is how many units go at once, so that widths keep their alignment. A group is not verifiable when the
+    outputs would not show that surgery took its wrong units.
 
     Example: secateur inspect deit_tiny_patch16_224
     """
@@ -48,3 +49,5 @@ def command(model: str, align: int, as_json: bool) -> None:
     console.print(table)
     for item in found.fixed:
         console.print(f"fixed: {item.name} ({item.kind}, {item.units} units): {item.reason}", highlight=False)
+    for hidden in found.unverifiable:
+        console.print(f"not verifiable: {hidden.name}: {hidden.reason}", highlight=False)

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import ModelError, SurgeryError
-from secateur.core.modules import evaluating
 from secateur.pipeline.models.inputs import input_shape
-from secateur.pipeline.structure.cutting import copied_with, example_for
-from secateur.pipeline.structure.equivalence import tolerance
+from secateur.pipeline.structure.comparison import TOLERANCE, comparison_dtype
+from secateur.pipeline.structure.cutting import copied_with
 from secateur.pipeline.structure.history import Classes, remember
+from secateur.pipeline.structure.outputs import comparison_input, relative_difference
+from secateur.pipeline.structure.verification_weights import calibrated, verification_weights
 
 
 def specialised(model: nn.Module, classes: Classes) -> nn.Module:
@@ -19,10 +20,16 @@ def specialised(model: nn.Module, classes: Classes) -> nn.Module:
     Raises `ModelError` when the model has no classifier of its classes, and `SurgeryError` when a logit differs.
     """
     small = cut_classifier(model, classes)
-    x = example_for(model, input_shape(model), batch=2)
-    with torch.no_grad(), evaluating(model), evaluating(small):
-        expected, found = model(x)[:, list(classes.kept)], small(x)
-    if expected.shape != found.shape or not _close(found, expected, tolerance(model)):
+    rows = torch.tensor(classes.kept)
+    index = {(name, 0): rows for layer in classifier_layers(model, classes.of) for name in _tensors_of(model, layer)}
+    dtype = comparison_dtype(model)
+    weights = verification_weights(model)  # a classifier of zeros would agree with any other
+    with torch.no_grad():
+        copied = copied_with(model, weights.tensors(model, dtype)).eval()
+        x = comparison_input(input_shape(model), next(copied.parameters()).device, dtype)
+        outputs, weights = calibrated(copied, weights, x)
+        found = copied_with(small, weights.tensors(small, dtype, index)).eval()(x)
+    if not relative_difference([found], [outputs[:, list(classes.kept)]]) <= TOLERANCE[dtype]:
         raise SurgeryError("cutting the classifier has changed the logits of the kept classes: report the model")
     return small
 
@@ -37,9 +44,9 @@ def cut_classifier(model: nn.Module, classes: Classes) -> nn.Module:
     layers = classifier_layers(model, classes.of)
     rows = torch.tensor(classes.kept)
     cuts = {
-        f"{name}.{key}": tensor.detach().index_select(0, rows.to(tensor.device))
-        for name in layers
-        for key, tensor in model.get_submodule(name).named_parameters(recurse=False)
+        name: model.get_parameter(name).detach().index_select(0, rows.to(model.get_parameter(name).device))
+        for layer in layers
+        for name in _tensors_of(model, layer)
     }
     small = copied_with(model, cuts)
     for name in layers:
@@ -67,12 +74,11 @@ def classifier_layers(model: nn.Module, count: int) -> list[str]:
     return layers
 
 
+def _tensors_of(model: nn.Module, layer: str) -> list[str]:
+    return [f"{layer}.{key}" for key, _ in model.get_submodule(layer).named_parameters(recurse=False)]
+
+
 def _weight(layer: nn.Module) -> Tensor:
     weight = layer.weight
     assert isinstance(weight, Tensor)  # for the type checker: linear layers and convolutions have one
     return weight
-
-
-def _close(found: Tensor, expected: Tensor, limit: float) -> bool:
-    scale = expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny)
-    return bool((found - expected).abs().max() <= limit * scale)

@@ -11,6 +11,7 @@ from timm.layers import Attention
 from torch import Tensor, nn
 
 from secateur.core.errors import PlanError
+from secateur.core.modules import evaluating
 from secateur.kernels.ragged_attention import RaggedAttention
 from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.codegen.calls import CodeError
@@ -27,23 +28,18 @@ from secateur.pipeline.structure.vit import is_mlp
 def cut(model: nn.Module, groups: Groups, plan: Plan) -> nn.Module:
     """The smaller module, unchecked: every touched tensor sliced, every module that hard-codes a width rebuilt."""
     dense = canonical(model)
-    keep = {
-        key: torch.from_numpy(axis.positions(plan.kept))
-        for key, axis in groups.axes.items()
-        if axis.length(plan.kept) < axis.size
-    }
-    cuts: dict[str, dict[int, Tensor]] = {}
-    for (name, dim), stays in keep.items():
-        cuts.setdefault(name, {})[dim] = stays
-    small = copied_with(dense, {name: _sliced(dense, name, dims) for name, dims in cuts.items()})
-    touched = {name.rpartition(".")[0] for name, _ in keep}
+    index = positions_kept(groups, plan.kept)
+    names = dict.fromkeys(name for name, _ in index)
+    small = copied_with(dense, {name: sliced(_tensor(dense, name).detach(), name, index) for name in names})
+    touched = {name.rpartition(".")[0] for name in names}
     for name in sorted(touched):
         shape = groups.shapes.get(f"{name}.weight")
         if shape is not None:
             update(small.get_submodule(name), shape)
         else:  # a module whose tensors have other names, such as an anti-aliasing filter
-            for tensor, dim in [key for key in keep if key[0].rpartition(".")[0] == name]:
-                resize(small.get_submodule(name), groups.shapes[tensor][dim], int(keep[tensor, dim].sum()))
+            for (tensor, dim), stays in index.items():
+                if tensor.rpartition(".")[0] == name:
+                    resize(small.get_submodule(name), groups.shapes[tensor][dim], len(stays))
     for name, axis in groups.norms.items():
         resize(small.get_submodule(name), axis.size, axis.length(plan.kept))
     for name, module in list(small.named_modules()):
@@ -85,13 +81,37 @@ def example_for(model: nn.Module, shape: tuple[int, ...], batch: int = 1, seed: 
     return torch.randn(batch, *shape, generator=generator).to(parameter.device, parameter.dtype)
 
 
+def positions_kept(groups: Groups, kept: Kept) -> dict[tuple[str, int], Tensor]:
+    """For every (tensor, dim) that loses positions, those that stay, sorted."""
+    return {
+        key: torch.from_numpy(axis.positions(kept)).nonzero().flatten()
+        for key, axis in groups.axes.items()
+        if axis.length(kept) < axis.size
+    }
+
+
+def sliced(tensor: Tensor, name: str, index: Mapping[tuple[str, int], Tensor]) -> Tensor:
+    """The positions that `index` has for (`name`, dim), for all dimensions of the tensor called `name`."""
+    for dim in range(tensor.ndim):
+        if (name, dim) in index:
+            tensor = tensor.index_select(dim, index[name, dim].to(tensor.device))
+    return tensor
+
+
 def copied_with(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """A deep copy of a module with these parameters and buffers, which are not copied: that bounds the memory."""
+    """A deep copy of a module with these parameters and buffers, which are not copied: that bounds the memory.
+
+    What modules cache in evaluation mode, such as timm's attention biases, is of the old tensors and is forgotten.
+    """
     memo: dict[int, Any] = {}
     for name, tensor in tensors.items():
         old = _tensor(model, name)
         trained = isinstance(old, nn.Parameter)
         memo[id(old)] = nn.Parameter(tensor, requires_grad=old.requires_grad) if trained else tensor
+    past = getattr(model, "secateur_history", None)
+    memo[id(past)] = past  # never changed, and long
+    with evaluating(model):
+        pass  # a change of mode empties the caches, whose tensors could not be copied either
     return copy.deepcopy(model, memo)
 
 
@@ -99,14 +119,6 @@ def _tensor(model: nn.Module, name: str) -> Tensor:
     path, _, leaf = name.rpartition(".")
     tensor = getattr(model.get_submodule(path), leaf)
     assert isinstance(tensor, Tensor)  # for the type checker: groups name parameters and buffers only
-    return tensor
-
-
-def _sliced(model: nn.Module, name: str, keep: dict[int, Tensor]) -> Tensor:
-    """What is left of a parameter or buffer along some dimensions, contiguous and of its own memory."""
-    tensor = _tensor(model, name).detach()
-    for dim, stays in keep.items():
-        tensor = tensor.index_select(dim, stays.nonzero().flatten().to(tensor.device))
     return tensor
 
 

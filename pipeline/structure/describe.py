@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secateur.core.records import read_record, write_record
-from secateur.pipeline.structure.groups import Fixed, Groups, Kind
+from secateur.pipeline.structure.groups import Fixed, Groups, Kind, Unverifiable
 from secateur.pipeline.structure.steps import step_size
 
 
@@ -32,7 +32,7 @@ class GroupRow:
 
 @dataclass(frozen=True)
 class GroupTable:
-    """What can be removed from a model for samples of `input_shape`, and what is `fixed` with the reason."""
+    """What can be removed from a model for samples of `input_shape`, and what is `fixed` or `unverifiable`, and why."""
 
     fingerprint: str
     input_shape: tuple[int, ...]
@@ -41,6 +41,7 @@ class GroupTable:
     align: int
     groups: tuple[GroupRow, ...]
     fixed: tuple[Fixed, ...]
+    unverifiable: tuple[Unverifiable, ...] = ()
 
     def save(self, path: Path) -> None:
         """Writes the table as JSON."""
@@ -70,4 +71,13 @@ def describe(groups: Groups, align: int = 8) -> GroupTable:
         )
         for group in groups
     ]
-    return GroupTable(groups.fingerprint(), groups.input_shape, macs, params, align, tuple(rows), groups.fixed)
+    return GroupTable(
+        groups.fingerprint(),
+        groups.input_shape,
+        macs,
+        params,
+        align,
+        tuple(rows),
+        groups.fixed,
+        groups.unverifiable,
+    )

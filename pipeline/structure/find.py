@@ -18,7 +18,7 @@ from secateur.pipeline.structure.graph.program import SAMPLES
 from secateur.pipeline.structure.graph.terms import norms_of, terms_of
 from secateur.pipeline.structure.graph.tracer import trace_model
 from secateur.pipeline.structure.groups import Fixed, Group, Groups, Term
-from secateur.pipeline.structure.verify_groups import tried
+from secateur.pipeline.structure.verify_groups import verify_groups
 from secateur.pipeline.structure.vit import attention_groups, is_mlp
 
 
@@ -26,7 +26,7 @@ def find_groups(model: nn.Module, example_input: Tensor, verify: bool = True) ->
     """All groups of `model`, with what its operations cost on one sample of `example_input` `[B, ...]`.
 
     The model is traced once, in evaluation mode, and left as it was. With `verify`, some units of every group are
-    then removed in a trial, and groups that the model's own code cannot do without are reported as fixed. Raises
+    then removed, and groups that the model's own code cannot do without are reported as fixed. Raises
     `ModelError` when nothing in it can be removed.
 
     >>> [(group.name, group.units) for group in sc.find_groups(model, example) if group.kind == "head"]
@@ -72,7 +72,7 @@ def find_groups(model: nn.Module, example_input: Tensor, verify: bool = True) ->
         *extra,
     ]
     result = replace(result, terms=tuple(terms))
-    return tried(model, result) if verify else result
+    return verify_groups(model, result) if verify else result
 
 
 def _may_go(model: nn.Module, group: Group) -> Group:

@@ -85,6 +85,14 @@ class Fixed:
 
 
 @dataclass(frozen=True)
+class Unverifiable:
+    """A group of which a mistake of surgery would not be seen in the model's outputs, with the reason."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Axis:
     """A length that shrinks with the groups: position `p` stays when all its `members` keep it.
 
@@ -135,7 +143,8 @@ class Groups(Sequence[Group]):
     `shapes` holds every tensor of the model's state dict with its dense shape; `input_shape` is that of one sample
     (without the batch). `norms` has, for each module that normalises over units of a group, the axis of its width;
     `architecture` is the fingerprint where it is not that of these groups alone. The code of the modules `adapted`
-    repeats numbers of units, so that surgery takes it from the graph, `traced`.
+    repeats numbers of units, so that surgery takes it from the graph, `traced`. `unverifiable` are groups of which a
+    mistake would not be seen, as far as the groups were verified.
 
     >>> groups.named("blocks.0.mlp.hidden").units
     192
@@ -152,6 +161,7 @@ class Groups(Sequence[Group]):
     norms: Mapping[str, Axis] = field(default_factory=dict)
     architecture: str = ""
     adapted: tuple[str, ...] = ()
+    unverifiable: tuple[Unverifiable, ...] = ()
     traced: TracedModel | None = field(default=None, repr=False, compare=False)
     _by_name: dict[str, Group] = field(init=False, repr=False, compare=False, default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""A trial of every group: what the model's own code cannot do without is found out before anyone plans to remove it."""
+"""Removes from every group before anyone plans to: what the model's own code cannot do without is found out."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from secateur.core.errors import ModelError
 from secateur.pipeline.structure.codegen.calls import CodeError
+from secateur.pipeline.structure.comparison import MARGIN, Comparison, compare
 from secateur.pipeline.structure.cutting import cut
-from secateur.pipeline.structure.equivalence import difference, tolerance
+from secateur.pipeline.structure.equivalence import unverifiable
 from secateur.pipeline.structure.groups import Axis, Fixed, Group, Groups
 from secateur.pipeline.structure.plan import Plan
 
@@ -33,27 +34,29 @@ class Failure:
     hopeless: tuple[str, ...] = ()
 
 
-def tried(model: nn.Module, groups: Groups) -> Groups:
-    """The groups that survive a trial; the others are fixed, with the error that they cause as the reason.
+def verify_groups(model: nn.Module, groups: Groups) -> Groups:
+    """The groups that can be removed from; the others are fixed, with the error that they cause as the reason.
 
     A part of the units of every group is removed at once. A module that fails, with all others of its class, has
     its code taken over from the graph (`traced`). Where that is not enough, halves of the groups are tried until
-    those to blame are found.
+    those to blame are found. Groups of which a mistake would not be seen are told (`Groups.unverifiable`).
     """
     plain = replace(groups, architecture=groups.fingerprint())
     groups, blamed = plain, dict[str, str]()
     hopeless: set[str] = set()
-    tried_all = False
+    took_all = False
     while rest := [group for group in groups if group.name not in blamed]:
-        failure = _failure(model, groups, rest)
-        if failure is None:
+        failure = _compared(model, groups, rest)
+        if isinstance(failure, Comparison):
+            hidden = unverifiable([group.name for group in rest], failure.sensitivity(), MARGIN * failure.tolerance)
+            groups = replace(groups, unverifiable=hidden)
             break
         if failure.hopeless:
             hopeless.update(failure.hopeless)
             groups = replace(groups, adapted=tuple(name for name in groups.adapted if name not in hopeless))
             continue
-        adapted = _adapted(model, groups, failure, tried_all, hopeless)
-        tried_all = tried_all or not failure.module
+        adapted = _adapted(model, groups, failure, took_all, hopeless)
+        took_all = took_all or not failure.module
         if len(adapted) > len(groups.adapted):
             groups = replace(groups, adapted=adapted)
         else:
@@ -64,9 +67,7 @@ def tried(model: nn.Module, groups: Groups) -> Groups:
     return _without(groups, blamed) if blamed else groups
 
 
-def _adapted(
-    model: nn.Module, groups: Groups, failure: Failure, tried_all: bool, hopeless: set[str]
-) -> tuple[str, ...]:
+def _adapted(model: nn.Module, groups: Groups, failure: Failure, took_all: bool, hopeless: set[str]) -> tuple[str, ...]:
     """The modules whose code is taken over now: those that were, and those that may have caused the failure.
 
     A layer that fails was called wrongly by the module around it. A model that runs and computes something else has
@@ -76,7 +77,7 @@ def _adapted(
     modules = {name: module for name, module in model.named_modules() if name not in hopeless}
     found = set(groups.adapted)
     if not failure.module:
-        if not tried_all:
+        if not took_all:
             found |= {name for name, module in modules.items() if _takes_over(groups, name, module)}
     else:
         name = failure.module
@@ -127,16 +128,16 @@ def _to_blame(model: nn.Module, groups: Groups, some: Sequence[Group], failure: 
     """The groups among `some` that cannot be removed from, with the reason; `failure` is what all together caused."""
     near = [group for group in some if any(_near(part.tensor, failure.module) for part in group.slices)]
     if failure.module and 0 < len(near) < len(some):
-        again = _failure(model, groups, near)
-        if again is not None:
+        again = _compared(model, groups, near)
+        if isinstance(again, Failure):
             return _to_blame(model, groups, near, replace(again, module=""))
     if len(some) == 1:
         return {some[0].name: failure.reason}
     half = len(some) // 2
     found: dict[str, str] = {}
     for part in (some[:half], some[half:]):
-        again = _failure(model, groups, part)
-        if again is not None:
+        again = _compared(model, groups, part)
+        if isinstance(again, Failure):
             found |= _to_blame(model, groups, part, again)
     return found or {some[-1].name: failure.reason}  # they disagree only with one another
 
@@ -170,27 +171,27 @@ def _near(tensor: str, module: str) -> bool:
     return f"{tensor}.".startswith(f"{module}.")
 
 
-def _failure(model: nn.Module, groups: Groups, some: Sequence[Group]) -> Failure | None:
-    """What is wrong with a model that lacks a part of these groups' units; None when it is the masked one."""
+def _compared(model: nn.Module, groups: Groups, some: Sequence[Group]) -> Failure | Comparison:
+    """What is wrong with a model that lacks a part of these groups' units; the comparison when it is the masked one."""
     kept = {group.name: _some_gone(group, 3 + groups.index(group) % 3) for group in some}
     plan = Plan(kept, groups.fingerprint(), groups.input_shape)
     running: list[str] = []
     try:
         small = cut(model, groups, plan)
-        with _watched(small, running):
-            found = difference(model, small, groups, plan, batch=1)
+        comparison = compare(model, small, groups, plan, least=1, watching=lambda copied: _watched(copied, running))
     except CodeError as error:
         return Failure(str(error), hopeless=error.modules)
     except Exception as error:  # whatever a model's code raises is the reason why it cannot be pruned there
         message = " ".join(str(error).split())[:160]
         return Failure(CODE.format(error=message), running[-1] if running else "")
-    return None if found <= tolerance(model) else Failure(POSITIONS)
+    return comparison if comparison.agrees else Failure(POSITIONS)
 
 
 @contextmanager
 def _watched(model: nn.Module, running: list[str]) -> Iterator[None]:
     """Keeps in `running` the paths of the modules that are being called, outermost first, also after an error."""
     names = {module: name for name, module in model.named_modules()}
+    running.clear()
 
     def before(module: nn.Module, _inputs: Any) -> None:
         if module in names:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import timm
 import torch
 from click.testing import CliRunner
+from torch import Tensor, nn
 
 from secateur.pipeline import cli
 from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.groups import Groups, Unverifiable
 
 
 def test_json_has_every_group_with_its_cost_and_the_steps_that_keep_widths_aligned() -> None:
@@ -35,6 +38,17 @@ def test_the_table_names_the_reason_of_what_is_fixed() -> None:
     groups = find_groups(timm.create_model("test_resnet").eval(), torch.zeros(1, 3, 160, 160))
     for one in groups.fixed:
         assert f"fixed: {one.name} ({one.kind}, {one.units} units)" in " ".join(result.stdout.split())
+
+
+def test_groups_that_are_not_verifiable_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(model: nn.Module, x: Tensor) -> Groups:
+        groups = find_groups(model, x, verify=False)
+        return replace(groups, unverifiable=(Unverifiable(groups[0].name, "nothing moves"),))
+
+    monkeypatch.setattr("secateur.pipeline.structure.find.find_groups", found)
+    result = CliRunner().invoke(cli.cli, ["inspect", "test_vit2"], terminal_width=200)
+    assert result.exit_code == 0, result.output
+    assert "not verifiable: patch_embed.proj.width: nothing moves" in " ".join(result.stdout.split())
 
 
 @pytest.mark.parametrize("align", ["0", "eight"])

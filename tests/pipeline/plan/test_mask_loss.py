@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from secateur.core.errors import DataError
 from secateur.pipeline.plan.mask_loss import mask_loss
-from secateur.pipeline.structure.equivalence import masked
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.masking import masked
 from secateur.pipeline.structure.plan import plan_from_kept
 
 Batches = list[tuple[Tensor, Tensor]]

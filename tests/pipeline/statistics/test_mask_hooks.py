@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from secateur.pipeline.statistics.mask_hooks import multiplied
-from secateur.pipeline.structure.equivalence import masked
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.masking import masked
 from secateur.pipeline.structure.plan import plan_from_kept
 
 Batches = list[tuple[Tensor, Tensor]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import torch
 from secateur.core.errors import RunError
 from secateur.pipeline.structure.describe import GroupTable, describe
 from secateur.pipeline.structure.find import find_groups
-from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.groups import Groups, Unverifiable
 from secateur.pipeline.structure.steps import step_size
 from tests.conftest import make_vit
 
@@ -26,6 +26,24 @@ def test_every_group_has_its_share_of_the_macs_and_parameters(vit_groups: Groups
         assert row.macs_share == pytest.approx(1 - vit_groups.macs(left) / table.macs)
         assert row.params == table.params - vit_groups.params(left)
         assert row.step == step_size(group, 4)
+
+
+def test_the_parts_of_a_layer_are_counted_by_hand(vit_groups: Groups) -> None:
+    """Three heads of 16 in a stream of 48 over 17 tokens: qkv with its bias, proj without, and two products."""
+    rows = {row.name: row for row in describe(vit_groups, 8).groups}
+    heads = rows["blocks.0.attn.heads"]
+    assert heads.params == (48 + 1) * 3 * 48 + 48 * 48
+    assert heads.macs_share == pytest.approx((17 * 48 * 4 * 48 + 2 * 17 * 17 * 48) / vit_groups.macs())
+    assert (heads.units, heads.blocks, heads.parent, heads.step) == (3, 1, "", 1)
+    values = rows["blocks.0.attn.v"]
+    assert (values.units, values.blocks, values.parent, values.step) == (48, 3, "blocks.0.attn.heads", 8)
+
+
+def test_groups_that_are_not_verifiable_are_in_the_table(vit_groups: Groups, tmp_path: Path) -> None:
+    hidden = Unverifiable("blocks.0.mlp.hidden", "nothing moves")
+    table = describe(replace(vit_groups, unverifiable=(hidden,)))
+    table.save(tmp_path / "groups.json")
+    assert GroupTable.load(tmp_path / "groups.json").unverifiable == (hidden,)
 
 
 def test_it_is_read_as_it_was_written_with_the_keys_of_its_schema(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from secateur.core.errors import ModelError
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
-from secateur.pipeline.structure.verify_groups import tried
+from secateur.pipeline.structure.verify_groups import verify_groups
 
 
 class Block(nn.Module):
@@ -57,7 +57,7 @@ EXAMPLE = torch.randn(1, 6)
 
 def test_a_model_that_runs_with_fewer_units_keeps_all_groups() -> None:
     groups = find_groups(Chain(Block(), Block()).eval(), EXAMPLE, verify=False)
-    found = tried(Chain(Block(), Block()).eval(), groups)
+    found = verify_groups(Chain(Block(), Block()).eval(), groups)
     assert found.groups == groups.groups
     assert found.fixed == groups.fixed
     assert found.adapted == ()

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from secateur.pipeline.structure.cutting import cut
-from secateur.pipeline.structure.equivalence import masked
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Group, Groups
+from secateur.pipeline.structure.masking import masked
 from secateur.pipeline.structure.plan import Plan, plan_from_kept
+from secateur.pipeline.structure.verification_weights import VerificationWeights
 
 
 class Code(nn.Module):
@@ -69,7 +70,7 @@ def take_over(model: nn.Module, example: Tensor, *modules: str, step: int = 3, b
     groups = replace(find_groups(model, example, verify=False), adapted=modules or ("inner",))
     plan = plan_from_kept(groups, {group.name: some(group, step) for group in groups if group.kind not in but})
     small = cut(model, groups, plan).eval()
-    return TakenOver(small, masked(model, groups, plan, small).eval(), groups, plan)
+    return TakenOver(small, masked(model, groups, plan, VerificationWeights()).eval(), groups, plan)
 
 
 def check(found: TakenOver, example: Tensor) -> None:

@@ -1,0 +1,149 @@
+"""A small model beside the masked dense one, both with the same order-one weights, on the same input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_map
+
+from secateur.core.modules import device_of
+from secateur.pipeline.structure.canonical import canonical
+from secateur.pipeline.structure.cutting import copied_with, positions_kept
+from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.masking import masked
+from secateur.pipeline.structure.outputs import comparison_input, relative_difference, tensors_in
+from secateur.pipeline.structure.plan import Plan
+from secateur.pipeline.structure.verification_weights import VerificationWeights, calibrated, verification_weights
+from secateur.pipeline.structure.wrong_readers import WrongReader, planted, sensitivities, wrong_readers
+
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9, torch.float16: 2e-2, torch.bfloat16: 8e-2}
+"""The difference allowed between removed and masked, relative to the output's scale."""
+HALF = {torch.float16, torch.bfloat16}
+MARGIN = 10
+"""A planted mistake has to move the outputs by this many times the tolerance."""
+
+
+def comparison_dtype(model: nn.Module) -> torch.dtype:
+    """The precision in which a model is compared: half precision could not tell a wrong unit from rounding."""
+    return torch.float64 if next(model.parameters()).dtype == torch.float64 else torch.float32
+
+
+class Comparison:
+    """What a small model computes, and what it should: the dense model with the removed units at zero.
+
+    Both run in evaluation mode as copies that share all memory but that of the weights that change, so that the real
+    models stay as they are: first the dense one, which is let go of, then (`run`) the small one, which can be asked
+    what a mistake in it would change (`sensitivity`).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        small: nn.Module,
+        groups: Groups,
+        plan: Plan,
+        weights: VerificationWeights | None = None,
+        dtype: torch.dtype | None = None,
+        least: int = 2,
+    ) -> None:
+        model = canonical(model)
+        self.dtype = dtype or comparison_dtype(model)
+        self.tolerance = TOLERANCE[self.dtype]
+        self.x = comparison_input(groups.input_shape, device_of(model), self.dtype, least)
+        weights = weights or verification_weights(model)
+        with torch.no_grad():
+            dense = masked(model, groups, plan, weights, self.dtype).eval()
+            outputs, weights = calibrated(dense, weights, self.x)
+            del dense
+        self.expected = tensors_in(outputs)
+        index = positions_kept(groups, plan.kept)
+        self.small = copied_with(small, weights.tensors(small, self.dtype, index)).eval().requires_grad_(False)
+        _retype(self.small, self.dtype)
+        self.wrong = {name: wrong_readers(groups, groups.named(name), plan, self.small) for name in plan.kept}
+        for reader in (reader for readers in self.wrong.values() for reader in readers):
+            self.small.get_parameter(reader.tensor).requires_grad_(True)
+        self.found: list[Tensor] = []
+
+    def run(self) -> float:
+        """Runs the small model; returns the largest difference between the outputs, relative to their scale."""
+        with torch.enable_grad():
+            self.found = tensors_in(self.small(self.x))
+        return self.difference
+
+    @property
+    def difference(self) -> float:
+        """The largest difference between the outputs, relative to their scale."""
+        return relative_difference(self.found, self.expected)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the small model computes what it should."""
+        return self.difference <= self.tolerance
+
+    def sensitivity(self) -> dict[str, float]:
+        """For each group of the plan how far a wrong reader of its units moves the outputs, relative to their scale.
+
+        It is estimated from one backward pass, and measured only where the estimate is not well above the tolerance.
+        Groups of which nothing is left that could be wrong are absent.
+        """
+        wrong = {name: readers for name, readers in self.wrong.items() if readers}
+        moves = sensitivities(self.small, wrong, self.found)
+        enough = MARGIN * self.tolerance
+        return {name: move if move >= enough else self.move(wrong[name]) for name, move in moves.items()}
+
+    def move(self, wrong: tuple[WrongReader, ...]) -> float:
+        """How far some wrong readers move the small model's outputs, relative to their scale."""
+        with torch.no_grad(), planted(self.small, wrong):
+            moved: list[Tensor] = tensors_in(self.small(self.x))
+        return relative_difference(moved, [tensor.detach() for tensor in self.found])
+
+
+def _retype(model: nn.Module, dtype: torch.dtype) -> None:
+    """Makes code that was taken from a graph compute in `dtype` where it names the type in which it was traced."""
+    coarser = {torch.float32: HALF, torch.float64: {*HALF, torch.float32}}.get(dtype, set())
+    for module in model.modules():
+        if isinstance(module, fx.GraphModule):
+            for node in module.graph.nodes:
+                args, kwargs = tree_map(lambda leaf: dtype if leaf in coarser else leaf, (node.args, node.kwargs))
+                node.args, node.kwargs = args, kwargs
+            module.recompile()
+
+
+def compare(
+    model: nn.Module,
+    small: nn.Module,
+    groups: Groups,
+    plan: Plan,
+    weights: VerificationWeights | None = None,
+    least: int = 2,
+    watching: Callable[[nn.Module], AbstractContextManager[None]] = lambda _copied: nullcontext(),
+) -> Comparison:
+    """A comparison on `least` samples or more, `watching` the copy of the small model, in the best precision.
+
+    Single precision serves models of half precision too, unless their code insists on their own. Where single
+    precision disagrees, double precision decides, since deep models may only have amplified rounding; what was found
+    first stands where the code does not run in double precision.
+    """
+
+    def run(dtype: torch.dtype) -> Comparison:
+        comparison = Comparison(model, small, groups, plan, weights, dtype, least)
+        with watching(comparison.small):
+            comparison.run()
+        return comparison
+
+    own, usual = next(model.parameters()).dtype, comparison_dtype(model)
+    try:
+        found = run(usual)
+    except RuntimeError:
+        if own == usual:
+            raise
+        return run(own)
+    if not found.agrees and usual != torch.float64:
+        try:
+            return run(torch.float64)
+        except RuntimeError:
+            return found
+    return found

@@ -1,0 +1,89 @@
+"""All groups of a model in its order, each layer of it in some group or said to be fixed, and the model left alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import timm
+import torch
+from timm.layers import Mlp
+from torch import Tensor, nn
+
+from secateur.core.errors import ModelError
+from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.groups import Groups
+from tests.conftest import make_vit
+from tests.counting import torch_macs
+
+
+def test_groups_come_in_the_order_in_which_the_model_names_their_tensors(vit_groups: Groups, vit: nn.Module) -> None:
+    order = {name: index for index, (name, _) in enumerate(vit.named_parameters())}
+    firsts = [min(order[part.tensor] for part in group.slices) for group in vit_groups]
+    assert firsts == sorted(firsts)
+    assert [group.kind for group in vit_groups] == ["width", *(["head", "v_dim", "qk_dim", "mlp_hidden"] * 2)]
+
+
+@pytest.mark.parametrize(
+    ("build", "shape"),
+    [
+        (make_vit, (3, 16, 16)),
+        (lambda: timm.create_model("test_resnet", num_classes=5), (3, 32, 32)),
+        (lambda: timm.create_model("test_nfnet", num_classes=5), (3, 32, 32)),
+    ],
+)
+def test_the_model_is_left_as_it_was_and_its_cost_is_torchs_own_count(
+    build: Callable[[], nn.Module], shape: tuple[int, ...]
+) -> None:
+    model = build().train()
+    before = copy.deepcopy(model.state_dict())
+    groups = find_groups(model, torch.zeros(1, *shape))
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert groups.macs() == pytest.approx(torch_macs(model.eval(), torch.zeros(1, *shape)))
+    if not any("gain" in name for name, _ in model.named_parameters()):  # those of convolutions that compute weights
+        assert groups.params() == sum(parameter.numel() for parameter in model.parameters())
+    assert groups.input_shape == shape
+
+
+def test_only_the_hidden_units_of_a_branch_around_a_sum_may_all_go() -> None:
+    groups = find_groups(make_vit(), torch.zeros(1, 3, 16, 16), verify=False)
+    assert {group.kind: group.min_units for group in groups} == {
+        "width": 1,
+        "head": 0,
+        "qk_dim": 1,
+        "v_dim": 1,
+        "mlp_hidden": 0,
+    }
+
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(6, 8), nn.Linear(8, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.two(self.one(x))
+            return out
+
+    assert [group.min_units for group in find_groups(Plain().eval(), torch.zeros(1, 6), verify=False)] == [1]
+    assert Mlp(8, 8)(torch.zeros(1, 8)).shape == (1, 8)
+
+
+def test_of_nothing_that_can_be_removed_the_first_reason_is_told() -> None:
+    class Whole(nn.Module):
+        """Its only hidden units are shares of one another."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(6, 8), nn.Linear(8, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = self.one(x)
+            out: Tensor = self.two(hidden.softmax(dim=-1))
+            return out
+
+    with pytest.raises(ModelError, match=r"nothing can be removed from this Whole: .* cannot, since"):
+        find_groups(Whole().eval(), torch.zeros(1, 6))
+    with pytest.raises(ModelError, match="it has no layer between two others"):
+        find_groups(nn.Sequential(nn.Linear(6, 5)).eval(), torch.zeros(1, 6))
