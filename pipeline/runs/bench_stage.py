@@ -13,6 +13,7 @@ from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.engine_info import INFO_FILE, EngineInfo
 from secateur.export.targets import TypedTarget, parse_target, typed_targets
 from secateur.pipeline.analysis.accuracy import accuracy, chance_warning
+from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.runs.declarations import Output
 from secateur.pipeline.runs.export_stage import engines_folder, onnx_name
 from secateur.pipeline.runs.inputs import Inputs
@@ -40,7 +41,7 @@ def bench_run(inputs: Inputs, say: Say) -> list[str]:
             forms_of(folder, side),
             name=side,
             module=model,
-            input_shape=inputs.groups.input_shape,
+            input_shape=input_shape(inputs.dense),
             top1=top1,
         )
     effort = Effort(seconds=spec.seconds, threads=spec.threads, seed=recipe.seed)

@@ -42,10 +42,15 @@ class Store:
 
     def get(self, kind: str, made_from: str, make: Callable[[], T]) -> T:
         """The thing that is there, or where that was made from something else, one that `make` makes now."""
-        if kind not in self._kept or self._kept[kind][0] != made_from:
+        if self.known(kind, made_from) is None:
             self._kept[kind] = (made_from, make())
         value: T = self._kept[kind][1]
         return value
+
+    def known(self, kind: str, made_from: str) -> object:
+        """The thing that is there; None where there is none, or one that was made from something else."""
+        there = self._kept.get(kind)
+        return there[1] if there and there[0] == made_from else None
 
 
 @dataclass(frozen=True)
@@ -127,10 +132,18 @@ class Run:
         return self.model_in("model")
 
     def model_in(self, name: str) -> nn.Module:
-        """The small model in a subfolder, `pruned` or (repaired) `model`, traced and cut once for each content."""
+        """The small model in a subfolder, `pruned` or (repaired) `model`, cut once for each content.
+
+        It is cut from the dense model where that has been traced already.
+        """
         place = self.folder / name
         content = [sha256_once(place / file) if (place / file).is_file() else "" for file in (STRUCTURE, WEIGHTS)]
-        return self.store.get(name, sha256_json(content), lambda: load(place))
+
+        def cut() -> nn.Module:
+            groups = self.store.known("groups", sha256_json(self.model_identity))
+            return load(place, traced=(self.dense, groups) if isinstance(groups, Groups) else None)
+
+        return self.store.get(name, sha256_json(content), cut)
 
     def calibration(self, samples_per_class: int, batch_size: int) -> Loader:
         """Calibration images, `samples_per_class` of each class (0: all), in a fixed order.

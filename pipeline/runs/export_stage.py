@@ -15,6 +15,7 @@ from secateur.export.engines import build_engine
 from secateur.export.parity import check_parity
 from secateur.export.targets import parse_target, typed_targets
 from secateur.export.to_onnx import export_onnx
+from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.runs.inputs import Inputs
 
 Say = Callable[[str], None]
@@ -30,7 +31,7 @@ def export_run(inputs: Inputs, say: Say) -> list[str]:
         for precision in inputs.recipe.export.precisions:
             name = onnx_name(side, precision)
             say(f"writing {name}")
-            described[name] = _export(model, inputs.output(name), inputs.groups.input_shape, precision, say)
+            described[name] = _export(model, inputs.output(name), input_shape(inputs.dense), precision, say)
             written.append(name)
             if external := described[name].info.external:
                 written.append(external)

@@ -19,6 +19,7 @@ from secateur.pipeline.models.spec import Origin, OwnModel
 from secateur.pipeline.structure.classes import cut_classifier
 from secateur.pipeline.structure.cutting import cut, example_for
 from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.history import Classes, Units, history_of
 from secateur.pipeline.structure.precision import Precision
 from secateur.pipeline.structure.structure_file import DIGEST, Structure, StructureFile
@@ -58,12 +59,18 @@ def save(small: nn.Module, folder: str | Path) -> None:
     StructureFile(structure, sha256_file(folder / WEIGHTS), structure.digest).write(folder / STRUCTURE)
 
 
-def load(folder: str | Path, factory: Callable[[], nn.Module] | None = None) -> nn.Module:
+def load(
+    folder: str | Path,
+    factory: Callable[[], nn.Module] | None = None,
+    traced: tuple[nn.Module, Groups] | None = None,
+) -> nn.Module:
     """The model that `save` wrote, in evaluation mode.
 
     The dense architecture is made by timm, or by the `factory` (`torchvision.models.resnet18`, or any other function
-    without arguments), everything that was cut is cut again, and the weights are filled in. Raises `ModelError` when a
-    file is missing or damaged, when the two do not belong together, or when another architecture is made now.
+    without arguments), everything that was cut is cut again, and the weights are filled in. Whoever has the dense model
+    at hand, `traced` with its groups, saves making and tracing it; another model than this one was cut from is not
+    taken. Raises `ModelError` when a file is missing or damaged, when the two do not belong together, or when another
+    architecture is made now.
 
     >>> sc.save(small, "half")
     >>> torch.equal(sc.load("half")(example), small(example))
@@ -80,9 +87,11 @@ def load(folder: str | Path, factory: Callable[[], nn.Module] | None = None) -> 
         raise ModelError(f"{folder} holds no {STRUCTURE}: give a folder that sc.save or a run has written")
     file = StructureFile.read(folder / STRUCTURE)
     tensors = _read_weights(folder / WEIGHTS, file)
-    maker, small = _dense(file.structure.origin, folder, factory)
-    for step in file.structure.steps:
-        small = cut_classifier(small, step) if isinstance(step, Classes) else _replayed(small, step, maker, folder)
+    maker, small = "the dense model", _cut_again(file.structure, *traced) if traced else None
+    if small is None:
+        maker, small = _dense(file.structure.origin, folder, factory)
+        for step in file.structure.steps:
+            small = cut_classifier(small, step) if isinstance(step, Classes) else _replayed(small, step, maker, folder)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if odd := _differences({name: tuple(tensor.shape) for name, tensor in small.state_dict().items()}, shapes):
         raise ModelError(f"{folder / WEIGHTS} does not fit what {maker} makes and {STRUCTURE} cuts: {odd}")
@@ -112,6 +121,20 @@ def _dense(origin: Origin | OwnModel, folder: Path, factory: Callable[[], nn.Mod
             "function that makes the dense model"
         )
     return f"timm's {origin.name}", create_model(origin.name, **origin.kwargs)
+
+
+def _cut_again(structure: Structure, dense: nn.Module, groups: Groups) -> nn.Module | None:
+    """What was cut last, cut from the model that it was cut from; None where this is another one."""
+    last, past = structure.steps[-1] if structure.steps else None, history_of(dense)
+    if (
+        isinstance(last, Units)
+        and structure.origin in past.made.claims
+        and past.steps == structure.steps[:-1]
+        and Precision.of(dense) == last.precision
+        and groups.fingerprint() == last.plan.fingerprint
+    ):
+        return cut(dense, replace(groups, adapted=last.adapted), last.plan)
+    return None
 
 
 def _replayed(dense: nn.Module, step: Units, maker: str, folder: Path) -> nn.Module:

@@ -10,9 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from secateur.pipeline.report.stage import ALL_STAGES
 from secateur.pipeline.runs import context
 from secateur.pipeline.runs.context import Run, Store
 from secateur.pipeline.runs.recipe import make_recipe
+from secateur.pipeline.runs.runner import open_run, run_stages
+from secateur.pipeline.structure import storage
 from secateur.pipeline.structure.storage import save
 from tests.pipeline.models.small import SMALL, VIT, small_vit, write_safetensors
 from tests.pipeline.runs.small_run import make_inputs, make_weights, recipe_of
@@ -46,9 +49,11 @@ def test_classes_with_fewer_images_than_asked_are_named(tmp_path: Path, caplog: 
 
 def test_a_store_keeps_the_last_of_each_kind_that_was_made_from_the_same() -> None:
     store, made = Store(), list[str]()
+    assert store.known("a", "x") is None
     for kind, made_from in (("a", "x"), ("a", "x"), ("b", "x"), ("a", "y"), ("a", "x")):
-        store.get(kind, made_from, lambda made_from=made_from: made.append(made_from))  # type: ignore[misc]
+        store.get(kind, made_from, lambda made_from=made_from: made.append(made_from) or made_from)  # type: ignore[misc]
     assert made == ["x", "x", "y", "x"]
+    assert (store.known("a", "x"), store.known("a", "y"), store.known("b", "x")) == ("x", None, "x")
 
 
 def test_runs_of_one_store_make_a_model_once_and_another_one_anew(tmp_path: Path) -> None:
@@ -68,7 +73,7 @@ def test_runs_of_one_store_make_a_model_once_and_another_one_anew(tmp_path: Path
 def test_a_small_model_is_traced_and_cut_once_for_each_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_inputs(tmp_path)
     run, loaded, original = Run(tmp_path, recipe_of(tmp_path)), list[Any](), context.load
-    monkeypatch.setattr(context, "load", lambda *words: loaded.append(words) or original(*words))
+    monkeypatch.setattr(context, "load", lambda *words, **more: loaded.append(words) or original(*words, **more))
     save(run.dense, tmp_path / "model")
     assert run.small is run.small
     assert len(loaded) == 1
@@ -77,3 +82,23 @@ def test_a_small_model_is_traced_and_cut_once_for_each_content(tmp_path: Path, m
     save(run.dense, tmp_path / "model")
     assert torch.equal(run.small.state_dict()["head.weight"], state["head.weight"])
     assert len(loaded) == 2
+
+
+def test_a_run_traces_its_model_once_from_the_groups_to_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_inputs(tmp_path)
+    traced: list[Any] = []
+    for module in (context, storage):
+        original = module.find_groups
+        monkeypatch.setattr(
+            module,
+            "find_groups",
+            lambda *words, original=original, **more: traced.append(words) or original(*words, **more),
+        )
+    run = open_run(tmp_path / "run", recipe_of(tmp_path, "bench.seconds=0.02"))
+    run_stages(run, stages=ALL_STAGES)
+    assert len(traced) == 1
+    again = open_run(tmp_path / "run")
+    run_stages(again, "report", stages=ALL_STAGES, force=True)  # needs the small model, and no groups of the dense one
+    assert len(traced) == 2

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from secateur.core.errors import ModelError, SecateurError
 from secateur.core.files import sha256_file, write_tensors
 from secateur.pipeline.models.create import create_model
+from secateur.pipeline.structure import storage
 from secateur.pipeline.structure.classes import specialised
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.history import Classes, Units, steps_of
@@ -391,3 +392,36 @@ def test_an_incomplete_structure_is_refused(key: str, folder: Path) -> None:
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"holds no structure\.json"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("classes", [None, Classes(5, (0, 2, 3), ("a", "c", "d"))])
+def test_the_traced_dense_model_saves_making_and_tracing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, classes: Classes | None
+) -> None:
+    torch.manual_seed(0)
+    dense = create_model("vit_tiny_patch16_224", **KWARGS)
+    dense = specialised(dense, classes) if classes else dense
+    groups = find_groups(dense, torch.zeros(1, 3, 16, 16), verify=False)
+    save(prune(dense, random_plan(groups, 5, 0.4), groups), tmp_path)
+    usual = load(tmp_path)
+
+    def refuse(*words: object, **settings: object) -> None:
+        raise AssertionError("the model was made or traced again")
+
+    for name in ("find_groups", "create_model"):
+        monkeypatch.setattr(storage, name, refuse)
+    found = load(tmp_path, traced=(dense, groups))
+    assert same(found, usual)
+    assert steps_of(found) == steps_of(usual)
+    assert not found.training
+    x = torch.randn(2, 3, 16, 16)
+    assert torch.equal(found(x), usual(x))
+
+
+@pytest.mark.parametrize("other", [{"act_layer": "relu"}, {"depth": 1}])
+def test_another_traced_model_is_not_taken(folder: Path, other: dict[str, Any]) -> None:
+    """The first one has the same tensors and computes something else."""
+    dense = create_model("vit_tiny_patch16_224", **{**KWARGS, **other})
+    groups = find_groups(dense, torch.zeros(1, 3, 16, 16), verify=False)
+    x = torch.randn(2, 3, 16, 16)
+    assert torch.equal(load(folder, traced=(dense, groups))(x), load(folder)(x))
