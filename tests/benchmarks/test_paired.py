@@ -3,43 +3,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from secateur.benchmarks.paired import measure_one, measure_pair
-from secateur.benchmarks.warmup import warm_up
 from secateur.core.errors import BenchError
-
-
-class Machine:
-    """A clock that only simulated work moves on, and a speed that changes with it."""
-
-    def __init__(self, slowdown: Callable[[float], float] = lambda now: 1.0) -> None:
-        self.now = 0.0
-        self.slowdown = slowdown
-        self.order: list[str] = []
-
-    def time_ms(self, run: Callable[[], object]) -> float:
-        before = self.now
-        run()
-        self.order[-1] = self.order[-1].upper()
-        return self.now - before
-
-
-class Work:
-    """A side that takes `ms` on a machine at rest; timed runs are in capitals in the machine's order."""
-
-    def __init__(self, name: str, ms: float, machine: Machine) -> None:
-        self.name, self.ms, self.clock = name, ms, machine
-
-    def run(self) -> None:
-        self.clock.order.append(self.name)
-        self.clock.now += self.ms * self.clock.slowdown(self.clock.now)
-
-    def close(self) -> None:
-        pass
+from tests.benchmarks.machines import Machine, Work
 
 
 def test_the_order_is_abba_and_every_timed_run_follows_one_of_its_own_side() -> None:
@@ -116,17 +86,3 @@ def test_progress_is_told() -> None:
 
 
 # --- warm-up ---
-
-
-def test_warm_up_waits_until_the_times_are_stable() -> None:
-    machine = Machine(lambda now: 1 + 50 * np.exp(-now / 200))
-    rounds, settled = warm_up([Work("a", 1.0, machine), Work("b", 1.0, machine)], seconds=60)
-    assert settled
-    assert rounds > 20
-    assert machine.slowdown(machine.now) < 2
-
-
-def test_warm_up_gives_up_at_its_cap() -> None:
-    machine = Machine(lambda now: 1 + now)  # never settles
-    rounds, settled = warm_up([Work("a", 1.0, machine)], seconds=0.0)
-    assert (rounds, settled) == (3, False)

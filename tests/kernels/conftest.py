@@ -9,16 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 import secateur.kernels.cuda as cuda
 from secateur.export.precision import PRECISIONS
 from secateur.export.to_onnx import OnnxInfo, export_onnx
-from secateur.kernels.variants import Launch
+from secateur.kernels import launch as launching
+from secateur.kernels.variants import DeviceLimits, Launch
 from tests.kernels.models import image, pruned
 
 HERE = Path(__file__).parent
@@ -115,6 +118,12 @@ def node_graphs(small: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> d
 
 
 @pytest.fixture(scope="session")
+def rtx() -> Any:
+    """TensorRT-RTX, whose Python classes of plugins are those of TensorRT."""
+    return pytest.importorskip("tensorrt_rtx")
+
+
+@pytest.fixture(scope="session")
 def need_gpp() -> None:
     """Skips where there is no g++ that can build for the emulator."""
     if shutil.which("g++") is None:
@@ -143,6 +152,24 @@ def emulate(
         yield run
     for emulator in emulators.values():
         emulator.close()
+
+
+@pytest.fixture
+def emulated_gpu(emulate: Callable[..., list[NDArray[np.generic]]], monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
+    """Makes `on_gpu` run on CPU tensors: every launch goes to the emulator and is noted in the list."""
+    launches: list[Launch] = []
+
+    def run(launch: Launch, arguments: Sequence[Tensor | int | float | None]) -> None:
+        launches.append(launch)
+        as_bytes = [a.view(-1).view(torch.uint8).numpy() if isinstance(a, Tensor) else a for a in arguments]
+        results = iter(emulate(launch, as_bytes))
+        for argument in as_bytes:
+            if isinstance(argument, np.ndarray):
+                argument[:] = next(results)
+
+    monkeypatch.setattr(launching, "run", run)
+    monkeypatch.setattr(launching, "device_limits", lambda device: DeviceLimits(80, 2, 163 * 1024))
+    return launches
 
 
 INCLUDE = re.compile(r'^#include "(\w+\.cuh)"\n', re.M)

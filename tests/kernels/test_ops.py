@@ -2,59 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from math import erf
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from secateur.core.errors import KernelError
-from secateur.kernels import launch as launching
 from secateur.kernels import on_gpu, ops
 from secateur.kernels.heads import HeadLayout
-from secateur.kernels.variants import DeviceLimits, Launch
-from tests.kernels.reference import Array, attention, error_of, window_attention
-
-Run = Callable[..., list[Array]]
-LAYOUT = HeadLayout((16, 8, 16, 5), (8, 24, 8, 7), 0.3)
-TOLERANCE = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 2e-2}
-DTYPES = list(TOLERANCE)
-
-
-def values(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
-
-
-def numpy(x: Tensor | None) -> Array | None:
-    return None if x is None else x.double().numpy()
-
-
-def extras(dtype: torch.dtype, batch: int, tokens: int) -> dict[str, Tensor]:
-    return {
-        "qkv_bias": values(LAYOUT.row_width, seed=1, dtype=dtype),
-        "bias": values(LAYOUT.heads, tokens, tokens, seed=2, dtype=dtype),
-        "mask": values(2, tokens, tokens, seed=3, dtype=dtype),
-    }
-
-
-@pytest.fixture
-def emulated_gpu(emulate: Run, monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
-    """Makes `on_gpu` run on CPU tensors: every launch goes to the emulator and is noted in the list."""
-    launches: list[Launch] = []
-
-    def run(launch: Launch, arguments: Sequence[Tensor | int | float | None]) -> None:
-        launches.append(launch)
-        as_bytes = [a.view(-1).view(torch.uint8).numpy() if isinstance(a, Tensor) else a for a in arguments]
-        results = iter(emulate(launch, as_bytes))
-        for argument in as_bytes:
-            if isinstance(argument, np.ndarray):
-                argument[:] = next(results)
-
-    monkeypatch.setattr(launching, "run", run)
-    monkeypatch.setattr(launching, "device_limits", lambda device: DeviceLimits(80, 2, 163 * 1024))
-    return launches
+from secateur.kernels.variants import Launch
+from tests.kernels.reference import attention, error_of, window_attention
+from tests.kernels.tensors import DTYPES, LAYOUT, TOLERANCE, extras, numpy, values
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -66,26 +25,6 @@ def test_ragged_attention_on_the_cpu(dtype: torch.dtype, chosen: tuple[str, ...]
     expected = attention(qkv.double().numpy(), LAYOUT, **{name: numpy(x) for name, x in given.items()})
     assert out.dtype == dtype
     assert error_of(out.double().numpy(), expected) < 2 * TOLERANCE[dtype]
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_ragged_attention_through_the_kernel(emulated_gpu: list[Launch], dtype: torch.dtype) -> None:
-    qkv = values(2, 21, LAYOUT.row_width, dtype=dtype)
-    given = extras(dtype, 2, 21)
-    out = on_gpu.ragged_attention(qkv, LAYOUT, **given)
-    expected = attention(qkv.double().numpy(), LAYOUT, **{name: numpy(x) for name, x in given.items()})
-    assert error_of(out.double().numpy(), expected) < TOLERANCE[dtype]
-    assert len(emulated_gpu) == 1
-
-
-def test_a_view_is_copied_to_where_the_kernel_can_read_it(emulated_gpu: list[Launch]) -> None:
-    """Every second token, and a row that begins 2 bytes after a multiple of 16."""
-    qkv = values(1, 20, LAYOUT.row_width, dtype=torch.float16)
-    shifted = torch.cat([torch.zeros(1, dtype=torch.float16), qkv[:, ::2].flatten()])[1:].view(1, 10, -1)
-    assert shifted.data_ptr() % 16
-    expected = attention(qkv[:, ::2].double().numpy(), LAYOUT)
-    for given in (qkv[:, ::2], shifted):
-        assert error_of(on_gpu.ragged_attention(given, LAYOUT).double().numpy(), expected) < TOLERANCE[torch.float16]
 
 
 @pytest.mark.parametrize("where", ["cpu", "kernel"])
@@ -187,9 +126,3 @@ def test_what_does_not_fit_is_refused(change: dict[str, object], message: str) -
 def test_windows_that_do_not_fit_are_refused(window: list[int], shift: list[int], message: str) -> None:
     with pytest.raises(KernelError, match=message):
         ops.window_attention(values(1, 4, 6, LAYOUT.row_width), LAYOUT.qk_dims, LAYOUT.v_dims, 1.0, window, shift)
-
-
-def test_types_without_a_kernel_are_refused_before_a_launch(emulated_gpu: list[Launch]) -> None:
-    with pytest.raises(KernelError, match=r"a tensor of torch\.float64 was given"):
-        on_gpu.bias_gelu(values(2, 8).double(), values(8).double())
-    assert not emulated_gpu
