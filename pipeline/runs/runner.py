@@ -63,9 +63,10 @@ def run_stages(
     stages: Sequence[Stage] = STAGES,
     force: bool = False,
 ) -> dict[str, Entry]:
-    """Brings the run up to date through the stage `until` (the last of `stages` unless given).
+    """Brings the run up to date through the stage `until`, and returns the manifest's entries.
 
-    Returns the manifest's entries.
+    `stages` are those of this room, through `bench`, unless `pipeline.report.stage.ALL_STAGES` is given; without
+    `until`, all of them are done.
 
     A stage is skipped when all that it declares (`Stage.reads`: parts of the recipe, weights, images, earlier outputs,
     versions, the machine) is as before and its outputs are unchanged on disk; with `force` the last one is done again

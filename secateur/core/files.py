@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -20,6 +21,9 @@ from secateur.core.errors import RunError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+SETTLED_NS = 2 * 10**9
+"""How long ago a file must have been written for its time of change to tell the next change from it."""
 
 
 @contextmanager
@@ -141,8 +145,13 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_once(path: Path) -> str:
-    """The SHA-256 of a file, read once in this process as long as its size and its time of change stay the same."""
+    """The SHA-256 of a file, read once in this process as long as its size and its time of change stay the same.
+
+    A file that has just been written may be written again within one tick of the clock, and is read every time.
+    """
     about = Path(path).stat()
+    if time.time_ns() - about.st_mtime_ns < SETTLED_NS:
+        return sha256_file(path)
     return _sha256_of(str(Path(path).resolve()), about.st_size, about.st_mtime_ns, about.st_ino)
 
 

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from secateur.core import files
 from secateur.core.errors import RunError
 from secateur.core.files import (
     atomic_path,
@@ -29,6 +31,7 @@ from secateur.core.files import (
     read_json,
     sha256_file,
     sha256_json,
+    sha256_once,
     write_bytes,
     write_json,
     write_tensors,
@@ -169,6 +172,27 @@ def test_hashes_are_those_of_the_content(tmp_path: Path) -> None:
     assert sha256_file(tmp_path / "x") == hashlib.sha256(b"content").hexdigest()
     assert sha256_json({"b": 1, "a": [2]}) == hashlib.sha256(b'{"a":[2],"b":1}').hexdigest()
     assert sha256_json({"a": [2], "b": 1}) == sha256_json({"b": 1, "a": (2,)})
+
+
+def test_a_file_is_hashed_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, read = tmp_path / "x", list[Path]()
+    monkeypatch.setattr(files, "sha256_file", lambda path: read.append(path) or sha256_file(path))
+
+    def written(content: bytes, seconds_ago: float) -> str:
+        path.write_bytes(content)
+        then = time.time() - seconds_ago
+        os.utime(path, (then, then))
+        read.clear()
+        return hashlib.sha256(content).hexdigest()
+
+    settled = written(b"one", 100)
+    assert [sha256_once(path) for _ in range(3)] == [settled] * 3
+    assert len(read) == 1
+    assert sha256_once(path) == settled != written(b"two", 50)  # of the same size
+    assert sha256_once(path) == hashlib.sha256(b"two").hexdigest()
+    for content in (b"abc", b"abd"):  # written within one tick of the clock
+        assert written(content, 0) == sha256_once(path) == sha256_once(path)
+        assert len(read) == 2
 
 
 HOLD = "import sys; from pathlib import Path; from secateur.core.files import locked\n"
