@@ -2,7 +2,7 @@
 
 `python -m secateur_studies.coverage --models models.txt` prunes one model of each family to about half of its MACs and
 goes on until an engine is built; each model runs in a process of its own. Finished rows are kept, so that a stopped
-run goes on; `--again` repeats those that failed.
+run goes on; `--again` repeats those that failed. `--until verify` ends after the proof, for a file of its own.
 
 The weights are random, as training might leave them: what timm initialises as zero, tiny or constant (last
 normalisations, LayerScale, biases) is given noise, so that every branch reaches the outputs. For each group that lost
@@ -41,15 +41,23 @@ COMMAND = "python -m secateur_studies.coverage --models MODELS --reference TABLE
 @click.option("--again", is_flag=True, help="Repeat the rows that failed.")
 @click.option("--only", multiple=True, help="These models only.")
 @click.option("--limit", default=600, show_default=True, help="Seconds for one model.")
+@click.option("--until", type=click.Choice(STAGES), default=STAGES[-1], show_default=True, help="The last stage.")
 @click.option("--one", hidden=True, help="Take this model the whole way, and print its row.")
 def main(
-    models: Path, out: Path, reference: Path | None, again: bool, only: tuple[str, ...], limit: int, one: str | None
+    models: Path,
+    out: Path,
+    reference: Path | None,
+    again: bool,
+    only: tuple[str, ...],
+    limit: int,
+    until: str,
+    one: str | None,
 ) -> None:
     """Measures and writes one row for each family."""
     from secateur.benchmarks.environment import environment
 
     if one is not None:
-        _whole_way(one, lambda row: print(json.dumps(row), flush=True))
+        _whole_way(one, until, lambda row: print(json.dumps(row), flush=True))
         return
     names = [name for name in models.read_text().split() if not only or name in only]
     before = read_json(out, "coverage") if out.is_file() else {}
@@ -59,9 +67,10 @@ def main(
         known = rows.get(name)
         if known is not None and not only and (known["stage"] == "done" or not again):
             continue
-        rows[name] = _in_a_process(name, models, limit)
+        rows[name] = _in_a_process(name, models, limit, until)
         click.echo(f"{name}: {rows[name]['stage']} {rows[name].get('error', '')}", err=True)
-        about = {"command": COMMAND, "limit_seconds": limit, "environment": asdict(environment())}
+        ended = "" if until == STAGES[-1] else f" --until {until}"
+        about = {"command": COMMAND + ended, "limit_seconds": limit, "environment": asdict(environment())}
         write_json(out, "coverage", {**about, "reference": peer, "rows": rows})
     write_text(out.with_suffix(".md"), table(rows, peer))
 
@@ -111,9 +120,10 @@ def _reference(path: Path) -> dict[str, str]:
     return {row[2]: row[3] for row in cells if len(row) > 4}
 
 
-def _in_a_process(name: str, models: Path, limit: int) -> dict[str, Any]:
+def _in_a_process(name: str, models: Path, limit: int, until: str) -> dict[str, Any]:
     """The row of one model, whatever happens to its process; the last stage that it told of is the one that failed."""
-    command = [sys.executable, "-P", "-m", "secateur_studies.coverage", "--models", str(models), "--one", name]
+    command = [sys.executable, "-P", "-m", "secateur_studies.coverage", "--models", str(models)]
+    command += ["--until", until, "--one", name]
     started = time.perf_counter()
     error = ""
     try:
@@ -132,8 +142,8 @@ def _in_a_process(name: str, models: Path, limit: int) -> dict[str, Any]:
     return {**row, "seconds": time.perf_counter() - started}
 
 
-def _whole_way(name: str, tell: Callable[[Mapping[str, Any]], None]) -> None:
-    """Takes one model through all stages; `tell` gets the row so far before each of them, and at the end."""
+def _whole_way(name: str, until: str, tell: Callable[[Mapping[str, Any]], None]) -> None:
+    """Takes one model through the stages to `until`; `tell` gets the row so far before each, and at the end."""
     import torch
     from torch import nn
 
@@ -145,6 +155,10 @@ def _whole_way(name: str, tell: Callable[[Mapping[str, Any]], None]) -> None:
     row: dict[str, Any] = {}
 
     def stage(word: str) -> None:
+        if row.get("stage") == until:  # the last one that was asked for is over
+            row["stage"] = "done"
+            tell(row)
+            raise SystemExit
         row["stage"] = word
         tell(row)
 
