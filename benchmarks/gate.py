@@ -107,8 +107,7 @@ def judge(candidate: BenchResult, baseline: BenchResult | None, limits: Limits, 
                 f"baseline and candidate share no target: {_named(_keys(baseline))} and {_named(_keys(candidate))}"
             )
         checks += _unmeasured(candidate, limits.targets)
-    else:
-        notes += [check.sentence for check in _unmeasured(candidate, limits.targets)]
+    notes += [check.sentence for check in _unmeasured(candidate, limits.targets)]
     checks += _cost_checks(candidate, limits)
     checks += _accuracy_checks(candidate, limits)
     outcomes = {check.outcome for check in checks}

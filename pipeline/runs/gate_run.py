@@ -67,8 +67,9 @@ def _read(what: Measurement) -> BenchResult:
         return what
     folder = Path(what)
     if is_run(folder) and (reasons := overdue(open_run(folder), "bench")):
+        later = f", and {len(reasons) - 1} later stages" * (len(reasons) > 1)
         raise BenchError(
-            f"the measurements in {folder} are not of what it holds now ({'; '.join(reasons)}): bring it up to date "
+            f"the measurements in {folder} are not of what it holds now ({reasons[0]}{later}): bring it up to date "
             f"with `secateur bench {folder}`, or judge what was measured with `secateur gate {folder / 'bench.json'}`"
         )
     return read_bench(folder)

@@ -195,6 +195,7 @@ def test_what_was_asked_for_and_not_measured_is_inconclusive() -> None:
         "inconclusive (2 of 3 checks): tensorrt was asked for and not measured (there is no GPU); "
         "measure it where it can run, or name the targets to judge (--target)"
     )
+    assert verdict.notes == tuple(check.sentence for check in verdict.checks[1:])
     assert verdict.checks[2].sentence == "torch:cpu batch 8 was asked for and not measured (too large)"
     assert judge(replace(found, speedup=result(1.0).speedup, **sides(1.0)), None, FAST).outcome == "fail"
     assert judge(found, result(1.6, seed=1), Limits()).outcome == "inconclusive"
