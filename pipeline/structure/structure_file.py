@@ -97,7 +97,7 @@ class StructureFile:
 def _model(origin: Origin | OwnModel) -> dict[str, object]:
     if isinstance(origin, OwnModel):
         return {"class": origin.kind}
-    return {"name": origin.name, "kwargs": dict(origin.kwargs)}
+    return {"name": origin.name, "kwargs": dict(sorted(origin.kwargs.items()))}  # in whatever order they were given
 
 
 def _classes(step: Step) -> dict[str, object]:

@@ -425,3 +425,16 @@ def test_another_traced_model_is_not_taken(folder: Path, other: dict[str, Any]) 
     groups = find_groups(dense, torch.zeros(1, 3, 16, 16), verify=False)
     x = torch.randn(2, 3, 16, 16)
     assert torch.equal(load(folder, traced=(dense, groups))(x), load(folder)(x))
+
+
+def test_a_loaded_model_is_saved_as_the_same_bytes(tmp_path: Path) -> None:
+    """However it was made: the order of the arguments is no part of it."""
+    torch.manual_seed(0)
+    dense = create_model("vit_tiny_patch16_224", **dict(reversed(KWARGS.items())))
+    groups = find_groups(dense, torch.zeros(1, 3, 16, 16), verify=False)
+    save(prune(dense, random_plan(groups, 5, 0.4), groups), tmp_path / "first")
+    save(load(tmp_path / "first"), tmp_path / "again")
+    save(load(tmp_path / "first", traced=(dense, groups)), tmp_path / "cut again")
+    for folder in ("again", "cut again"):
+        for name in (STRUCTURE, WEIGHTS):
+            assert (tmp_path / folder / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
