@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
+from tests.exporter import keep_the_table
 from tests.postgresql import postgresql as postgresql  # a fixture
 
 torch.set_num_threads(1)
@@ -28,6 +29,11 @@ def make_vit(seed: int = 0, **kwargs: object) -> nn.Module:
         else:
             parameter.data += 0.1 * torch.randn_like(parameter)
     return model
+
+
+@pytest.fixture(autouse=True)
+def _exporter() -> None:
+    keep_the_table()
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -80,7 +83,7 @@ class Emulator:
 
 
 def compile_source(text: str, folder: Path, names: Sequence[str] = (), sanitize: bool = True) -> Path:
-    """The emulator of a `.cu` file's text; the headers are taken from `folder` first, then from the package.
+    """The emulator of a `.cu` file's text, in `folder` under the hash of all that it is made of, and made once.
 
     It serves the functions `names`, or all kernels that the text declares with the macros of our sources. Without the
     sanitizers it compiles in half the time, and still reports races.
@@ -90,15 +93,26 @@ def compile_source(text: str, folder: Path, names: Sequence[str] = (), sanitize:
     main = (
         f'#define SECATEUR_EMULATED 1\n{text}\n#include "server.hpp"\nint main() {{ return serve({{{entries}}}); }}\n'
     )
-    source = folder / "main.cpp"
-    source.write_text(main)
-    binary = folder / "emulator"
-    folders = [f"-I{path}" for path in (folder, SOURCES, HERE / "emulator")]
-    flags = [*FLAGS, *(SANITIZERS if sanitize else [])]
-    command = ["g++", *flags, *folders, str(source), "-o", str(binary)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    folders = (SOURCES, HERE / "emulator")
+    flags = [*FLAGS, *(SANITIZERS if sanitize else []), *(f"-I{path}" for path in folders)]
+    headers = [path.read_text() for place in folders for path in sorted(place.glob("*.*h*"))]
+    source = folder / f"{hashlib.sha256(''.join([main, *flags, *headers]).encode()).hexdigest()}.cpp"
+    binary = source.with_suffix("")
+    with FileLock(source.with_suffix(".lock")):  # another process of the same session may be at it
+        if not binary.is_file():
+            source.write_text(main)
+            done = subprocess.run(["g++", *flags, str(source), "-o", str(binary)], capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
     return binary
+
+
+@pytest.fixture(scope="session")
+def emulators(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of compiled emulators, one for all processes of the session."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "emulators"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -131,26 +145,23 @@ def need_gpp() -> None:
 
 
 @pytest.fixture(scope="session")
-def emulate(
-    need_gpp: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., list[NDArray[np.generic]]]]:
+def emulate(need_gpp: None, emulators: Path) -> Iterator[Callable[..., list[NDArray[np.generic]]]]:
     """A function that runs one launch; all sources are compiled beside the first tests."""
-    emulators: dict[str, Emulator] = {}
+    running: dict[str, Emulator] = {}
 
     def built(source: str) -> Path:
-        text = (SOURCES / f"{source}.cu").read_text()
-        return compile_source(text, tmp_path_factory.mktemp(source))
+        return compile_source((SOURCES / f"{source}.cu").read_text(), emulators)
 
     with ThreadPoolExecutor(2) as pool:  # all at once: the first test that needs one waits for that one only
         binaries = {source: pool.submit(built, source) for source in LARGEST_FIRST}
 
         def run(launch: Launch, arguments: Sequence[Argument], order: int = 0) -> list[NDArray[np.generic]]:
-            if launch.source not in emulators:
-                emulators[launch.source] = Emulator(binaries[launch.source].result())
-            return emulators[launch.source].run(launch, arguments, order)
+            if launch.source not in running:
+                running[launch.source] = Emulator(binaries[launch.source].result())
+            return running[launch.source].run(launch, arguments, order)
 
         yield run
-    for emulator in emulators.values():
+    for emulator in running.values():
         emulator.close()
 
 

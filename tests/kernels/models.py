@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import timm
 import torch
 from torch import Tensor, nn
@@ -41,9 +43,10 @@ def make_swin(seed: int = 0, **kwargs: object) -> nn.Module:
     return model
 
 
+@cache
 def pruned_swin(*kinds: str) -> nn.Module:
     """The Swin without its first heads, three of eight query and key dimensions and two of eight value dimensions, as
-    far as these are among `kinds`.
+    far as these are among `kinds`; made once, so that nobody may change it.
     """
     model = make_swin()
     groups = find_groups(model, torch.zeros(1, 3, 16, 16))

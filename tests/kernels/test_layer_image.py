@@ -26,13 +26,13 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def layers(need_gpp: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+def layers(need_gpp: None, emulators: Path) -> Iterator[Emulator]:
     """The kernels of all cases, each as the very source that the engine carries with the heads as macros."""
     variants = [
         Variant(f"{KERNEL}_{dtype}{tile.suffix}", KERNEL, KERNEL, layer_defines(layout, dtype, tile))
         for layout, dtype, tile in CASES
     ]
-    emulator = Emulator(compile_variants(variants, tmp_path_factory.mktemp("layers")))
+    emulator = Emulator(compile_variants(variants, emulators))
     yield emulator
     emulator.close()
 

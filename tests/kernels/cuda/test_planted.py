@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import erf
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ MISTAKES = {
 
 
 @pytest.fixture(scope="module")
-def planted(need_gpp: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], list[Array]]]:
+def planted(need_gpp: None, emulators: Path) -> Iterator[Callable[[str], list[Array]]]:
     """A function that runs the case of a mistake on the kernel with that mistake, and gives the case's arrays."""
     cases = {what: make() for what, make in CASES.items()}
     variants: dict[bool, list[Variant]] = {True: [], False: []}
@@ -114,18 +115,18 @@ def planted(need_gpp: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         variants[caught == SANITIZER].append(Variant(names[mistake], launch.source, launch.kernel, change=change))
 
     def built(sanitize: bool) -> Emulator:
-        return Emulator(compile_variants(variants[sanitize], tmp_path_factory.mktemp("planted"), sanitize))
+        return Emulator(compile_variants(variants[sanitize], emulators, sanitize))
 
     with ThreadPoolExecutor(2) as pool:
-        emulators = dict(zip(variants, pool.map(built, variants), strict=True))
+        running = dict(zip(variants, pool.map(built, variants), strict=True))
 
     def run(mistake: str) -> list[Array]:
         what, *_, caught = MISTAKES[mistake]
         launch = replace(cases[what].launch, kernel=names[mistake])
-        return emulators[caught == SANITIZER].run(launch, cases[what].arguments)
+        return running[caught == SANITIZER].run(launch, cases[what].arguments)
 
     yield run
-    for emulator in emulators.values():
+    for emulator in running.values():
         emulator.close()
 
 

@@ -50,10 +50,9 @@ void misuse(int kind, float* out) {
 
 
 @pytest.fixture(scope="module")
-def probe(need_gpp: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., list[Array]]]:
+def probe(need_gpp: None, emulators: Path) -> Iterator[Callable[..., list[Array]]]:
     """Runs one of the probes with 32 or 64 threads and 256 bytes of shared memory for each 64."""
-    folder: Path = tmp_path_factory.mktemp("probes")
-    emulator = Emulator(compile_source(PROBES, folder, ["multiply", "matrices", "misuse"]))
+    emulator = Emulator(compile_source(PROBES, emulators, ["multiply", "matrices", "misuse"]))
     yield lambda name, threads, shared, *arguments: emulator.run(
         Launch("probes", name, (1, 1, 1), (threads, 1, 1), shared), arguments
     )
