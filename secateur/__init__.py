@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from secateur.pipeline.scores.score import Scores as Scores
     from secateur.pipeline.scores.score import score as score
     from secateur.pipeline.scores.xmask.method import XMask as XMask
+    from secateur.pipeline.structure.describe import describe as describe
+    from secateur.pipeline.structure.find import find_fixed as find_fixed
     from secateur.pipeline.structure.find import find_groups as find_groups
     from secateur.pipeline.structure.groups import Groups as Groups
     from secateur.pipeline.structure.plan import Plan as Plan
@@ -106,11 +108,13 @@ _PLACES = {
     "count_macs": "benchmarks.flops",
     "create_model": "pipeline.models.create",
     "curve": "pipeline.analysis.pruning_curve",
+    "describe": "pipeline.structure.describe",
     "distill": "pipeline.recover.distill",
     "divergence": "pipeline.plan.objective",
     "examine": "export.capabilities",
     "export_onnx": "export.to_onnx",
     "fidelity": "pipeline.analysis.fidelity",
+    "find_fixed": "pipeline.structure.find",
     "find_groups": "pipeline.structure.find",
     "fuse": "kernels.fuse",
     "fusions": "kernels.fuse",

@@ -54,7 +54,12 @@ class GroupTable:
 
 
 def describe(groups: Groups, align: int = 8) -> GroupTable:
-    """The table of the groups; those of one layer overlap, so that their shares add up to more than the whole."""
+    """The table of the groups; those of one layer overlap, so that their shares add up to more than the whole.
+
+    >>> table = sc.describe(groups, align=4)
+    >>> table.macs == groups.macs(), [(row.kind, row.step) for row in table.groups[1:3]]
+    (True, [('head', 1), ('v_dim', 4)])
+    """
     macs, params = groups.macs(), groups.params()
     rows = [
         GroupRow(

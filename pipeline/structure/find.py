@@ -32,6 +32,27 @@ def find_groups(model: nn.Module, example_input: Tensor, verify: bool = True) ->
     >>> [(group.name, group.units) for group in sc.find_groups(model, example) if group.kind == "head"]
     [('blocks.0.attn.heads', 3), ('blocks.1.attn.heads', 3)]
     """
+    found = _looked_at(model, example_input, verify)
+    if not found.groups:
+        last = found.fixed[-1] if found.fixed else None
+        reason = f"{last.name} cannot, since {last.reason}" if last else "it has no layer between two others"
+        raise ModelError(f"nothing can be removed from this {type(model).__name__}: {reason}")
+    return found
+
+
+def find_fixed(model: nn.Module, example_input: Tensor) -> tuple[Fixed, ...]:
+    """What cannot be removed from `model`, with the reasons; also of a model from which nothing can.
+
+    >>> from torch import nn
+    >>> layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Softmax(1), nn.Flatten(), nn.Linear(288, 5))
+    >>> sc.find_fixed(layers, torch.zeros(1, 3, 8, 8))
+    (Fixed(name='0.channels', kind='channel', units=8, reason='1: softmax runs over it'),)
+    """
+    return _looked_at(model, example_input, verify=True).fixed
+
+
+def _looked_at(model: nn.Module, example_input: Tensor, verify: bool) -> Groups:
+    """All groups, which may be none, and all that is fixed."""
     model = canonical(model)
     trace = trace_model(model, example_input)
     components = components_of(trace)
@@ -51,11 +72,6 @@ def find_groups(model: nn.Module, example_input: Tensor, verify: bool = True) ->
         groups += own.groups
         fixed += own.fixed
         extra += own.terms
-    if not groups:
-        raise ModelError(
-            f"nothing can be removed from this {type(model).__name__}: "
-            + (f"{fixed[0].name} cannot, since {fixed[0].reason}" if fixed else "it has no layer between two others")
-        )
     order = {name: index for index, name in enumerate(trace.tensors)}
     groups.sort(key=lambda group: min(order[part.tensor] for part in group.slices))
     shapes = {name: tuple(int(size) for size in found.shape) for name, found in model.state_dict().items()}
@@ -72,7 +88,7 @@ def find_groups(model: nn.Module, example_input: Tensor, verify: bool = True) ->
         *extra,
     ]
     result = replace(result, terms=tuple(terms))
-    return verify_groups(model, result) if verify else result
+    return verify_groups(model, result) if verify and groups else result
 
 
 def _may_go(model: nn.Module, group: Group) -> Group:

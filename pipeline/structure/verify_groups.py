@@ -10,7 +10,6 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from secateur.core.errors import ModelError
 from secateur.pipeline.structure.codegen.calls import CodeError
 from secateur.pipeline.structure.comparison import MARGIN, Comparison, compare
 from secateur.pipeline.structure.cutting import cut
@@ -62,8 +61,6 @@ def verify_groups(model: nn.Module, groups: Groups) -> Groups:
         else:
             found = _to_blame(model, groups, rest, failure)
             blamed.update({**_alike(model, groups, found, failure.module), **found})
-    if not rest:
-        raise ModelError(f"nothing can be removed from this {type(model).__name__}: {next(iter(blamed.values()))}")
     return _without(groups, blamed) if blamed else groups
 
 

@@ -12,7 +12,7 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 
 from secateur.core.errors import ModelError
-from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.find import find_fixed, find_groups
 from secateur.pipeline.structure.groups import Groups
 from tests.conftest import make_vit
 from tests.counting import torch_macs
@@ -70,19 +70,37 @@ def test_only_the_hidden_units_of_a_branch_around_a_sum_may_all_go() -> None:
     assert Mlp(8, 8)(torch.zeros(1, 8)).shape == (1, 8)
 
 
-def test_of_nothing_that_can_be_removed_the_first_reason_is_told() -> None:
-    class Whole(nn.Module):
-        """Its only hidden units are shares of one another."""
+class Whole(nn.Module):
+    """Its only hidden units are shares of one another, or its code wants all of them."""
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.one, self.two = nn.Linear(6, 8), nn.Linear(8, 5)
+    def __init__(self, shares: bool = True) -> None:
+        super().__init__()
+        self.one, self.two, self.shares = nn.Linear(6, 8), nn.Linear(8, 5), shares
 
-        def forward(self, x: Tensor) -> Tensor:
-            hidden = self.one(x)
-            out: Tensor = self.two(hidden.softmax(dim=-1))
-            return out
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.one(x)
+        if not self.shares and hidden.shape[-1] != 8:
+            raise ValueError("eight units were expected")
+        out: Tensor = self.two(hidden.softmax(dim=-1) if self.shares else hidden)
+        return out
 
+
+@pytest.mark.parametrize(
+    ("shares", "name", "reason"),
+    [(True, "one.channels", "softmax runs over it"), (False, "hidden", "eight units were expected")],
+)
+def test_what_is_fixed_is_told_also_where_nothing_can_be_removed(shares: bool, name: str, reason: str) -> None:
+    (fixed,) = find_fixed(Whole(shares).eval(), torch.zeros(1, 6))
+    assert (fixed.name, fixed.units) == (name, 8)
+    assert reason in fixed.reason
+
+
+def test_what_is_fixed_is_what_the_groups_say(vit: nn.Module, vit_groups: Groups) -> None:
+    assert find_fixed(vit, torch.zeros(1, 3, 16, 16)) == vit_groups.fixed
+    assert find_fixed(nn.Sequential(nn.Linear(6, 5)).eval(), torch.zeros(1, 6)) == ()
+
+
+def test_of_nothing_that_can_be_removed_a_reason_is_told() -> None:
     with pytest.raises(ModelError, match=r"nothing can be removed from this Whole: .* cannot, since"):
         find_groups(Whole().eval(), torch.zeros(1, 6))
     with pytest.raises(ModelError, match="it has no layer between two others"):
