@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -39,8 +40,22 @@ def network_layers(network: Any) -> tuple[Layer, ...]:
     return tuple(found)
 
 
-def engine_layers(trt: ModuleType, engine: Any) -> tuple[dict[str, Any], ...]:
-    """What the engine inspector says about each layer of a loaded engine, as objects.
+@dataclass(frozen=True)
+class InspectedLayer:
+    """One layer of a loaded engine, as the inspector describes it.
+
+    `operations` are the ONNX operations that it was made of, where the inspector names them, and `precisions` those of
+    the tensors which go in and come out, as far as we know their types.
+    """
+
+    name: str
+    kind: str
+    operations: tuple[str, ...]
+    precisions: tuple[str, ...]
+
+
+def engine_layers(trt: ModuleType, engine: Any) -> tuple[InspectedLayer, ...]:
+    """What the engine inspector says about each layer of a loaded engine.
 
     Raises `EngineError` for an engine that was built without detailed profiling information.
     """
@@ -51,15 +66,19 @@ def engine_layers(trt: ModuleType, engine: Any) -> tuple[dict[str, Any], ...]:
         raise EngineError(f"the engine inspector gave no list of layers ({error}): build the engine again") from error
     if any(not isinstance(layer, dict) for layer in layers):
         raise EngineError("the engine holds the names of its layers only: build it again with secateur")
-    return tuple(layers)
+    return tuple(map(inspected_layer, layers))
 
 
-def summarise(layers: Iterable[Mapping[str, Any]]) -> tuple[Layer, ...]:
+def inspected_layer(content: Mapping[str, Any]) -> InspectedLayer:
+    """A layer from its object in the inspector's JSON."""
+    name = str(content.get("Name", ""))
+    operations = _ONNX_LAYER.findall(str(content.get("Metadata", ""))) or [name]
+    return InspectedLayer(name, str(content.get("LayerType", "")), tuple(operations), tuple(_tensor_types(content)))
+
+
+def summarise(layers: Iterable[InspectedLayer]) -> tuple[Layer, ...]:
     """The inspected layers as `Layer`s: the precision is that of the narrowest tensor which goes in or comes out."""
-    return tuple(
-        Layer(str(layer.get("Name", "")), str(layer.get("LayerType", "")), _narrowest(_tensor_types(layer)))
-        for layer in layers
-    )
+    return tuple(Layer(layer.name, layer.kind, _narrowest(layer.precisions)) for layer in layers)
 
 
 def check_layers(layers: Iterable[Layer], declared: Mapping[str, str], name: str) -> None:
@@ -77,7 +96,7 @@ def check_layers(layers: Iterable[Layer], declared: Mapping[str, str], name: str
             )
 
 
-def check_engine(layers: Iterable[Mapping[str, Any]], declared: Mapping[str, str], name: str) -> None:
+def check_engine(layers: Iterable[InspectedLayer], declared: Mapping[str, str], name: str) -> None:
     """Raises `EngineError` for an inspected engine that runs operations in another precision than declared.
 
     A layer of one operation must touch a tensor of the declared type. A fused layer may hold that type inside only,
@@ -86,15 +105,14 @@ def check_engine(layers: Iterable[Mapping[str, Any]], declared: Mapping[str, str
     """
     held: dict[str, list[set[str]]] = {}
     for layer in layers:
-        operations = _ONNX_LAYER.findall(str(layer.get("Metadata", ""))) or [str(layer.get("Name", ""))]
-        wanted = {declared[operation] for operation in operations if operation in declared}
-        types = {*_tensor_types(layer)} & ARITHMETIC
+        wanted = {declared[operation] for operation in layer.operations if operation in declared}
+        types = {*layer.precisions} & ARITHMETIC
         if len(wanted) != 1 or not types:
             continue
         (precision,) = wanted
         held.setdefault(precision, []).append(types)
-        if len(operations) == 1 and precision not in types:
-            raise _mismatch(name, str(layer.get("Name")), types, precision)
+        if len(layer.operations) == 1 and precision not in types:
+            raise _mismatch(name, layer.name, types, precision)
     for precision, found in held.items():
         union = set().union(*found)
         if len(found) > 1 and precision not in union:

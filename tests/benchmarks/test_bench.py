@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 import torch
 from torch import nn
 
+from secateur.benchmarks import bench
 from secateur.benchmarks.bench import Effort, bench_one, bench_pair, busy_notes, onnx_bytes, why_not
 from secateur.benchmarks.gate import judge
 from secateur.benchmarks.limits import Limits
 from secateur.benchmarks.results_file import read_bench
 from secateur.benchmarks.runners import Subject
-from secateur.core.errors import BenchError, EngineError
+from secateur.core.errors import BenchError, EngineError, UnsupportedError
 from secateur.export.targets import parse_target
 from secateur.export.to_onnx import export_onnx
 
@@ -102,6 +104,26 @@ def test_a_batch_that_the_graph_does_not_take_is_skipped_by_its_key(tmp_path: Pa
     found = bench_one(Subject("a", onnx=tmp_path / "a.onnx"), ["onnxruntime:cpu"], [2, 32], QUICK)
     assert list(found.side.latency_ms) == ["onnxruntime:cpu@b2"]
     assert "a batch of 32 was asked for" in found.skipped["onnxruntime:cpu@b32"]
+
+
+def test_an_engine_of_other_batches_is_skipped_and_a_broken_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As TensorRT refuses a batch outside of the profile, and a file that it cannot read."""
+    real = bench.make_runner
+    errors: dict[int, EngineError] = {64: UnsupportedError("the engine takes 'input' from [1, 3] to [32, 3]")}
+
+    def make_runner(subject: Subject, goal: object, batch: int, *rest: Any) -> object:
+        if batch in errors:
+            raise errors[batch]
+        return real(subject, goal, batch, *rest)  # type: ignore[arg-type]  # as it was given
+
+    monkeypatch.setattr(bench, "make_runner", make_runner)
+    subject = Subject("a", mlp(8), input_shape=SHAPE)
+    found = bench_one(subject, ["torch:cpu"], [1, 64], QUICK)
+    assert list(found.side.latency_ms) == ["torch:cpu@b1"]
+    assert found.skipped == {"torch:cpu@b64": "the engine takes 'input' from [1, 3] to [32, 3]"}
+    errors[64] = EngineError("the engine is broken")
+    with pytest.raises(EngineError, match="broken"):
+        bench_one(subject, ["torch:cpu"], [1, 64], QUICK)
 
 
 def test_an_unknown_target_is_an_error_and_not_skipped(pair: tuple[Subject, Subject]) -> None:

@@ -10,10 +10,17 @@ import pytest
 
 from secateur.core.errors import EngineError
 from secateur.export.engine_info import Layer, count_precisions
-from secateur.export.trt_inspect import check_engine, check_layers, engine_layers, summarise
+from secateur.export.trt_inspect import (
+    InspectedLayer,
+    check_engine,
+    check_layers,
+    engine_layers,
+    inspected_layer,
+    summarise,
+)
 
 
-def _layer(operations: str, inputs: str, outputs: str, kind: str = "CaskConvolution") -> dict[str, Any]:
+def _content(operations: str, inputs: str, outputs: str, kind: str = "CaskConvolution") -> dict[str, Any]:
     return {
         "Name": operations.split()[0],
         "LayerType": kind,
@@ -21,6 +28,17 @@ def _layer(operations: str, inputs: str, outputs: str, kind: str = "CaskConvolut
         "Outputs": [{"Name": "o", "Format/Datatype": outputs}],
         "Metadata": "\x1e".join(f"[ONNX Layer: {name}]" for name in operations.split()),
     }
+
+
+def _layer(*words: str) -> InspectedLayer:
+    return inspected_layer(_content(*words))
+
+
+def test_a_layer_is_read_from_its_object() -> None:
+    assert _layer("conv relu", "Half", "Float") == InspectedLayer(
+        "conv", "CaskConvolution", ("conv", "relu"), ("fp16", "fp32")
+    )
+    assert inspected_layer({"Name": "conv"}) == InspectedLayer("conv", "", ("conv",), ())
 
 
 @pytest.mark.parametrize(
@@ -84,8 +102,8 @@ def _engine(text: str) -> tuple[Any, Any]:
 
 
 def test_engines_without_details_are_refused() -> None:
-    layers = [_layer("conv", "Half", "Half")]
-    assert engine_layers(*_engine(json.dumps({"Layers": layers, "Bindings": []}))) == tuple(layers)
+    content = json.dumps({"Layers": [_content("conv", "Half", "Half")], "Bindings": []})
+    assert engine_layers(*_engine(content)) == (_layer("conv", "Half", "Half"),)
     for text, words in (
         ("nothing", "gave no list"),
         ("{}", "gave no list"),
