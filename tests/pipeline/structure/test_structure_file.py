@@ -80,6 +80,13 @@ def test_what_is_cut_first_stays_where_former_versions_look(
     assert content["model"] == {"name": "x", "kwargs": {}}
 
 
+def test_a_file_does_not_depend_on_the_order_of_arguments(tmp_path: Path) -> None:
+    for name, kwargs in (("one", {"depth": 2, "num_classes": 5}), ("two", {"num_classes": 5, "depth": 2})):
+        structure = Structure(Origin("vit", kwargs), (), {}, Precision())
+        StructureFile(structure, "", structure.digest).write(tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
 def test_a_former_file_is_read(tmp_path: Path) -> None:
     plan = {"fingerprint": "ab", "input_shape": [3, 8, 8], "kept": {"a": [0, 2]}}
     content = {"model": {"name": "x", "kwargs": {"depth": 2}}, "plan": plan, "adapted": ["b"], "classes": None}
