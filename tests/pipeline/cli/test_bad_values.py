@@ -14,6 +14,7 @@ import yaml
 
 from secateur.pipeline.cli import main
 from secateur.pipeline.plan.spec import PlanSpec
+from secateur.pipeline.report import run as whole_run
 from secateur.pipeline.runs import runner
 from secateur.pipeline.runs.recipe import Recipe, make_recipe
 
@@ -142,7 +143,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_bad_value_is_refused_before_anything_is_written(
     key: str, value: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "run_stages", lambda *words, **more: pytest.fail(f"{key}={value} was let through"))
+    for module in (runner, whole_run):
+        monkeypatch.setattr(module, "run_stages", lambda *_, **__: pytest.fail(f"{key}={value} was let through"))
     (folder / "run" / "recipe.yaml").write_text((folder / "written.yaml").read_text())
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for words in (["report", str(folder / "run")], ["run", str(folder / "recipe.yaml"), "--out", str(folder / "new")]):
