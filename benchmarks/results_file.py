@@ -16,12 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from secateur.benchmarks.bootstrap import Interval, percentiles
 from secateur.benchmarks.environment import Environment
 from secateur.core.errors import BenchError
 from secateur.core.files import read_json, write_json
+from secateur.core.records import parse_record
 
 KIND = "bench"
 
@@ -97,12 +96,7 @@ def read_bench(path: str | Path) -> BenchResult:
 
 def parse_bench(content: Mapping[str, Any], where: str) -> BenchResult:
     """A result from the content of a bench.json; `where` names it in errors."""
-    try:
-        result = TypeAdapter(BenchResult).validate_python(dict(content))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise BenchError(f"{where}: {place}: {first['msg']}: measure again with `secateur bench`") from None
+    result = parse_record(BenchResult, content, where, BenchError, "measure again with `secateur bench`")
     for key in result.speedup:
         target, batch = split_key(key)
         for side_name, side in (("dense", result.dense), ("pruned", result.pruned)):

@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-
 from secateur.core.errors import ExportError
 from secateur.core.files import read_json, write_json
+from secateur.core.records import checked
 from secateur.export.parity import Parity
 from secateur.export.to_onnx import OnnxInfo
 
@@ -85,12 +84,5 @@ def _apart(content: Any, path: Path) -> dict[str, Any]:
     return {"info": info, **compared}
 
 
-def _checked(kind: type[T], content: Any, path: Path) -> T:
-    try:
-        return TypeAdapter(kind).validate_python(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise ExportError(
-            f"{path}: {place}: {first['msg']}: run `secateur export` and `secateur build` again"
-        ) from None
+def _checked(kind: type[T], content: object, path: Path) -> T:
+    return checked(kind, content, str(path), ExportError, "run `secateur export` and `secateur build` again")

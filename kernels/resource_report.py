@@ -8,9 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
-from secateur.core.files import read_json, write_json
+from secateur.core.files import write_json
+from secateur.core.records import read_record
 from secateur.kernels.compile import ARCHITECTURES, SOURCES, compile_kernel, source_digest
 from secateur.kernels.resources import Resources, resources_of
 
@@ -40,7 +39,7 @@ def make_report(architectures: Sequence[int] = ARCHITECTURES, workers: int = 2) 
 
 def read_report(path: Path) -> ResourceReport:
     """The report in a file of `main`; raises `RunError` where it cannot be read."""
-    return TypeAdapter(ResourceReport).validate_python(read_json(path, KIND))
+    return read_record(path, KIND, ResourceReport)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

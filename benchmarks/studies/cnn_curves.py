@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from secateur_studies.cifar_resnet import cifar_resnet
-from secateur_studies.curve_rows import Batches, Method, Rows, Task
+from secateur_studies.curve_rows import BASELINES, Batches, Method, Rows, Task
 from torch import Tensor
 
 from secateur.pipeline.data.dataset import open_data
@@ -31,11 +31,7 @@ REFERENCES = 100
 CIFAR_JUDGED, IMAGENET_JUDGED = 500, 200
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 METHODS = (
-    Method("random", "random"),
-    Method("magnitude", "magnitude"),
-    Method("activation", "activation"),
-    Method("taylor", "taylor"),
-    Method("integrated gradients", "integrated_gradients", {"steps": 5}),
+    *BASELINES,
     *(Method(f"lrp: {rules}", "lrp", {"composite": rules}) for rules in ("epsilon", "gamma", "z_plus", "alpha2_beta1")),
 )
 

@@ -37,6 +37,16 @@ class Method:
     repaired: bool = False
 
 
+BASELINES = (
+    Method("random", "random"),
+    Method("magnitude", "magnitude"),
+    Method("activation", "activation"),
+    Method("taylor", "taylor"),
+    Method("integrated gradients", "integrated_gradients", {"steps": 5}),
+)
+"""What relevance is compared with."""
+
+
 @dataclass(frozen=True)
 class Task:
     """A classification task: a model, reference images to score with, and images to judge by."""

@@ -18,7 +18,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from secateur_studies.curve_rows import Batches, Method, Rows, Task
+from secateur_studies.curve_rows import BASELINES, Batches, Method, Rows, Task
 from secateur_studies.pxp_authors import published_scores
 from torch import nn
 
@@ -38,11 +38,7 @@ REFERENCES = 10  # of each class; of all 1,000 classes one in ten has one
 JUDGED = {"three": 15, "ten": 5}  # of each class
 FULL_JUDGED = 80
 METHODS = (
-    Method("random", "random"),
-    Method("magnitude", "magnitude"),
-    Method("activation", "activation"),
-    Method("taylor", "taylor"),
-    Method("integrated gradients", "integrated_gradients", {"steps": 5}),
+    *BASELINES,
     Method("lrp: epsilon", "lrp", {"composite": "epsilon", "aggregate": "absolute_before"}),
     Method("lrp: epsilon, absolute mean", "lrp", {"composite": "epsilon", "aggregate": "absolute_mean"}),
 )

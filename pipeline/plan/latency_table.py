@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secateur.benchmarks.environment import Environment
-from secateur.core.errors import PlanError, RunError
+from secateur.core.errors import PlanError
 from secateur.core.files import read_json, write_json
+from secateur.core.records import parse_record
 from secateur.pipeline.structure.groups import Groups, Kept
 
 
@@ -72,16 +73,8 @@ class LatencyTable:
     @staticmethod
     def load(path: Path) -> LatencyTable:
         """The table in a file; raises `RunError` for a file that is none."""
-        from pydantic import TypeAdapter, ValidationError
-
-        try:
-            return TypeAdapter(LatencyTable).validate_python(read_json(path, "latency"))
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the whole"
-            raise RunError(
-                f"{path} holds no latency table ({place}: {first['msg']}): measure it with `secateur profile`"
-            ) from None
+        where, remedy = f"{path} holds no latency table", "measure it with `secateur profile`"
+        return parse_record(LatencyTable, read_json(path, "latency"), where, remedy=remedy)
 
     def check(self, groups: Groups, target: str) -> None:
         """Raises `PlanError` when the table is of another model or target."""

@@ -34,12 +34,20 @@ def parse_record(
 ) -> T:
     """A dataclass from the plain values that JSON has: lists become tuples, objects the dataclasses of their fields.
 
+    Raises `error` as `checked` does.
+    """
+    return checked(cls, {key: value for key, value in content.items() if key != "schema"}, where, error, remedy)
+
+
+def checked(kind: type[T], content: object, where: str, error: type[SecateurError] = RunError, remedy: str = "") -> T:
+    """What JSON has in a place as the type that belongs there.
+
     Raises `error` with the first field that does not fit; `where` names the file, `remedy` what to do about it.
     """
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(cls).validate_python({key: value for key, value in content.items() if key != "schema"})
+        return TypeAdapter(kind).validate_python(content)
     except ValidationError as mistake:
         first = mistake.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole"

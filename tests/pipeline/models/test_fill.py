@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from secateur.core.errors import ModelError
 from secateur.pipeline.models.create import create_model
 from secateur.pipeline.models.fill import classes_in
 from tests.pipeline.models.small import SMALL, VIT, same_weights, small_vit, write_safetensors
-
-WRAPPED: dict[str, Callable[[dict[str, Tensor]], Any]] = {
-    "plain": lambda state: state,
-    "state_dict": lambda state: {"state_dict": state, "epoch": 3, "args": argparse.Namespace(lr=0.1)},
-    "model": lambda state: {"model": state},
-    "ema": lambda state: {"state_dict": {k: v * 0 for k, v in state.items()}, "state_dict_ema": state},
-    "module.": lambda state: {"module." + k: v for k, v in state.items()},
-    "compiled ddp": lambda state: {"state_dict": {"_orig_mod.module." + k: v for k, v in state.items()}},
-}
 
 
 def test_counters_of_batches_may_be_missing(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
 from tests.conftest import make_vit
+from tests.pipeline.recover.reading import inputs
 
 Batches = list[tuple[Tensor, Tensor]]
 KEPT = {"blocks.0.mlp.hidden": range(64), "blocks.1.attn.v": [h * 16 + d for h in range(3) for d in range(8)]}
@@ -29,16 +30,6 @@ HIDDEN = ("layer1.0.conv1.channels", "layer1.1.conv1.channels")
 def many() -> Batches:
     generator = torch.Generator().manual_seed(5)
     return [(torch.randn(n, 3, 16, 16, generator=generator), torch.zeros(n, dtype=torch.long)) for n in (16, 16, 13)]
-
-
-def inputs(model: nn.Module, batches: Batches, name: str) -> Tensor:
-    found: list[Tensor] = []
-    handle = model.get_submodule(name).register_forward_pre_hook(lambda _m, args: found.append(args[0].detach()))
-    with torch.no_grad():
-        for x, _ in batches:
-            model(x)
-    handle.remove()
-    return torch.cat(found)
 
 
 @pytest.mark.parametrize("scaled", [False, True])
@@ -52,9 +43,9 @@ def test_the_refit_is_a_regression_of_the_dense_stream_on_the_pruned_models_inpu
     small = prune(vit, plan_from_kept(groups, KEPT), groups)
     repairs = refit_branches(small, vit, ["blocks.0.mlp.fc2", "blocks.1.attn.proj"], many)
     assert [found.layer for found in repairs] == ["blocks.0.mlp.fc2", "blocks.1.attn.proj"]
-    h = inputs(small, many, "blocks.1.attn.proj").double()
-    before = inputs(small, many, "blocks.1.norm1")
-    target = (inputs(vit, many, "blocks.1.norm2") - before).double()
+    h = torch.cat(inputs(small, many, "blocks.1.attn.proj")).double()
+    before = torch.cat(inputs(small, many, "blocks.1.norm1"))
+    target = (torch.cat(inputs(vit, many, "blocks.1.norm2")) - before).double()
     if scaled:
         target = target / vit.get_submodule("blocks.1.ls1").gamma.detach()
     weights = torch.ones(h.shape[:2]).double()

@@ -9,18 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from secateur.pipeline.recover.residual_streams import ResidualStreams, chain_of
+from tests.pipeline.recover.reading import inputs
 
 Batches = list[tuple[Tensor, Tensor]]
-
-
-def inputs(model: nn.Module, batches: Batches, name: str) -> list[Tensor]:
-    found: list[Tensor] = []
-    handle = model.get_submodule(name).register_forward_pre_hook(lambda _m, args: found.append(args[0].detach()))
-    with torch.no_grad():
-        for x, _ in batches:
-            model(x)
-    handle.remove()
-    return found
 
 
 @torch.no_grad()
