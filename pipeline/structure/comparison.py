@@ -51,7 +51,7 @@ class Comparison:
     ) -> None:
         model = canonical(model)
         self.dtype = dtype or comparison_dtype(model)
-        self.tolerance = TOLERANCE[self.dtype]
+        self.tolerance = max(TOLERANCE[self.dtype], TOLERANCE[comparison_dtype(model)])
         self.x = comparison_input(groups.input_shape, device_of(model), self.dtype, least)
         weights = weights or verification_weights(model)
         with torch.no_grad():
@@ -124,8 +124,8 @@ def compare(
     """A comparison on `least` samples or more, `watching` the copy of the small model, in the best precision.
 
     Single precision serves models of half precision too, unless their code insists on their own. Where single
-    precision disagrees, double precision decides, since deep models may only have amplified rounding; what was found
-    first stands where the code does not run in double precision.
+    precision disagrees, double precision decides by the same tolerance, since deep models may only have amplified
+    rounding; what was found first stands where the code does not run in double precision.
     """
 
     def run(dtype: torch.dtype) -> Comparison:
