@@ -6,8 +6,8 @@ run goes on; `--again` repeats those that failed. `--until verify` ends after th
 
 The weights are random, as training might leave them: what timm initialises as zero, tiny or constant (last
 normalisations, LayerScale, biases) is given noise, so that every branch reaches the outputs. For each group that lost
-units a mistake is planted in the pruned model, whose readers then take the wrong units, and the comparison of removed
-with masked has to notice it (`noticed` of `planted`); groups of which it could not are `unverifiable`.
+units mistakes are planted in the pruned model, one reader after the other taking the wrong units, and the comparison of
+removed with masked has to notice each (`noticed` of `planted`); groups of which it could not are `unverifiable`.
 """
 
 from __future__ import annotations
@@ -180,8 +180,7 @@ def _whole_way(name: str, until: str, tell: Callable[[Mapping[str, Any]], None])
     stage("verify")
     hidden = {one.name for one in (*groups.unverifiable, *sc.verify(small, model, plan, groups).unverifiable)}
     comparison = compare(model, small, groups, plan)
-    wrong = {group: readers for group, readers in comparison.wrong.items() if readers}
-    moves = [comparison.move(readers) for readers in wrong.values()]
+    moves = [comparison.move(reader) for readers in comparison.wrong.values() for reader in readers]
     noticed = sum(move > comparison.tolerance for move in moves)
     row.update(difference=comparison.difference, unverifiable=sorted(hidden), planted=len(moves), noticed=noticed)
     del model, scores, comparison  # half of a large model's memory

@@ -17,7 +17,7 @@ from secateur.pipeline.structure.masking import masked
 from secateur.pipeline.structure.outputs import comparison_input, relative_difference, tensors_in
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.verification_weights import VerificationWeights, calibrated, verification_weights
-from secateur.pipeline.structure.wrong_readers import WrongReader, planted, sensitivities, wrong_readers
+from secateur.pipeline.structure.wrong_readers import WrongReader, estimated_moves, planted, wrong_readers
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9, torch.float16: 2e-2, torch.bfloat16: 8e-2}
 """The difference allowed between removed and masked, relative to the output's scale."""
@@ -84,18 +84,21 @@ class Comparison:
         return self.difference <= self.tolerance
 
     def sensitivity(self) -> dict[str, float]:
-        """For each group of the plan how far a wrong reader of its units moves the outputs, relative to their scale.
+        """For each group of the plan how far its least visible wrong reader moves the outputs, relative to their scale.
 
-        It is estimated from one backward pass, and measured only where the estimate is not well above the tolerance.
+        That is estimated from one backward pass, and measured only where the estimate is not well above the tolerance.
         Groups of which nothing is left that could be wrong are absent.
         """
-        wrong = {name: readers for name, readers in self.wrong.items() if readers}
-        moves = sensitivities(self.small, wrong, self.found)
-        enough = MARGIN * self.tolerance
-        return {name: move if move >= enough else self.move(wrong[name]) for name, move in moves.items()}
+        mistakes = [(name, reader) for name, readers in self.wrong.items() for reader in readers]
+        moves = estimated_moves(self.small, [reader for _, reader in mistakes], self.found)
+        found: dict[str, float] = {}
+        for (name, reader), move in zip(mistakes, moves, strict=True):
+            sure = move if move >= MARGIN * self.tolerance else self.move(reader)
+            found[name] = min(sure, found.get(name, sure), key=lambda number: (number == number, number))  # NaN first
+        return found
 
-    def move(self, wrong: tuple[WrongReader, ...]) -> float:
-        """How far some wrong readers move the small model's outputs, relative to their scale."""
+    def move(self, *wrong: WrongReader) -> float:
+        """How far wrong readers, all of them at once, move the small model's outputs, relative to their scale."""
         with torch.no_grad(), planted(self.small, wrong):
             moved: list[Tensor] = tensors_in(self.small(self.x))
         return relative_difference(moved, [tensor.detach() for tensor in self.found])

@@ -21,8 +21,8 @@ class Verification:
     """What was shown of a small model: with order-one weights it computes what the masked dense model computes.
 
     `difference` is the largest one between their outputs, `tolerance` what is allowed, both relative to the outputs'
-    scale; so is `sensitivity`, by group: how far readers that take the wrong units would move the outputs. The groups
-    `unverifiable` do not move them enough for a mistake to be seen.
+    scale; so is `sensitivity`, by group: how far the least visible of its readers would move the outputs if it took the
+    wrong units. The groups `unverifiable` do not move them enough for a mistake to be seen.
     """
 
     difference: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -80,35 +80,33 @@ def planted(small: nn.Module, wrong: Sequence[WrongReader]) -> Iterator[None]:
             small.get_parameter(name).data = data
 
 
-def sensitivities(
-    small: nn.Module, wrong: Mapping[str, Sequence[WrongReader]], outputs: Sequence[Tensor]
-) -> dict[str, float]:
-    """For each group how far its wrong readers move the outputs, to first order, relative to the outputs' scale.
+def estimated_moves(small: nn.Module, wrong: Sequence[WrongReader], outputs: Sequence[Tensor]) -> list[float]:
+    """How far each mistake alone moves the outputs, to first order, relative to the outputs' scale.
 
     `outputs` were computed from `small` with gradients. One backward pass from a random direction of unit size serves
-    all groups; the changes that the rows of the readers cause, which are as likely to cancel as to add up, are taken
-    together as a root sum of squares.
+    all mistakes; the changes that the rows of a reader cause, which are as likely to cancel as to add up, are taken
+    together as a root sum of squares. A change that is not finite counts as none.
     """
-    names = sorted({reader.tensor for readers in wrong.values() for reader in readers})
-    changes = dict.fromkeys(wrong, 0.0)
     draw = torch.Generator().manual_seed(0)
-    tensors = [small.get_parameter(name) for name in names]
     with torch.enable_grad():
         total = torch.zeros((), dtype=torch.float64)
         for output in outputs:
             if output.requires_grad and output.numel():
                 direction = torch.randn(output.shape, generator=draw).to(output) / math.sqrt(output.numel())
                 total = total + (direction * output / scale_of(output)).sum().to(total)
+    names = sorted({reader.tensor for reader in wrong})
     if not total.requires_grad or not names:
-        return changes
-    gradients = dict(zip(names, torch.autograd.grad(total, tensors, allow_unused=True), strict=True))
-    for group, readers in wrong.items():
-        squares = 0.0
-        for reader in readers:
-            gradient, tensor = gradients[reader.tensor], small.get_parameter(reader.tensor).detach()
-            if gradient is not None:
-                moved = gradient * (reader.applied(tensor) - tensor)
-                rows = moved if reader.order is None else moved.sum(reader.dim)
-                squares += float(rows.reshape(len(rows), -1).sum(1).square().sum())
-        changes[group] = math.sqrt(squares) if math.isfinite(squares) else 0.0
-    return changes
+        return [0.0] * len(wrong)
+    tensors = {name: small.get_parameter(name) for name in names}
+    found = torch.autograd.grad(total, list(tensors.values()), allow_unused=True)
+    gradients = dict(zip(names, found, strict=True))
+    moves = []
+    for reader in wrong:
+        gradient, tensor = gradients[reader.tensor], tensors[reader.tensor].detach()
+        change = torch.zeros(())
+        if gradient is not None:
+            moved = gradient * (reader.applied(tensor) - tensor)
+            rows = moved if reader.order is None else moved.sum(reader.dim)
+            change = torch.linalg.vector_norm(rows.reshape(len(rows), -1).sum(1))
+        moves.append(float(change) if bool(change.isfinite()) else 0.0)
+    return moves

@@ -48,13 +48,14 @@ def test_what_is_cut_rightly_agrees_in_both_precisions(vit: nn.Module, vit_group
         comparison = run(vit, small, vit_groups, plan, dtype)
         assert comparison.agrees
         assert comparison.difference < TOLERANCE[dtype] / 10
+        assert comparison.tolerance == TOLERANCE[torch.float32]  # that of the model's own precision
 
 
 def test_the_measured_effect_is_that_of_the_mistake(vit: nn.Module, vit_groups: Groups) -> None:
     """Rolled by hand in the copy, the outputs move as far as `move` says; the estimate is within a factor of ten."""
     comparison = run(vit, cut(vit, vit_groups, plan := half_of(vit_groups)), vit_groups, plan)
     (wrong,) = comparison.wrong["blocks.1.mlp.hidden"]
-    told = comparison.move((wrong,))
+    told = comparison.move(wrong)
     twin = copy.deepcopy(comparison.small)
     weight = twin.get_parameter("blocks.1.mlp.fc2.weight")
     weight.data = weight.data.roll(1, 1)
@@ -68,11 +69,24 @@ def test_groups_that_the_estimate_leaves_in_doubt_are_measured(
     vit: nn.Module, vit_groups: Groups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "secateur.pipeline.structure.comparison.sensitivities", lambda _s, wrong, _o: dict.fromkeys(wrong, 0.0)
+        "secateur.pipeline.structure.comparison.estimated_moves", lambda _small, wrong, _outputs: [0.0] * len(wrong)
     )
     plan = half_of(vit_groups)
     comparison = run(vit, cut(vit, vit_groups, plan), vit_groups, plan)
     assert min(comparison.sensitivity().values()) > MARGIN * comparison.tolerance
+
+
+def test_a_group_is_as_visible_as_its_least_visible_reader(vit: nn.Module, vit_groups: Groups) -> None:
+    plan = half_of(vit_groups)
+    comparison = run(vit, cut(vit, vit_groups, plan), vit_groups, plan)
+    stream = comparison.wrong["patch_embed.proj.width"]
+    assert {reader.tensor for reader in stream} >= {"head.weight", "blocks.1.mlp.fc1.weight"}
+    for reader in stream:
+        assert comparison.move(reader) > MARGIN * comparison.tolerance
+    hidden = comparison.small.get_parameter("blocks.1.mlp.fc1.weight")
+    hidden.data = hidden.data.mean(1, keepdim=True).expand_as(hidden).contiguous()  # reads all units alike
+    comparison.run()
+    assert comparison.sensitivity()["patch_embed.proj.width"] < comparison.tolerance
 
 
 def test_half_precision_is_compared_in_single(vit: nn.Module, vit_groups: Groups) -> None:
