@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import click
-from secateur_studies.coverage import mistakes, reached
 from secateur_studies.oneshot_tables import (
     deit_by_part,
     deit_by_way,
@@ -21,6 +20,7 @@ from secateur_studies.oneshot_tables import (
     peers_oneshot,
 )
 from secateur_studies.score_tables import Table, cnn_a_pr, relevance_speed, transformer_a_pr
+from secateur_studies.whole_way import mistakes, reached
 from secateur_studies.xpruner_tables import class_specialised, curves_of, variants_of
 
 from secateur.benchmarks.results_file import read_bench

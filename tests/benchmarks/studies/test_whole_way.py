@@ -1,0 +1,66 @@
+"""A model taken the whole way: what its row says of how far it got, and what is noticed on the way."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from secateur_studies.foreign_models import MODELS
+from secateur_studies.whole_way import STAGES, called, check_same, in_a_process, mistakes, reached, repeated, whole_way
+from torch import nn
+
+OWN = [name for name in MODELS if name.startswith("own/")]
+
+
+def test_stages_count_as_done_only_when_they_are_over() -> None:
+    rows = {"a": {"stage": "done"}, "b": {"stage": "parity"}, "c": {"stage": "create"}}
+    assert [reached(rows, stage) for stage in ("create", "onnx", "parity")] == [2, 2, 1]
+
+
+def test_mistakes_are_counted_over_rows_that_may_lack_them() -> None:
+    rows = {"a": {"noticed": 3, "planted": 4, "unverifiable": ["x"]}, "b": {"stage": "prune"}}
+    assert mistakes(rows) == (3, 4, 1)
+
+
+def test_what_a_process_dies_of_is_its_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "python"
+    program.write_text('#!/bin/sh\necho \'{"stage": "prune"}\'\necho "ValueError: too wide" >&2\nexit 3\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    row = in_a_process("any", [], limit=30)
+    assert (row["stage"], row["error"]) == ("prune", "ValueError: too wide")
+    program.write_text('#!/bin/sh\necho \'{"stage": "onnx"}\'\nexec sleep 30\n')
+    row = in_a_process("any", [], limit=0.5)
+    assert (row["stage"], row["error"]) == ("onnx", "over 0.5 s")
+
+
+def test_a_model_goes_until_the_stage_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        whole_way(MODELS["own/unet"], lambda _folder, _small: None, "verify")
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["stage"] for row in rows] == [*STAGES[: STAGES.index("verify") + 1], "done"]
+    assert rows[-1]["noticed"] == rows[-1]["planted"] > 5
+    assert rows[-1]["macs_left"] < 0.51
+
+
+def test_a_model_that_loads_as_another_is_noticed() -> None:
+    x = torch.randn(2, 3)
+    one = nn.Linear(3, 4)
+    check_same({"a": one(x)}, [one(x)])
+    for other in ([one(x) + 1e-6], [one(x), x], []):
+        with pytest.raises(ArithmeticError, match="something else"):
+            check_same(other, [one(x)])
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_models_written_here_take_more_samples_and_train(name: str) -> None:
+    model, example = MODELS[name]()
+    for batch in (example, repeated(example, 3)):
+        found = called(model.train(), batch)
+        tensors: list[Any] = list(found.values()) if isinstance(found, dict) else [found]
+        sum(tensor.square().sum() for tensor in tensors).backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
