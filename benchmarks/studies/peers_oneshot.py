@@ -19,6 +19,7 @@ import torch
 from secateur_studies.peer_pruning import import_peer, prune_peer, slopes
 from secateur_studies.peer_tasks import TASKS, Subject
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from secateur.benchmarks.environment import environment
 from secateur.benchmarks.flops import count_macs
@@ -26,7 +27,6 @@ from secateur.core.files import read_json, write_json
 from secateur.pipeline.analysis.accuracy import accuracy
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.make import make_plan
-from secateur.pipeline.recover.batch_norm import reestimate
 from secateur.pipeline.recover.compensate import compensate
 from secateur.pipeline.recover.distill import distill
 from secateur.pipeline.recover.spec import DistillSpec
@@ -123,7 +123,7 @@ def measure(
     try:
         small = (_ours if contender.side == "secateur" else _theirs)(peer, subject, contender, removed, work)
         if contender.repair == "batch norm":
-            reestimate(small, subject.calibration)
+            update_bn(subject.calibration, small)
         if epochs:
             spec = replace(DISTILLED, epochs=epochs)
             small = distill(small, subject.model, subject.images, spec, subject.transform, work)

@@ -68,9 +68,9 @@ def repair(
     (`low_rank_heads`). The images of `loader` are split in two: each half judges what the other one gives. The ridge is
     chosen so for each layer unless the `options` give it; where nothing is better than surgery alone, the layer stays
     as it was. Then, unless `options.front_to_back` is off, layers are refitted on what the pruned model feeds them
-    (`front_to_back`), and batch normalisations behind repaired convolutions are estimated anew. Where several plans
-    are repaired, `statistics` (of `gather_statistics`) saves each of them a pass. Raises `DataError` for fewer than two
-    images.
+    (`front_to_back`), and the statistics of batch normalisations are moved by what has changed before them
+    (`reestimate`). Where several plans are repaired, `statistics` (of `gather_statistics`) saves each of them a pass.
+    Raises `DataError` for fewer than two images.
     """
     options = options or Compensation()
     dense, loader = canonical(dense), any_batches(loader)
@@ -84,9 +84,8 @@ def repair(
     ridges = RIDGES if options.ridge is None else (options.ridge,)
     repairs = refit(repaired, dense, narrowed, {**moments, **behind_norms}, ridges)
     if options.front_to_back:
-        repairs += refit_front_to_back(repaired, dense, narrowed.layers, loader)
-    if any(isinstance(dense.get_submodule(name), nn.Conv2d) for name in narrowed.layers):
-        reestimate(repaired, loader)
+        repairs += refit_front_to_back(repaired, dense, narrowed, loader)
+    reestimate(repaired, dense, narrowed.statistics, loader)
     return repaired, tuple(repairs)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.recover.batch_norm import reestimate
-from secateur.pipeline.recover.narrowed import NarrowedLayer
+from secateur.pipeline.recover.narrowed import Narrowed, NarrowedLayer
 from secateur.pipeline.recover.residual_streams import ResidualStreams, chain_of
 from secateur.pipeline.recover.ridge import Fit, Pairs, Repair, choose
 from secateur.pipeline.statistics.capture import observed
@@ -48,11 +48,9 @@ class Branch:
 BRANCHES = (Branch("attn.proj", "norm1", "ls1"), Branch("mlp.fc2", "norm2", "ls2"))
 
 
-def refit_front_to_back(
-    small: nn.Module, dense: nn.Module, layers: Mapping[str, NarrowedLayer], loader: Batches
-) -> tuple[Repair, ...]:
-    """Refits those of `layers` that are the ends of transformer blocks, or else convolutions; says what was done."""
-    return refit_branches(small, dense, layers, loader) or refit_convolutions(small, dense, layers, loader)
+def refit_front_to_back(small: nn.Module, dense: nn.Module, narrowed: Narrowed, loader: Batches) -> tuple[Repair, ...]:
+    """Refits narrowed layers that are the ends of transformer blocks, or else convolutions; says what was done."""
+    return refit_branches(small, dense, narrowed.layers, loader) or refit_convolutions(small, dense, narrowed, loader)
 
 
 def refit_branches(small: nn.Module, dense: nn.Module, layers: Collection[str], loader: Batches) -> tuple[Repair, ...]:
@@ -81,17 +79,15 @@ def refit_branches(small: nn.Module, dense: nn.Module, layers: Collection[str], 
     return tuple(repairs)
 
 
-def refit_convolutions(
-    small: nn.Module, dense: nn.Module, layers: Mapping[str, NarrowedLayer], loader: Batches
-) -> tuple[Repair, ...]:
-    """Refits the convolutions among `layers` in place, in the order in which they run; says what was done.
+def refit_convolutions(small: nn.Module, dense: nn.Module, narrowed: Narrowed, loader: Batches) -> tuple[Repair, ...]:
+    """Refits the narrowed convolutions in place, in the order in which they run; says what was done.
 
-    The target is what the dense model's layer says. Batch normalisations are estimated anew before each of the
-    `PASSES`. Grouped convolutions are left alone.
+    The target is what the dense model's layer says. The statistics of batch normalisations follow (`reestimate`)
+    before each of the `PASSES`. Grouped convolutions are left alone.
     """
     wanted = {
         name: layer
-        for name, layer in layers.items()
+        for name, layer in narrowed.layers.items()
         if layer.parts == 1 and isinstance(small.get_submodule(name), nn.Conv2d)
     }
     if not wanted:
@@ -101,7 +97,7 @@ def refit_convolutions(
     repairs: list[Repair] = []
     with frozen(dense, small), torch.no_grad():
         for first in range(0, len(order), size):
-            reestimate(small, loader)
+            reestimate(small, dense, narrowed.statistics, loader)
             turn = {name: wanted[name] for name in order[first : first + size]}
             repairs += _refit_turn(small, dense, turn, loader)
     return tuple(repairs)
@@ -162,7 +158,7 @@ def _refit_turn(
     for name, folds in moments.items():
         layer = small.get_submodule(name)
         weight = matrix(layer)
-        # without a bias, a batch normalisation behind the layer, estimated anew, takes the constant part
+        # without a bias, the statistics of a batch normalisation behind the layer take the constant part
         bias = layer.bias.double() if isinstance(layer.bias, Tensor) else weight.new_zeros(len(weight))
         repairs.append(_refit(name, layer, Fit(weight, bias), folds, "inputs"))
     return repairs

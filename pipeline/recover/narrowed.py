@@ -10,9 +10,10 @@ import torch
 from timm.layers import Attention
 from torch import Tensor, nn
 
+from secateur.pipeline.recover.batch_norm import keeps_statistics
 from secateur.pipeline.statistics.layer_matrices import input_rows, matrices_in
 from secateur.pipeline.statistics.moments import Probe
-from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.groups import Axis, Groups
 from secateur.pipeline.structure.plan import Plan
 
 
@@ -60,12 +61,14 @@ class NarrowedLayer:
 class Narrowed:
     """The layers that read less, by name; the attentions whose heads shrank; the normalisations over fewer features.
 
-    `norms` has the mask `[width]` of what stays.
+    `norms` has the mask `[width]` of what stays; so has `statistics`, for all modules of which something is left that
+    normalise by stored statistics.
     """
 
     layers: Mapping[str, NarrowedLayer]
     heads: Mapping[str, NarrowedHeads] = field(default_factory=dict)
     norms: Mapping[str, Tensor] = field(default_factory=dict)
+    statistics: Mapping[str, Tensor] = field(default_factory=dict)
 
     def probes(self, model: nn.Module) -> dict[str, Probe]:
         """Where the dense model's statistics are read: the layers' inputs, and queries and keys."""
@@ -121,7 +124,14 @@ def narrowed_by(model: nn.Module, groups: Groups, plan: Plan) -> Narrowed:
         plain = module.gate is None and isinstance(module.norm, nn.Identity)
         if plain and found.alive and (found.mixes_values() or found.mixes_products()):
             heads[name] = found
-    return Narrowed(layers, heads, {name: stays for name, stays in norms.items() if not stays.all()})
+    statistics = {}
+    for name, module in model.named_modules():
+        if keeps_statistics(module):
+            channels = groups.axes.get((f"{name}.running_mean", 0), Axis(len(module.get_buffer("running_mean"))))
+            stays = torch.from_numpy(channels.positions(plan.kept))
+            if stays.any():
+                statistics[name] = stays
+    return Narrowed(layers, heads, {name: stays for name, stays in norms.items() if not stays.all()}, statistics)
 
 
 def _part(packed: Tensor, number: int) -> Tensor:

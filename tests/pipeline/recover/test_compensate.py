@@ -10,9 +10,9 @@ import torch
 from timm.layers import Conv2dSame
 from timm.layers.std_conv import ScaledStdConv2dSame, StdConv2d
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from secateur.core.errors import DataError, RecipeError
-from secateur.pipeline.recover.batch_norm import reestimate
 from secateur.pipeline.recover.compensate import compensate, gather_statistics, repair
 from secateur.pipeline.recover.spec import Compensation
 from secateur.pipeline.structure.find import find_groups
@@ -151,7 +151,7 @@ def test_convolutions_are_refitted_with_their_borders_and_normalised_anew() -> N
         for tensor in (conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var):
             tensor[8:] = tensor[:8]
         model.get_submodule("layer1.0.bn2").weight.fill_(1.0)
-    reestimate(model, images)
+    update_bn(images, model)
     plan = plan_from_kept(groups, {name: range(8)})
     small = prune(model, plan, groups)
     repaired, repairs = repair(small, model, plan, images, groups=groups)
