@@ -16,7 +16,6 @@ from secateur.pipeline.recover.narrowed import Narrowed, part_rows
 from secateur.pipeline.statistics.capture import observed
 from secateur.pipeline.statistics.moments import Moments, fold_moments
 from secateur.pipeline.structure.groups import Site
-from secateur.pipeline.structure.module_attributes import normalising
 
 
 def norm_statistics(
@@ -64,10 +63,9 @@ def norm_statistics(
 def _forced(small: nn.Module, narrowed: Narrowed, wide: dict[tuple[str, str], Tensor]) -> Iterator[None]:
     """The narrowed normalisations of `small` read what stays of the dense model's features."""
 
-    def replace(name: str, stays: Tensor, module: nn.Module, _inputs: tuple[Any, ...]) -> Tensor:
+    def replace(name: str, stays: Tensor, _module: nn.Module, inputs: tuple[Any, ...]) -> Tensor:
         x = wide[name, "input"]
-        dim = normalising(module)
-        assert dim is not None  # for the type checker: only modules that normalise have such an axis
+        dim = next(dim for dim, size in enumerate(inputs[0].shape) if size != x.shape[dim])
         return x.index_select(dim, stays.nonzero().flatten().to(x.device))
 
     handles = [

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map
 
 from secateur.core.modules import device_of
 from secateur.pipeline.structure.canonical import canonical
-from secateur.pipeline.structure.cutting import copied_with, positions_kept
+from secateur.pipeline.structure.cutting import copied_with, positions_kept, tensor_named
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.masking import masked
 from secateur.pipeline.structure.outputs import comparison_input, relative_difference, tensors_in
@@ -64,7 +64,7 @@ class Comparison:
         _retype(self.small, self.dtype)
         self.wrong = {name: wrong_readers(groups, groups.named(name), plan, self.small) for name in plan.kept}
         for reader in (reader for readers in self.wrong.values() for reader in readers):
-            self.small.get_parameter(reader.tensor).requires_grad_(True)
+            tensor_named(self.small, reader.tensor).requires_grad_(True)
         self.found: list[Tensor] = []
 
     def run(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from timm.layers import Attention
 from torch import Tensor, nn
 
 from secateur.core.errors import PlanError
-from secateur.core.modules import evaluating
+from secateur.core.modules import copied, evaluating
 from secateur.kernels.ragged_attention import RaggedAttention
 from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.codegen.calls import CodeError
@@ -19,7 +18,7 @@ from secateur.pipeline.structure.constant import ConstantBranch
 from secateur.pipeline.structure.graph.program import SAMPLES
 from secateur.pipeline.structure.groups import Groups, Kept
 from secateur.pipeline.structure.history import Units, remember
-from secateur.pipeline.structure.module_attributes import resize, update
+from secateur.pipeline.structure.module_attributes import resize, resize_norm, update
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.precision import Precision
 from secateur.pipeline.structure.vit import is_mlp
@@ -30,7 +29,7 @@ def cut(model: nn.Module, groups: Groups, plan: Plan) -> nn.Module:
     dense = canonical(model)
     index = positions_kept(groups, plan.kept)
     names = dict.fromkeys(name for name, _ in index)
-    small = copied_with(dense, {name: sliced(_tensor(dense, name).detach(), name, index) for name in names})
+    small = copied_with(dense, {name: sliced(tensor_named(dense, name).detach(), name, index) for name in names})
     touched = {name.rpartition(".")[0] for name in names}
     for name in sorted(touched):
         shape = groups.shapes.get(f"{name}.weight")
@@ -41,7 +40,7 @@ def cut(model: nn.Module, groups: Groups, plan: Plan) -> nn.Module:
                 if tensor.rpartition(".")[0] == name:
                     resize(small.get_submodule(name), groups.shapes[tensor][dim], len(stays))
     for name, axis in groups.norms.items():
-        resize(small.get_submodule(name), axis.size, axis.length(plan.kept))
+        resize_norm(small.get_submodule(name), axis.size, axis.length(plan.kept))
     for name, module in list(small.named_modules()):
         if isinstance(module, Attention) and any(f"{name}.{part}" in touched for part in ("qkv", "proj")):
             small.set_submodule(name, _smaller_attention(name, module, groups, plan))
@@ -105,17 +104,18 @@ def copied_with(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """
     memo: dict[int, Any] = {}
     for name, tensor in tensors.items():
-        old = _tensor(model, name)
+        old = tensor_named(model, name)
         trained = isinstance(old, nn.Parameter)
         memo[id(old)] = nn.Parameter(tensor, requires_grad=old.requires_grad) if trained else tensor
     past = getattr(model, "secateur_history", None)
     memo[id(past)] = past  # never changed, and long
     with evaluating(model):
         pass  # a change of mode empties the caches, whose tensors could not be copied either
-    return copy.deepcopy(model, memo)
+    return copied(model, memo)
 
 
-def _tensor(model: nn.Module, name: str) -> Tensor:
+def tensor_named(model: nn.Module, name: str) -> Tensor:
+    """The parameter or buffer of that name."""
     path, _, leaf = name.rpartition(".")
     tensor = getattr(model.get_submodule(path), leaf)
     assert isinstance(tensor, Tensor)  # for the type checker: groups name parameters and buffers only

@@ -121,6 +121,13 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Norm(Axis):
+    """The width of a module that normalises: the dimension `dim` of its input."""
+
+    dim: int = -1
+
+
+@dataclass(frozen=True)
 class Term:
     """Multiply-accumulates of one operation: `macs` times the lengths of the `axes`, for one sample."""
 
@@ -141,7 +148,7 @@ class Groups(Sequence[Group]):
     """All groups of one model, what is fixed in it, and what its operations cost (`terms`, MACs a sample).
 
     `shapes` holds every tensor of the model's state dict with its dense shape; `input_shape` is that of one sample
-    (without the batch). `norms` has, for each module that normalises over units of a group, the axis of its width;
+    (without the batch). `norms` has, for each module that normalises over units of a group, its width;
     `architecture` is the fingerprint where it is not that of these groups alone. The code of the modules `adapted`
     repeats numbers of units, so that surgery takes it from the graph, `traced`. `unverifiable` are groups of which a
     mistake would not be seen, as far as the groups were verified.
@@ -158,7 +165,7 @@ class Groups(Sequence[Group]):
     shapes: Mapping[str, tuple[int, ...]]
     parameters: frozenset[str]
     input_shape: tuple[int, ...]
-    norms: Mapping[str, Axis] = field(default_factory=dict)
+    norms: Mapping[str, Norm] = field(default_factory=dict)
     architecture: str = ""
     adapted: tuple[str, ...] = ()
     unverifiable: tuple[Unverifiable, ...] = ()

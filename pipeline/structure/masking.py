@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.cutting import copied_with, positions_kept, sliced
-from secateur.pipeline.structure.groups import Groups
-from secateur.pipeline.structure.module_attributes import normalising, resize
+from secateur.pipeline.structure.groups import Groups, Norm
+from secateur.pipeline.structure.module_attributes import resize_norm
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.verification_weights import VerificationWeights
 
@@ -63,19 +63,16 @@ def masked(
         for name, axis in groups.norms.items():
             stays = torch.from_numpy(axis.positions(plan.kept)).nonzero().flatten()
             if len(stays) < axis.size:
-                _narrow_norm(copied, name, axis.size, stays, index)
+                _narrow_norm(copied, name, axis, stays, index)
     return copied
 
 
 def _narrow_norm(
-    copied: nn.Module, name: str, width: int, stays: Tensor, index: Mapping[tuple[str, int], Tensor]
+    copied: nn.Module, name: str, axis: Norm, stays: Tensor, index: Mapping[tuple[str, int], Tensor]
 ) -> None:
-    """Replaces a normalisation over `width` units by one over those that stay."""
+    """Replaces a normalisation by one over the units that stay."""
     norm = copied.get_submodule(name)
-    along = normalising(norm)
-    assert along is not None  # for the type checker: groups.norms names only such modules
-    for key, parameter in list(norm.named_parameters(recurse=False)):
-        left = sliced(parameter.detach(), f"{name}.{key}", index)
-        norm.register_parameter(key, nn.Parameter(left, requires_grad=False))
-    resize(norm, width, len(stays))
-    copied.set_submodule(name, KeptNorm(norm, stays.to(next(copied.parameters()).device), along))
+    for key, tensor in [*norm.named_parameters(), *norm.named_buffers()]:
+        tensor.data = sliced(tensor.detach(), f"{name}.{key}", index)
+    resize_norm(norm, axis.size, len(stays))
+    copied.set_submodule(name, KeptNorm(norm, stays.to(next(copied.parameters()).device), axis.dim))

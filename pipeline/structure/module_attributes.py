@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from timm.layers.grn import GlobalResponseNorm
-from torch import nn
+from collections.abc import Iterable
+
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 WIDTHS = ("channels", "num_features", "num_channels", "normalized_shape")
 """Attributes of modules with one width: anti-aliasing filters, normalisations."""
 
 
-def normalising(module: nn.Module) -> int | None:
-    """The dimension over which a module normalises its input, None for other modules.
-
-    Only modules that know their width count, since that has to be changed with it.
-    """
-    if isinstance(module, nn.GroupNorm):
-        return 1 if module.num_groups == 1 else None
-    if isinstance(module, GlobalResponseNorm):
-        return int(module.channel_dim)
-    shape = getattr(module, "normalized_shape", None)
-    if not isinstance(shape, tuple) or len(shape) != 1:
-        return None
-    return 1 if "2d" in type(module).__name__ else -1
-
-
 def update(module: nn.Module, dense: tuple[int, ...]) -> None:
     """Repeats the new sizes in a module's attributes, its weight having had the shape `dense` before."""
-    weight = module.get_parameter("weight")
+    weight = module.weight
+    assert isinstance(weight, Tensor)  # for the type checker: the caller has seen its shape
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = weight.shape
     elif isinstance(module, _ConvNd):
@@ -49,9 +36,15 @@ def drops_groups(groups: int, per_group: int) -> bool:
     return groups > 1 and per_group < groups
 
 
-def resize(module: nn.Module, old: int, new: int) -> None:
+def resize_norm(module: nn.Module, old: int, new: int) -> None:
+    """Changes the width of a module that normalises, whatever it calls it: it has no other."""
+    for inner in module.modules():
+        resize(inner, old, new, list(vars(inner)))
+
+
+def resize(module: nn.Module, old: int, new: int, names: Iterable[str] = WIDTHS) -> None:
     """Changes the width that a module knows itself by."""
-    for name in WIDTHS:
+    for name in names:
         value = getattr(module, name, None)
         if value == old:
             setattr(module, name, new)

@@ -65,7 +65,7 @@ def verification_weights(dense: nn.Module) -> VerificationWeights:
     """Order-one weights for a dense model, seeded by each tensor's name; where they can, those that it has, rescaled.
 
     Weights of layers get the variance 2 / fan-in (He et al., 2015), tables and embeddings a root mean square of one.
-    Buffers stay but for running statistics.
+    Buffers stay but for running statistics, and weights that are buffers since they are frozen.
     """
     factors: dict[str, float] = {}
     values: dict[str, Tensor] = {}
@@ -78,7 +78,7 @@ def verification_weights(dense: nn.Module) -> VerificationWeights:
         data = data.float() if data.dtype in (torch.float16, torch.bfloat16) else data
         draw = torch.Generator().manual_seed(zlib.crc32(name.encode()))
         new: Tensor | float | None
-        if isinstance(tensor, nn.Parameter):
+        if isinstance(tensor, nn.Parameter) or leaf in ("weight", "bias"):
             new = _order_one(modules[path], leaf, data, draw)
         else:
             new = _statistic(leaf, data.shape, draw)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
@@ -19,6 +19,9 @@ from secateur.pipeline.structure.plan import Plan
 
 CODE = "the model's own code does not run with fewer of them ({error})"
 POSITIONS = "the model's own code relies on their number or order: without some of them it computes something else"
+
+
+AnyAxis = TypeVar("AnyAxis", bound=Axis)
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ _LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, n
 def _without(groups: Groups, blamed: dict[str, str]) -> Groups:
     """The groups without those to blame, which are fixed; dimensions of heads that stay may go on their own."""
 
-    def left(axis: Axis) -> Axis:
+    def left(axis: AnyAxis) -> AnyAxis:
         return replace(axis, members=tuple(member for member in axis.members if member[0] not in blamed))
 
     fixed = [Fixed(g.name, g.kind, g.units, blamed[g.name]) for g in groups if g.name in blamed]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from secateur.pipeline.structure.cutting import tensor_named
 from secateur.pipeline.structure.groups import Group, Groups, Slice
 from secateur.pipeline.structure.outputs import scale_of
 from secateur.pipeline.structure.plan import Plan
@@ -39,7 +40,7 @@ def wrong_readers(groups: Groups, group: Group, plan: Plan, small: nn.Module) ->
     Units that no tensor reads, as query and key dimensions, are rolled where they are made, once. A branch without
     units is read as a constant, by its bias. Empty where nothing is left that could be wrong.
     """
-    here = dict(small.named_parameters())
+    here = dict([*small.named_parameters(), *small.named_buffers()])
     readers = [part for part in group.slices if part.role == "in"]
     found = [_rolled(groups, part, plan, once=False) for part in readers if part.tensor in here]
     if not readers:
@@ -69,15 +70,15 @@ def _rolled(groups: Groups, part: Slice, plan: Plan, once: bool) -> WrongReader 
 @contextmanager
 def planted(small: nn.Module, wrong: Sequence[WrongReader]) -> Iterator[None]:
     """A module with mistakes in it; afterwards it is as it was."""
-    right = {reader.tensor: small.get_parameter(reader.tensor).data for reader in wrong}
+    right = {reader.tensor: tensor_named(small, reader.tensor).data for reader in wrong}
     try:
         for reader in wrong:
-            parameter = small.get_parameter(reader.tensor)
+            parameter = tensor_named(small, reader.tensor)
             parameter.data = reader.applied(parameter.data)
         yield
     finally:
         for name, data in right.items():
-            small.get_parameter(name).data = data
+            tensor_named(small, name).data = data
 
 
 def estimated_moves(small: nn.Module, wrong: Sequence[WrongReader], outputs: Sequence[Tensor]) -> list[float]:
@@ -97,7 +98,7 @@ def estimated_moves(small: nn.Module, wrong: Sequence[WrongReader], outputs: Seq
     names = sorted({reader.tensor for reader in wrong})
     if not total.requires_grad or not names:
         return [0.0] * len(wrong)
-    tensors = {name: small.get_parameter(name) for name in names}
+    tensors = {name: tensor_named(small, name) for name in names}
     found = torch.autograd.grad(total, list(tensors.values()), allow_unused=True)
     gradients = dict(zip(names, found, strict=True))
     moves = []

@@ -1,13 +1,17 @@
-"""What is asked of any `nn.Module`: to run in evaluation mode and be left as it was, its device, a twin of it."""
+"""What is asked of any `nn.Module`: to run in evaluation mode and be left as it was, its device, copies of it."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from secateur.core.errors import ModelError
 
 
 @contextmanager
@@ -44,6 +48,38 @@ def device_of(model: nn.Module) -> torch.device:
     return torch.device("cpu")
 
 
+def copied(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+    """A deep copy of `model`, in which what `memo` has for the id of an object takes its place.
+
+    Modules may keep tensors from a forward pass with gradients, such as attention maps: the copy has their numbers,
+    without what they were computed from. Raises `ModelError`, naming the attribute, for one that cannot be copied.
+    """
+    memo = {} if memo is None else memo
+    for part in model.modules():
+        for leaf in tree_leaves(vars(part)):
+            if isinstance(leaf, Tensor) and not leaf.is_leaf:
+                memo.setdefault(id(leaf), leaf.detach())
+    try:
+        return copy.deepcopy(model, memo)
+    except (RuntimeError, TypeError) as error:
+        raise ModelError(
+            f"{_uncopied(model, memo) or 'a part of the model'} cannot be copied ({error}): delete the attribute, or "
+            "set it to None, before the model is pruned"
+        ) from error
+
+
+def _uncopied(model: nn.Module, memo: dict[int, Any]) -> str:
+    """The name of the first attribute that cannot be copied."""
+    for name, part in model.named_modules():
+        for key, value in vars(part).items():
+            if not isinstance(value, dict) or key not in vars(nn.Module()):
+                try:
+                    copy.deepcopy(value, dict(memo))
+                except (RuntimeError, TypeError):
+                    return f"the attribute {f'{name}.{key}'.lstrip('.')}"
+    return ""
+
+
 def shared_copy(model: nn.Module) -> nn.Module:
     """A copy of `model` in evaluation mode that shares its parameters and buffers.
 
@@ -51,4 +87,4 @@ def shared_copy(model: nn.Module) -> nn.Module:
     not be moved or converted: PyTorch does that to parameters in place, which would reach the model.
     """
     tensors: dict[int, object] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, tensors).eval()
+    return copied(model, tensors).eval()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from secateur.core.modules import device_of, evaluating, frozen, shared_copy
+from secateur.core.errors import ModelError
+from secateur.core.modules import copied, device_of, evaluating, frozen, shared_copy
 
 
 def mixed() -> nn.Sequential:
@@ -65,3 +66,35 @@ def test_tensors_are_shared_and_modules_are_not() -> None:
     assert model.training
     assert not twin.training
     assert torch.equal(twin(torch.ones(2, 3)), model.eval()(torch.ones(2, 3)))
+
+
+class Watched(nn.Module):
+    """A model that keeps what it computes for others to look at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        self.seen: dict[str, list[Tensor]] = {}
+        self.last: object = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.last = self.layer(x)
+        self.seen["all"] = [self.last.relu()]
+        return self.last
+
+
+@pytest.mark.parametrize("copy", [copied, shared_copy])
+def test_activations_that_a_model_keeps_are_copied_without_their_past(copy: object) -> None:
+    model = Watched()
+    out = model(torch.ones(1, 2))
+    twin = copy(model)  # type: ignore[operator]
+    assert torch.equal(twin.last, out) and torch.equal(twin.seen["all"][0], out.relu())
+    assert not twin.last.requires_grad and not twin.seen["all"][0].requires_grad
+    assert model.last is out and model.seen["all"][0].requires_grad
+
+
+def test_what_cannot_be_copied_is_named() -> None:
+    model = nn.Sequential(Watched())
+    model[0].last = (number for number in range(3))
+    with pytest.raises(ModelError, match=r"the attribute 0\.last cannot be copied .*set it to None"):
+        copied(model)

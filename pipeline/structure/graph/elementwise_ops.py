@@ -44,7 +44,7 @@ def _nary(trace: Trace, call: Call) -> Result:
     maps = unify(trace.coupling, operands, call.module)
     nodes = [node for node in call.node.args if isinstance(node, fx.Node)]
     two = call.name.startswith("add") and len(nodes) == 2 and all(value.computed for value in values)
-    if two and call.module not in trace.normalising and trace.ancestry.related(*nodes):
+    if two and trace.normalises(call.module) is None and trace.ancestry.related(*nodes):
         for labels in maps:
             trace.coupling.mark(labels, "width")
     return Value(call.shape, maps, None, any(value.computed for value in values))

@@ -40,9 +40,7 @@ def _layer(trace: Trace, call: Call) -> Result:
     maps = unify(trace.coupling, operands, call.module)
     for labels in maps:
         if dims_of(labels) & normalised:
-            one = labels[tuple(slice(None) if dim in normalised else slice(0, 1) for dim in range(rank))]
-            trace.coupling.couple(labels, one)
-            trace.normalised(call.module, one)
+            trace.normalised(call.module, labels, normalised)
     return Value(x.shape, maps, None, x.computed)
 
 
@@ -60,7 +58,7 @@ def _group(trace: Trace, call: Call) -> Result:
         if dims_of(labels) - {1}:
             trace.coupling.fix(labels, f"{call.module}: a statistic is taken over it")
         elif labels.shape[1] > 1 and groups == 1:
-            trace.normalised(call.module, labels)
+            trace.normalised(call.module, labels, {1})
         elif labels.shape[1] > 1:
             rows = labels.reshape(groups, -1)
             trace.coupling.couple(rows, rows[:, :1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
@@ -17,9 +19,11 @@ def exported(model: nn.Module, example: Tensor, training: bool = False) -> Expor
 
     In evaluation mode, or all of it in `training` mode; the model is left as it was.
     """
-    with evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad(), warnings.catch_warnings():
         model.train(training)
         batch = torch.cat([example[:1]] * SAMPLES)
+        # attributes that forward assigns for others to look at are no part of the model
+        warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)
         return torch.export.export(model, (batch,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False)
 
 

@@ -9,37 +9,56 @@ from secateur.pipeline.structure.graph.value import Value, dims_of
 RULES = Rules()
 
 
-@RULES.rule("mean", "amax", "amin", "max", "min", "std", "var", "argmax", "prod", "logsumexp", "any", "all")
+@RULES.rule(
+    "mean",
+    "amax",
+    "amin",
+    "max",
+    "min",
+    "std",
+    "var",
+    "std_mean",
+    "var_mean",
+    "argmax",
+    "prod",
+    "logsumexp",
+    "any",
+    "all",
+)
 def _statistic(trace: Trace, call: Call) -> Result:
-    if call.module in trace.normalising:
-        value: Value = call.args[0]
-        for labels in value.maps:
-            trace.normalised(call.module, labels)
-        return _reduce(trace, call, "")
-    return _reduce(trace, call, "a statistic is taken over it")
+    """What is taken over units counts those that are at zero too, unless a module normalises by it."""
+    value: Value = call.args[0]
+    dims = _dims(call)
+    for labels in value.maps:
+        if dims_of(labels) & dims:
+            trace.normalised(call.module, labels, dims)
+    return _sum(trace, call)
 
 
 @RULES.rule("sum", "linalg_vector_norm", "norm")
 def _sum(trace: Trace, call: Call) -> Result:
     """Sums lose nothing when zeros go."""
-    return _reduce(trace, call, "")
-
-
-def _reduce(trace: Trace, call: Call, reason: str) -> Result:
     value: Value = call.args[0]
-    place = 2 if call.name == "linalg_vector_norm" else 1
-    given = call.get(place, "dim")
-    keep = bool(call.get(place + 1, "keepdim", False))
-    rank = len(value.shape)
-    dims = {dim % rank for dim in ([given] if isinstance(given, int) else given or range(rank))}
+    dims = _dims(call)
+    keep = bool(call.get(_place(call) + 1, "keepdim", False))
     maps = []
     for labels in value.maps:
         if not dims_of(labels) & dims:
             shape = [size for dim, size in enumerate(labels.shape) if dim not in dims]
             maps.append(labels if keep else labels.reshape(shape))
-        elif reason:
-            trace.coupling.fix(labels, f"{call.module}: {reason}")
     return traced_result(call, maps, value.computed)
+
+
+def _dims(call: Call) -> set[int]:
+    """The dimensions that an operation reduces."""
+    rank = len(call.args[0].shape)
+    given = call.get(_place(call), "dim")
+    return {dim % rank for dim in ([given] if isinstance(given, int) else given or range(rank))}
+
+
+def _place(call: Call) -> int:
+    """The number of the argument that has these dimensions."""
+    return 2 if call.name == "linalg_vector_norm" else 1
 
 
 @RULES.rule("softmax", "log_softmax", "cumsum", "cumprod", "sort", "topk", "_softmax")

@@ -11,7 +11,7 @@ from secateur.pipeline.structure.graph.build_groups import BuiltGroups, Units
 from secateur.pipeline.structure.graph.components import Components
 from secateur.pipeline.structure.graph.program import SAMPLES
 from secateur.pipeline.structure.graph.trace import Trace
-from secateur.pipeline.structure.groups import Axis, Term
+from secateur.pipeline.structure.groups import Axis, Norm, Term
 
 
 def terms_of(trace: Trace, components: Components, units: Units) -> tuple[Term, ...]:
@@ -24,13 +24,13 @@ def terms_of(trace: Trace, components: Components, units: Units) -> tuple[Term, 
     return tuple(terms)
 
 
-def norms_of(trace: Trace, components: Components, found: BuiltGroups) -> dict[str, Axis]:
-    """For each module that normalises over units, the axis of its width."""
+def norms_of(trace: Trace, components: Components, found: BuiltGroups) -> dict[str, Norm]:
+    """For each module that normalises over units, its width."""
     norms = {}
-    for module, maps in trace.norms.items():
-        axis = _axis(components.of_label[maps[0].reshape(-1).numpy()], found.units)
+    for module, (dim, labels) in trace.norms.items():
+        axis = _axis(components.of_label[labels.numpy()], found.units)
         if axis.members:
-            norms[module] = axis
+            norms[module] = Norm(axis.size, axis.members, dim)
     return norms
 
 

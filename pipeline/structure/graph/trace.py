@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 
 from secateur.pipeline.structure.graph.coupling import Coupling, Mark
+from secateur.pipeline.structure.graph.normalising import Entries
 from secateur.pipeline.structure.graph.program import Ancestry
 from secateur.pipeline.structure.graph.unify import Cost
 from secateur.pipeline.structure.graph.value import LabelMap, Value
@@ -23,18 +25,19 @@ class Trace:
 
     `tensors` has the labels of every dimension of each floating-point parameter and buffer (none where the length is
     1). `roles` says of (tensor, dim) what a layer does with it, `owners` which module's call reads a weight, and
-    `norms` which of the modules `normalising` see which labels. `heads` has the labels of queries, keys and values,
+    `entries` what goes into the modules that normalise, and `norms` along which dimension of it they do, over which
+    labels. `heads` has the labels of queries, keys and values,
     a row for each head. `values` and `names` say of a node what is known of its result, and of which tensor it is;
     `aliases` has the first name of a shared tensor, `unread` the parameters that nothing reads, with the reason.
     """
 
-    normalising: frozenset[str] = frozenset()
     aliases: Mapping[str, str] = field(default_factory=dict)
     coupling: Coupling = field(default_factory=Coupling)
     tensors: dict[str, tuple[Tensor | None, ...]] = field(default_factory=dict)
     roles: dict[tuple[str, int], Role] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
-    norms: dict[str, list[LabelMap]] = field(default_factory=dict)
+    entries: Entries = field(default_factory=dict)
+    norms: dict[str, tuple[int, LabelMap]] = field(default_factory=dict)
     heads: list[Tensor] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     values: dict[fx.Node, Any] = field(default_factory=dict)
@@ -45,7 +48,6 @@ class Trace:
     def of_other_mode(self) -> Trace:
         """A trace of the same parameters in another mode: it couples what meets there, and keeps nothing else."""
         return Trace(
-            self.normalising,
             self.aliases,
             coupling=self.coupling,
             tensors=self.tensors,
@@ -73,12 +75,38 @@ class Trace:
         if isinstance(node, fx.Node) and node in self.names:
             self.roles.setdefault((self.names[node], dim), role)
 
-    def normalised(self, module: str, labels: LabelMap) -> None:
-        """Notes that a module normalises over the dimensions of a label map; only some can with fewer units."""
-        if module not in self.normalising:
+    def normalises(self, module: str) -> str | None:
+        """The module that normalises in which an operation of `module` lies: itself, or one around it."""
+        while module and module not in self.entries:
+            module = module.rpartition(".")[0]
+        return module or None
+
+    def normalised(self, module: str, labels: LabelMap, dims: set[int]) -> None:
+        """Notes that an operation of a module takes a statistic over the dimensions `dims` of a label map.
+
+        A module that normalises can do so over fewer units, the same ones wherever else the labels change. Others need
+        them all, since units at zero would count.
+        """
+        one = labels[tuple(slice(None) if dim in dims else slice(0, 1) for dim in range(labels.ndim))]
+        norm = self.normalises(module)
+        place = None if norm is None else self._along(norm, one)
+        if norm is None or place is None:
             self.coupling.fix(labels, f"{module}: a statistic is taken over it")
-        self.coupling.mark(labels, "norm")
-        self.norms.setdefault(module, []).append(labels)
+            return
+        self.coupling.couple(labels, one)
+        self.coupling.mark(one, "norm")
+        self.norms.setdefault(norm, (place, one.reshape(-1)))
+
+    def _along(self, norm: str, labels: LabelMap) -> int | None:
+        """The dimension of what goes into a module along which labels lie; None where it is not one only."""
+        found = set()
+        for entry in self.entries[norm]:
+            value = self.values.get(entry)
+            for other in value.maps if isinstance(value, Value) else ():
+                for dim, size in enumerate(other.shape):
+                    if size == labels.numel() and bool(torch.isin(labels, other).all()):
+                        found.add(dim)
+        return found.pop() if len(found) == 1 else None
 
     def lose(self, labels: LabelMap, module: str, operation: str) -> None:
         """Notes that labels end in an operation of a module that nothing can be followed through."""

@@ -10,12 +10,12 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils._pytree import tree_map
 
+from secateur.pipeline.structure.graph.normalising import normalising
 from secateur.pipeline.structure.graph.op_rules import RULES
 from secateur.pipeline.structure.graph.program import aliases_of, exported, lengths, module_of, operation_of
 from secateur.pipeline.structure.graph.rules import Call, Result, leaves, traced_result
 from secateur.pipeline.structure.graph.trace import OUTPUT, Trace
 from secateur.pipeline.structure.graph.value import Value
-from secateur.pipeline.structure.module_attributes import normalising
 
 UNUSED = "the model reads it neither in evaluation nor in training"
 UNTRACED = "the model reads it in training only, which cannot be traced ({error}): what it reads may be removed"
@@ -26,9 +26,8 @@ def trace_model(model: nn.Module, example: Tensor) -> Trace:
 
     The graph is that of evaluation. Where it leaves layers out, such as auxiliary heads, that of training couples too.
     """
-    norms = frozenset(name for name, module in model.named_modules() if normalising(module) is not None)
-    trace = Trace(norms, aliases_of(model))
-    unread = Tracer(trace).run(exported(model, example))
+    trace = Trace(aliases_of(model))
+    unread = Tracer(trace).run(exported(model, example), model)
     if unread:
         reason = UNUSED
         try:
@@ -36,7 +35,7 @@ def trace_model(model: nn.Module, example: Tensor) -> Trace:
         except Exception as error:  # whatever a model's code raises is the reason why it cannot be traced
             reason = UNTRACED.format(error=" ".join(str(error).split())[:160])
         else:
-            unread &= Tracer(trace.of_other_mode()).run(program)
+            unread &= Tracer(trace.of_other_mode()).run(program, model)
         trace.unread.update((name, reason) for name in sorted(unread))
     return trace
 
@@ -47,8 +46,9 @@ class Tracer:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
 
-    def run(self, program: ExportedProgram) -> set[str]:
-        """Follows a whole program, whose results keep their shapes; the names of the weights that it never reads."""
+    def run(self, program: ExportedProgram, model: nn.Module) -> set[str]:
+        """Follows a whole program of a model, whose results keep their shapes; the weights that it never reads."""
+        self.trace.entries.update(normalising(program, model))
         for value in leaves(self.follow(program.graph_module, dict(self._inputs(program)), "")):
             if isinstance(value, Value):
                 for labels in value.maps:

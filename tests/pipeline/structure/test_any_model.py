@@ -185,3 +185,55 @@ def test_features_only_models_are_pruned() -> None:
 def test_only_one_layer_is_nothing_to_prune() -> None:
     with pytest.raises(ModelError, match="nothing can be removed"):
         find_groups(nn.Sequential(nn.Linear(6, 5)), torch.zeros(1, 6))
+
+
+class Frozen(nn.Module):
+    """A convolution whose weight is a buffer, since it is never trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.randn(8, 8, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.get_buffer("weight"), padding=1)
+
+
+@pytest.mark.parametrize("middle", [torchvision.ops.FrozenBatchNorm2d(8), Frozen()])
+def test_weights_that_are_buffers_are_cut_as_parameters_are(middle: nn.Module) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), middle, nn.ReLU(), nn.Conv2d(8, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 1)
+    ).eval()
+    groups = find_groups(model, torch.randn(2, 3, 12, 12))
+    assert {group.name for group in groups} >= {"0.channels", "3.channels"}
+    assert not groups.fixed and not groups.unverifiable
+    small = prune(model, half(groups), groups)
+    assert len(small[1].weight) == 4 and "1.weight" in dict(small.named_buffers())
+    assert [len(small[layer].weight) for layer in (0, 3)] == [4, 3]
+
+
+class Watched(nn.Module):
+    """A model that keeps an activation for others to look at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)
+        self.seen: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = self.a(x).relu()
+        out: Tensor = self.b(self.seen)
+        return out
+
+
+def test_an_activation_that_the_model_keeps_is_no_part_of_it() -> None:
+    model, x = Watched().eval(), torch.randn(2, 3, 12, 12)
+    out = model(x)
+    seen = model.seen
+    groups = find_groups(model, x)
+    assert [(group.name, group.units) for group in groups] == [("a.channels", 8)]
+    model.seen = seen  # with its gradient, as any forward pass leaves it
+    small = prune(model, half(groups), groups)
+    assert torch.equal(model(x), out) and len(small.a.weight) == 4
+    small(x)
+    assert small.seen.shape[1] == 4

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from timm.layers import LayerNorm2d
-from timm.layers.grn import GlobalResponseNorm
 from torch import nn
 
-from secateur.pipeline.structure.module_attributes import drops_groups, normalising, resize, update
+from secateur.pipeline.structure.module_attributes import drops_groups, resize, resize_norm, update
 
 PAIRS = {
     "linear": (nn.Linear(8, 6), nn.Linear(4, 3)),
@@ -50,34 +47,16 @@ def test_groups_are_units_where_there_are_more_of_them_than_channels_in_each() -
     assert not drops_groups(1, 0)
 
 
-@pytest.mark.parametrize(
-    ("module", "dim"),
-    [
-        (nn.LayerNorm(8), -1),
-        (LayerNorm2d(8), 1),
-        (nn.RMSNorm(8), -1),
-        (nn.GroupNorm(1, 8), 1),
-        (nn.GroupNorm(2, 8), None),
-        (nn.LayerNorm((4, 8)), None),
-        (nn.BatchNorm2d(8), None),
-        (nn.Linear(8, 8), None),
-        (GlobalResponseNorm(8, channels_last=True), -1),
-        (GlobalResponseNorm(8, channels_last=False), 1),
-    ],
-)
-def test_which_modules_normalise_over_which_dimension(module: nn.Module, dim: int | None) -> None:
-    assert normalising(module) == dim
-    if dim is not None and not isinstance(module, GlobalResponseNorm):
-        shape = (2, 5, 8) if dim == -1 else (2, 8, 5, 5)
-        x = torch.randn(shape)
-        less = x.clone()
-        less.select(dim, 0).zero_()
-        changed = (module(less) != module(x)).movedim(dim, -1).flatten(0, -2).any(0)
-        assert changed.all(), "one unit that is gone changes all others"
-
-
 def test_only_widths_that_were_the_old_one_change() -> None:
     module = nn.Module()
     module.channels, module.num_features, module.normalized_shape = 8, 6, (3, 8)
     resize(module, 8, 5)
     assert (module.channels, module.num_features, module.normalized_shape) == (5, 6, (3, 5))
+
+
+def test_a_module_that_normalises_has_one_width_whatever_its_name() -> None:
+    norm = nn.Sequential(nn.LayerNorm(8))
+    norm.d_model, norm.heads, norm.epsilon, norm.shape = 8, 4, 8e-6, (1, 8)
+    resize_norm(norm, 8, 5)
+    assert (norm.d_model, norm.heads, norm.epsilon, norm.shape) == (5, 4, 8e-6, (1, 5))
+    assert norm[0].normalized_shape == (5,)

@@ -6,6 +6,7 @@ import torch
 from torch import fx
 
 from secateur.pipeline.structure.graph.trace import Trace
+from secateur.pipeline.structure.graph.value import Value
 
 
 def test_each_dimension_of_a_parameter_has_labels_of_its_own() -> None:
@@ -39,15 +40,40 @@ def test_the_first_role_of_a_dimension_stays() -> None:
     assert trace.roles == {("weight", 0): "out"}
 
 
-def test_only_modules_that_know_their_width_may_normalise_over_fewer_units() -> None:
-    trace = Trace(frozenset({"norm"}))
-    one, two = trace.coupling.fresh(3), trace.coupling.fresh(3)
-    trace.normalised("norm", one)
-    trace.normalised("other", two)
+def test_only_modules_that_normalise_may_take_statistics_over_fewer_units() -> None:
+    trace, entry = Trace(), fx.Graph().placeholder("x")
+    one, two = trace.coupling.fresh(3).reshape(1, 3, 1), trace.coupling.fresh(3)
+    trace.entries["block.norm"] = [entry]
+    trace.values[entry] = Value((2, 3, 4), (one,), None, True)
+    assert trace.normalises("block.norm.inner") == "block.norm" and trace.normalises("block") is None
+    trace.normalised("block.norm.inner", one.movedim(1, 2), {2})
+    trace.normalised("block", two, {0})
     assert not trace.coupling.all_fixed(one) and trace.coupling.all_fixed(two)
-    assert list(trace.norms) == ["norm", "other"]
-    components = trace.coupling.components()
-    assert trace.coupling.marked("norm", components) == set(components[1:].tolist())
+    assert [(name, dim, labels.tolist()) for name, (dim, labels) in trace.norms.items()] == [
+        ("block.norm", 1, [1, 2, 3])
+    ]
+    assert trace.coupling.marked("norm", trace.coupling.components()) == set(trace.coupling.components()[1:4].tolist())
+
+
+def test_a_norm_over_units_that_are_not_in_its_input_keeps_them() -> None:
+    trace, entry = Trace(), fx.Graph().placeholder("x")
+    trace.entries["norm"] = [entry]
+    trace.values[entry] = Value((2, 3), (trace.coupling.fresh(3).reshape(1, 3),), None, True)
+    other = trace.coupling.fresh(3)
+    trace.normalised("norm", other, {0})
+    assert trace.coupling.all_fixed(other) and not trace.norms
+
+
+def test_a_norm_of_each_head_has_the_same_units_in_all_heads() -> None:
+    trace, entry = Trace(), fx.Graph().placeholder("x")
+    labels = trace.coupling.fresh(6).reshape(1, 2, 1, 3)
+    trace.entries["norm"] = [entry]
+    trace.values[entry] = Value((2, 2, 5, 3), (labels,), None, True)
+    trace.normalised("norm", labels, {3})
+    dim, found = trace.norms["norm"]
+    assert (dim, found.tolist()) == (3, [1, 2, 3])
+    components = trace.coupling.components()[labels].reshape(2, 3).tolist()
+    assert components[0] == components[1] and len(set(components[0])) == 3
 
 
 def test_heads_are_rows_of_their_dimensions() -> None:

@@ -125,7 +125,7 @@ def test_a_stream_may_begin_with_the_input() -> None:
 
 def test_only_normalisations_with_a_width_are_noted() -> None:
     model = nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.Linear(8, 8), nn.GroupNorm(2, 8))
-    assert trace_model(model, torch.randn(1, 3)).normalising == {"1"}
+    assert set(trace_model(model, torch.randn(1, 3)).norms) == {"1"}
 
 
 class Auxiliary(nn.Module):
