@@ -26,7 +26,7 @@ from typing import Literal, TypeAlias
 from secateur.benchmarks.bootstrap import Interval, ratio_interval, relative_interval
 from secateur.benchmarks.environment import differences, version_changes
 from secateur.benchmarks.limits import RELATIVE, Amount, Limits
-from secateur.benchmarks.results_file import BenchResult, split_key
+from secateur.benchmarks.results_file import TOP1, BenchResult, Compared, split_key
 from secateur.core.errors import BenchError
 
 Outcome = Literal["pass", "fail", "inconclusive"]
@@ -236,30 +236,47 @@ def _uncounted(candidate: BenchResult, amount: Amount) -> list[str]:
 
 def _accuracy_checks(candidate: BenchResult, limits: Limits) -> list[Check]:
     checks = []
-    pruned, dense, images = candidate.pruned.top1, candidate.dense.top1, candidate.evaluation_images
+    images = candidate.evaluation_images
     if limits.min_top1 is not None:
-        value, limit = _known(pruned, "pruned"), limits.min_top1
+        value, limit = _known(candidate), limits.min_top1
         sentence = f"top-1 {value:.2f} %{_error(images, value)}, at least {limit:g} % is wanted"
         checks.append(Check("top1", value, limit, "pass" if value >= limit else "fail", sentence))
     if limits.max_drop is not None:
-        before, after, limit = _known(dense, "dense"), _known(pruned, "pruned"), limits.max_drop
-        drop = before - after
-        sentence = f"top-1 drops by {drop:.2f} points{_error(images, before, after)}, at most {limit:g} are allowed"
+        found, limit = _judged(candidate), limits.max_drop
+        drop, percent = found.loss, found.unit == "%"
+        if percent and not -100 <= limit <= 100:
+            raise BenchError(f"got max_drop {limit}: give percentage points, such as 1.0")
+        amount = f"{drop:.2f} points" if percent else f"{drop:.4g}"
+        error = _error(images, found.dense, found.pruned) if found.name == TOP1 else _on(images)
+        sentence = f"{found.name} is worse by {amount}{error}, at most {limit:g} {'are' if percent else 'is'} allowed"
         # a drop of one point is 1.0000000000000142 of two floats
         checks.append(Check("drop", drop, limit, "pass" if drop <= limit + 1e-9 else "fail", sentence))
     return checks
 
 
-def _known(top1: float | None, side: str) -> float:
-    if top1 is None:
-        raise BenchError(f"the candidate's {side} side has no top1, but a limit on accuracy was given")
-    return top1
+def _known(candidate: BenchResult) -> float:
+    """The pruned side's top-1."""
+    if (top1 := candidate.pruned.top1) is not None:
+        return top1
+    other = f", which is judged by {candidate.metric.name}: limit that with max_drop" if candidate.metric else ""
+    raise BenchError(f"a limit on top-1 was given, but there is no top1 of the candidate's pruned side{other}")
+
+
+def _judged(candidate: BenchResult) -> Compared:
+    """The metric of both sides."""
+    if (found := candidate.judged) is None:
+        raise BenchError("a limit on the loss of accuracy was given, but the candidate has no metric and no top1")
+    return found
+
+
+def _on(images: int | None) -> str:
+    return f" (on {images} images)" if images else " (the file does not say on how many images)"
 
 
 def _error(images: int | None, *top1: float) -> str:
     """The binomial standard error in points; of a difference that of independent sets, which is the larger one."""
     if not images:
-        return " (the file does not say on how many images)"
+        return _on(images)
     error = math.sqrt(sum(value * (100 - value) / images for value in top1))
     return f" ± {error:.2f} (binomial standard error, {images} images)"
 

@@ -23,6 +23,8 @@ from secateur.core.files import read_json, write_json
 from secateur.core.records import parse_record
 
 KIND = "bench"
+TOP1 = "top-1 accuracy"
+"""The name of the metric whose standard error is that of a share of images."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,22 @@ class Latency:
     def of(samples: Sequence[float], batch: int) -> Latency:
         """The latency that these samples show."""
         return Latency(batch, *percentiles(samples), tuple(samples))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What both sides reach by one metric on the held-out split; `unit` is "%", or empty where it is the labels'."""
+
+    name: str
+    dense: float
+    pruned: float
+    higher_is_better: bool = True
+    unit: str = "%"
+
+    @property
+    def loss(self) -> float:
+        """How much worse the pruned side is, in the metric's unit; negative where it is better."""
+        return self.dense - self.pruned if self.higher_is_better else self.pruned - self.dense
 
 
 @dataclass(frozen=True)
@@ -64,8 +82,8 @@ class BenchResult:
     """A comparison. `speedup` is dense over pruned: the ratio of median latencies with its 95 % interval.
 
     `skipped` says for each target that was asked for and not measured why; `notes` what a reader should know about
-    the numbers. `evaluation_images` is the number of images behind `top1`, where it is known, and
-    `command` the one that measured.
+    the numbers. `metric` judges both sides in what the model is for, `other_metrics` tell more; `evaluation_images` is
+    the number of images behind them, where it is known, and `command` the one that measured.
     """
 
     environment: Environment
@@ -76,6 +94,15 @@ class BenchResult:
     notes: tuple[str, ...] = ()
     evaluation_images: int | None = None
     command: str = ""
+    metric: Compared | None = None
+    other_metrics: tuple[Compared, ...] = ()
+
+    @property
+    def judged(self) -> Compared | None:
+        """The metric that judges; of a file that names none, top-1 where both sides have it."""
+        if self.metric is not None or self.dense.top1 is None or self.pruned.top1 is None:
+            return self.metric
+        return Compared(TOP1, self.dense.top1, self.pruned.top1)
 
     def save(self, path: Path) -> None:
         """Writes bench.json, atomically."""

@@ -1,4 +1,4 @@
-"""Top-1 accuracy of a classifier, and a word of warning where it is no better than guessing."""
+"""What a model reaches on images, by the metrics of its task, and a warning where a classifier might be guessing."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from secateur.core.errors import DataError
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches, any_batches
+from secateur.pipeline.tasks.classify import Top1
+from secateur.pipeline.tasks.metric import Meter, Metric
+from secateur.pipeline.tasks.task import Task
 
 UNLIKELY = 0.01
 """Accuracy that guessing reaches less often than this is not taken for guessing."""
@@ -33,24 +35,34 @@ def count_right(model: nn.Module, loader: Batches, classes: Sequence[int] | None
     The model runs in evaluation mode, on its device and in its precision, and is left as it was. Raises `DataError`
     when there are no images, or labels that the model has no logit for.
     """
+    meter = Top1(classes)
+    _measure(model, any_batches(loader), meter)
+    meter.metrics()
+    return meter.right, meter.count
+
+
+def evaluate(model: nn.Module, loader: Batches, task: Task, classes: Sequence[str] = ()) -> tuple[Metric, ...]:
+    """The metrics of a task that the model reaches on the images, the one that judges first.
+
+    `classes` are the names in the data (of its columns, where labels are numbers). Raises `DataError` without images.
+
+    >>> from secateur.pipeline.tasks.classify import Classify
+    >>> images = torch.tensor([[2.0, 1.0], [0.0, 3.0], [5.0, 4.0]])
+    >>> print(*evaluate(nn.Identity(), [(images, [0, 1, 1])], Classify()))
+    top-1 accuracy 66.67 %
+    """
+    meter = task.meter(classes)
+    _measure(model, any_batches(loader, task.labels == "classes"), meter)
+    return meter.metrics()
+
+
+def _measure(model: nn.Module, loader: Batches, meter: Meter) -> None:
+    """Lets a meter see all answers of the model, which runs on its device and in its precision and stays as it was."""
     device = device_of(model)
     dtype = next((tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()), torch.float32)
-    allowed = None if classes is None else torch.tensor(sorted(classes), device=device)
-    right = count = 0
     with frozen(model), torch.inference_mode():
-        for images, labels in any_batches(loader):
-            logits = model(images.to(device, dtype))
-            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:
-                raise DataError(
-                    f"the labels go from {int(labels.min())} to {int(labels.max())}, but the model has "
-                    f"{logits.shape[1]} logits: give images of the model's classes"
-                )
-            best = logits.argmax(1) if allowed is None else allowed[logits[:, allowed].argmax(1)]
-            right += int((best.cpu() == labels.cpu()).sum())
-            count += len(labels)
-    if not count:
-        raise DataError("there are no images to measure accuracy on: give a data set with at least one")
-    return right, count
+        for images, labels in loader:
+            meter.add(model(images.to(device, dtype)), labels)
 
 
 def chance_warning(top1: float, classes: int, samples: int) -> str:

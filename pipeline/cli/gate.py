@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 @click.option("--max-macs", metavar="AMOUNT", help="For one image: 600M, 1.2G, or a fraction of dense up to 1.")
 @click.option("--max-size", metavar="AMOUNT", help="12MB, 8MiB, or a fraction of dense up to 1.")
 @click.option("--min-top1", type=float, metavar="PERCENT", help="On the held-out images.")
-@click.option("--max-drop", type=float, metavar="POINTS", help="Top-1 below that of the dense side.")
+@click.option(
+    "--max-drop", type=float, metavar="POINTS", help="Top-1, or what else the task is judged by, below dense."
+)
 @click.option("--target", "targets", multiple=True, metavar="TARGET", help="Only this target; may be repeated.")
 @json_option
 def command(

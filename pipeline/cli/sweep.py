@@ -36,6 +36,5 @@ def command(recipe: Path, budgets: str, out: Path | None, settings: tuple[str, .
         print_json([asdict(point) for point in points])
         return
     for point in points:
-        click.echo(
-            f"{point.budget:6g}  {point.macs / 1e6:10.1f} MMACs  {point.params / 1e6:8.2f} M  {point.top1:6.2f} %"
-        )
+        reached = f"{point.top1:6.2f} %" if point.metric is None else str(point.metric)
+        click.echo(f"{point.budget:6g}  {point.macs / 1e6:10.1f} MMACs  {point.params / 1e6:8.2f} M  {reached}")

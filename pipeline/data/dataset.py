@@ -12,9 +12,10 @@ from secateur.core.errors import DataError
 from secateur.pipeline.data.class_map import find_class_map, read_class_map, with_class_map
 from secateur.pipeline.data.duplicates import shared_images
 from secateur.pipeline.data.images import Images
-from secateur.pipeline.data.registry import Sides, find_source
+from secateur.pipeline.data.registry import Sides, open_source
 from secateur.pipeline.data.sampling import held_out
 from secateur.pipeline.data.spec import DataSpec
+from secateur.pipeline.data.truths import LabelKind
 
 _log = logging.getLogger(__name__)
 
@@ -32,13 +33,14 @@ class Dataset:
         return self.calibration.classes
 
 
-def open_data(spec: DataSpec | str | Path, seed: int = 0) -> Dataset:
+def open_data(spec: DataSpec | str | Path, seed: int = 0, labels: LabelKind = "classes") -> Dataset:
     """The two sides of the data, without a common image and with one class list.
 
     A path is `digits`, a folder with one subfolder of images a class (with or without `train/` and `val/` above
     them), a folder of images with `labels.csv`, CIFAR-10 python batches, IDX files, or an `.npz`. A source with a
     split of its own is taken as it is; of any other, `spec.held_out` of each class is held out, seeded, and copies of
-    an image stay on one side. Classes with names are in timm's order, or in that of `spec.class_map`. Raises
+    an image stay on one side. Where `labels` are not classes, the source is another: see `data.truths` and the sources
+    of that kind. Classes with names are in timm's order, or in that of `spec.class_map`. Raises
     `DataError` when anything is missing, damaged or does not fit together, and when both sides hold the same image.
 
     >>> data = sc.open_data("digits")
@@ -47,21 +49,26 @@ def open_data(spec: DataSpec | str | Path, seed: int = 0) -> Dataset:
     """
     if not isinstance(spec, DataSpec):
         spec = DataSpec(path=str(spec))
-    sides = _open(spec.path) if spec.path is not None else _pair(str(spec.calibration), str(spec.evaluation))
+    if spec.path is not None:
+        sides = _open(spec.path, labels)
+    else:
+        sides = _pair(str(spec.calibration), str(spec.evaluation), labels)
     if sides.held_out is None:
         calibration, evaluation = _split(sides.train, spec, seed)
     else:
         calibration, evaluation = _without_shared(sides.train, sides.held_out, spec), sides.held_out
+    if spec.class_map is not None and labels != "classes":
+        raise DataError(f"data.class_map is for one class of each image, but the labels are {labels}: leave it out")
     if spec.class_map is not None:
         calibration, evaluation = _mapped(calibration, evaluation, spec.class_map, spec)
     return Dataset(*_one_class_list(calibration, evaluation, spec))
 
 
-def _open(word: str) -> Sides:
+def _open(word: str, labels: LabelKind) -> Sides:
     if not word:
         raise DataError("the data's path is empty: give a file, a folder or the word digits")
     path = Path(word).expanduser()
-    return find_source(path).open(path)
+    return open_source(path, labels)
 
 
 def _split(images: Images, spec: DataSpec, seed: int) -> tuple[Images, Images]:
@@ -78,15 +85,15 @@ def _split(images: Images, spec: DataSpec, seed: int) -> tuple[Images, Images]:
     return images.exclude(held), images.subset(held)
 
 
-def _pair(calibration: str, evaluation: str) -> Sides:
+def _pair(calibration: str, evaluation: str, labels: LabelKind) -> Sides:
     """The calibration source's training images and the evaluation source's held-out ones (all, where not split)."""
     if Path(calibration).expanduser().resolve() == Path(evaluation).expanduser().resolve():
         raise DataError(
             f"calibration and evaluation are both {calibration}, but images that judge the result must not serve "
             "to compute it: give data.path, which holds a part out, or two different sources"
         )
-    judged = _open(evaluation)
-    return Sides(_open(calibration).train, judged.held_out or judged.train)
+    judged = _open(evaluation, labels)
+    return Sides(_open(calibration, labels).train, judged.held_out or judged.train)
 
 
 def _mapped(one: Images, two: Images, class_map: str, spec: DataSpec) -> tuple[Images, Images]:

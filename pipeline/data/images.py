@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from secateur.core.errors import DataError
+from secateur.pipeline.data.truths import Truths
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 """Endings of the files that count as images, in lower case."""
@@ -24,16 +25,26 @@ HEAD = 4096
 class Images(ABC):
     """Images with one label each: `labels` is `[N]` int64, an index into `classes`.
 
-    `numbered` is True where the source names no classes: they are then "0" to the highest label.
+    `numbered` is True where the source names no classes: they are then "0" to the highest label. Where something else
+    than a class is true of an image, `truths` say what, `labels` are their strata, by which some are drawn, and
+    `classes` name what they are about: the columns of numbers, or the classes of sets, masks and boxes.
     """
 
-    def __init__(self, labels: NDArray[np.int64], classes: tuple[str, ...], numbered: bool) -> None:
-        self.labels = np.asarray(labels, dtype=np.int64)
+    def __init__(
+        self, labels: NDArray[np.int64], classes: tuple[str, ...], numbered: bool, truths: Truths | None = None
+    ) -> None:
+        self.labels = np.asarray(labels if truths is None else truths.strata, dtype=np.int64)
         self.classes = classes
         self.numbered = numbered
+        self.truths = truths
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def strata(self) -> int:
+        """How many groups of images there are of which some are drawn each: the classes, or the strata of `truths`."""
+        return len(self.classes) if self.truths is None else len(np.unique(self.labels))
 
     @abstractmethod
     def read(self, i: int) -> Image.Image:
@@ -75,6 +86,10 @@ class Images(ABC):
         stays[np.asarray(indices, dtype=np.int64)] = False
         return self.subset(np.flatnonzero(stays))
 
+    def _truths(self, indices: NDArray[np.int64]) -> Truths | None:
+        """What is true of the images of these indices."""
+        return None if self.truths is None else self.truths.subset(indices)
+
     def fingerprint(self) -> str:
         """A SHA-256 over classes, labels and the images' stored bytes in order; independent of where they lie."""
         return self._fingerprint
@@ -85,6 +100,8 @@ class Images(ABC):
         for i, label in enumerate(self.labels):
             digest.update(int(label).to_bytes(8, "little"))
             digest.update(self.digest(i))
+            if self.truths is not None:
+                digest.update(self.truths.digest(i))
         return digest.hexdigest()
 
 
@@ -92,9 +109,14 @@ class ArrayImages(Images):
     """Images in memory: `pixels` is `[N, H, W]` (grey) or `[N, H, W, 3]` (RGB), uint8."""
 
     def __init__(
-        self, pixels: NDArray[np.uint8], labels: NDArray[np.int64], classes: tuple[str, ...], numbered: bool = False
+        self,
+        pixels: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        classes: tuple[str, ...],
+        numbered: bool = False,
+        truths: Truths | None = None,
     ) -> None:
-        super().__init__(labels, classes, numbered)
+        super().__init__(labels, classes, numbered, truths)
         self.pixels = pixels
 
     def read(self, i: int) -> Image.Image:
@@ -109,21 +131,26 @@ class ArrayImages(Images):
 
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> Self:
         chosen = np.asarray(indices, dtype=np.int64)
-        return type(self)(self.pixels[chosen], self.labels[chosen], self.classes, self.numbered)
+        return type(self)(self.pixels[chosen], self.labels[chosen], self.classes, self.numbered, self._truths(chosen))
 
     def relabelled(
         self, classes: tuple[str, ...], numbered: bool = False, labels: NDArray[np.int64] | None = None
     ) -> Self:
-        return type(self)(self.pixels, self.labels if labels is None else labels, classes, numbered)
+        return type(self)(self.pixels, self.labels if labels is None else labels, classes, numbered, self.truths)
 
 
 class FileImages(Images):
     """Images in files, decoded when they are read."""
 
     def __init__(
-        self, paths: Sequence[Path], labels: NDArray[np.int64], classes: tuple[str, ...], numbered: bool = False
+        self,
+        paths: Sequence[Path],
+        labels: NDArray[np.int64],
+        classes: tuple[str, ...],
+        numbered: bool = False,
+        truths: Truths | None = None,
     ) -> None:
-        super().__init__(labels, classes, numbered)
+        super().__init__(labels, classes, numbered, truths)
         self.paths = tuple(paths)
 
     def read(self, i: int) -> Image.Image:
@@ -165,12 +192,13 @@ class FileImages(Images):
 
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> Self:
         chosen = np.asarray(indices, dtype=np.int64)
-        return type(self)([self.paths[i] for i in chosen], self.labels[chosen], self.classes, self.numbered)
+        paths = [self.paths[i] for i in chosen]
+        return type(self)(paths, self.labels[chosen], self.classes, self.numbered, self._truths(chosen))
 
     def relabelled(
         self, classes: tuple[str, ...], numbered: bool = False, labels: NDArray[np.int64] | None = None
     ) -> Self:
-        return type(self)(self.paths, self.labels if labels is None else labels, classes, numbered)
+        return type(self)(self.paths, self.labels if labels is None else labels, classes, numbered, self.truths)
 
 
 def numbered_classes(labels: NDArray[np.int64]) -> tuple[str, ...]:

@@ -22,36 +22,38 @@ A `Loader`, a `torch.utils.data.DataLoader`, or a plain list of pairs. `any_batc
 """
 
 
-def any_batches(loader: Iterable[Any]) -> Batches:
+def any_batches(loader: Iterable[Any], classes: bool = True) -> Batches:
     """The same batches, each checked when it is read: images `[B, ...]` of floats, labels `[B]` of integers.
 
-    Labels that are a list or an array become a tensor. Raises `DataError` for an iterator, which could be read only
+    Labels that are a list or an array become a tensor; where they need not be `classes`, they may be any numbers
+    `[B, ...]`. Raises `DataError` for an iterator, which could be read only
     once, and for a batch that is something else, saying what it is.
     """
     if isinstance(loader, Loader | _AnyBatches):
         return loader
     if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
         raise DataError(f"a {type(loader).__name__} is no loader: give any iterable of (images, labels)")
-    return _AnyBatches(loader)
+    return _AnyBatches(loader, classes)
 
 
 class _AnyBatches:
     """The checked batches of a user's loader."""
 
-    def __init__(self, loader: Iterable[Any]) -> None:
+    def __init__(self, loader: Iterable[Any], classes: bool) -> None:
         if iter(loader) is loader:
             raise DataError(
                 f"a {type(loader).__name__} can be read only once, but the batches are needed several times: "
                 "give list(...) of it, or a DataLoader"
             )
         self._loader = loader
+        self._classes = classes
 
     def __iter__(self) -> Iterator[Batch]:
         for number, batch in enumerate(self._loader):
-            yield _pair(batch, f"batch {number}")
+            yield _pair(batch, f"batch {number}", self._classes)
 
 
-def _pair(batch: Any, where: str) -> Batch:
+def _pair(batch: Any, where: str, classes: bool) -> Batch:
     """Images and labels of one batch; raises `DataError` naming `where` when it holds something else."""
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         what = f"{len(batch)} things" if isinstance(batch, tuple | list) else f"a {type(batch).__name__}"
@@ -69,18 +71,23 @@ def _pair(batch: Any, where: str) -> Batch:
         raise DataError(
             f"{where} of the loader has labels that are no numbers ({error}): give class numbers"
         ) from error
+    if len(labels.shape[:1]) and len(labels) != len(images):
+        raise DataError(f"{where} of the loader has {len(images)} images and {len(labels)} labels: give one each")
+    if not classes and labels.ndim:
+        return images, labels
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool or labels.ndim != 1:
         raise DataError(
             f"{where} of the loader has labels that are {labels.dtype} {list(labels.shape)}, but one class number for "
             "each image is needed, [batch] of integers"
         )
-    if len(labels) != len(images):
-        raise DataError(f"{where} of the loader has {len(images)} images and {len(labels)} labels: give one each")
     return images, labels.long()
 
 
 class Loader:
     """Yields `(images [B, C, H, W] float32, labels [B] int64)`, as often as it is asked, in the order of `indices`.
+
+    Where something else than a class is true of an image, the labels are that: numbers or sets `[B, K]` float32, masks
+    `[B, H, W]` int64, boxes `[B, most, 6]` float32 (see `data.truths`).
 
     The first batches are kept in memory once computed, as long as they take no more than `cache_bytes` together:
     scores and recovery pass over the same few images again and again. What is yielded may be changed in place.
@@ -108,12 +115,17 @@ class Loader:
         outside = chosen[(chosen < 0) | (chosen >= len(images))]
         if outside.size:
             raise DataError(f"image {outside[0]} was asked, but the images are 0 to {len(images) - 1}")
+        if images.truths is not None and images.truths.in_place and not getattr(transform, "whole", False):
+            raise DataError(
+                "the labels of these images belong to places in them, but the preprocessing crops or moves them: "
+                "give sc.transform_for(model, whole=True)"
+            )
         self.images = images
         self.transform = transform
         self.batch_size = batch_size
         self.cache_bytes = cache_bytes
         self._indices = chosen
-        self._cache: dict[int, Tensor] = {}
+        self._cache: dict[int, Batch] = {}
         self._cached_bytes = 0
 
     @property
@@ -127,14 +139,18 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         for number in range(len(self)):
             part = self._indices[number * self.batch_size : (number + 1) * self.batch_size]
-            yield self._pixels(number, part), torch.from_numpy(self.images.labels[part])
+            pixels, labels = self._cache[number] if number in self._cache else self._read(number, part)
+            yield pixels.clone(), labels.clone()
 
-    def _pixels(self, number: int, part: NDArray[np.int64]) -> Tensor:
-        if number in self._cache:
-            return self._cache[number].clone()
+    def _read(self, number: int, part: NDArray[np.int64]) -> Batch:
         pixels = torch.stack([self.transform(self.images.read(int(i))) for i in part])
-        size = pixels.numel() * pixels.element_size()
+        labels = torch.from_numpy(self.images.labels[part])
+        if (truths := self.images.truths) is not None:
+            height, width = pixels.shape[-2:]
+            labels = torch.stack([truths.read(int(i), (height, width)) for i in part])
+        held = (pixels,) if truths is None else (pixels, labels)  # class numbers take next to nothing
+        size = sum(tensor.numel() * tensor.element_size() for tensor in held)
         if self._cached_bytes + size <= self.cache_bytes:
-            self._cache[number] = pixels.clone()
+            self._cache[number] = pixels, labels
             self._cached_bytes += size
-        return pixels
+        return pixels, labels

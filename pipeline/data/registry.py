@@ -6,12 +6,13 @@ Another package names its own in the entry points `secateur.data_sources`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from secateur.core.errors import DataError
 from secateur.core.registry import Registry
 from secateur.pipeline.data.images import Images
+from secateur.pipeline.data.truths import LabelKind
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Sides:
 
 @dataclass(frozen=True)
 class Source:
-    """One format: `looks` says in a phrase how it looks on disk, for error messages.
+    """One format: `looks` says in a phrase how it looks on disk, for error messages, `labels` what its labels are.
 
     `recognises` decides cheaply from names; `open` reads, and raises `DataError` when the content is not what the
     names promise. Sources are asked in the order of their `rank`, lowest first.
@@ -35,9 +36,18 @@ class Source:
     recognises: Callable[[Path], bool]
     open: Callable[[Path], Sides]
     rank: int = 0
+    labels: LabelKind | None = "classes"
 
 
-_OURS = ("cifar10", "digits", "folder", "idx", "labels_csv", "npz", "split_folder")
+@dataclass(frozen=True)
+class Division(Source):
+    """A format that divides others, whatever the kind of their labels: `open_for` opens the parts as that kind."""
+
+    labels: LabelKind | None = None
+    open_for: Callable[[Path, LabelKind], Sides] = field(kw_only=True)
+
+
+_OURS = ("cifar10", "digits", "folder", "idx", "labels_csv", "npz", "numbers_csv", "sets_csv", "split_folder")
 SOURCES: Registry[Source] = Registry(
     "data source", {name: f"secateur.pipeline.data.{name}" for name in _OURS}, "secateur.data_sources"
 )
@@ -48,18 +58,26 @@ def register(source: Source) -> None:
     SOURCES.register(source.name)(source)
 
 
-def sources() -> tuple[Source, ...]:
-    """All sources, those of installed packages too, in the order in which they are asked."""
-    found = (SOURCES.find(name) for name in SOURCES.names())
+def sources(labels: LabelKind = "classes") -> tuple[Source, ...]:
+    """All sources of a kind of labels, those of installed packages too, in the order in which they are asked."""
+    every = (SOURCES.find(name) for name in SOURCES.names())
+    found = (source for source in every if source.labels in (labels, None))
     return tuple(sorted(found, key=lambda source: (source.rank, source.name)))
 
 
-def find_source(path: Path) -> Source:
+def find_source(path: Path, labels: LabelKind = "classes") -> Source:
     """The first source that recognises `path`; raises `DataError` with the choices when none does."""
-    for source in sources():
+    there = sources(labels)
+    for source in there:
         if source.recognises(path):
             return source
-    looks = "; ".join(source.looks for source in sources())
+    looks = "; ".join(source.looks for source in there)
     if not path.exists():
         raise DataError(f"there is no file or folder {path}: give one of: {looks}")
     raise DataError(f"the data in {path} has no known format: give one of: {looks}")
+
+
+def open_source(path: Path, labels: LabelKind = "classes") -> Sides:
+    """What the first source that recognises `path` holds; raises `DataError` where none does, or it cannot be read."""
+    source = find_source(path, labels)
+    return source.open_for(path, labels) if isinstance(source, Division) else source.open(path)

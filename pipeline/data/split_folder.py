@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from secateur.pipeline.data.folder import class_folders
-from secateur.pipeline.data.registry import Sides, Source, find_source, register
+from secateur.pipeline.data.registry import Division, Sides, open_source, register
+from secateur.pipeline.data.truths import LabelKind
 
 TRAIN = ("train", "training")
 HELD_OUT = ("val", "valid", "validation", "eval", "evaluation", "test", "testing")
@@ -28,15 +29,13 @@ def recognises(path: Path) -> bool:
     )
 
 
-def open_split_folder(path: Path) -> Sides:
+def open_split_folder(path: Path, labels: LabelKind = "classes") -> Sides:
     """Both parts as they are; a single part is the whole source, without a split of its own."""
     train, held = parts(path)
     if train is None or held is None:
-        only = train or held or path
-        return find_source(only).open(only)
-    return Sides(find_source(train).open(train).train, find_source(held).open(held).train)
+        return open_source(train or held or path, labels)
+    return Sides(open_source(train, labels).train, open_source(held, labels).train)
 
 
-register(
-    Source("split_folder", "a folder with train/ and val/, each with class subfolders", recognises, open_split_folder)
-)
+LOOKS = "a folder with train/ and val/, each of one of these formats"
+register(Division("split_folder", LOOKS, recognises, open_split_folder, open_for=open_split_folder))

@@ -28,6 +28,11 @@ class Transform:
     crop_pct: float = 0.875
     crop_mode: Literal["center", "squash", "border"] = "center"
 
+    @property
+    def whole(self) -> bool:
+        """Whether the image is only stretched to the input: every place in it keeps its relative position."""
+        return self.crop_mode == "squash" and self.crop_pct == 1
+
     def __call__(self, image: Image.Image) -> Tensor:
         channels, height, width = self.shape
         mode = "L" if channels == 1 else "RGB"

@@ -22,10 +22,11 @@ def input_shape(model: nn.Module) -> tuple[int, int, int]:
     return _channels(model, config), int(height), int(width)
 
 
-def transform_for(model: nn.Module, shape: tuple[int, int, int] | None = None) -> Transform:
+def transform_for(model: nn.Module, shape: tuple[int, int, int] | None = None, whole: bool = False) -> Transform:
     """timm's evaluation preprocessing for a model, for inputs of `shape` (its own by default).
 
-    A model of one channel takes grey images; mean and standard deviation are then the means over timm's three.
+    A model of one channel takes grey images; mean and standard deviation are then the means over timm's three. The
+    `whole` image is stretched to the input instead of cropped, so that places in it can have labels.
 
     >>> sc.transform_for(model).shape
     (3, 16, 16)
@@ -39,8 +40,8 @@ def transform_for(model: nn.Module, shape: tuple[int, int, int] | None = None) -
         mean=_for_channels(config["mean"], channels),
         std=_for_channels(config["std"], channels),
         interpolation=config["interpolation"],
-        crop_pct=float(config["crop_pct"]),
-        crop_mode=config["crop_mode"],
+        crop_pct=1.0 if whole else float(config["crop_pct"]),
+        crop_mode="squash" if whole else config["crop_mode"],
     )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from secateur.core.errors import DataError
@@ -16,6 +15,8 @@ from secateur.pipeline.data.shuffled import shuffled
 from secateur.pipeline.plan.allocation import MaskLoss
 from secateur.pipeline.statistics.mask_hooks import multiplied
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.tasks.classify import Classify
+from secateur.pipeline.tasks.task import Task
 
 Loss = Literal["divergence", "cross_entropy"]
 
@@ -27,10 +28,12 @@ def mask_loss(
     loss: Loss = "divergence",
     batch_size: int = 32,
     seed: int = 0,
+    task: Task | None = None,
 ) -> MaskLoss:
     """A loss of soft masks: the mean divergence from the dense model's predictions in nats, or the cross-entropy.
 
-    The divergence looks at no labels. Batches of `batch_size` come in an order that the seed decides, again and
+    Of a model that is no classifier, these are the divergence and the loss of its `task`. The divergence looks at no
+    labels. Batches of `batch_size` come in an order that the seed decides, again and
     again; nothing but one batch is held besides the images that are shuffled. Raises `DataError` without images.
 
     >>> instruments = sc.Instruments(mask_loss=sc.mask_loss(model, groups, loader, batch_size=5))
@@ -39,18 +42,19 @@ def mask_loss(
     True
     """
     device, batches = next(model.parameters()).device, _endless(loader, batch_size, seed)
+    measure = task or Classify()
 
     def measured(factors: Mapping[str, Tensor]) -> Tensor:
         images, labels = (part.to(device) for part in next(batches))
         there = {name: value.to(device) for name, value in factors.items()}
         with frozen(model):
             with torch.no_grad():
-                goal = model(images).float().log_softmax(1) if loss == "divergence" else None
+                goal = model(images) if loss == "divergence" else None
             with multiplied(model, groups, there):
-                logits = model(images).float()
-        if goal is None:
-            return F.cross_entropy(logits, labels).cpu()
-        return F.kl_div(logits.log_softmax(1), goal, log_target=True, reduction="batchmean").cpu()
+                found = model(images)
+        if loss == "divergence":
+            return measure.divergence(found, goal).mean().cpu()
+        return measure.loss(found, labels).mean().cpu()
 
     return measured
 

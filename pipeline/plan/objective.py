@@ -19,6 +19,8 @@ from secateur.pipeline.plan.allocation import Objective
 from secateur.pipeline.structure.groups import Groups, Kept
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import cut
+from secateur.pipeline.tasks.classify import Classify
+from secateur.pipeline.tasks.task import Task
 
 SCHEMA = "judged"
 
@@ -56,30 +58,31 @@ def divergence(
     groups: Groups,
     loader: Batches,
     small: Callable[[Kept], nn.Module] | None = None,
+    task: Task | None = None,
 ) -> Objective:
-    """An objective: the mean Kullback-Leibler divergence of the pruned model's predictions from the dense one's (nats).
+    """An objective: the mean divergence of the pruned model's predictions from the dense one's.
 
-    `small` makes the pruned model, by surgery alone without it. Labels are not looked at. The images are kept in
-    memory, so give few (64 will do). Raises `DataError` without any.
+    Of a classifier that is the Kullback-Leibler divergence in nats, of others what their `task` says. `small` makes the
+    pruned model, by surgery alone without it. Labels are not looked at. The images are kept in memory, so give few (64
+    will do). Raises `DataError` without any.
 
     >>> objective = sc.divergence(model, groups, loader)
     >>> objective({}), objective(plan.kept) > 0  # nothing removed, and a plan
     (0.0, True)
     """
-    device = next(model.parameters()).device
+    device, measure = next(model.parameters()).device, task or Classify()
     batches = [images.to(device) for images, _ in loader]
     if not batches:
         raise DataError("there are no images to measure plans on: give a data set with at least one")
     with frozen(model), torch.inference_mode():
-        goals = [model(images).log_softmax(1) for images in batches]
+        goals = [model(images) for images in batches]
 
     def objective(kept: Kept) -> float:
         pruned = small(kept) if small else cut(model, groups, plan_from_kept(groups, kept))
         total = 0.0
         with frozen(pruned), torch.inference_mode():
             for images, goal in zip(batches, goals, strict=True):
-                found = pruned(images).log_softmax(1)
-                total += float((goal.exp() * (goal - found)).sum())
+                total += float(measure.divergence(pruned(images), goal).sum())
         return total / sum(len(images) for images in batches)
 
     return objective

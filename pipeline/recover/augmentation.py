@@ -14,6 +14,7 @@ from timm.data.transforms_factory import transforms_imagenet_train
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from secateur.core.errors import RecipeError
 from secateur.pipeline.data.images import Images
 from secateur.pipeline.data.transform import Transform
 from secateur.pipeline.recover.spec import DistillSpec
@@ -36,7 +37,12 @@ class Views(Dataset[tuple[Tensor, Tensor]]):
         self.spec = spec
         self.seed = seed
         self.mode = "L" if transform.shape[0] == 1 else "RGB"
-        self.transform: Callable[[Image.Image], Tensor] = transforms_imagenet_train(
+        self.truths = images.truths if spec.labels else None
+        self.transform: Callable[[Image.Image], Tensor] = transform
+        if self.truths is not None and self.truths.in_place:
+            _check_unmoved(spec)
+            return
+        self.transform = transforms_imagenet_train(
             img_size=transform.shape[1:],
             scale=(spec.scale, 1.0),
             hflip=spec.flip,
@@ -56,7 +62,7 @@ class Views(Dataset[tuple[Tensor, Tensor]]):
         with seeded(int(draws.integers(2**31))):
             view = self._view(index)
             if draws.random() >= self.spec.mix:
-                return view, self._class(index)
+                return view, self._shown(index, view)
             partner = int(draws.integers(len(self.images)))
             other = self._view(partner)
             share = float(draws.beta(0.8, 0.8))
@@ -66,16 +72,29 @@ class Views(Dataset[tuple[Tensor, Tensor]]):
                 top, bottom, left, right = rand_bbox(view.shape, share)  # type: ignore[no-untyped-call]  # timm leaves it untyped
                 view[:, top:bottom, left:right] = other[:, top:bottom, left:right]
                 share = 1 - float((bottom - top) * (right - left)) / view[0].numel()
-            return view, share * self._class(index) + (1 - share) * self._class(partner)
+            return view, share * self._shown(index, view) + (1 - share) * self._shown(partner, view)
 
-    def _class(self, index: int) -> Tensor:
-        """The class of an image as a distribution `[classes]`."""
+    def _shown(self, index: int, view: Tensor) -> Tensor:
+        """The class of an image as a distribution `[classes]`, or what else is true of it."""
+        if self.images.truths is not None:
+            return torch.zeros(0) if self.truths is None else self.truths.read(index, (view.shape[1], view.shape[2]))
         shown = torch.zeros(len(self.images.classes))
         shown[int(self.images.labels[index])] = 1
         return shown
 
     def _view(self, index: int) -> Tensor:
         return torch.as_tensor(self.transform(self.images.read(index).convert(self.mode)), dtype=torch.float32)
+
+
+def _check_unmoved(spec: DistillSpec) -> None:
+    """Raises `RecipeError` for views whose places are not those of the image, of which the labels speak."""
+    moves = {"mix": spec.mix, "flip": spec.flip, "augment": spec.augment, "scale": spec.scale < 1 and spec.scale}
+    if wrong := {key: value for key, value in moves.items() if value}:
+        said = ", ".join(f"{key} {value}" for key, value in wrong.items())
+        raise RecipeError(
+            f"recover.distill has {said}, but labels of places in a picture teach only from the picture as it is: set "
+            "mix and flip to 0, scale to 1 and augment to nothing, or labels to 0"
+        )
 
 
 @contextmanager

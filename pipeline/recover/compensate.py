@@ -73,7 +73,7 @@ def repair(
     Raises `DataError` for fewer than two images.
     """
     options = options or Compensation()
-    dense, loader = canonical(dense), any_batches(loader)
+    dense, loader = canonical(dense), any_batches(loader, classes=False)
     groups = groups or find_groups(dense, example_for(dense, plan.input_shape))
     narrowed = narrowed_by(dense, groups, plan)
     repaired = copy.deepcopy(small)
@@ -101,7 +101,7 @@ def gather_statistics(dense: nn.Module, groups: Groups, kinds: Sequence[str], lo
         if group.kind in kinds
     }
     every = narrowed_by(dense, groups, Plan(less, groups.fingerprint(), groups.input_shape))
-    return gather_moments(dense, every.probes(dense), any_batches(loader), FOLDS)
+    return gather_moments(dense, every.probes(dense), any_batches(loader, classes=False), FOLDS)
 
 
 @torch.no_grad()

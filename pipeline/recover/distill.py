@@ -6,11 +6,10 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
@@ -28,6 +27,8 @@ from secateur.pipeline.data.transform import Transform
 from secateur.pipeline.models.inputs import transform_for
 from secateur.pipeline.recover.augmentation import Key, Views, seeded
 from secateur.pipeline.recover.spec import DistillSpec
+from secateur.pipeline.tasks.classify import Classify
+from secateur.pipeline.tasks.task import Task
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -47,13 +48,15 @@ def distill(
     seed: int = 0,
     accelerator: Accelerator | None = None,
     say: Say = lambda message: None,
+    task: Task | None = None,
 ) -> nn.Module:
     """A copy of `small` taught by `dense` on augmented `images`, its weights averaged along the way.
 
     Of a data set, the calibration images teach. Without a `spec` it takes `EPOCHS` passes over them, and without a
     `transform` the preprocessing that the dense model was trained with. With a `folder`, a checkpoint lies there from
     time to time, and a run that was stopped goes on from it with the same result. All processes of `accelerator` take
-    part; the result does not depend on their number but for rounding. Raises `DataError` for fewer images than a step
+    part; the result does not depend on their number but for rounding. Of a model that is no classifier, `task` says how
+    far its answers are from the teacher's, and what its labels teach. Raises `DataError` for fewer images than a step
     takes, and `RunError` for a batch that the processes cannot share.
 
     >>> data = sc.open_data("digits")
@@ -64,7 +67,7 @@ def distill(
     """
     spec = spec or DistillSpec(epochs=EPOCHS)
     images = images.calibration if isinstance(images, Dataset) else images
-    transform = transform or transform_for(dense)
+    transform, measure = transform or transform_for(dense), task or Classify()
     accelerator = accelerator or make_accelerator(spec, device_of(small).type == "cpu")
     parts = accelerator.num_processes * spec.accumulate
     if spec.batch_size % parts:
@@ -105,7 +108,7 @@ def distill(
             for _ in range(spec.accumulate):
                 with accelerator.accumulate(pair):
                     views, shown = (part.to(accelerator.device) for part in next(batches))
-                    loss = loss_of(pair, teacher, views, shown, spec)
+                    loss = loss_of(pair, teacher, views, shown, spec, measure)
                     accelerator.backward(loss)
                     if accelerator.sync_gradients:
                         accelerator.clip_grad_norm_(pair.parameters(), spec.clip)
@@ -144,18 +147,21 @@ class Outputs(nn.Module):
         self.model = model
         self.splits = all(hasattr(model, name) for name in ("forward_features", "forward_head"))
 
-    def forward(self, images: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Features `[B, ...]` before the head (none of a model without such halves), and logits `[B, classes]`."""
+    def forward(self, images: Tensor) -> tuple[Tensor | None, Any]:
+        """Features `[B, ...]` before the head (none of a model without such halves), and what the model returns."""
         if not self.splits:
             return None, self.model(images)
         features = self.model.forward_features(images)  # type: ignore[operator]  # nn.Module knows tensors and modules
         return features, self.model.forward_head(features)  # type: ignore[operator]  # likewise
 
 
-def loss_of(pair: nn.Module, teacher: nn.Module, images: Tensor, shown: Tensor, spec: DistillSpec) -> Tensor:
+def loss_of(
+    pair: nn.Module, teacher: nn.Module, images: Tensor, shown: Tensor, spec: DistillSpec, task: Task
+) -> Tensor:
     """T^2 KL(teacher || student) of the softened predictions, and the features' squared error, averaged over images.
 
-    The share `spec.labels` of the first is the cross-entropy of the classes `shown` `[B, classes]` instead. An image's
+    The share `spec.labels` of the first is the cross-entropy of the classes `shown` `[B, classes]` instead. Of a model
+    that is no classifier, these are the divergence and the loss of its task. An image's
     error is taken relative to the variance of the teacher's features, and left out where the widths differ or the
     models do not tell features from the head (Hinton et al., 2015, arXiv 1503.02531).
     """
@@ -163,11 +169,9 @@ def loss_of(pair: nn.Module, teacher: nn.Module, images: Tensor, shown: Tensor, 
         goal_features, goal = teacher(images)
     features, logits = pair(images)
     soft = spec.temperature
-    loss = soft**2 * F.kl_div(
-        (logits.float() / soft).log_softmax(1), (goal.float() / soft).log_softmax(1), log_target=True, reduction="none"
-    ).sum(1).mean()  # fmt: skip
+    loss = soft**2 * task.divergence(logits, goal, soft).mean()
     if spec.labels:
-        loss = (1 - spec.labels) * loss + spec.labels * F.cross_entropy(logits.float(), shown)
+        loss = (1 - spec.labels) * loss + spec.labels * task.loss(logits, shown).mean()
     if spec.features and features is not None and features.shape == goal_features.shape:
         wanted = goal_features.float().flatten(1)
         gaps = (features.float().flatten(1) - wanted).square().mean(1) / wanted.var(1).clamp_min(1e-12)

@@ -11,8 +11,8 @@ import numpy as np
 from secateur.core.records import read_record, write_record
 from secateur.pipeline.analysis.fidelity import Fidelity, fidelity
 from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.models.inputs import transform_for
 from secateur.pipeline.runs.inputs import Inputs
+from secateur.pipeline.tasks.task import answering
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,10 @@ def fidelity_of_run(inputs: Inputs, say: Callable[[str], None]) -> Fidelity | No
         return None
     say(f"maps of {count} images")
     chosen = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
-    loader = Loader(images, transform_for(inputs.dense), inputs.recipe.score.batch_size, chosen)
+    loader = Loader(images, inputs.transform, inputs.recipe.score.batch_size, chosen)
     examples = np.linspace(0, count - 1, min(spec.examples, count)).round().astype(int).tolist()
-    return fidelity(inputs.model("model"), inputs.dense, loader, spec.rules, examples=examples)
+    small, dense, task = inputs.model("model"), inputs.dense, inputs.model_task
+    if task.classifies:
+        return fidelity(small, dense, loader, spec.rules, examples=examples)
+    with answering(task, small, dense):
+        return fidelity(small, dense, loader, spec.rules, "predicted", examples=examples)

@@ -26,7 +26,7 @@ def report_run(inputs: Inputs, say: Callable[[str], None]) -> list[str]:
         scores=Scores.load(inputs.path("scores.safetensors")),
         plan=inputs.plan,
         bench=read_bench(inputs.path("bench.json")),
-        classes=inputs.held_out_images.classes,
+        classes=inputs.held_out_images.classes if inputs.model_task.scores_classes else (),
         fidelity=fidelity_of_run(inputs, say),
     )
     return write_report(inputs.output(), found)

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from secateur.benchmarks.results_file import BenchResult, read_bench
+from secateur.benchmarks.results_file import BenchResult, Compared, read_bench
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,7 @@ class Row:
 def rows_of(bench: BenchResult) -> list[Row]:
     """The rows of a comparison, latency last with one row for each target; what is not known has none."""
     dense, pruned = bench.dense, bench.pruned
-    rows = []
-    if dense.top1 is not None and pruned.top1 is not None:
-        change = f"{pruned.top1 - dense.top1:+.2f} points"
-        worse = pruned.top1 < dense.top1
-        rows.append(Row("top-1 accuracy", f"{dense.top1:.2f} %", f"{pruned.top1:.2f} %", change, worse))
+    rows = [_metric(found) for found in (bench.judged, *bench.other_metrics) if found is not None]
     counts = (
         ("MACs", dense.macs, pruned.macs),
         ("parameters", dense.params, pruned.params),
@@ -77,6 +73,14 @@ def _speed(ratio: float, low: float, high: float) -> str:
     if ratio >= 1:
         return f"{ratio:.2f}x faster [{low:.2f}, {high:.2f}]"
     return f"{1 / ratio:.2f}x slower [{1 / high:.2f}, {1 / low:.2f}]"
+
+
+def _metric(found: Compared) -> Row:
+    """A metric of the task: percent with points of change, or numbers in the unit of the labels."""
+    change, worse = found.pruned - found.dense, found.loss > 0
+    if found.unit == "%":
+        return Row(found.name, f"{found.dense:.2f} %", f"{found.pruned:.2f} %", f"{change:+.2f} points", worse)
+    return Row(found.name, f"{found.dense:.4g}", f"{found.pruned:.4g}", f"{change:+.4g}", worse)
 
 
 def _share(name: str, dense: float, pruned: float) -> Row:

@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from secateur.benchmarks.bench import Effort, bench_pair
+from secateur.benchmarks.results_file import Compared
 from secateur.benchmarks.runners import Subject
 from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.engine_info import INFO_FILE, EngineInfo
 from secateur.export.targets import TypedTarget, parse_target, typed_targets
-from secateur.pipeline.analysis.accuracy import accuracy, chance_warning
+from secateur.pipeline.analysis.accuracy import chance_warning, evaluate
 from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.runs.declarations import Output
 from secateur.pipeline.runs.export_stage import engines_folder, onnx_name
@@ -23,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 def bench_run(inputs: Inputs, say: Say) -> list[str]:
-    """Writes `bench.json`: top-1 of both on the held-out split, and their latency on every target of the recipe.
+    """Writes `bench.json`: the task's metrics of both on the held-out split, and their latency on all targets.
 
     Every precision that was exported is measured. Raises `BenchError` where no target can be measured here.
     """
@@ -31,12 +32,13 @@ def bench_run(inputs: Inputs, say: Say) -> list[str]:
     held_out, folder = inputs.evaluation(), inputs.folder_of(Output("export"), Output("build"))
     goals = typed_targets(spec.targets, recipe.export.precisions)
     sides = {"dense": inputs.dense, "pruned": inputs.model("model")}
-    subjects = {}
+    task, classes, subjects, reached = inputs.model_task, inputs.held_out_images.classes, {}, {}
     for side, model in sides.items():
-        say(f"accuracy of the {side} model on {held_out.samples} held-out images")
-        top1 = accuracy(model, held_out)
-        if side == "dense" and (warning := chance_warning(top1, len(inputs.held_out_images.classes), held_out.samples)):
-            _log.warning(warning)
+        say(f"metrics of the {side} model on {held_out.samples} held-out images")
+        reached[side] = evaluate(model, held_out, task, classes)
+        top1 = reached[side][0].value if task.classifies else None
+        if side == "dense" and top1 is not None and (said := chance_warning(top1, len(classes), held_out.samples)):
+            _log.warning(said)
         subjects[side] = replace(
             forms_of(folder, side),
             name=side,
@@ -46,6 +48,11 @@ def bench_run(inputs: Inputs, say: Say) -> list[str]:
         )
     effort = Effort(seconds=spec.seconds, threads=spec.threads, seed=recipe.seed)
     result = bench_pair(subjects["dense"], subjects["pruned"], goals, spec.batch, effort, held_out.samples, say)
+    first, *others = (
+        Compared(one.name, one.value, other.value, one.higher_is_better, one.unit)
+        for one, other in zip(reached["dense"], reached["pruned"], strict=True)
+    )
+    result = replace(result, metric=first, other_metrics=tuple(others))
     result.save(inputs.output("bench.json"))
     return ["bench.json"]
 

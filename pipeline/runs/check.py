@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import torch
+
 from secateur.benchmarks.bench import why_not
-from secateur.core.errors import BenchError, DataError, naming
+from secateur.core.errors import BenchError, DataError, RunError, naming
+from secateur.core.modules import frozen
+from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.plan.make import check_plan
 from secateur.pipeline.runs.context import Run
+from secateur.pipeline.structure.surgery import example_for
+
+
+def check_classifies(run: Run, what: str) -> None:
+    """Raises `RunError` where a run is not of a classifier, for `what` counts images that are classified right."""
+    if not run.task.classifies:
+        raise RunError(
+            f"{what} count images that are classified right, but the task of {run.folder} is {run.recipe.task.name}: "
+            "compare budgets of it with `secateur sweep`, or methods by a run of each"
+        )
 
 
 def check_run(run: Run) -> None:
@@ -16,6 +30,8 @@ def check_run(run: Run) -> None:
             raise DataError("the held-out split is empty: give data.evaluation, or more images per class")
     with naming("model"):
         groups = run.groups
+    with naming("task"), frozen(run.dense), torch.no_grad():
+        run.task.check(run.dense(example_for(run.dense, input_shape(run.dense))), run.data.calibration.classes)
     with naming("plan"):
         check_plan(groups, recipe.budget, recipe.plan.allocation())
     count, distill = len(run.data.calibration), recipe.recover.distill

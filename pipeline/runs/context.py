@@ -18,6 +18,7 @@ from secateur.pipeline.data.classes import logits_of, of_classes
 from secateur.pipeline.data.dataset import Dataset, open_data
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.sampling import few_shot, shortfall
+from secateur.pipeline.data.transform import Transform
 from secateur.pipeline.models.create import create_model
 from secateur.pipeline.models.inputs import check_classes, input_shape, transform_for
 from secateur.pipeline.recover.compensate import Statistics, gather_statistics
@@ -29,6 +30,7 @@ from secateur.pipeline.structure.history import Classes
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.storage import STRUCTURE, WEIGHTS, load
 from secateur.pipeline.structure.surgery import example_for
+from secateur.pipeline.tasks.task import Task
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -74,7 +76,18 @@ class Run:
     @cached_property
     def _all_data(self) -> Dataset:
         """The images of all classes."""
-        return open_data(self.recipe.data, seed=self.recipe.seed)
+        return open_data(self.recipe.data, seed=self.recipe.seed, labels=self.task.labels)
+
+    @property
+    def task(self) -> Task:
+        """What the model is for."""
+        return self.recipe.task.made()
+
+    @property
+    def transform(self) -> Transform:
+        """The dense model's preprocessing, which leaves whole what labels of places in it are about."""
+        truths = self.data.calibration.truths
+        return transform_for(self.dense, whole=truths is not None and truths.in_place)
 
     @cached_property
     def model_identity(self) -> Mapping[str, str]:
@@ -91,7 +104,8 @@ class Run:
     def dense(self) -> nn.Module:
         """The dense model with its weights, in evaluation mode, for the recipe's classes if it names any."""
         model = self.store.get("dense", sha256_json(self.model_identity), self._make_dense)
-        check_classes(model, self.data.calibration.classes)
+        if self.task.classifies:
+            check_classes(model, self.data.calibration.classes)
         return model
 
     def _make_dense(self) -> nn.Module:
@@ -146,15 +160,15 @@ class Run:
         return self.store.get(name, sha256_json(content), cut)
 
     def calibration(self, samples_per_class: int, batch_size: int) -> Loader:
-        """Calibration images, `samples_per_class` of each class (0: all), in a fixed order.
+        """Calibration images, `samples_per_class` of each class or stratum (0: all), in a fixed order.
 
         Warns of classes that have fewer.
         """
         images = self.data.calibration
-        if short := shortfall(images.labels, images.classes, samples_per_class):
+        if images.truths is None and (short := shortfall(images.labels, images.classes, samples_per_class)):
             _log.warning("%s", short)
         indices = few_shot(images.labels, samples_per_class, self.recipe.seed) if samples_per_class else None
-        return Loader(images, transform_for(self.dense), batch_size, indices)
+        return Loader(images, self.transform, batch_size, indices)
 
     @property
     def statistics(self) -> Statistics:
@@ -170,4 +184,4 @@ class Run:
 
     def evaluation(self, batch_size: int = 32) -> Loader:
         """All images of the held-out split; nothing but the final accuracy may use them."""
-        return Loader(self.data.evaluation, transform_for(self.dense), batch_size)
+        return Loader(self.data.evaluation, self.transform, batch_size)

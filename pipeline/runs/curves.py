@@ -14,7 +14,7 @@ from secateur.core.files import sha256_file, sha256_json
 from secateur.pipeline.analysis.pruning_curve import Shape, curve
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.sampling import few_shot
-from secateur.pipeline.models.inputs import transform_for
+from secateur.pipeline.runs.check import check_classifies
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.curve_file import CurveFile, DenseCost, TracedCurve
 from secateur.pipeline.scores.registry import method_of
@@ -73,9 +73,10 @@ def trace_curves(
     where it stopped; it keeps the curves of earlier commands too. Raises `RunError` when it holds curves measured
     otherwise.
     """
+    check_classifies(run, "curves")
     evaluation = run.data.evaluation
     indices = few_shot(evaluation.labels, images_per_class, run.recipe.seed) if images_per_class else None
-    held_out = Loader(evaluation, transform_for(run.dense), run.recipe.score.batch_size, indices)
+    held_out = Loader(evaluation, run.transform, run.recipe.score.batch_size, indices)
     setting = {
         "model": run.model_identity,
         "groups": run.groups.fingerprint(),
@@ -152,7 +153,7 @@ def _calibration(run: Run, seed: int) -> Loader:
     """Calibration images drawn by `seed`."""
     images, spec = run.data.calibration, run.recipe.score
     indices = few_shot(images.labels, spec.samples_per_class, run.recipe.seed + seed)
-    return Loader(images, transform_for(run.dense), spec.batch_size, indices)
+    return Loader(images, run.transform, spec.batch_size, indices)
 
 
 def _key(line: Line) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from secateur.pipeline.models.inputs import transform_for
 from secateur.pipeline.recover.distill import CHECKPOINT, distill, make_accelerator
 from secateur.pipeline.runs.distributed import together
 from secateur.pipeline.runs.inputs import Inputs
@@ -26,9 +25,9 @@ def distill_run(inputs: Inputs, small: nn.Module, say: Callable[[str], None] = l
     """The run's compensated model, distilled on all calibration images; every process gets the same one."""
     spec = inputs.recipe.recover.distill
     accelerator = make_accelerator(spec, cpu=not torch.cuda.is_available())
-    images, transform = inputs.calibration_images, transform_for(inputs.dense)
+    images, transform, task = inputs.calibration_images, inputs.transform, inputs.model_task
     folder, seed = inputs.working_folder, inputs.recipe.seed
-    return distill(small, inputs.dense, images, spec, transform, folder, seed, accelerator, say)
+    return distill(small, inputs.dense, images, spec, transform, folder, seed, accelerator, say, task)
 
 
 def distill_together(inputs: Inputs, small: nn.Module, say: Callable[[str], None]) -> nn.Module:

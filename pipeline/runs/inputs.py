@@ -13,6 +13,7 @@ from torch import nn
 from secateur.core.errors import RunError
 from secateur.pipeline.data.images import Images
 from secateur.pipeline.data.loader import Loader
+from secateur.pipeline.data.transform import Transform
 from secateur.pipeline.recover.compensate import Statistics
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.declarations import (
@@ -28,6 +29,7 @@ from secateur.pipeline.runs.recipe import Recipe
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.storage import STRUCTURE, WEIGHTS
+from secateur.pipeline.tasks.task import Task as ModelTask
 
 
 class UndeclaredError(RunError):
@@ -83,6 +85,17 @@ class Inputs:
         """The images to compute with."""
         self._check(CalibrationImages(), "the calibration images")
         return self._run.data.calibration
+
+    @property
+    def transform(self) -> Transform:
+        """The preprocessing of the images for the dense model."""
+        self._check(DenseModel(), "the dense model")
+        return self._run.transform
+
+    @property
+    def model_task(self) -> ModelTask:
+        """What the model is for."""
+        return self.recipe.task.made()
 
     def calibration(self, samples_per_class: int, batch_size: int) -> Loader:
         """Calibration images, `samples_per_class` of each class (0: all), in a fixed order."""

@@ -7,7 +7,6 @@ from functools import partial
 
 from secateur.core.files import sha256_json
 from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.models.inputs import transform_for
 from secateur.pipeline.plan.allocation import Allocation, Instruments, MaskLoss, Objective, find_allocation
 from secateur.pipeline.plan.evolution import Evolution
 from secateur.pipeline.plan.latency_table import LatencyTable
@@ -41,6 +40,8 @@ def plan_run(inputs: Inputs, say: Say) -> list[str]:
 def reads_besides(recipe: Recipe) -> Sequence[Declaration]:
     """What a plan depends on besides, by its allocation and budget."""
     parts: list[str] = []
+    if find_allocation(recipe.plan.allocate).needs:
+        parts.append("task")
     if "objective" in find_allocation(recipe.plan.allocate).needs:
         parts.append("recover.batch_size")
         if recipe.plan.allocate != "evolution":  # which always repairs
@@ -76,17 +77,17 @@ def objective(inputs: Inputs, allocation: Allocation, say: Say) -> Objective:
         return _repaired(inputs, say, allocation.images)
     recover = inputs.recipe.recover
     make = partial(_repaired, inputs, say, MEASURED) if recover.compensate else partial(_unrepaired, inputs, say)
-    by = [inputs.model_and_images, inputs.recipe.seed, inputs.recipe.plan.kinds, MEASURED]
+    by = [inputs.model_and_images, str(inputs.model_task), inputs.recipe.seed, inputs.recipe.plan.kinds, MEASURED]
     return remembered(make, inputs.working_file("judged.json"), sha256_json([*by, recover.compensate]))
 
 
 def _unrepaired(inputs: Inputs, say: Say) -> Objective:
     """The divergence of candidates as surgery leaves them."""
-    per_class = max(1, MEASURED // len(inputs.calibration_images.classes))
+    per_class = max(1, MEASURED // inputs.calibration_images.strata)
     loader = inputs.calibration(per_class, MEASURED)
     images = next(iter(loader))
     say(f"measuring plans on {len(images[0])} images")
-    return divergence(inputs.dense, inputs.groups, [images])
+    return divergence(inputs.dense, inputs.groups, [images], task=inputs.model_task)
 
 
 def _repaired(inputs: Inputs, say: Say, count: int) -> Objective:
@@ -97,15 +98,18 @@ def _repaired(inputs: Inputs, say: Say, count: int) -> Objective:
     share = min(0.5, count / len(images))
     statistics, measured = split(images.labels, share, recipe.seed)
     say(f"measuring candidates on {len(measured)} images, with statistics from {len(statistics)}")
-    transform, batch_size = transform_for(inputs.dense), recipe.recover.batch_size
+    transform, batch_size = inputs.transform, recipe.recover.batch_size
     seen = Loader(images, transform, batch_size, statistics)
     small = FastRepair(inputs.dense, inputs.groups, recipe.plan.kinds, seen)
-    return divergence(inputs.dense, inputs.groups, Loader(images, transform, batch_size, measured), small)
+    judged = Loader(images, transform, batch_size, measured)
+    return divergence(inputs.dense, inputs.groups, judged, small, inputs.model_task)
 
 
 def _mask_loss(inputs: Inputs, allocation: Allocation) -> MaskLoss:
     """What soft masks cost on calibration images of each class."""
     spec = allocation if isinstance(allocation, Xpruner) else Xpruner()
-    per_class = -(-spec.images // len(inputs.calibration_images.classes))
+    per_class = -(-spec.images // inputs.calibration_images.strata)
     loader = inputs.calibration(per_class, spec.batch_size)
-    return mask_loss(inputs.dense, inputs.groups, loader, spec.loss, spec.batch_size, inputs.recipe.seed)
+    return mask_loss(
+        inputs.dense, inputs.groups, loader, spec.loss, spec.batch_size, inputs.recipe.seed, inputs.model_task
+    )

@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from secateur.benchmarks.spec import BenchSpec
-from secateur.core.errors import RecipeError, near_matches
+from secateur.core.errors import RecipeError, naming, near_matches
 from secateur.core.ranges import Range, check_ranges
 from secateur.export.spec import ExportSpec
 from secateur.pipeline.analysis.spec import ReportSpec
@@ -27,7 +27,9 @@ from secateur.pipeline.models.spec import ModelSpec
 from secateur.pipeline.plan.budget import Budget, clear_other_measures
 from secateur.pipeline.plan.spec import PlanSpec, default_spec
 from secateur.pipeline.recover.spec import RecoverSpec
+from secateur.pipeline.scores.score import check_by_class
 from secateur.pipeline.scores.spec import ScoreSpec
+from secateur.pipeline.tasks.spec import TaskSpec
 
 STRICT = ConfigDict(extra="forbid")
 SEEDS = Range(0, 2**32 - 1)
@@ -41,7 +43,8 @@ class Recipe:
     """Everything that a run needs to know; every key has a default but the model, the data and the budget.
 
     With `classes`, the model is specialised to these: its classifier is cut to them, and only their images count.
-    Raises `RecipeError` for a seed out of its range, and for a class that is named twice or alone.
+    The `task` says what the model is for. Raises `RecipeError` for a seed out of its range, for a class that is named
+    twice or alone, and for what is class-wise where the task is not.
     """
 
     model: ModelSpec
@@ -55,11 +58,20 @@ class Recipe:
     report: ReportSpec = ReportSpec()
     classes: tuple[str, ...] = ()
     seed: int = 0
+    task: TaskSpec = TaskSpec()
 
     def __post_init__(self) -> None:
         check_ranges(self, "", {"seed": SEEDS}, RecipeError)
         if len(self.classes) == 1 or len(set(self.classes)) < len(self.classes):
             raise RecipeError(f"classes is {list(self.classes)}, but must name two or more classes, each once, or none")
+        task = self.task.made()
+        if self.classes and not task.classifies:
+            raise RecipeError(
+                f"classes is {list(self.classes)}, but the task is {self.task.name}, whose images have not one class "
+                "each that the model could be cut to: leave classes out"
+            )
+        with naming("score"):
+            check_by_class(self.score.made(), task)
         self.plan.allocation().check(self.budget)
 
     def to_yaml(self) -> str:
@@ -138,7 +150,7 @@ def make_recipe(content: Mapping[str, Any], where: str, folder: Path | None = No
     content = _anchored(content, folder)
     _check_keys(content, Recipe, where, "")
     try:
-        return TypeAdapter(Recipe).validate_python(_with_plan(content))
+        return TypeAdapter(Recipe).validate_python(_with_task(_with_plan(content)))
     except ValidationError as error:
         first = error.errors()[0]
         key, hint, given = _key_of(first["loc"], content)
@@ -176,6 +188,12 @@ def _with_plan(content: dict[str, Any]) -> dict[str, Any]:
     """The content with its plan read: which sections it has depends on the allocations that there are."""
     plan = content.get("plan", {})
     return {**content, "plan": PlanSpec.read(plan)} if isinstance(plan, Mapping) else content
+
+
+def _with_task(content: dict[str, Any]) -> dict[str, Any]:
+    """The content with a task that is a name alone as the section that it stands for."""
+    task = content.get("task")
+    return {**content, "task": {"name": task}} if isinstance(task, str) else content
 
 
 def _holds_truth(value: object) -> bool:

@@ -21,7 +21,7 @@ def score_run(inputs: Inputs, say: Callable[[str], None] = lambda message: None)
     loader = inputs.calibration(spec.samples_per_class, spec.batch_size)
     say(f"{spec.method} on {loader.samples} images")
     folder = inputs.working_folder
-    return score(inputs.dense, inputs.groups, loader, spec.made(), inputs.recipe.seed, say, folder)
+    return score(inputs.dense, inputs.groups, loader, spec.made(), inputs.recipe.seed, say, folder, inputs.model_task)
 
 
 def score_together(inputs: Inputs, say: Callable[[str], None]) -> list[str]:

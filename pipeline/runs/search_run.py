@@ -16,7 +16,7 @@ from secateur.pipeline.analysis.pruning_curve import RATES, Shape
 from secateur.pipeline.analysis.rule_search import Found, search
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.sampling import few_shot, held_out
-from secateur.pipeline.models.inputs import transform_for
+from secateur.pipeline.runs.check import check_classifies
 from secateur.pipeline.runs.context import Run
 
 OBJECTIVE_SHARE = 0.5
@@ -77,11 +77,12 @@ def search_run(
     Only calibration images are used: half of each class for the objective (`images_per_class` of them; 0: all), the
     recipe's `samples_per_class` of the other half as reference samples. The evaluation images are never touched.
     """
+    check_classifies(run, "searches")
     images, spec, seed = run.data.calibration, run.recipe.score, run.recipe.seed
     reference, judged = split(images.labels, OBJECTIVE_SHARE, seed)
     judged = judged[few_shot(images.labels[judged], images_per_class, seed)]
     reference = reference[few_shot(images.labels[reference], spec.samples_per_class, seed)]
-    transform = transform_for(run.dense)
+    transform = run.transform
     shape = Shape(kinds or tuple(run.recipe.plan.kinds), "global", rates)
     folder = run.folder / "search"
     folder.mkdir(exist_ok=True)

@@ -64,7 +64,7 @@ STAGES = (
     Stage("groups", (DENSE, TRACED), _groups),
     Stage(
         "score",
-        (DENSE, IMAGES, TRACED, *recipe_parts("score", "seed")),
+        (DENSE, IMAGES, TRACED, *recipe_parts("score", "seed", "task")),
         score_stage.score_together,
         keeps=score_stage.KEPT,
         help=score_stage.score_run,
@@ -86,7 +86,7 @@ STAGES = (
     Stage("prune", (DENSE, PLAN, TRACED), _prune),
     Stage(
         "recover",
-        (DENSE, IMAGES, PLAN, PRUNED, TRACED, *recipe_parts("recover", "seed")),
+        (DENSE, IMAGES, PLAN, PRUNED, TRACED, *recipe_parts("recover", "seed", "task")),
         _recover,
         keeps=distill_stage.KEPT,
         help=distill_stage.help_distilling,
@@ -106,7 +106,7 @@ STAGES = (
         "bench",
         (
             *(DENSE, SMALL, GRAPHS, ENGINES, HELD_OUT, TRACED, Packages("fvcore"), Machine()),
-            *recipe_parts("bench", "export", "seed"),
+            *recipe_parts("bench", "export", "seed", "task"),
         ),
         bench_run,
     ),

@@ -11,13 +11,14 @@ from pathlib import Path
 from secateur.core.errors import PlanError, RunError
 from secateur.core.files import atomic_path, sha256_json
 from secateur.core.records import read_record, write_record
-from secateur.pipeline.analysis.accuracy import accuracy
+from secateur.pipeline.analysis.accuracy import evaluate
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.runs.check import check_run
 from secateur.pipeline.runs.context import Run, Store
 from secateur.pipeline.runs.manifest import read_manifest, write_manifest
 from secateur.pipeline.runs.recipe import RecipeLike, recipe_of
 from secateur.pipeline.runs.runner import open_run, run_stages
+from secateur.pipeline.tasks.metric import Metric
 
 SHARED = ("groups", "score")
 """The stages whose results do not depend on the budget."""
@@ -28,17 +29,19 @@ Say = Callable[[str, str], None]
 
 @dataclass(frozen=True)
 class Point:
-    """One model of the front: its budget and run, what it costs, and its top-1 on the held-out images, in percent.
+    """One model of the front: its budget and run, what it costs, and the metric of its task on the held-out images.
 
-    `model` is the hash of the recovered model and of the images, by which a finished point is known.
+    `top1`, in percent, is that of a classifier. `model` is the hash of the recovered model and of the images, by which
+    a finished point is known.
     """
 
     budget: float
     run: str
     macs: float
     params: float
-    top1: float
+    top1: float | None
     model: str
+    metric: Metric | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,10 @@ def sweep(
     recipes = {
         budget: replace(recipe, budget=Budget(**{measure: budget}, target=recipe.budget.target)) for budget in budgets
     }
-    path, identity = folder / "sweep.json", sha256_json([str(recipe.model), str(recipe.data), measure])
+    path, identity = (
+        folder / "sweep.json",
+        sha256_json([str(recipe.model), str(recipe.data), str(recipe.task), measure]),
+    )
     known = _known(path, identity)
     store, last = Store(), None
     places = {budget: folder / f"{measure}-{budget:g}" for budget in budgets}
@@ -106,8 +112,9 @@ def sweep(
             report(f"{budget:g} accuracy", f"on {len(run.data.evaluation)} held-out images")
             if (facts := run.plan.facts) is None:
                 raise RunError(f"{place / 'plan.json'} does not say what it costs: delete it and run the sweep again")
-            top1 = accuracy(run.small, run.evaluation())
-            known[budget] = Point(budget, place.name, facts.macs, float(facts.params), top1, model)
+            metric, *_ = evaluate(run.small, run.evaluation(), run.task, run.data.classes)
+            top1 = metric.value if run.task.classifies else None
+            known[budget] = Point(budget, place.name, facts.macs, float(facts.params), top1, model, metric)
             SweepFile(identity, measure, tuple(known[key] for key in sorted(known, reverse=True))).save(path)
     return [known[budget] for budget in sorted(budgets, reverse=True)]
 

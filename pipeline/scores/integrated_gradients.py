@@ -33,6 +33,10 @@ class IntegratedGradients(ScoreMethod):
     aggregate: Aggregate = "absolute_mean"
     per_class: bool = False
 
+    @property
+    def by_class(self) -> bool:
+        return self.per_class
+
     def score(self, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
         """One forward and backward pass for each batch and step score all groups."""
         device = device_of(model)

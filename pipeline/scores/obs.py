@@ -13,11 +13,12 @@ from secateur.core.ranges import Range
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.scores.backward_elimination import Regression, eliminate
 from secateur.pipeline.scores.product_elimination import eliminate_products
-from secateur.pipeline.scores.registry import Scored, ScoreMethod, method
+from secateur.pipeline.scores.registry import Scored, TaskMethod, method
 from secateur.pipeline.scores.token_weights import TOKEN_WEIGHTS
 from secateur.pipeline.statistics.fisher import Curvature, Products, ProductSite, gather
 from secateur.pipeline.statistics.layer_matrices import Reader, matrix, readers_of
 from secateur.pipeline.structure.groups import Group, Groups
+from secateur.pipeline.tasks.task import Task
 
 Metric = Literal["fisher", "trace", "none"]
 DAMPING = 0.1  # share of the mean eigenvalue in the Fisher metric, whose small directions 1,000 images do not show
@@ -25,7 +26,7 @@ DAMPING = 0.1  # share of the mean eigenvalue in the Fisher metric, whose small 
 
 @method("obs")
 @dataclass(frozen=True)
-class Obs(ScoreMethod):
+class Obs(TaskMethod):
     """The rise of a sample's loss when a unit's turn to go has come and the survivors have been refitted, `[units]`.
 
     Units go in `rounds` rounds, the cheapest first; after each, the layer that reads them is refitted (Hassibi and
@@ -47,7 +48,7 @@ class Obs(ScoreMethod):
         super().__post_init__()
         TOKEN_WEIGHTS.find(self.weights)
 
-    def score(self, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
+    def score_for(self, task: Task, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
         """The losses from one pass over the images.
 
         Raises `PlanError` for a unit that no linear layer, convolution or query/key product reads.
@@ -56,7 +57,7 @@ class Obs(ScoreMethod):
         products = {group.name: _product_site(group) for group in groups if not readers[group.name]}
         every = [reader for found in readers.values() for reader in found]
         weights = TOKEN_WEIGHTS.find(self.weights)
-        curvatures, pairs = gather(model, every, list(products.values()), loader, seed, weights)
+        curvatures, pairs = gather(model, every, list(products.values()), loader, seed, weights, task)
         scores = {}
         for group in groups:
             if readers[group.name]:

@@ -14,6 +14,8 @@ from secateur.core.options import check_fields, options_of
 from secateur.core.registry import Registry
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.tasks.classify import Classify
+from secateur.pipeline.tasks.task import Task
 
 Scored = Mapping[str, Tensor]
 """For each group, by name, a float tensor `[units]` or `[classes, units]`; larger is more important."""
@@ -46,9 +48,26 @@ class ScoreMethod(ABC):
     def __post_init__(self) -> None:
         check_fields(self, name_of(self))
 
+    @property
+    def by_class(self) -> bool:
+        """Whether the scores are `[classes, units]`, which needs images of one class each."""
+        return False
+
     @abstractmethod
     def score(self, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
         """The scores of the groups; the model has to be left as it was, and `loader` may be read again and again."""
+
+
+class TaskMethod(ScoreMethod):
+    """A method that looks at the loss of a task, and not at one number for each image alone."""
+
+    def score(self, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
+        """The scores of a classifier."""
+        return self.score_for(Classify(), model, groups, loader, seed)
+
+    @abstractmethod
+    def score_for(self, task: Task, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
+        """The scores for a model of the task, whose labels are what `loader` yields beside the images."""
 
 
 class TrainedMethod(ScoreMethod):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,15 @@ from torch import Tensor, nn
 
 from secateur.core.errors import NotFiniteError, PlanError, RunError
 from secateur.core.files import write_tensors
+from secateur.core.modules import device_of, evaluating
 from secateur.core.options import plain_options
-from secateur.pipeline.data.loader import any_batches
-from secateur.pipeline.scores.registry import Say, ScoreMethod, TrainedMethod, method_of, name_of
+from secateur.pipeline.data.loader import Batch, Batches, any_batches
+from secateur.pipeline.scores.registry import Say, ScoreMethod, TaskMethod, TrainedMethod, method_of, name_of
 from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.tasks.classify import Classify
+from secateur.pipeline.tasks.task import Task, answering
+from secateur.pipeline.tasks.task import name_of as task_name
 
 
 @dataclass(frozen=True)
@@ -72,25 +76,34 @@ def score(
     seed: int = 0,
     say: Say = lambda message: None,
     folder: Path | None = None,
+    task: Task | None = None,
     **options: Any,
 ) -> Scores:
     """The scores of all `groups` by `method`, a name with its `options` or a method such as `Lrp(composite="gamma")`.
 
-    The `loader` is any iterable of images and labels that can be read again. The model is left exactly as it was. A
+    The `loader` is any iterable of images and labels that can be read again. Of a model that is no classifier, `task`
+    says what its answers and its labels mean; methods that look at no loss then explain the task's largest score of
+    each image. The model is left exactly as it was. A
     method that trains tells `say` how far it is, and keeps a checkpoint in the `folder`, from which it goes on. Raises
     `PlanError` for an unknown method or option and for a model without groups, and `NotFiniteError` for scores that
-    are not finite.
+    are not finite, and class-wise ones of a model that is no classifier.
 
     >>> scores = sc.score(model, groups, loader, method="obs")
     >>> scores.values["blocks.0.mlp.hidden"].shape
     torch.Size([192])
     """
-    chosen = method_of(method, options)
+    chosen, task = method_of(method, options), task or Classify()
+    check_by_class(chosen, task)
     if not groups:
         raise PlanError("nothing can be removed from this model, so that there is nothing to score")
-    model, batches = canonical(model), any_batches(loader)
+    model, batches = canonical(model), any_batches(loader, task.labels == "classes")
     if isinstance(chosen, TrainedMethod):
         values = chosen.train(model, groups, batches, seed, say, folder)
+    elif isinstance(chosen, TaskMethod):
+        values = chosen.score_for(task, model, groups, batches, seed)
+    elif not task.classifies:
+        with answering(task, model):
+            values = chosen.score(model, groups, _Predicted(model, batches), seed)
     else:
         values = chosen.score(model, groups, batches, seed)
     name = name_of(chosen)
@@ -101,3 +114,27 @@ def score(
                 "images; check the weights and the preprocessing"
             )
     return Scores(values, name, plain_options(chosen), seed)
+
+
+def check_by_class(method: ScoreMethod, task: Task) -> None:
+    """Raises `PlanError` for class-wise scores of a model whose images have not one class each."""
+    if method.by_class and not task.classifies:
+        raise PlanError(
+            f"the {name_of(method)} scores are class-wise, but the task {task_name(task)} has not one class for each "
+            "image: score by another method, such as taylor"
+        )
+
+
+class _Predicted:
+    """The images of a loader, each with the number of the model's largest answer as its label."""
+
+    def __init__(self, model: nn.Module, loader: Batches) -> None:
+        self._model = model
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[Batch]:
+        device = device_of(self._model)
+        for images, _ in self._loader:
+            with evaluating(self._model), torch.no_grad():
+                best: Tensor = self._model(images.to(device)).argmax(1)
+            yield images, best.cpu()

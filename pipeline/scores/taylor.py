@@ -5,25 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
-from secateur.pipeline.scores.registry import Scored, ScoreMethod, check_images, method
+from secateur.pipeline.scores.registry import Scored, TaskMethod, check_images, method
 from secateur.pipeline.statistics.capture import all_sites, along, observed, sum_by_unit
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.tasks.task import Task
 
 
 @method("taylor")
 @dataclass(frozen=True)
-class Taylor(ScoreMethod):
+class Taylor(TaskMethod):
     """The mean over samples of |sum over tokens or pixels of x_u dL/dx_u|, `[units]` for each group.
 
-    `L` is the cross-entropy of the sample's label (Molchanov et al., 2017, arXiv 1611.06440, eq. 7, per sample).
+    `L` is the loss of the task: of a classifier the cross-entropy of the sample's label (Molchanov et al., 2017, arXiv
+    1611.06440, eq. 7, per sample).
     """
 
-    def score(self, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
+    def score_for(self, task: Task, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
         """One forward and one backward pass for each batch score all groups; nothing but one batch is held."""
         device = device_of(model)
         totals = {group.name: torch.zeros(group.units, dtype=torch.float64, device=device) for group in groups}
@@ -31,7 +32,7 @@ class Taylor(ScoreMethod):
         with frozen(model), observed(model, all_sites(groups)) as values, torch.enable_grad():
             for images, labels in loader:
                 images = images.detach().to(device).requires_grad_()
-                loss = F.cross_entropy(model(images), labels.to(device), reduction="sum")
+                loss = task.loss(model(images), labels.to(device)).sum()
                 keys = sorted(values)
                 gradients = dict(zip(keys, torch.autograd.grad(loss, [values[key] for key in keys]), strict=True))
                 samples += len(images)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from secateur.core.errors import DataError
@@ -17,6 +16,8 @@ from secateur.pipeline.statistics.capture import along, observed
 from secateur.pipeline.statistics.layer_matrices import Reader, channel_dim, input_rows, output_rows
 from secateur.pipeline.statistics.moments import Moments
 from secateur.pipeline.structure.groups import Site
+from secateur.pipeline.tasks.classify import Classify
+from secateur.pipeline.tasks.task import Task
 
 Attributions = Mapping[tuple[str, str], Tensor]
 """What is attributed to each value at sites, by (module, side)."""
@@ -100,13 +101,15 @@ def gather(
     loader: Batches,
     seed: int,
     weight: TokenWeight | None,
+    task: Task | None = None,
 ) -> tuple[dict[str, Curvature], dict[str, Products]]:
     """The statistics of readers and of query/key products, keyed by module, in one pass and bounded memory.
 
-    The gradients are those of the cross-entropy with labels drawn from the model's own prediction, whose second
-    moment is the Fisher information: no true label is needed (Kunstner et al., 2019, arXiv 1905.12558).
+    The gradients are those of the task's loss (a classifier's cross-entropy without one) with labels drawn from the
+    model's own prediction, whose second moment is the Fisher information: no true label is needed (Kunstner et al.,
+    2019, arXiv 1905.12558).
     """
-    device = device_of(model)
+    device, task = device_of(model), task or Classify()
     names = sorted({reader.module for reader in readers})
     inputs = [Site(name, "input", -1, ()) for name in names]
     sites = [*inputs, *(Site(name, "output", -1, ()) for name in names)]
@@ -117,8 +120,7 @@ def gather(
         for batch, _ in loader:
             images = batch.detach().to(device)
             attributed = weight.attribute(model, images, inputs) if weight and weight.attribute else None
-            logits = model(images.requires_grad_())
-            loss = F.cross_entropy(logits, _drawn(logits.detach(), draws), reduction="sum")
+            loss = task.drawn_loss(model(images.requires_grad_()), draws)
             keys = sorted(values)
             slopes = torch.autograd.grad(loss, [values[key] for key in keys], allow_unused=True)
             gradients = {
@@ -148,13 +150,6 @@ def gather(
     if not curvatures and not found:
         raise DataError("there are no images to gather statistics from: give a data set with at least one")
     return curvatures, found
-
-
-def _drawn(logits: Tensor, draws: np.random.Generator) -> Tensor:
-    """One class for each sample, drawn from the predicted probabilities."""
-    below = logits.double().softmax(1).cumsum(1)
-    points = torch.from_numpy(draws.random(len(logits))).to(below)
-    return torch.searchsorted(below, points[:, None]).clamp_max(logits.shape[1] - 1)[:, 0]
 
 
 def _products(x: Tensor, gradient: Tensor, dim: int, samples: int) -> Tensor:

@@ -11,7 +11,7 @@ import pytest
 from secateur.benchmarks.bootstrap import Interval
 from secateur.benchmarks.gate import judge, outcome_of
 from secateur.benchmarks.limits import Amount, Limits
-from secateur.benchmarks.results_file import BenchResult, Side
+from secateur.benchmarks.results_file import BenchResult, Compared, Side
 from secateur.core.errors import BenchError
 from tests.benchmarks.samples import HERE, result
 
@@ -269,5 +269,19 @@ def test_limits_on_accuracy_show_the_binomial_standard_error() -> None:
     assert f"± {error:.2f} (binomial standard error, 1000 images)" in fine.checks[0].sentence
     assert judge(result(), None, Limits(min_top1=81.1)).outcome == "fail"
     assert judge(result(), None, Limits(max_drop=0.9)).outcome == "fail"
-    with pytest.raises(BenchError, match="no top1"):
+    with pytest.raises(BenchError, match="no metric and no top1"):
         judge(result(top1=(82.0, None)), None, Limits(max_drop=1.0))
+
+
+def test_a_drop_is_that_of_the_metric_of_the_task() -> None:
+    errors = Compared("RMSE", 2.0, 2.5, higher_is_better=False, unit="")
+    found = judge(replace(result(top1=(None, None)), metric=errors), None, Limits(max_drop=0.4))
+    assert found.outcome == "fail"
+    assert "RMSE is worse by 0.5 (on" in found.checks[0].sentence
+    assert judge(replace(result(top1=(None, None)), metric=errors), None, Limits(max_drop=0.5)).outcome == "pass"
+    share = replace(result(top1=(None, None)), metric=Compared("mIoU", 80.0, 79.5))
+    assert judge(share, None, Limits(max_drop=0.6)).outcome == "pass"
+    with pytest.raises(BenchError, match="percentage points"):
+        judge(share, None, Limits(max_drop=200.0))
+    with pytest.raises(BenchError, match="judged by mIoU: limit that with max_drop"):
+        judge(share, None, Limits(min_top1=50.0))

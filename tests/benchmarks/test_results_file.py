@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from secateur.benchmarks.environment import environment
-from secateur.benchmarks.results_file import Latency, latency_key, read_bench, split_key
+from secateur.benchmarks.results_file import Compared, Latency, latency_key, read_bench, split_key
 from secateur.core.errors import BenchError, RunError
 from tests.benchmarks.samples import result
 
@@ -106,3 +107,18 @@ def test_keys() -> None:
 def test_percentiles_of_samples() -> None:
     found = Latency.of([3.0, 1.0, 2.0], batch=4)
     assert (found.batch, found.p50, found.samples) == (4, 2.0, (3.0, 1.0, 2.0))
+
+
+def test_a_file_without_a_metric_is_judged_by_top1(tmp_path: Path) -> None:
+    old = result()
+    assert old.judged == Compared("top-1 accuracy", 82.0, 81.0)
+    assert replace(old, dense=replace(old.dense, top1=None)).judged is None
+    errors = Compared("RMSE", 2.0, 2.5, higher_is_better=False, unit="")
+    replace(old, metric=errors, other_metrics=(Compared("R2", 0.9, 0.8, unit=""),)).save(tmp_path / "bench.json")
+    again = read_bench(tmp_path)
+    assert (again.judged, errors.loss, again.other_metrics[0].loss) == (errors, 0.5, pytest.approx(0.1))
+    content = json.loads((tmp_path / "bench.json").read_text())
+    for key in ("metric", "other_metrics"):  # as a former version wrote it
+        del content[key]
+    (tmp_path / "bench.json").write_text(json.dumps(content))
+    assert read_bench(tmp_path).metric is None

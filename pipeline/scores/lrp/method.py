@@ -42,6 +42,10 @@ class Lrp(ScoreMethod):
         super().__post_init__()
         find_composite(self.composite)
 
+    @property
+    def by_class(self) -> bool:
+        return self.per_class
+
     def score(self, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
         """One forward and one backward pass for each batch score all groups."""
         rules = find_composite(self.composite)

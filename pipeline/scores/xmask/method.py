@@ -47,6 +47,10 @@ class XMask(TrainedMethod):
     precision: Precision = "no"
     checkpoint_steps: Annotated[int, Range(1)] = 20
 
+    @property
+    def by_class(self) -> bool:
+        return True
+
     def train(
         self, model: nn.Module, groups: Groups, loader: Batches, seed: int, say: Say, folder: Path | None
     ) -> Scored:

@@ -96,6 +96,8 @@ BAD: dict[str, tuple[str, ...]] = {
     "report.rules": ("epsilom", "5", "null", "''"),
     "classes": ("['7']", "['0', '0']", "['0', seven]", "'0'", "[0, 1]"),
     "seed": (*COUNT, "4294967296"),
+    "task.name": ("regres", "5", "null", "true"),
+    **{f"task.{key}": ("here:there", "5", "true") for key in ("loss", "metric", "decode", "output", "labels")},
 }
 BESIDE = {
     "budget.latency": ("--set", "budget.target=onnxruntime:cpu"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from secateur.core.errors import DataError
 from secateur.pipeline.data.dataset import open_data
 from secateur.pipeline.data.images import ArrayImages
 from secateur.pipeline.data.registry import SOURCES, Sides, Source, find_source, register, sources
+from secateur.pipeline.data.truths import LabelKind
 from tests.pipeline.data.sources import pixels
 
 
@@ -38,7 +40,7 @@ def test_sources_are_asked_in_the_order_of_their_rank() -> None:
         "split_folder",
         "folder",
     ]
-    assert {source.name for source in sources()} == set(SOURCES.names())
+    assert {source.name for kind in get_args(LabelKind) for source in sources(kind)} == set(SOURCES.names())
 
 
 def test_a_new_format_is_asked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from secateur.pipeline.models.inputs import transform_for
 from secateur.pipeline.recover.augmentation import Views
 from secateur.pipeline.recover.distill import CHECKPOINT, Outputs, distill, loss_of, make_accelerator
 from secateur.pipeline.recover.spec import DistillSpec
+from secateur.pipeline.tasks.classify import Classify
 from tests.conftest import make_vit
 from tests.ranks import two_ranks_work
 
@@ -160,9 +161,12 @@ class Plain(nn.Module):
 def test_a_model_without_timms_halves_is_taught_by_its_logits(tmp_path: Path) -> None:
     small, dense = student(), make_vit()
     x, shown = torch.randn(3, 3, 16, 16), torch.rand(3, 5).softmax(1)
-    logits = loss_of(Outputs(small), Outputs(dense), x, shown, DistillSpec(features=0.0))
+    logits = loss_of(Outputs(small), Outputs(dense), x, shown, DistillSpec(features=0.0), Classify())
     torch.testing.assert_close(
-        loss_of(Outputs(Plain(small)), Outputs(Plain(dense)), x, shown, DistillSpec()), logits, rtol=1e-5, atol=1e-6
+        loss_of(Outputs(Plain(small)), Outputs(Plain(dense)), x, shown, DistillSpec(), Classify()),
+        logits,
+        rtol=1e-5,
+        atol=1e-6,
     )
     taught = distill(Plain(small), Plain(dense), pictures(), SPEC, TRANSFORM, tmp_path)
     assert gap(taught, dense) < 0.7 * gap(small, dense)
@@ -172,13 +176,15 @@ def test_the_loss_is_the_divergence_and_the_features_error() -> None:
     small, dense = student(), make_vit()
     x = torch.randn(3, 3, 16, 16)
     shown = torch.rand(3, 5).softmax(1)
-    found = loss_of(Outputs(small), Outputs(dense), x, shown, DistillSpec(temperature=3.0, features=0.5))
+    found = loss_of(Outputs(small), Outputs(dense), x, shown, DistillSpec(temperature=3.0, features=0.5), Classify())
     with torch.no_grad():
         p, q = ((model(x) / 3).softmax(1) for model in (dense, small))
         a, b = dense.forward_features(x), small.forward_features(x)
     expected = 9 * (p * (p / q).log()).sum(1).mean() + 0.5 * ((a - b).square().mean((1, 2)) / a.var((1, 2))).mean()
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    found = loss_of(Outputs(small), Outputs(dense), x, shown, DistillSpec(temperature=3.0, features=0.0, labels=0.3))
+    found = loss_of(
+        Outputs(small), Outputs(dense), x, shown, DistillSpec(temperature=3.0, features=0.0, labels=0.3), Classify()
+    )
     with torch.no_grad():
         answers = -(shown * small(x).log_softmax(1)).sum(1).mean()
     expected = 0.7 * 9 * (p * (p / q).log()).sum(1).mean() + 0.3 * answers

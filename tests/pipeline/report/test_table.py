@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from secateur.benchmarks.results_file import Compared
 from secateur.pipeline.report.table import compact, print_table, rows_of, table_of
 from tests.pipeline.report.findings import compared, findings, side
 
@@ -48,3 +49,12 @@ def test_it_is_printed_with_what_was_not_measured(tmp_path: Path, capsys: pytest
 )
 def test_counts_are_short(number: float, words: str) -> None:
     assert compact(number) == words
+
+
+def test_metrics_of_other_tasks_have_their_rows() -> None:
+    errors, share = Compared("RMSE", 2.0, 2.5, higher_is_better=False, unit=""), Compared("mAP", 50.0, 51.25)
+    rows = rows_of(replace(findings().bench, metric=errors, other_metrics=(share,)))
+    assert [(row.name, row.dense, row.pruned, row.change, row.worse) for row in rows[:2]] == [
+        ("RMSE", "2", "2.5", "+0.5", True),
+        ("mAP", "50.00 %", "51.25 %", "+1.25 points", False),
+    ]

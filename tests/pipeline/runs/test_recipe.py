@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from secateur.core.errors import PlanError, RecipeError
+from secateur.core.errors import PlanError, RecipeError, SecateurError
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.runs.recipe import Recipe, apply_settings, make_recipe, plain, read_recipe
+from secateur.pipeline.tasks.spec import TaskSpec
 
 ROOT = Path(__file__).parents[3]
 MINIMAL = {"model": {"name": "deit_tiny_patch16_224"}, "data": {"path": "digits"}, "budget": {"macs": 0.5}}
@@ -113,3 +114,25 @@ def test_the_recipe_of_the_readme_is_valid(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(text)
     recipe = read_recipe(tmp_path / "r.yaml")
     assert (recipe.score.method, recipe.plan.allocate, recipe.budget.macs) == ("obs", "knapsack", 0.5)
+
+
+def test_a_task_is_a_name_or_a_section() -> None:
+    for task in ("regress", {"name": "regress"}):
+        recipe = make_recipe({**MINIMAL, "task": task}, "test")
+        assert recipe.task == TaskSpec("regress")
+        assert make_recipe(yaml.safe_load(recipe.to_yaml()), "again") == recipe
+    assert make_recipe(MINIMAL, "test").task == TaskSpec("classify")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"classes": ["a", "b"]}, "the task is embed, whose images have not one class each"),
+        ({"score": {"method": "xmask"}}, "score: the xmask scores are class-wise, but the task embed"),
+        ({"score": {"method": "lrp", "options": {"per_class": True}}}, "score: the lrp scores are class-wise"),
+    ],
+)
+def test_what_is_class_wise_needs_a_classifier(changes: dict[str, object], words: str) -> None:
+    make_recipe({**MINIMAL, **changes}, "test")
+    with pytest.raises(SecateurError, match=words):
+        make_recipe({**MINIMAL, **changes, "task": "embed"}, "test")
