@@ -205,11 +205,11 @@ def _checked(targets: Sequence[Goal], batches: Sequence[int]) -> list[TypedTarge
 def _side(subject: Subject, say: Say) -> Side:
     """Everything about a subject but its latency."""
     side = Side(name=subject.name, size_bytes=_size_bytes(subject), top1=subject.top1)
-    if subject.module is None or subject.input_shape is None:
+    if subject.module is None or subject.inputs is None:
         return side
     say(f"counting the MACs of {subject.name}")
     tensor = next(subject.module.parameters(), torch.empty(0))
-    cost = count_macs(subject.module, torch.zeros(1, *subject.input_shape, dtype=tensor.dtype, device=tensor.device))
+    cost = count_macs(subject.module, subject.inputs.draw(1, 0, tensor.device, tensor.dtype))
     return replace(side, macs=cost.macs, params=cost.params, unsupported=cost.unsupported)
 
 

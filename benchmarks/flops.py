@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from secateur.benchmarks.mac_handlers import FREE, HANDLERS
 from secateur.core.errors import BenchError
+from secateur.core.input_spec import InputSpec
+from secateur.core.model_inputs import ModelInputs, flatten, tensors_in
 from secateur.core.modules import shared_copy
 
 if TYPE_CHECKING:
@@ -45,8 +47,10 @@ class Cost:
         return 2 * self.macs
 
 
-def count_macs(model: nn.Module, example: Tensor) -> Cost:
-    """The cost of `model(example)` in evaluation mode; the model keeps its mode, and no hooks are left on it.
+def count_macs(model: nn.Module, example: ModelInputs) -> Cost:
+    """The cost of a call with `example` (a tensor, a tuple or a dictionary) in evaluation mode.
+
+    The model keeps its mode, and no hooks are left on it.
 
     Only products of tensors count (convolution, linear, matrix product, einsum, attention, recurrent cells): see
     `mac_handlers`. Raises `BenchError` when the model cannot be traced on the example.
@@ -54,14 +58,16 @@ def count_macs(model: nn.Module, example: Tensor) -> Cost:
     >>> sc.count_macs(small, example).macs <= 0.5 * sc.count_macs(model, example).macs
     True
     """
-    analysis = _analysis(shared_copy(model), example)
+    copied, spec = shared_copy(model), InputSpec.of(example)
+    flatten(copied, example)
+    analysis = _analysis(copied, tuple(tensors_in(example)))
     try:
         with torch.no_grad():
             by_module = analysis.by_module()
     except Exception as error:  # a model's own code and the tracer raise nearly anything
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise BenchError(
-            f"cannot count the MACs of {type(model).__name__} on an input of shape {list(example.shape)} ({reason}): "
+            f"cannot count the MACs of {type(model).__name__} on the input {spec} ({reason}): "
             "give an example that fits it, and a forward of tensors only"
         ) from error
     unsupported = dict(sorted(analysis.unsupported_ops().items()))
@@ -75,13 +81,13 @@ def count_macs(model: nn.Module, example: Tensor) -> Cost:
     )
 
 
-def _analysis(model: nn.Module, example: Tensor) -> FlopCountAnalysis:
+def _analysis(model: nn.Module, example: tuple[Tensor, ...]) -> FlopCountAnalysis:
     """fvcore's analysis with our tables in place of its own, and without its log lines."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fvcore scripts functions at import, which torch calls deprecated
         from fvcore.nn import FlopCountAnalysis
 
-    analysis = FlopCountAnalysis(model, (example,)).clear_op_handles()
+    analysis = FlopCountAnalysis(model, example).clear_op_handles()
     analysis.set_op_handle(**HANDLERS)
     # clear_op_handles restored fvcore's list of free operations; ours goes on top of it
     analysis.set_op_handle(**dict.fromkeys(FREE))

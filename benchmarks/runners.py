@@ -15,6 +15,8 @@ from torch import nn
 
 from secateur.benchmarks.latency import Clock, CpuClock, CudaClock
 from secateur.core.errors import BenchError
+from secateur.core.input_spec import InputSpec
+from secateur.core.model_inputs import ModelInputs, call, moved
 from secateur.core.modules import shared_copy
 from secateur.export.engine import Engine
 from secateur.export.engines import open_engine
@@ -31,7 +33,7 @@ class Subject:
 
     `onnx` is its graph in fp32, or the only one that there is, and `typed_onnx` has those in other precisions.
     `engines` has the path of an engine for each goal (`tensorrt@fp16`) that has one, and `absent` may say why another
-    one was not built. `input_shape` is that of one image, without the batch. `size_bytes` and `top1` (percent) are
+    one was not built. `inputs` says what the module is called with. `size_bytes` and `top1` (percent) are
     carried into the result.
     """
 
@@ -39,7 +41,7 @@ class Subject:
     module: nn.Module | None = None
     onnx: Path | None = None
     engines: Mapping[str, Path] = field(default_factory=dict)
-    input_shape: tuple[int, ...] | None = None
+    inputs: InputSpec | None = None
     size_bytes: int | None = None
     top1: float | None = None
     typed_onnx: Mapping[str, Path] = field(default_factory=dict)
@@ -49,7 +51,7 @@ class Subject:
         """What `goal` runs of this model; None where that form was not made."""
         goal = parse_typed_target(goal)
         if goal.target.runtime == "torch":
-            return self.module if self.input_shape is not None else None
+            return self.module if self.inputs is not None else None
         if str(goal) in self.engines:
             return self.engines[str(goal)]
         if goal.target.runtime != "onnxruntime":
@@ -95,9 +97,9 @@ def make_runner(
     form = subject.form(goal)
     if form is None:
         raise BenchError(no_form(subject, goal))
-    if isinstance(form, nn.Module):
-        shape = (batch, *(subject.input_shape or ()))
-        return torch_runner(form, shape, goal.target.device, cuda_graph, seed)
+    if isinstance(form, nn.Module) and subject.inputs is not None:
+        return torch_runner(form, subject.inputs.draw(batch, seed), goal.target.device, cuda_graph)
+    assert isinstance(form, Path)  # for the type checker: a module is a form where its inputs are known
     return engine_runner(open_engine(form, goal.target, threads=threads), batch, seed)
 
 
@@ -120,9 +122,7 @@ def no_form(subject: Subject, goal: Goal) -> str:
     )
 
 
-def torch_runner(
-    model: nn.Module, shape: tuple[int, ...], device: str = "cpu", cuda_graph: bool = False, seed: int = 0
-) -> Runner:
+def torch_runner(model: nn.Module, example: ModelInputs, device: str = "cpu", cuda_graph: bool = False) -> Runner:
     """PyTorch eager on `cpu` or `cuda`, in evaluation and inference mode; the model itself is left as it is.
 
     `cuda_graph` captures one run and replays it, which takes the launches out of the latency.
@@ -131,11 +131,10 @@ def torch_runner(
         raise BenchError(f"the target torch:{device} needs a GPU that PyTorch can use, and there is none here")
     there = next((tensor.device.type for tensor in model.parameters()), "cpu") == device
     twin = shared_copy(model) if there else copy.deepcopy(model).eval().to(device)
-    example = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     if device == "cpu":
         return Runner(_inference(twin, example), CpuClock())
-    call = _inference(twin, example.to(device))
-    return Runner(_captured(call) if cuda_graph else call, CudaClock(), torch.cuda.empty_cache)
+    run = _inference(twin, moved(example, torch.device(device)))
+    return Runner(_captured(run) if cuda_graph else run, CudaClock(), torch.cuda.empty_cache)
 
 
 def engine_runner(engine: Engine, batch: int = 1, seed: int = 0) -> Runner:
@@ -148,10 +147,11 @@ def engine_runner(engine: Engine, batch: int = 1, seed: int = 0) -> Runner:
     for tensor in engine.inputs:
         shape = [batch if size == DYNAMIC else size for size in tensor.shape]
         values = rng.standard_normal(shape)
-        inputs[tensor.name] = (values if tensor.dtype.startswith("float") else np.zeros(shape)).astype(tensor.dtype)
-        if shape[:1] != [batch]:
-            engine.close()
-            raise BenchError(f"a batch of {batch} was asked for, but the engine takes {tensor} only")
+        inputs[tensor.name] = np.asarray(values if tensor.dtype.startswith("float") else np.zeros(shape), tensor.dtype)
+    if not any(array.shape[:1] == (batch,) for array in inputs.values()):
+        engine.close()
+        takes = ", ".join(map(str, engine.inputs))
+        raise BenchError(f"a batch of {batch} was asked for, but the engine takes {takes} only")
     try:
         call = engine.prepare(inputs)
     except BaseException:
@@ -171,25 +171,25 @@ def torch_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _inference(model: nn.Module, example: torch.Tensor) -> Callable[[], object]:
-    def call() -> object:
+def _inference(model: nn.Module, example: ModelInputs) -> Callable[[], object]:
+    def run() -> object:
         with torch.inference_mode():
-            return model(example)
+            return call(model, example)
 
-    return call
+    return run
 
 
-def _captured(call: Callable[[], object]) -> Callable[[], object]:
-    """`call` as a CUDA graph, after the warm-up on a side stream that PyTorch's documentation asks for."""
+def _captured(run: Callable[[], object]) -> Callable[[], object]:
+    """`run` as a CUDA graph, after the warm-up on a side stream that PyTorch's documentation asks for."""
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(3):
-            call()
+            run()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        output = call()
+        output = run()
 
     def replay(_held: object = output) -> None:  # the output's memory belongs to the graph
         graph.replay()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-def follow_batch(program: ir.Model, name: str) -> None:
-    """Names the dynamic dimension `batch` and raises `ExportError` where an output does not follow it."""
+def follow_batch(program: ir.Model, name: str, batched: Sequence[bool] = (True,)) -> None:
+    """Names the dynamic dimension `batch` and raises `ExportError` where an output does not follow it.
+
+    `batched` says which of the inputs have it.
+    """
     import onnx_ir as ir
 
-    symbol = program.graph.inputs[0].shape[0]  # type: ignore[index]  # an exported input always has a shape
-    for value in (*program.graph.inputs, *program.graph.outputs):
+    inputs = [value for value, has in zip(program.graph.inputs, batched, strict=True) if has]
+    symbol = inputs[0].shape[0]  # type: ignore[index]  # an exported input always has a shape
+    for value in (*inputs, *program.graph.outputs):
         first = value.shape[0] if value.shape is not None and len(value.shape) else None
         if not isinstance(first, ir.SymbolicDim) or first != symbol:
             shape = "no dimensions" if not value.shape else f"the shape {value.shape}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +13,13 @@ import torch
 from torch import nn
 
 from secateur.core.errors import ExportError, MissingPackageError
+from secateur.core.input_spec import InputSpec
+from secateur.core.model_inputs import call, moved
 from secateur.core.modules import device_of, evaluating
 from secateur.export.graph_types import declared_precisions, first_line, graph_precision, graph_tensors, read_graph
 from secateur.export.precision import TOLERANCES
-from secateur.export.tensors import flat_outputs
+from secateur.export.signature import flat_inputs, flat_outputs
+from secateur.export.tensors import TensorInfo
 
 if TYPE_CHECKING:
     import onnx
@@ -78,20 +83,25 @@ def check_parity(
         raise ExportError(f"the batches to compare are {list(batches)}, but at least one is needed, each 1 or more")
     widened = precision == "bf16"
     session = _session(_widened(path) if widened else str(path), path)
-    (image,), outputs = graph_tensors(graph)
-    names = [output.name for output in outputs]
-    generator = torch.Generator().manual_seed(seed)
+    takes, gives = graph_tensors(graph)
+    names, spec = [output.name for output in gives], _spec(graph, takes)
     found = []
-    for batch in batches:
-        inputs = torch.randn(batch, *image.shape[1:], generator=generator)
+    for number, batch in enumerate(batches):
+        inputs = spec.draw(batch, seed + number)
+        feeds = {name: tensor.numpy() for name, tensor in flat_inputs(model, inputs).items()}
+        if sorted(feeds) != sorted(tensor.name for tensor in takes):
+            raise ExportError(
+                f"{path.name} has the inputs {[tensor.name for tensor in takes]}, but the model takes {list(feeds)}: "
+                "export this model again"
+            )
         with evaluating(model), torch.no_grad():
-            expected = flat_outputs(model(inputs.to(device_of(model))))
+            expected = flat_outputs(call(model, moved(inputs, device_of(model))))
         if list(expected) != names:
             raise ExportError(
                 f"{path.name} has the outputs {names}, but the model returns {list(expected)}: export this model again"
             )
         try:
-            computed = session.run(names, {image.name: inputs.numpy()})
+            computed = session.run(names, feeds)
         except Exception as error:  # ONNX Runtime's exceptions share no public base class
             raise ExportError(f"ONNX Runtime cannot run {path.name} at batch {batch} ({first_line(error)})") from error
         for name, array in zip(names, computed, strict=True):
@@ -104,6 +114,19 @@ def check_parity(
                 f"{allowed:.2g} is allowed: do not deploy this file; export it again or in a wider precision"
             )
     return Parity(allowed, tuple(found), widened)
+
+
+def _spec(graph: onnx.ModelProto, takes: Sequence[TensorInfo]) -> InputSpec:
+    """What the graph's model is called with: as `export_onnx` has noted it, or else the shape of its one input."""
+    notes = {entry.key: entry.value for entry in graph.metadata_props}
+    if "secateur.inputs" in notes:
+        return InputSpec.from_json(json.loads(notes["secateur.inputs"]))
+    if len(takes) > 1:
+        raise ExportError(
+            f"the graph has the inputs {[tensor.name for tensor in takes]}, and no note of what the model is called "
+            "with: export it by secateur"
+        )
+    return InputSpec.shaped(takes[0].shape[1:])
 
 
 def _difference(batch: int, name: str, expected: Any, computed: Any) -> Difference:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from secateur.core.errors import ExportError
 from secateur.core.files import sha256_file
+from secateur.core.input_spec import InputSpec
+from secateur.core.model_inputs import ModelInputs, call, map_tensors, moved, tensors_in
 from secateur.core.modules import device_of, evaluating
 from secateur.export.function_modes import FoldAsConvolution, FourDimensions
 from secateur.export.graph_file import write_graph
@@ -19,7 +22,8 @@ from secateur.export.graph_tidy import adopt_constants, follow_batch, match_weig
 from secateur.export.graph_types import declared_precisions, first_line, graph_precision, graph_tensors, read_graph
 from secateur.export.precision import DTYPES, OPSETS, parse_precision, typed_copy
 from secateur.export.quiet import quiet
-from secateur.export.tensors import TensorInfo, flat_outputs
+from secateur.export.signature import flat_inputs, flat_outputs
+from secateur.export.tensors import TensorInfo
 from secateur.kernels.fuse import fuse, is_fused
 from secateur.kernels.fused_modules import FusedAttention
 from secateur.kernels.onnx_function import add_functions
@@ -27,8 +31,6 @@ from secateur.kernels.onnx_program import lowered
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-INPUT = "input"
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class OnnxInfo:
 def export_onnx(
     model: nn.Module,
     path: str | Path,
-    example: Tensor | None = None,
+    example: ModelInputs | None = None,
     input_shape: tuple[int, ...] | None = None,
     opset: int | None = None,
     *,
@@ -62,14 +64,15 @@ def export_onnx(
 ) -> OnnxInfo:
     """Writes `model` to `path` as ONNX and says what was written.
 
-    The graph has one float32 input `input` `[batch, *input_shape]` and float32 outputs: `logits`, or for several
-    outputs the names of `forward.flat_outputs`. The batch is dynamic. `precision` types everything in between. The
-    shape comes from `example` (any batch), from `input_shape` (one sample, no batch) or from the model's own timm
-    configuration. With `kernels`, attention stays one node, `secateur::RaggedAttention`, with a function of standard
-    operators as its body: the TensorRT plugin takes its place, and every other runtime runs the function. The model
-    keeps its mode, device and weights. The file is checked by `onnx.checker` before it replaces an older one. Raises
-    `ExportError` when the model cannot run, cannot be exported, or has a batch that its code fixes, and `KernelError`
-    when `kernels` is asked of a model without such attention.
+    The graph has one float32 input `input` `[batch, *input_shape]` and one float32 output `logits`, or several, which
+    have the names that the model's code has for them (`signature`). The batch is dynamic. `precision` types everything
+    in between. The shapes come from an `example` (a tensor, a tuple or a dictionary, any batch), from `input_shape`
+    (one sample, no batch) or from the model's own timm configuration. With `kernels`, attention stays one node,
+    `secateur::RaggedAttention`, with a function of standard operators as its body: the TensorRT plugin takes its
+    place, and every other runtime runs the function. The model keeps its mode, device and weights. The file is checked
+    by `onnx.checker` before it replaces an older one. Raises `ExportError` when the model cannot run, cannot be
+    exported, or has a batch that its code fixes, and `KernelError` when `kernels` is asked of a model without such
+    attention.
 
     >>> info = sc.export_onnx(small, "small.onnx")
     >>> str(info.inputs[0]), str(info.outputs[0])
@@ -77,30 +80,32 @@ def export_onnx(
     """
     path = Path(path)
     kind = parse_precision(precision)
-    shape = _sample_shape(model, example, input_shape)
+    spec = _input_spec(model, example, input_shape)
     ours = fuse(model, ["ragged_attention"]) if kernels and not is_fused(model) else model
     if kernels and not any(isinstance(module, FusedAttention) for module in ours.modules()):
         raise ExportError(
             f"{type(model).__name__} has no attention that the kernels serve: fuse() its attention too, or export it "
             "without kernels"
         )
-    graph = _Graph(typed_copy(ours, kind), DTYPES[kind])
-    program = _exported(graph, torch.zeros(2, *shape, device=device_of(model)), opset or OPSETS[kind], kernels)
+    inputs = spec.draw(2, device=device_of(model), normal=lambda shape, _: torch.zeros(*shape))
+    batched = tuple(tensor.batched for tensor in spec.tensors)
+    graph = _Graph(typed_copy(ours, kind), DTYPES[kind], inputs, batched)
+    program = _exported(graph, opset or OPSETS[kind], kernels)
     add_functions(program)
-    follow_batch(program, path.name)
+    follow_batch(program, path.name, batched)
     adopt_constants(program)
     match_weights(program)
-    tidy(program, {"input_shape": "x".join(map(str, shape)), "precision": kind, **(metadata or {})})
+    tidy(program, {**_described(spec), "precision": kind, **(metadata or {})})
     external = write_graph(program, path)
     content = read_graph(path)
-    inputs, outputs = graph_tensors(content)
+    takes, gives = graph_tensors(content)
     size_bytes = path.stat().st_size + ((path.parent / external).stat().st_size if external else 0)
     return OnnxInfo(
         path=path,
         opset=next(entry.version for entry in content.opset_import if entry.domain in ("", "ai.onnx")),
         precision=graph_precision(declared_precisions(content)),
-        inputs=inputs,
-        outputs=outputs,
+        inputs=takes,
+        outputs=gives,
         nodes=len(content.graph.node),
         size_bytes=size_bytes,
         sha256=sha256_file(path),
@@ -109,54 +114,69 @@ def export_onnx(
 
 
 class _Graph(nn.Module):
-    """The model as the graph sees it: float32 in, a tuple of float32 tensors out, one precision in between."""
+    """The model as the graph sees it: float32 tensors in, a tuple of float32 tensors out, one precision in between.
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+    The tensors that go in are those of `example`, in their order; those `batched` have a row for each sample.
+    """
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype, example: ModelInputs, batched: tuple[bool, ...]) -> None:
         super().__init__()
         self.model = model
         self.dtype = dtype
-        self.names: tuple[str, ...] = ()
+        self.example = example
+        self.batched = batched
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        rows = iter(tensors)
+        inputs = moved(map_tensors(lambda _: next(rows), self.example), tensors[0].device, self.dtype)
         with FourDimensions(), FoldAsConvolution():
-            outputs = flat_outputs(self.model(image.to(self.dtype)))
+            outputs = flat_outputs(call(self.model, inputs))
         return tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in outputs.values())
 
 
-def _sample_shape(model: nn.Module, example: Tensor | None, input_shape: tuple[int, ...] | None) -> tuple[int, ...]:
+def _described(spec: InputSpec) -> dict[str, str]:
+    """The inputs in the words of the file's metadata."""
+    return {"inputs": json.dumps(spec.to_json())} if spec.shape is None else {"input_shape": _times(spec.shape)}
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _input_spec(model: nn.Module, example: ModelInputs | None, input_shape: tuple[int, ...] | None) -> InputSpec:
     if example is not None:
-        return tuple(example.shape[1:])
+        return InputSpec.of(example)
     if input_shape is not None:
-        return tuple(input_shape)
+        return InputSpec.shaped(input_shape)
     config = getattr(model, "pretrained_cfg", None) or {}
     size = config.get("input_size") if isinstance(config, Mapping) else None
     if not size:
         raise ExportError("the shape of an input is not known: give an example or input_shape, such as (3, 224, 224)")
     built = getattr(getattr(model, "patch_embed", None), "img_size", None)  # of the model, where that fixes it
-    return (size[0], *built) if isinstance(built, tuple) else tuple(size)
+    return InputSpec.shaped((size[0], *built) if isinstance(built, tuple) else tuple(size))
 
 
-def _exported(graph: _Graph, example: Tensor, opset: int, kernels: bool) -> ir.Model:
-    fused = is_fused(graph)
+def _exported(graph: _Graph, opset: int, kernels: bool) -> ir.Model:
+    fused, tensors = is_fused(graph), tuple(tensors_in(graph.example))
     with evaluating(graph), torch.no_grad(), quiet():
         try:
-            outputs = flat_outputs(graph.model(example.to(graph.dtype)))
+            outputs = flat_outputs(call(graph.model, moved(graph.example, tensors[0].device, graph.dtype)))
         except ExportError:
             raise
         except Exception as error:  # a model's forward may raise anything
             raise ExportError(
-                f"the model cannot run on an input of shape {list(example.shape)} ({first_line(error)}): "
+                f"the model cannot run on the input {InputSpec.of(graph.example)} ({first_line(error)}): "
                 "give an example or an input_shape that fits it"
             ) from error
         try:
-            batch = ({0: torch.export.Dim.DYNAMIC},)
-            source = lowered(torch.export.export(graph, (example,), dynamic_shapes=batch), kernels) if fused else graph
+            batch = (tuple({0: torch.export.Dim.DYNAMIC} if rows else None for rows in graph.batched),)
+            source = lowered(torch.export.export(graph, tensors, dynamic_shapes=batch), kernels) if fused else graph
             program = torch.onnx.export(
                 source,
-                (example,),
+                tensors,
                 dynamo=True,
                 dynamic_shapes=None if fused else batch,
-                input_names=[INPUT],
+                input_names=list(flat_inputs(graph.model, graph.example)),
                 output_names=list(outputs),
                 opset_version=opset,
                 verbose=False,

@@ -20,6 +20,7 @@ from secateur.benchmarks.environment import environment
 from secateur.benchmarks.paired import PairedSamples, measure_pair
 from secateur.benchmarks.runners import Subject, make_runner
 from secateur.core.files import write_json
+from secateur.core.input_spec import InputSpec
 from secateur.export.to_onnx import export_onnx
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.plan.allocation import DEFAULT_KINDS, Instruments
@@ -52,7 +53,7 @@ def main(data: Path, out: Path, target: str, latency: float, seconds: float, thr
     budget = Budget(latency=latency, target=target)
     plan = make_plan(groups, scores, budget, "knapsack", Instruments(latencies=table))
     small = prune(model, plan, groups)
-    found = measured(model, small, groups.input_shape, target, seconds, threads)
+    found = measured(model, small, groups.inputs, target, seconds, threads)
     predicted, ratio = table.predict_ms(groups, plan.kept) / table.dense_ms, found.interval()
     content: dict[str, Any] = {
         "command": f"python -m secateur_studies.latency_plan --data DATA --target {target} --latency {latency:g} "
@@ -73,15 +74,15 @@ def main(data: Path, out: Path, target: str, latency: float, seconds: float, thr
 
 
 def measured(
-    dense: nn.Module, small: nn.Module, input_shape: tuple[int, ...], target: str, seconds: float, threads: int
+    dense: nn.Module, small: nn.Module, inputs: InputSpec, target: str, seconds: float, threads: int
 ) -> PairedSamples:
     """The times of both models on `target`, which runs ONNX or modules, in turns."""
     with tempfile.TemporaryDirectory() as folder:
         sides = []
         for name, model in (("dense", dense), ("small", small)):
             path = Path(folder) / f"{name}.onnx"
-            export_onnx(model, path, input_shape=input_shape)
-            subject = Subject(name, module=model, onnx=path, input_shape=input_shape)
+            export_onnx(model, path, inputs.draw())
+            subject = Subject(name, module=model, onnx=path, inputs=inputs)
             sides.append(make_runner(subject, target, 1, threads))
         try:
             return measure_pair(sides[0], sides[1], seconds=seconds)

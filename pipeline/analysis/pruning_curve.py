@@ -47,7 +47,7 @@ class Shape:
     def plan(self, groups: Groups, scores: Scores, rate: float) -> Plan:
         """The plan that removes the share `rate` of the units, the least important first, unaligned."""
         if rate == 0:
-            return Plan({}, groups.fingerprint(), groups.input_shape)
+            return Plan({}, groups.fingerprint(), groups.inputs)
         return make_plan(groups, scores, Budget(units=1 - rate), self.allocate, align=1, kinds=self.kinds)
 
 

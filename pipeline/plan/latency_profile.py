@@ -106,8 +106,8 @@ def _subject(model: nn.Module, groups: Groups, target: str, folder: Path) -> Sub
     goal = parse_target(target)
     folder.mkdir()
     if goal.runtime == "torch":
-        return Subject(folder.name, module=model, input_shape=groups.input_shape)
+        return Subject(folder.name, module=model, inputs=groups.inputs)
     path = folder / "model.onnx"
-    export_onnx(model, path, input_shape=groups.input_shape)
+    export_onnx(model, path, groups.inputs.draw())
     engines = {str(goal): build_engine(path, goal, folder).path} if goal.needs_build else {}
     return Subject(folder.name, onnx=path, engines=engines)

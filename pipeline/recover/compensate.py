@@ -74,7 +74,7 @@ def repair(
     """
     options = options or Compensation()
     dense, loader = canonical(dense), any_batches(loader, classes=False)
-    groups = groups or find_groups(dense, example_for(dense, plan.input_shape))
+    groups = groups or find_groups(dense, example_for(dense, plan.inputs))
     narrowed = narrowed_by(dense, groups, plan)
     repaired = copy.deepcopy(small)
     if not narrowed.layers and not narrowed.heads:
@@ -100,7 +100,7 @@ def gather_statistics(dense: nn.Module, groups: Groups, kinds: Sequence[str], lo
         for group in groups
         if group.kind in kinds
     }
-    every = narrowed_by(dense, groups, Plan(less, groups.fingerprint(), groups.input_shape))
+    every = narrowed_by(dense, groups, Plan(less, groups.fingerprint(), groups.inputs))
     return gather_moments(dense, every.probes(dense), any_batches(loader, classes=False), FOLDS)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from secateur.benchmarks.bench import Effort, bench_pair
 from secateur.benchmarks.results_file import Compared
 from secateur.benchmarks.runners import Subject
+from secateur.core.input_spec import InputSpec
 from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.engine_info import INFO_FILE, EngineInfo
 from secateur.export.targets import TypedTarget, parse_target, typed_targets
@@ -43,7 +44,7 @@ def bench_run(inputs: Inputs, say: Say) -> list[str]:
             forms_of(folder, side),
             name=side,
             module=model,
-            input_shape=input_shape(inputs.dense),
+            inputs=InputSpec.shaped(input_shape(inputs.dense)),
             top1=top1,
         )
     effort = Effort(seconds=spec.seconds, threads=spec.threads, seed=recipe.seed)

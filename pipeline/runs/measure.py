@@ -7,11 +7,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import overload
 
-from torch import Tensor, nn
+from torch import nn
 
 from secateur.benchmarks.bench import Effort, Measured, bench_one, bench_pair
 from secateur.benchmarks.results_file import BenchResult
 from secateur.benchmarks.runners import Subject
+from secateur.core.input_spec import InputSpec
+from secateur.core.model_inputs import ModelInputs
 from secateur.export.targets import parse_typed_target
 from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.runs.subjects import common_targets, is_run, open_subject, run_subjects, with_onnx
@@ -31,7 +33,7 @@ def bench(
     seconds: float = 10.0,
     threads: int | None = None,
     cuda_graph: bool = False,
-    example_input: Tensor | None = None,
+    example_input: ModelInputs | None = None,
     say: Say = ...,
 ) -> BenchResult: ...
 
@@ -46,7 +48,7 @@ def bench(
     seconds: float = 10.0,
     threads: int | None = None,
     cuda_graph: bool = False,
-    example_input: Tensor | None = None,
+    example_input: ModelInputs | None = None,
     say: Say = ...,
 ) -> BenchResult | Measured: ...
 
@@ -60,15 +62,15 @@ def bench(
     seconds: float = 10.0,
     threads: int | None = None,
     cuda_graph: bool = False,
-    example_input: Tensor | None = None,
+    example_input: ModelInputs | None = None,
     say: Say = lambda message: None,
 ) -> BenchResult | Measured:
     """Cost, size and latency of a model, and `against` another one the speedup, both measured in turn.
 
     A run directory alone is its dense against its pruned model. `targets` are all that both can run on unless named;
     each target and batch is measured for at most `seconds`; `cuda_graph` belongs to `torch:cuda` (see `Effort`).
-    Modules that timm did not make need an `example_input` `[B, ...]`. Raises `BenchError` where nothing can be
-    measured.
+    Modules that timm did not make need an `example_input` (a tensor, a tuple or a dictionary). Raises `BenchError`
+    where nothing can be measured.
 
     >>> result = sc.bench(small, against=model, targets=["torch:cpu"], seconds=0.1)
     >>> print("times as fast, with the 95 % interval:", result.speedup["torch:cpu"])
@@ -101,8 +103,8 @@ def measure(
         return [bench_pair(reference, one, goals, batches, effort, say=say) for one in candidates]
 
 
-def _subject(name: str, what: Measurable, targets: Sequence[str], example_input: Tensor | None) -> Subject:
+def _subject(name: str, what: Measurable, targets: Sequence[str], example_input: ModelInputs | None) -> Subject:
     if not isinstance(what, nn.Module):
         return open_subject(str(what), targets)
-    shape = input_shape(what) if example_input is None else tuple(example_input.shape[1:])
-    return Subject(name, module=what, input_shape=shape)
+    inputs = InputSpec.shaped(input_shape(what)) if example_input is None else InputSpec.of(example_input)
+    return Subject(name, module=what, inputs=inputs)

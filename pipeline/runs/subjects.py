@@ -8,6 +8,7 @@ from pathlib import Path
 
 from secateur.benchmarks.runners import Subject
 from secateur.core.errors import BenchError
+from secateur.core.input_spec import InputSpec
 from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo
 from secateur.export.targets import parse_target, parse_typed_target
 
@@ -37,7 +38,7 @@ def open_subject(word: str, targets: Sequence[str] = ()) -> Subject:
     from secateur.pipeline.models.inputs import input_shape
 
     model = create_model(word)
-    return Subject(word, module=model, input_shape=input_shape(model))
+    return Subject(word, module=model, inputs=InputSpec.shaped(input_shape(model)))
 
 
 def is_run(path: Path) -> bool:
@@ -59,9 +60,9 @@ def run_subjects(folder: Path) -> tuple[Subject, Subject]:
     dense = create_model(open_run(folder).recipe.model)
     if classes := classes_of(pruned):
         dense = cut_classifier(dense, classes)
-    shape = input_shape(dense)
+    shape = InputSpec.shaped(input_shape(dense))
     found = [
-        replace(forms_of(folder, side), module=model, input_shape=shape)
+        replace(forms_of(folder, side), module=model, inputs=shape)
         for side, model in (("dense", dense), ("pruned", pruned))
     ]
     return found[0], found[1]
@@ -94,7 +95,8 @@ def with_onnx(subject: Subject, targets: Sequence[str], folder: Path) -> Subject
         from secateur.export.to_onnx import export_onnx
 
         path = folder / f"{len(list(folder.iterdir()))}.onnx"
-        export_onnx(subject.module, path, input_shape=subject.input_shape, precision=goal.precision)
+        example = subject.inputs.draw() if subject.inputs else None
+        export_onnx(subject.module, path, example, precision=goal.precision)
         if goal.precision == "fp32":
             subject = replace(subject, onnx=path)
         else:
@@ -110,7 +112,8 @@ def _saved(folder: Path) -> Subject:
     model = load(folder)
     graph = folder / "model.onnx"
     engines = engines_of(path.parent for path in sorted(folder.glob(f"engines/*/{INFO_FILE}")))
-    return Subject(str(folder), model, graph if graph.is_file() else None, engines, input_shape(model))
+    spec = InputSpec.shaped(input_shape(model))
+    return Subject(str(folder), model, graph if graph.is_file() else None, engines, spec)
 
 
 def _engine(path: Path, targets: Sequence[str]) -> Subject:

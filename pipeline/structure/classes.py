@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import ModelError, SurgeryError
+from secateur.core.input_spec import InputSpec
 from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.structure.comparison import TOLERANCE, comparison_dtype
 from secateur.pipeline.structure.cutting import copied_with
@@ -26,7 +27,7 @@ def specialised(model: nn.Module, classes: Classes) -> nn.Module:
     weights = verification_weights(model)  # a classifier of zeros would agree with any other
     with torch.no_grad():
         copied = copied_with(model, weights.tensors(model, dtype)).eval()
-        x = comparison_input(input_shape(model), next(copied.parameters()).device, dtype)
+        x = comparison_input(InputSpec.shaped(input_shape(model)), next(copied.parameters()).device, dtype)
         outputs, weights = calibrated(copied, weights, x)
         found = copied_with(small, weights.tensors(small, dtype, index)).eval()(x)
     if not relative_difference([found], [outputs[:, list(classes.kept)]]) <= TOLERANCE[dtype]:

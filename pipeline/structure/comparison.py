@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map
 
+from secateur.core.model_inputs import call, tensors_in
 from secateur.core.modules import device_of
 from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.cutting import copied_with, positions_kept, tensor_named
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.masking import masked
-from secateur.pipeline.structure.outputs import comparison_input, relative_difference, tensors_in
+from secateur.pipeline.structure.outputs import comparison_input, relative_difference
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.verification_weights import VerificationWeights, calibrated, verification_weights
 from secateur.pipeline.structure.wrong_readers import WrongReader, estimated_moves, planted, wrong_readers
@@ -52,7 +53,7 @@ class Comparison:
         model = canonical(model)
         self.dtype = dtype or comparison_dtype(model)
         self.tolerance = max(TOLERANCE[self.dtype], TOLERANCE[comparison_dtype(model)])
-        self.x = comparison_input(groups.input_shape, device_of(model), self.dtype, least)
+        self.x = comparison_input(groups.inputs, device_of(model), self.dtype, least)
         weights = weights or verification_weights(model)
         with torch.no_grad():
             dense = masked(model, groups, plan, weights, self.dtype).eval()
@@ -70,7 +71,7 @@ class Comparison:
     def run(self) -> float:
         """Runs the small model; returns the largest difference between the outputs, relative to their scale."""
         with torch.enable_grad():
-            self.found = tensors_in(self.small(self.x))
+            self.found = tensors_in(call(self.small, self.x))
         return self.difference
 
     @property
@@ -100,7 +101,7 @@ class Comparison:
     def move(self, *wrong: WrongReader) -> float:
         """How far wrong readers, all of them at once, move the small model's outputs, relative to their scale."""
         with torch.no_grad(), planted(self.small, wrong):
-            moved: list[Tensor] = tensors_in(self.small(self.x))
+            moved: list[Tensor] = tensors_in(call(self.small, self.x))
         return relative_difference(moved, [tensor.detach() for tensor in self.found])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from timm.layers import Attention
 from torch import Tensor, nn
 
 from secateur.core.errors import PlanError
+from secateur.core.input_spec import InputSpec
 from secateur.core.modules import copied, evaluating
 from secateur.kernels.ragged_attention import RaggedAttention
 from secateur.pipeline.structure.canonical import canonical
@@ -58,7 +59,7 @@ def adapt(small: nn.Module, dense: nn.Module, groups: Groups, kept: Kept) -> Non
     """
     if not groups.adapted or groups.traced is None:
         return
-    example = example_for(dense, groups.input_shape, batch=SAMPLES)
+    example = example_for(dense, groups.inputs, batch=SAMPLES)
     errors: list[CodeError] = []
     for name in sorted(groups.adapted, key=lambda name: -name.count(".")):
         try:
@@ -73,11 +74,11 @@ def adapt(small: nn.Module, dense: nn.Module, groups: Groups, kept: Kept) -> Non
         raise CodeError(errors[0].modules[0], errors[0].reason, others)
 
 
-def example_for(model: nn.Module, shape: tuple[int, ...], batch: int = 1, seed: int = 0) -> Tensor:
-    """A seeded random input `[batch, *shape]` on the model's device, in its dtype."""
+def example_for(model: nn.Module, inputs: InputSpec | Sequence[int], batch: int = 1, seed: int = 0) -> Any:
+    """Seeded random inputs of `batch` samples, or one of the shape `inputs`, on the model's device, in its dtype."""
     parameter = next(model.parameters())
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(batch, *shape, generator=generator).to(parameter.device, parameter.dtype)
+    spec = inputs if isinstance(inputs, InputSpec) else InputSpec.shaped(inputs)
+    return spec.draw(batch, seed, parameter.device, parameter.dtype)
 
 
 def positions_kept(groups: Groups, kept: Kept) -> dict[tuple[str, int], Tensor]:

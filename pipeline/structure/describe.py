@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from secateur.core.records import read_record, write_record
 from secateur.pipeline.structure.groups import Fixed, Groups, Kind, Unverifiable
@@ -32,10 +33,13 @@ class GroupRow:
 
 @dataclass(frozen=True)
 class GroupTable:
-    """What can be removed from a model for samples of `input_shape`, and what is `fixed` or `unverifiable`, and why."""
+    """What can be removed from a model and what is `fixed` or `unverifiable`, and why.
+
+    `input_shape` is that of one sample, or what `InputSpec.to_json` says of several inputs.
+    """
 
     fingerprint: str
-    input_shape: tuple[int, ...]
+    input_shape: Any
     macs: float
     params: int
     align: int
@@ -78,7 +82,7 @@ def describe(groups: Groups, align: int = 8) -> GroupTable:
     ]
     return GroupTable(
         groups.fingerprint(),
-        groups.input_shape,
+        groups.inputs.to_json(),
         macs,
         params,
         align,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from timm.layers import Attention
-from torch import Tensor, nn
+from torch import nn
 
 from secateur.core.errors import ModelError
+from secateur.core.input_spec import InputSpec
+from secateur.core.model_inputs import ModelInputs
 from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.codegen.traced_model import TracedModel
 from secateur.pipeline.structure.cost import layer_terms
@@ -22,12 +24,13 @@ from secateur.pipeline.structure.verify_groups import verify_groups
 from secateur.pipeline.structure.vit import attention_groups, is_mlp
 
 
-def find_groups(model: nn.Module, example_input: Tensor, verify: bool = True) -> Groups:
-    """All groups of `model`, with what its operations cost on one sample of `example_input` `[B, ...]`.
+def find_groups(model: nn.Module, example_input: ModelInputs, verify: bool = True) -> Groups:
+    """All groups of `model`, with what its operations cost on one sample of `example_input`.
 
-    The model is traced once, in evaluation mode, and left as it was. With `verify`, some units of every group are
-    then removed, and groups that the model's own code cannot do without are reported as fixed. Raises
-    `ModelError` when nothing in it can be removed.
+    That is a tensor `[B, ...]`, a tuple of what the model takes by position, or a dictionary of what it takes by
+    keyword, nested too; tensors without a row for each sample go in whole. The model is traced once, in evaluation
+    mode, and left as it was. With `verify`, some units of every group are then removed, and groups that the model's
+    own code cannot do without are reported as fixed. Raises `ModelError` when nothing in it can be removed.
 
     >>> [(group.name, group.units) for group in sc.find_groups(model, example) if group.kind == "head"]
     [('blocks.0.attn.heads', 3), ('blocks.1.attn.heads', 3)]
@@ -40,7 +43,7 @@ def find_groups(model: nn.Module, example_input: Tensor, verify: bool = True) ->
     return found
 
 
-def find_fixed(model: nn.Module, example_input: Tensor) -> tuple[Fixed, ...]:
+def find_fixed(model: nn.Module, example_input: ModelInputs) -> tuple[Fixed, ...]:
     """What cannot be removed from `model`, with the reasons; also of a model from which nothing can.
 
     >>> from torch import nn
@@ -51,7 +54,7 @@ def find_fixed(model: nn.Module, example_input: Tensor) -> tuple[Fixed, ...]:
     return _looked_at(model, example_input, verify=True).fixed
 
 
-def _looked_at(model: nn.Module, example_input: Tensor, verify: bool) -> Groups:
+def _looked_at(model: nn.Module, example_input: ModelInputs, verify: bool) -> Groups:
     """All groups, which may be none, and all that is fixed."""
     model = canonical(model)
     trace = trace_model(model, example_input)
@@ -78,9 +81,9 @@ def _looked_at(model: nn.Module, example_input: Tensor, verify: bool) -> Groups:
     for name, dims in trace.tensors.items():
         shapes.setdefault(name, tuple(1 if labels is None else len(labels) for labels in dims))
     parameters = frozenset(key for key, _ in model.named_parameters())
-    shape, norms = tuple(example_input.shape[1:]), norms_of(trace, components, found)
+    inputs, norms = InputSpec.of(example_input), norms_of(trace, components, found)
     traced = TracedModel(trace, components, found.units)
-    result = Groups(tuple(groups), tuple(fixed), (), shapes, parameters, shape, norms, traced=traced)
+    result = Groups(tuple(groups), tuple(fixed), (), shapes, parameters, inputs, norms, traced=traced)
     inside = tuple(f"{name}." for name in attentions)
     terms = [
         *(term for term in terms_of(trace, components, found.units) if not f"{term.name}.".startswith(inside)),

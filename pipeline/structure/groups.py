@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from secateur.core.errors import PlanError, near_matches
 from secateur.core.files import sha256_json
+from secateur.core.input_spec import InputSpec
 
 if TYPE_CHECKING:
     from secateur.pipeline.structure.codegen.traced_model import TracedModel
@@ -147,8 +148,8 @@ class Term:
 class Groups(Sequence[Group]):
     """All groups of one model, what is fixed in it, and what its operations cost (`terms`, MACs a sample).
 
-    `shapes` holds every tensor of the model's state dict with its dense shape; `input_shape` is that of one sample
-    (without the batch). `norms` has, for each module that normalises over units of a group, its width;
+    `shapes` holds every tensor of the model's state dict with its dense shape; `inputs` says what the model is called
+    with. `norms` has, for each module that normalises over units of a group, its width;
     `architecture` is the fingerprint where it is not that of these groups alone. The code of the modules `adapted`
     repeats numbers of units, so that surgery takes it from the graph, `traced`. `unverifiable` are groups of which a
     mistake would not be seen, as far as the groups were verified.
@@ -164,7 +165,7 @@ class Groups(Sequence[Group]):
     terms: tuple[Term, ...]
     shapes: Mapping[str, tuple[int, ...]]
     parameters: frozenset[str]
-    input_shape: tuple[int, ...]
+    inputs: InputSpec
     norms: Mapping[str, Norm] = field(default_factory=dict)
     architecture: str = ""
     adapted: tuple[str, ...] = ()
@@ -218,7 +219,7 @@ class Groups(Sequence[Group]):
             for g in self.groups
         ]
         shapes = sorted((name, list(shape)) for name, shape in self.shapes.items())
-        return sha256_json([content, shapes, list(self.input_shape)])
+        return sha256_json([content, shapes, self.inputs.without_values.to_json()])
 
     def macs(self, kept: Kept | None = None) -> float:
         """Multiply-accumulates for one sample, of the dense model or with only the `kept` units."""

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from secateur.core.model_inputs import call, tensors_in
 from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.comparison import Comparison
 from secateur.pipeline.structure.cutting import cut, positions_kept, sliced
 from secateur.pipeline.structure.groups import Groups
-from secateur.pipeline.structure.outputs import relative_difference, tensors_in
+from secateur.pipeline.structure.outputs import relative_difference
 from secateur.pipeline.structure.plan import Plan
 
 
@@ -81,7 +82,7 @@ def _along(groups: Groups, plan: Plan, name: str, found: Tensor, expected: Tenso
 def wrong_cut(model: nn.Module, groups: Groups, plan: Plan, dtype: torch.dtype) -> str | None:
     """The first group of a plan from which units cannot be removed so that the model is the masked one."""
     for name, kept in plan.kept.items():
-        alone = Plan({name: kept}, plan.fingerprint, plan.input_shape)
+        alone = Plan({name: kept}, plan.fingerprint, plan.inputs)
         comparison = Comparison(model, cut(model, groups, alone), groups, alone, dtype=dtype)
         comparison.run()
         if not comparison.agrees:
@@ -97,7 +98,7 @@ def wrong_code(model: nn.Module, small: nn.Module, groups: Groups, plan: Plan, d
     fresh = Comparison(model, cut(model, groups, plan), groups, plan, dtype=dtype)
     given = Comparison(model, small, groups, plan, dtype=dtype)
     with torch.no_grad(), _outputs_of(fresh.small) as expected, _outputs_of(given.small) as found:
-        fresh.small(fresh.x), given.small(given.x)
+        call(fresh.small, fresh.x), call(given.small, given.x)
     differs = [name for name in expected if relative_difference(found.get(name, []), expected[name]) > fresh.tolerance]
     path = next(iter(differs), None)
     while path is not None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
+
+from secateur.core.input_spec import InputSpec
 
 MOST_SAMPLES = 16
 NUMBERS = 2**17
@@ -16,23 +18,21 @@ NUMBERS = 2**17
 SMOOTH = 4
 
 
-def comparison_input(shape: Sequence[int], device: torch.device, dtype: torch.dtype, least: int = 2) -> Tensor:
-    """Seeded normal samples `[B, *shape]`, `least` or more.
+def comparison_input(inputs: InputSpec, device: torch.device, dtype: torch.dtype, least: int = 2) -> Any:
+    """Seeded normal samples, `least` or more; pictures get smooth patches too.
 
-    Pictures get smooth patches too, since the averages over pure noise are alike for all samples.
+    The averages over pure noise are alike for all samples.
     """
-    batch = min(max(NUMBERS // max(int(torch.Size(shape).numel()), 1), least), MOST_SAMPLES)
-    draw = torch.Generator().manual_seed(0)
-    x = torch.randn(batch, *shape, generator=draw)
-    if len(shape) == 3 and min(shape[1:]) > SMOOTH:
-        patches = torch.randn(batch, shape[0], SMOOTH, SMOOTH, generator=draw)
-        x = 0.7 * x + F.interpolate(patches, size=tuple(shape[1:]), mode="bicubic")
-    return x.to(device, dtype)
+    batch = min(max(NUMBERS // max(inputs.numbers, 1), least), MOST_SAMPLES)
+    return inputs.draw(batch, 0, device, dtype, _noise)
 
 
-def tensors_in(outputs: object) -> list[Tensor]:
-    """All tensors in what a model returns, whatever holds them."""
-    return [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+def _noise(shape: Sequence[int], draw: torch.Generator) -> Tensor:
+    x = torch.randn(*shape, generator=draw)
+    if len(shape) == 4 and min(shape[2:]) > SMOOTH:
+        patches = torch.randn(*shape[:2], SMOOTH, SMOOTH, generator=draw)
+        x = 0.7 * x + F.interpolate(patches, size=tuple(shape[2:]), mode="bicubic")
+    return x
 
 
 def scale_of(output: Tensor) -> Tensor:

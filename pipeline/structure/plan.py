@@ -10,6 +10,7 @@ import numpy as np
 
 from secateur.core.errors import PlanError
 from secateur.core.files import read_json, write_json
+from secateur.core.input_spec import InputSpec
 from secateur.core.options import options_of
 from secateur.pipeline.structure.groups import Groups
 
@@ -34,7 +35,7 @@ class PlanFacts:
 class Plan:
     """Which units stay: `kept[group]` is sorted; groups left out keep all their units.
 
-    `fingerprint` is that of the `Groups` the plan was made for, `input_shape` the shape of one sample there. A plan
+    `fingerprint` is that of the `Groups` the plan was made for, `inputs` what the model is called with. A plan
     that was chosen by hand has no `facts`, which its file calls notes.
 
     >>> plan.save(Path("plan.json"))
@@ -44,7 +45,7 @@ class Plan:
 
     kept: Mapping[str, tuple[int, ...]]
     fingerprint: str
-    input_shape: tuple[int, ...]
+    inputs: InputSpec
     facts: PlanFacts | None = None
 
     def save(self, path: Path) -> None:
@@ -55,7 +56,7 @@ class Plan:
         """The plan as plain JSON values."""
         return {
             "fingerprint": self.fingerprint,
-            "input_shape": list(self.input_shape),
+            "input_shape": self.inputs.to_json(),
             "kept": {name: list(units) for name, units in sorted(self.kept.items())},
         }
 
@@ -69,15 +70,15 @@ class Plan:
         """A plan from plain JSON values; raises `PlanError` naming `where` when they are none."""
         kept, shape, notes = content.get("kept"), content.get("input_shape"), content.get("notes", {})
         fingerprint = content.get("fingerprint")
-        if not (isinstance(kept, dict) and isinstance(shape, list) and isinstance(notes, dict) and fingerprint):
+        if not (isinstance(kept, dict) and isinstance(shape, list | dict) and isinstance(notes, dict) and fingerprint):
             raise PlanError(f"{where} holds no complete plan: make it again with `secateur plan`")
         try:
             units = {str(name): tuple(int(unit) for unit in units) for name, units in kept.items()}
-            sizes = tuple(int(size) for size in shape)
-        except (TypeError, ValueError) as error:
+            inputs = InputSpec.from_json(shape)
+        except (TypeError, ValueError, KeyError) as error:
             raise PlanError(f"{where} holds a plan that is no lists of numbers ({error})") from error
         facts = options_of(PlanFacts, notes, f"{where}: notes") if notes else None
-        return Plan(units, str(fingerprint), sizes, facts)
+        return Plan(units, str(fingerprint), inputs, facts)
 
 
 def plan_from_kept(groups: Groups, kept: Mapping[str, Sequence[int]], facts: PlanFacts | None = None) -> Plan:
@@ -110,4 +111,4 @@ def plan_from_kept(groups: Groups, kept: Mapping[str, Sequence[int]], facts: Pla
                 f"the group {group.name!r} would keep {blocks.min()} units, but must keep {group.min_units} at least"
             )
     whole = {n: tuple(int(i) for i in np.flatnonzero(m)) for n, m in masks.items() if not m.all()}
-    return Plan(whole, groups.fingerprint(), groups.input_shape, facts)
+    return Plan(whole, groups.fingerprint(), groups.inputs, facts)

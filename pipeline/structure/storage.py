@@ -141,7 +141,7 @@ def _replayed(dense: nn.Module, step: Units, maker: str, folder: Path) -> nn.Mod
     """The dense model without the units that were removed, traced in the precision in which it was traced then."""
     if step.precision != Precision():
         step.precision.give(dense)
-    groups = find_groups(dense, example_for(dense, step.plan.input_shape), verify=False)
+    groups = find_groups(dense, example_for(dense, step.plan.inputs), verify=False)
     if groups.fingerprint() != step.plan.fingerprint:
         raise ModelError(
             f"{maker} is built differently from when {folder} was saved: give what made it then (timm's version of "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from torch import nn
 
@@ -55,7 +56,7 @@ def verify(small: nn.Module, dense: nn.Module, plan: Plan, groups: Groups | None
 def _groups_for(model: nn.Module, plan: Plan, groups: Groups | None) -> Groups:
     """The groups of a model, checked against those that a plan was made for."""
     if groups is None:
-        groups = find_groups(model, example_for(model, plan.input_shape))
+        groups = replace(find_groups(model, example_for(model, plan.inputs)), inputs=plan.inputs)
     if groups.fingerprint() != plan.fingerprint:
         raise PlanError(
             "the plan was made for another architecture: the model's groups, shapes or input size differ; "

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.overrides import TorchFunctionMode
 
+from secateur.core.model_inputs import ModelInputs, call
 from secateur.pipeline.structure.cutting import sliced
 
 Place = tuple[str, int]
@@ -117,7 +118,7 @@ def _order_one(module: nn.Module, leaf: str, data: Tensor, draw: torch.Generator
     return data.cpu() * (0.75 + 0.5 * torch.rand(data.shape, generator=draw)) if constant else None
 
 
-def calibrated(copied: nn.Module, weights: VerificationWeights, x: Tensor) -> tuple[Any, VerificationWeights]:
+def calibrated(copied: nn.Module, weights: VerificationWeights, x: ModelInputs) -> tuple[Any, VerificationWeights]:
     """The outputs of a dense model's copy, whose layers are rescaled as it runs, and the weights that it has then.
 
     `copied` holds tensors of `weights`, of its own. Every linear layer and convolution gets outputs of root mean
@@ -128,7 +129,7 @@ def calibrated(copied: nn.Module, weights: VerificationWeights, x: Tensor) -> tu
     named = dict([*copied.named_parameters(), *copied.named_buffers()])
     own = {id(tensor): name for name, tensor in named.items() if name in weights.factors or name in weights.values}
     with _Calibration(own) as calibration:
-        outputs = copied(x)
+        outputs = call(copied, x)
     factors = {name: factor * calibration.factors.get(name, 1.0) for name, factor in weights.factors.items()}
     values = {name: named[name].detach() if name in named else value for name, value in weights.values.items()}
     return outputs, replace(weights, factors=factors, values=values)

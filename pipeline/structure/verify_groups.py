@@ -174,7 +174,7 @@ def _near(tensor: str, module: str) -> bool:
 def _compared(model: nn.Module, groups: Groups, some: Sequence[Group]) -> Failure | Comparison:
     """What is wrong with a model that lacks a part of these groups' units; the comparison when it is the masked one."""
     kept = {group.name: _some_gone(group, 3 + groups.index(group) % 3) for group in some}
-    plan = Plan(kept, groups.fingerprint(), groups.input_shape)
+    plan = Plan(kept, groups.fingerprint(), groups.inputs)
     running: list[str] = []
     try:
         small = cut(model, groups, plan)

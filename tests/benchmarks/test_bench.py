@@ -19,6 +19,7 @@ from secateur.benchmarks.limits import Limits
 from secateur.benchmarks.results_file import read_bench
 from secateur.benchmarks.runners import Subject
 from secateur.core.errors import BenchError, EngineError, UnsupportedError
+from secateur.core.input_spec import InputSpec
 from secateur.export.targets import parse_target
 from secateur.export.to_onnx import export_onnx
 
@@ -38,7 +39,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Subject, Subject]:
         model = mlp(hidden)
         path = folder / f"{name}.onnx"
         export_onnx(model, path, input_shape=SHAPE)
-        subjects.append(Subject(name, model, path, input_shape=SHAPE, top1=90.0))
+        subjects.append(Subject(name, model, path, inputs=InputSpec.shaped(SHAPE), top1=90.0))
     return subjects[0], subjects[1]
 
 
@@ -117,7 +118,7 @@ def test_an_engine_of_other_batches_is_skipped_and_a_broken_one_is_not(monkeypat
         return real(subject, goal, batch, *rest)  # type: ignore[arg-type]  # as it was given
 
     monkeypatch.setattr(bench, "make_runner", make_runner)
-    subject = Subject("a", mlp(8), input_shape=SHAPE)
+    subject = Subject("a", mlp(8), inputs=InputSpec.shaped(SHAPE))
     found = bench_one(subject, ["torch:cpu"], [1, 64], QUICK)
     assert list(found.side.latency_ms) == ["torch:cpu@b1"]
     assert found.skipped == {"torch:cpu@b64": "the engine takes 'input' from [1, 3] to [32, 3]"}
@@ -166,6 +167,6 @@ def test_macs_that_are_a_lower_bound_are_noted() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.cdist(x, x)
 
-    found = bench_one(Subject("odd", Odd(), input_shape=SHAPE), ["torch:cpu"], effort=QUICK)
+    found = bench_one(Subject("odd", Odd(), inputs=InputSpec.shaped(SHAPE)), ["torch:cpu"], effort=QUICK)
     assert found.side.unsupported == {"aten::cdist": 1}
     assert any("lower bound" in note and "aten::cdist" in note for note in found.notes)

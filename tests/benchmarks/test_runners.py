@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from secateur.benchmarks import runners
 from secateur.benchmarks.latency import CudaClock
 from secateur.benchmarks.runners import Subject, engine_runner, make_runner, torch_runner, torch_threads
 from secateur.core.errors import BenchError, EngineError, MissingPackageError
+from secateur.core.input_spec import InputSpec
 from secateur.export.engine import Arrays, Engine
 from secateur.export.tensors import DYNAMIC, TensorInfo
 from secateur.export.to_onnx import export_onnx
@@ -73,14 +75,14 @@ def onnx_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_torch_runs_the_batch_in_evaluation_and_inference_mode() -> None:
     model = Watched()
-    runner = torch_runner(model, (5, *SHAPE))
+    runner = torch_runner(model, torch.randn(5, *SHAPE))
     assert runner.clock.time_ms(runner.run) > 0
     assert model.seen == [(torch.Size((5, *SHAPE)), False, True)]
 
 
 def test_the_model_keeps_its_mode_and_device() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
-    runner = torch_runner(model, (2, *SHAPE))
+    runner = torch_runner(model, torch.randn(2, *SHAPE))
     runner.run()
     runner.close()
     assert model.training
@@ -185,11 +187,12 @@ def test_each_precision_has_its_own_form() -> None:
 
 @pytest.mark.parametrize("replayed", [False, True])
 def test_a_cuda_graph_is_what_was_asked_for(replayed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[tuple[object, ...]] = []
-    monkeypatch.setattr(runners, "torch_runner", lambda *arguments, **words: given.append((*arguments, words)))
-    model = nn.Flatten()
-    make_runner(Subject("a", model, input_shape=(3,)), "torch:cuda", 2, cuda_graph=replayed, seed=5)
-    assert given == [(model, (2, 3), "cuda", replayed, 5, {})]
+    given: list[Any] = []
+    monkeypatch.setattr(runners, "torch_runner", lambda *arguments: given.extend(arguments))
+    model, spec = nn.Flatten(), InputSpec.shaped((3,))
+    make_runner(Subject("a", model, inputs=spec), "torch:cuda", 2, cuda_graph=replayed, seed=5)
+    assert given.pop(1).equal(spec.draw(2, seed=5))
+    assert given == [model, "cuda", replayed]
 
 
 def test_a_missing_runtime_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,14 +212,14 @@ def test_threads_are_set_for_the_block_only() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch sees a GPU")
 def test_cuda_without_a_gpu_is_an_error() -> None:
     with pytest.raises(BenchError, match="none here"):
-        torch_runner(nn.Identity(), (1, *SHAPE), "cuda")
+        torch_runner(nn.Identity(), torch.randn(1, *SHAPE), "cuda")
 
 
 @gpu
 @pytest.mark.parametrize("cuda_graph", [False, True])
 def test_torch_on_a_gpu_leaves_the_model_on_the_cpu(cuda_graph: bool) -> None:
     model = nn.Conv2d(3, 4, 3)
-    runner = torch_runner(model, (2, *SHAPE), "cuda", cuda_graph=cuda_graph)
+    runner = torch_runner(model, torch.randn(2, *SHAPE), "cuda", cuda_graph=cuda_graph)
     assert isinstance(runner.clock, CudaClock)
     assert runner.clock.time_ms(runner.run) > 0
     assert model.weight.device.type == "cpu"

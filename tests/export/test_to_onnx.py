@@ -181,7 +181,7 @@ class _Text(nn.Module):
         (_Scalar(), "has no dimensions"),
         (_Text(), "returns str for output_1"),
         (Cnn().half(), "starts from float32"),
-        (nn.Linear(7, 2), r"cannot run on an input of shape \[2, 3, 8, 8\]"),
+        (nn.Linear(7, 2), r"cannot run on the input float \[batch, 3, 8, 8\]"),
     ],
 )
 def test_what_cannot_be_exported_is_said_and_leaves_the_old_file(model: nn.Module, words: str, tmp_path: Path) -> None:

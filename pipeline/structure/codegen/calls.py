@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from secateur.core.errors import SurgeryError
+from secateur.core.model_inputs import ModelInputs, call
 from secateur.core.modules import evaluating
 
 
@@ -41,8 +42,8 @@ def recorded(model: nn.Module, names: list[str]) -> Iterator[dict[str, list[Reco
     for name in names:
 
         def hook(_module: nn.Module, args: Any, kwargs: Any, result: Any, name: str = name) -> None:
-            call = (args, kwargs, result)
-            shapes = tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, call)
+            found = (args, kwargs, result)
+            shapes = tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, found)
             seen[name].append(RecordedCall(*shapes))
 
         handles.append(model.get_submodule(name).register_forward_hook(hook, with_kwargs=True))
@@ -53,11 +54,11 @@ def recorded(model: nn.Module, names: list[str]) -> Iterator[dict[str, list[Reco
             handle.remove()
 
 
-def record_calls(dense: nn.Module, example: Tensor) -> dict[str, list[RecordedCall]]:
+def record_calls(dense: nn.Module, example: ModelInputs) -> dict[str, list[RecordedCall]]:
     """The calls of all modules in a run of the dense model in evaluation mode."""
     names = [name for name, _ in dense.named_modules(remove_duplicate=False)]
     with evaluating(dense), torch.no_grad(), recorded(dense, names) as seen:
-        dense(example)
+        call(dense, example)
     return seen
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from secateur.core.model_inputs import ModelInputs
 from secateur.pipeline.structure.codegen.calls import RecordedCall, record_calls
 from secateur.pipeline.structure.codegen.module_writer import ModuleWriter
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
@@ -39,7 +40,9 @@ class TracedModel:
         """Whether the forward function of a module computes anything itself, not only its children."""
         return any(stack and stack[-1][1] == module for stack in map(stack_of, self.trace.values))
 
-    def replaced(self, name: str, small: nn.Module, dense: nn.Module, example: Tensor, kept: Kept) -> nn.Module | None:
+    def replaced(
+        self, name: str, small: nn.Module, dense: nn.Module, example: ModelInputs, kept: Kept
+    ) -> nn.Module | None:
         """The module `name` of `small` as traced code of the new sizes; None where no number in it changes.
 
         `dense` is run on `example`, the first time, to see how its modules are called. Raises `CodeError` when its

@@ -3,28 +3,52 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
+from secateur.core.errors import ModelError
+from secateur.core.input_spec import InputSpec
+from secateur.core.model_inputs import ModelInputs, arguments, chosen, joined, tensors_in
 from secateur.core.modules import evaluating
 
 SAMPLES = 2
 """The batch of the traced example; with 1, lengths that come from the batch would look like constants."""
 
 
-def exported(model: nn.Module, example: Tensor, training: bool = False) -> ExportedProgram:
-    """The model's graph of ATen operations, for any batch and the sample size of `example`.
+def exported(model: nn.Module, example: ModelInputs, training: bool = False) -> ExportedProgram:
+    """The model's graph of ATen operations, for any batch and the sample size of `example`; it returns a flat list.
 
-    In evaluation mode, or all of it in `training` mode; the model is left as it was.
+    In evaluation mode, or all of it in `training` mode; the model is left as it was. Raises `ModelError` where the
+    model returns no tensor.
     """
-    with evaluating(model), torch.no_grad(), warnings.catch_warnings():
-        model.train(training)
-        batch = torch.cat([example[:1]] * SAMPLES)
-        # attributes that forward assigns for others to look at are no part of the model
-        warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)
-        return torch.export.export(model, (batch,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False)
+    args, kwargs = arguments(joined([chosen(example, slice(0, 1))] * SAMPLES))
+    shapes = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    for tensor, spec in zip(tensors_in([args, kwargs]), InputSpec.of(example).tensors, strict=True):
+        if spec.batched:
+            shapes[tensor] = {0: torch.export.Dim.AUTO}
+    flat = model.register_forward_hook(_flat)
+    try:
+        with evaluating(model), torch.no_grad(), warnings.catch_warnings():
+            model.train(training)
+            # attributes that forward assigns for others to look at are no part of the model
+            warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)
+            return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
+    finally:
+        flat.remove()
+
+
+def _flat(model: nn.Module, _inputs: Any, outputs: Any) -> list[Tensor]:
+    """The tensors of a model's outputs alone, since a tracer does not know all that may hold them."""
+    found = tensors_in(outputs)
+    if not found:
+        raise ModelError(
+            f"the {type(model).__name__} returns a {type(outputs).__name__} that holds no tensor: give a model that "
+            "returns tensors, or tuples, dictionaries or dataclasses of them"
+        )
+    return found
 
 
 def aliases_of(model: nn.Module) -> dict[str, str]:

@@ -10,6 +10,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils._pytree import tree_map
 
+from secateur.core.model_inputs import ModelInputs
 from secateur.pipeline.structure.graph.normalising import normalising
 from secateur.pipeline.structure.graph.op_rules import RULES
 from secateur.pipeline.structure.graph.program import aliases_of, exported, lengths, module_of, operation_of
@@ -21,8 +22,8 @@ UNUSED = "the model reads it neither in evaluation nor in training"
 UNTRACED = "the model reads it in training only, which cannot be traced ({error}): what it reads may be removed"
 
 
-def trace_model(model: nn.Module, example: Tensor) -> Trace:
-    """What a model's graph says of its parameters, for any batch and the sample size of `example` `[B, ...]`.
+def trace_model(model: nn.Module, example: ModelInputs) -> Trace:
+    """What a model's graph says of its parameters, for any batch and the sample size of `example`.
 
     The graph is that of evaluation. Where it leaves layers out, such as auxiliary heads, that of training couples too.
     """

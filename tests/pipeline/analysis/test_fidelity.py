@@ -25,7 +25,7 @@ Batches = list[tuple[Tensor, Tensor]]
 @pytest.fixture
 def small(vit: nn.Module, vit_groups: Groups) -> nn.Module:
     kept = {"blocks.0.mlp.hidden": tuple(range(96)), "blocks.1.attn.heads": (0, 2)}
-    return prune(vit, Plan(kept, vit_groups.fingerprint(), vit_groups.input_shape), vit_groups)
+    return prune(vit, Plan(kept, vit_groups.fingerprint(), vit_groups.inputs), vit_groups)
 
 
 def relevance_map(model: nn.Module, images: Tensor, classes: Tensor, rules: str) -> Tensor:

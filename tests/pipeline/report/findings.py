@@ -11,6 +11,7 @@ import torch
 from secateur.benchmarks.bootstrap import Interval
 from secateur.benchmarks.environment import environment
 from secateur.benchmarks.results_file import BenchResult, Latency, Side
+from secateur.core.input_spec import InputSpec
 from secateur.pipeline.report.write import Findings
 from secateur.pipeline.runs.recipe import make_recipe
 from secateur.pipeline.scores.score import Scores
@@ -53,6 +54,6 @@ def findings(**sections: dict[str, Any]) -> Findings:
         recipe=make_recipe({**content, **sections}, "the test"),
         groups=GroupTable("x", (3, 4, 4), 2e9, 20, 8, (row(HIDDEN, "mlp_hidden", 8),), ()),
         scores=Scores({HIDDEN: torch.ones(8)}, "taylor"),
-        plan=Plan({HIDDEN: (0, 1, 5)}, "x", (3, 4, 4), facts),
+        plan=Plan({HIDDEN: (0, 1, 5)}, "x", InputSpec.shaped((3, 4, 4)), facts),
         bench=compared(side(2 * 10**9, 81.4, 8.0), side(10**9, 80.9, 5.0), 1.6, 1.5, 1.7),
     )

@@ -28,7 +28,7 @@ def test_it_tells_of_the_files_of_a_run(tmp_path: Path) -> None:
     (group,) = (group for group in run.groups if group.kind == "mlp_hidden")
     describe(run.groups).save(run.folder / "groups.json")
     Scores({group.name: torch.ones(3, group.units)}, "xmask").save(run.folder / "scores.safetensors")
-    Plan({group.name: (1, 4)}, run.groups.fingerprint(), run.groups.input_shape).save(run.folder / "plan.json")
+    Plan({group.name: (1, 4)}, run.groups.fingerprint(), run.groups.inputs).save(run.folder / "plan.json")
     findings().bench.save(run.folder / "bench.json")
     save(run.dense, run.folder / "model")
     said: list[str] = []

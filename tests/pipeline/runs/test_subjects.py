@@ -9,6 +9,7 @@ from torch import nn
 
 from secateur.benchmarks.runners import Subject
 from secateur.core.errors import BenchError, ModelError
+from secateur.core.input_spec import InputSpec
 from secateur.pipeline.models.create import create_model
 from secateur.pipeline.runs.subjects import common_targets, open_subject, with_onnx
 from secateur.pipeline.structure.storage import save
@@ -16,7 +17,7 @@ from secateur.pipeline.structure.storage import save
 
 def test_a_timm_name() -> None:
     found = open_subject("test_resnet")
-    assert found.input_shape == (3, 160, 160)
+    assert found.inputs == InputSpec.shaped((3, 160, 160))
     assert common_targets([found]) == ["torch:cpu"]
 
 
@@ -30,7 +31,8 @@ def test_a_saved_model(tmp_path: Path) -> None:
 
 def test_an_onnx_file_and_a_module_meet_in_onnx_runtime(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"")
-    file, module = open_subject(str(tmp_path / "a.onnx")), Subject("m", nn.Flatten(), input_shape=(3, 4, 4))
+    file = open_subject(str(tmp_path / "a.onnx"))
+    module = Subject("m", nn.Flatten(), inputs=InputSpec.shaped((3, 4, 4)))
     assert common_targets([file]) == ["onnxruntime:cpu"]
     assert common_targets([file, module]) == ["onnxruntime:cpu"]
     made = with_onnx(module, ["torch:cpu", "onnxruntime:cpu"], tmp_path)
@@ -48,7 +50,7 @@ def test_an_engine_without_description_needs_its_target_named(tmp_path: Path) ->
     assert found.engines == {"tensorrt": path}
     assert common_targets([found]) == ["tensorrt"]
     with pytest.raises(BenchError, match="no target in common"):
-        common_targets([found, Subject("m", nn.Flatten(), input_shape=(3, 4, 4))])
+        common_targets([found, Subject("m", nn.Flatten(), inputs=InputSpec.shaped((3, 4, 4)))])
 
 
 def test_what_is_nothing_of_these(tmp_path: Path) -> None:

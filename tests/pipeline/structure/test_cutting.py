@@ -116,9 +116,9 @@ def test_heads_without_a_group_are_not_cut(vit: nn.Module) -> None:
     found = find_groups(vit, torch.zeros(1, 3, 16, 16), verify=False)
     group = found.named("blocks.0.attn.v")
     odd = type(group)(group.name, "v_dim", 48, (part,), group.sites, 3)
-    groups = Groups((odd,), (), (), found.shapes, found.parameters, found.input_shape)
+    groups = Groups((odd,), (), (), found.shapes, found.parameters, found.inputs)
     with pytest.raises(PlanError, match=r"blocks\.0\.attn: a plan removes values of heads that have no group"):
-        cut(vit, groups, Plan({group.name: (0, 1)}, groups.fingerprint(), groups.input_shape))
+        cut(vit, groups, Plan({group.name: (0, 1)}, groups.fingerprint(), groups.inputs))
 
 
 def test_examples_are_seeded_and_like_the_model() -> None:

@@ -188,7 +188,7 @@ def test_models_that_are_changed_in_size_or_kind_are_refused(vit: nn.Module, vit
     with pytest.raises(SurgeryError, match=r"'blocks\.0\.mlp\.hidden' disagrees"):
         verify(other, vit, plan, vit_groups)
     with pytest.raises(PlanError, match="another architecture"):
-        verify(other, vit, Plan(plan.kept, "other", plan.input_shape), vit_groups)
+        verify(other, vit, Plan(plan.kept, "other", plan.inputs), vit_groups)
     trained = prune(vit, plan, vit_groups)
     for parameter in trained.parameters():
         parameter.data += 0.01

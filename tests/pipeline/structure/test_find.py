@@ -44,7 +44,7 @@ def test_the_model_is_left_as_it_was_and_its_cost_is_torchs_own_count(
     assert groups.macs() == pytest.approx(torch_macs(model.eval(), torch.zeros(1, *shape)))
     if not any("gain" in name for name, _ in model.named_parameters()):  # those of convolutions that compute weights
         assert groups.params() == sum(parameter.numel() for parameter in model.parameters())
-    assert groups.input_shape == shape
+    assert groups.inputs.shape == shape
 
 
 def test_only_the_hidden_units_of_a_branch_around_a_sum_may_all_go() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from secateur.core.errors import ModelError, RunError
 from secateur.core.files import write_json
+from secateur.core.input_spec import InputSpec
 from secateur.pipeline.models.spec import Origin, OwnModel
 from secateur.pipeline.structure.history import Classes, Step, Units
 from secateur.pipeline.structure.plan import Plan
@@ -44,7 +45,7 @@ STRUCTURES = st.builds(
     st.dictionaries(NAMES, st.lists(st.integers(0, 9), max_size=4).map(tuple), max_size=3),
     st.none() | PRECISIONS,
 )
-UNITS = Units(Plan({"a": (0, 2)}, "ab", (3, 8, 8)), ("b",))
+UNITS = Units(Plan({"a": (0, 2)}, "ab", InputSpec.shaped((3, 8, 8))), ("b",))
 CLASSES = Classes(5, (3, 1), ("d", "b"))
 
 

@@ -7,6 +7,7 @@ import torch
 from timm.layers import LayerScale
 from torch import Tensor, nn
 
+from secateur.core.input_spec import InputSpec
 from secateur.pipeline.structure.cutting import copied_with
 from secateur.pipeline.structure.outputs import comparison_input
 from secateur.pipeline.structure.verification_weights import VerificationWeights, calibrated, verification_weights
@@ -100,7 +101,7 @@ def test_calibration_keeps_deep_models_neither_vanishing_nor_exploding() -> None
                 parameter.mul_(gain)
             weights = verification_weights(model)
             copied = copied_with(model, weights.tensors(model, torch.float64))
-            x = comparison_input((32,), torch.device("cpu"), torch.float64)
+            x = comparison_input(InputSpec.shaped((32,)), torch.device("cpu"), torch.float64)
             outputs, found = calibrated(copied, weights, x)
             again = copied_with(model, found.tensors(model, torch.float64))(x)
         torch.testing.assert_close(again, outputs, rtol=1e-9, atol=1e-9)
@@ -119,7 +120,9 @@ def test_batch_norm_gets_the_statistics_of_what_it_sees() -> None:
         for name, module in copied.named_modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.register_forward_pre_hook(lambda _m, args, name=name: seen.update({name: args[0].clone()}))
-        _, found = calibrated(copied, weights, comparison_input((3, 64, 64), torch.device("cpu"), torch.float32))
+        _, found = calibrated(
+            copied, weights, comparison_input(InputSpec.shaped((3, 64, 64)), torch.device("cpu"), torch.float32)
+        )
     assert seen
     for name, x in seen.items():
         torch.testing.assert_close(found.values[f"{name}.running_mean"], 0.5 * x.mean((0, 2, 3)), rtol=1e-3, atol=1e-4)

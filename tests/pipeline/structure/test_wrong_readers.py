@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from secateur.core.input_spec import InputSpec
 from secateur.pipeline.structure.cutting import cut
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
@@ -58,7 +59,7 @@ def test_of_an_empty_branch_without_a_bias_nothing_can_be_wrong() -> None:
             return out
 
     groups = find_groups(Branch().eval(), torch.zeros(1, 6), verify=False)
-    plan = Plan({"hidden": ()}, groups.fingerprint(), (6,))
+    plan = Plan({"hidden": ()}, groups.fingerprint(), InputSpec.shaped((6,)))
     small = Branch()
     del small.two
     assert wrong_readers(groups, groups.named("hidden"), plan, small) == ()

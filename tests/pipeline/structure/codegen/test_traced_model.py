@@ -96,4 +96,4 @@ def test_the_trace_is_no_part_of_what_groups_are() -> None:
     one, two = (find_groups(model(), EXAMPLE, verify=False) for _ in range(2))
     assert one.traced is not two.traced and one == two
     assert "TracedModel" not in repr(one)
-    assert isinstance(one.input_shape, tuple) and isinstance(EXAMPLE, Tensor)
+    assert isinstance(one.inputs.shape, tuple) and isinstance(EXAMPLE, Tensor)
