@@ -95,7 +95,14 @@ def check_parity(
                 "export this model again"
             )
         with evaluating(model), torch.no_grad():
-            expected = flat_outputs(call(model, moved(inputs, device_of(model))))
+            try:
+                returned = call(model, moved(inputs, device_of(model)))
+            except Exception as error:  # a model's forward may raise anything
+                raise ExportError(
+                    f"the model cannot run on the inputs of {path.name} ({first_line(error)}): give the model that "
+                    "it was exported from"
+                ) from error
+            expected = flat_outputs(returned)
         if list(expected) != names:
             raise ExportError(
                 f"{path.name} has the outputs {names}, but the model returns {list(expected)}: export this model again"

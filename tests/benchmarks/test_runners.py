@@ -20,6 +20,7 @@ from secateur.core.input_spec import InputSpec
 from secateur.export.engine import Arrays, Engine
 from secateur.export.tensors import DYNAMIC, TensorInfo
 from secateur.export.to_onnx import export_onnx
+from tests.signatures import towers, towers_inputs
 
 SHAPE = (3, 8, 8)
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU")
@@ -223,3 +224,13 @@ def test_torch_on_a_gpu_leaves_the_model_on_the_cpu(cuda_graph: bool) -> None:
     assert isinstance(runner.clock, CudaClock)
     assert runner.clock.time_ms(runner.run) > 0
     assert model.weight.device.type == "cpu"
+
+
+def test_several_inputs_are_timed_in_pytorch_and_in_onnx_runtime(tmp_path: Path) -> None:
+    model, inputs = towers(), towers_inputs()
+    export_onnx(model, tmp_path / "model.onnx", inputs)
+    subject = Subject("towers", model, tmp_path / "model.onnx", inputs=InputSpec.of(inputs))
+    for target in ("torch:cpu", "onnxruntime:cpu"):
+        runner = make_runner(subject, target, 3)
+        assert runner.clock.time_ms(runner.run) > 0
+        runner.close()

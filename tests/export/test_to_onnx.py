@@ -20,6 +20,7 @@ from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
 from tests.export.conftest import SHAPE, Cnn, TwoOutputs, needs_ort
+from tests.signatures import towers, towers_inputs
 
 
 def test_names_shapes_and_metadata(exported: dict[str, OnnxInfo]) -> None:
@@ -207,3 +208,23 @@ def test_weights_too_large_for_one_file_lie_beside_it(tmp_path: Path, monkeypatc
     assert sorted(file.name for file in tmp_path.iterdir()) == [path.name, info.external]
     assert info.size_bytes == sum(file.stat().st_size for file in tmp_path.iterdir())
     check_parity(model, path)
+
+
+def test_names_and_batches_of_several_inputs_are_kept(tmp_path: Path) -> None:
+    model, example = towers(), towers_inputs()
+    info = export_onnx(model, tmp_path / "model.onnx", example)
+    assert list(map(str, info.inputs)) == [
+        "pixels float32 [batch, 3, 16, 16]",
+        "ids int64 [batch, 5]",
+        "mask int64 [batch, 5]",
+        "scale_0 float32 []",
+    ]
+    outputs = ["image float32 [batch, 12]", "text_text float32 [batch, 12]", "similarity float32 [batch]"]
+    assert list(map(str, info.outputs)) == outputs
+    assert check_parity(model, info.path, batches=(1, 5)).worst.relative < 1e-5
+    with torch.no_grad():
+        model.tokens.weight[1:] += 1
+    with pytest.raises(ExportError, match="'text_text' is off"):
+        check_parity(model, info.path)
+    with pytest.raises(ExportError, match=r"cannot run on the inputs of model.onnx"):
+        check_parity(nn.Flatten(), info.path)

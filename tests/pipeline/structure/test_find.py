@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import timm
@@ -11,11 +12,13 @@ import torch
 from timm.layers import Mlp
 from torch import Tensor, nn
 
+from secateur.benchmarks.flops import count_macs
 from secateur.core.errors import ModelError
 from secateur.pipeline.structure.find import find_fixed, find_groups
 from secateur.pipeline.structure.groups import Groups
 from tests.conftest import make_vit
 from tests.counting import torch_macs
+from tests.signatures import towers, towers_inputs
 
 
 def test_groups_come_in_the_order_in_which_the_model_names_their_tensors(vit_groups: Groups, vit: nn.Module) -> None:
@@ -105,3 +108,40 @@ def test_of_nothing_that_can_be_removed_a_reason_is_told() -> None:
         find_groups(Whole().eval(), torch.zeros(1, 6))
     with pytest.raises(ModelError, match="it has no layer between two others"):
         find_groups(nn.Sequential(nn.Linear(6, 5)).eval(), torch.zeros(1, 6))
+
+
+def test_inputs_by_keyword_by_position_and_nested_give_the_same_groups_and_costs() -> None:
+    model = towers()
+    groups = find_groups(model, towers_inputs())
+    assert {group.name: group.units for group in groups} == {"conv.0.channels": 16, "conv.3.channels": 24, "hidden": 32}
+    assert groups.unverifiable == ()
+    convolutions = 16 * 3 * 9 * 64 + 24 * 16 * 9 * 16
+    assert groups.macs() == convolutions + 24 * 12 + 5 * 16 * 32 + 32 * 12
+    assert groups.macs() == count_macs(model, towers_inputs(1)).macs
+    other = towers_inputs(3)
+    other["ids"] = torch.full_like(other["ids"], 29)
+    assert find_groups(model, other, verify=False).fingerprint() == groups.fingerprint()
+
+    class ByPosition(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+
+        def forward(self, words: dict[str, Tensor], *images: Tensor) -> tuple[Tensor, ...]:
+            found = self.inner(images[0], **words, scale=[images[1]])
+            return found.image, found.similarity
+
+    words = {key: towers_inputs()[key] for key in ("ids", "mask")}
+    found = find_groups(ByPosition(), (words, towers_inputs()["pixels"], torch.tensor(2.0)))
+    assert [group.name for group in found] == [
+        f"inner.{name}" for name in ("conv.0.channels", "conv.3.channels", "hidden")
+    ]
+
+
+def test_a_model_that_returns_no_tensor_is_refused() -> None:
+    class Words(nn.Linear):
+        def forward(self, input: Tensor) -> Any:
+            return {"label": "cat"}
+
+    with pytest.raises(ModelError, match="returns a dict that holds no tensor"):
+        find_groups(Words(3, 3), torch.zeros(1, 3))

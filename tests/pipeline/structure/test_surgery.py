@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import timm
@@ -20,6 +21,7 @@ from secateur.pipeline.structure.plan import Plan, plan_from_kept
 from secateur.pipeline.structure.surgery import cut, prune, verify
 from tests.conftest import make_vit
 from tests.counting import torch_macs
+from tests.signatures import towers, towers_inputs
 
 VARIANTS = {
     "vit": {},
@@ -187,3 +189,20 @@ def test_the_proof_names_the_group_that_disagrees(
 
     with pytest.raises(SurgeryError, match=r"blocks\.1\.attn\.qk"):
         verify(wrong_scale(plan), vit, plan, vit_groups)
+
+
+def test_a_model_of_several_inputs_is_pruned_and_verified_by_a_plan_from_a_file(tmp_path: Path) -> None:
+    model = towers()
+    groups = find_groups(model, towers_inputs())
+    kept = {group.name: range(0, group.units, 2) for group in groups}
+    plan_from_kept(groups, kept).save(tmp_path / "plan.json")
+    plan = Plan.load(tmp_path / "plan.json")
+    assert plan == plan_from_kept(groups, kept)
+    small = prune(model, plan)
+    found = verify(small, model, plan)
+    assert found.unverifiable == () and min(found.sensitivity.values()) > 1e-3
+    assert small.get_parameter("up.weight").shape == (16, 16)
+    with torch.no_grad():
+        small.get_parameter("text.weight")[:, [0, 1]] = small.get_parameter("text.weight")[:, [1, 0]]
+    with pytest.raises(SurgeryError, match="hidden"):
+        verify(small, model, plan)
