@@ -122,7 +122,7 @@ def _loaded(name: str, packages: Path, folder: Path, small: Any) -> Any:
     import torch
 
     import secateur as sc
-    from secateur.pipeline.structure.outputs import tensors_in
+    from secateur.core.model_inputs import tensors_in
 
     make = MODELS[name]
     pair = repeated(make()[1], 2)

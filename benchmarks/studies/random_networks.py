@@ -89,8 +89,9 @@ def _pruned(model: Any, example: Any, draw: random.Random) -> dict[str, Any]:
 
     import secateur as sc
     from secateur.core.errors import SecateurError
+    from secateur.core.model_inputs import tensors_in
     from secateur.pipeline.structure.masking import masked
-    from secateur.pipeline.structure.outputs import relative_difference, tensors_in
+    from secateur.pipeline.structure.outputs import relative_difference
     from secateur.pipeline.structure.plan import plan_from_kept
 
     groups = sc.find_groups(model, example)
@@ -132,7 +133,7 @@ def _trains(model: Any, example: Any) -> str:
 
     from secateur_studies.whole_way import called
 
-    from secateur.pipeline.structure.outputs import tensors_in
+    from secateur.core.model_inputs import tensors_in
 
     try:
         copied = copy.deepcopy(model).train()

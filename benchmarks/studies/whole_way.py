@@ -69,8 +69,8 @@ def whole_way(create: Callable[[], tuple[Any, Any]], load: Callable[[Path, Any],
     from torch import nn
 
     import secateur as sc
+    from secateur.core.model_inputs import tensors_in
     from secateur.pipeline.structure.comparison import compare
-    from secateur.pipeline.structure.outputs import tensors_in
 
     row: dict[str, Any] = {}
 
@@ -177,7 +177,7 @@ def check_same(found: Any, expected: Any) -> None:
     """Raises `ArithmeticError` where the tensors of two results differ in anything."""
     import torch
 
-    from secateur.pipeline.structure.outputs import tensors_in
+    from secateur.core.model_inputs import tensors_in
 
     one, two = tensors_in(found), tensors_in(expected)
     if len(one) != len(two) or not all(map(torch.equal, one, two)):

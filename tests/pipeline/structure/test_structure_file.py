@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +29,10 @@ PLANS = st.builds(
     Plan,
     st.dictionaries(NAMES, st.lists(st.integers(0, 9), max_size=3).map(tuple), max_size=3),
     st.text("0123456789abcdef", min_size=1, max_size=4),
-    st.tuples(st.just(3), st.integers(1, 9), st.integers(1, 9)),
+    st.one_of(
+        st.tuples(st.just(3), st.integers(1, 9), st.integers(1, 9)).map(InputSpec.shaped),
+        st.just(InputSpec.of({"ids": torch.tensor([[3, 8]]), "more": (torch.zeros(1, 4), None)})),
+    ),
 )
 STEPS = st.one_of(
     st.builds(Units, PLANS, st.lists(NAMES, max_size=2).map(tuple), PRECISIONS),
