@@ -6,8 +6,9 @@ run goes on; `--again` repeats those that failed. `--until verify` ends after th
 
 The weights are random, as training might leave them: what timm initialises as zero, tiny or constant (last
 normalisations, LayerScale, biases) is given noise, so that every branch reaches the outputs. For each group that lost
-units mistakes are planted in the pruned model, one reader after the other taking the wrong units, and the comparison of
-removed with masked has to notice each (`noticed` of `planted`); groups of which it could not are `unverifiable`.
+units mistakes are planted in the pruned model, one reader after the other taking the wrong units (at most 200, evenly
+drawn), and the comparison of removed with masked has to notice each (`noticed` of `planted`); groups of which it could
+not are `unverifiable`.
 """
 
 from __future__ import annotations
