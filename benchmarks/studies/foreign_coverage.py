@@ -24,13 +24,11 @@ import click
 from secateur_studies.foreign_models import MODELS
 from secateur_studies.whole_way import (
     as_trained,
-    called,
     check_same,
     in_a_process,
     mistakes,
     number,
     reached,
-    repeated,
     whole_way,
 )
 
@@ -122,12 +120,12 @@ def _loaded(name: str, packages: Path, folder: Path, small: Any) -> Any:
     import torch
 
     import secateur as sc
-    from secateur.core.model_inputs import tensors_in
+    from secateur.core.model_inputs import call, joined, tensors_in
 
     make = MODELS[name]
-    pair = repeated(make()[1], 2)
+    pair = joined([make()[1]] * 2)
     with torch.no_grad():
-        torch.save(tensors_in(called(small, pair)), folder / "expected.pt")
+        torch.save(tensors_in(call(small, pair)), folder / "expected.pt")
     command = [sys.executable, "-P", "-m", "secateur_studies.foreign_coverage", "--packages", str(packages)]
     done = subprocess.run([*command, "--loaded", name, str(folder)], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -140,12 +138,13 @@ def _compare(name: str, folder: Path) -> None:
     import torch
 
     import secateur as sc
+    from secateur.core.model_inputs import call, joined
 
     torch.set_num_threads(1)
     make = MODELS[name]
     loaded = sc.load(folder, factory=lambda: make()[0])
     with torch.no_grad():
-        found = called(loaded, repeated(make()[1], 2))
+        found = call(loaded, joined([make()[1]] * 2))
     check_same(found, torch.load(folder / "expected.pt", weights_only=True))
 
 
@@ -155,6 +154,7 @@ def _peer(name: str) -> None:
     from torch import nn
 
     import secateur as sc
+    from secateur.core.model_inputs import call
 
     torch_pruning = importlib.import_module("torch_pruning")
     row: dict[str, Any] = {}
@@ -187,7 +187,7 @@ def _peer(name: str) -> None:
     row["params_left"] = sum(parameter.numel() for parameter in model.parameters()) / before
     stage("forward")
     with torch.no_grad():
-        called(model, example)
+        call(model, example)
     if row["params_left"] > LEAST_SHARE:
         raise ArithmeticError("nothing was removed")
     stage("onnx")

@@ -84,12 +84,11 @@ def examined(number: int) -> dict[str, Any]:
 def _pruned(model: Any, example: Any, draw: random.Random) -> dict[str, Any]:
     """Prunes a network at random, and compares it with the masked one in ways that the proof does not."""
     import torch
-    from secateur_studies.whole_way import called
     from torch.utils._pytree import tree_map
 
     import secateur as sc
     from secateur.core.errors import SecateurError
-    from secateur.core.model_inputs import tensors_in
+    from secateur.core.model_inputs import call, tensors_in
     from secateur.pipeline.structure.masking import masked
     from secateur.pipeline.structure.outputs import relative_difference
     from secateur.pipeline.structure.plan import plan_from_kept
@@ -113,9 +112,9 @@ def _pruned(model: Any, example: Any, draw: random.Random) -> dict[str, Any]:
     ):
         other = tree_map(change, example)
         with torch.no_grad():
-            expected = tensors_in(called(dense, other))
+            expected = tensors_in(call(dense, other))
             try:
-                given = tensors_in(called(small, other))
+                given = tensors_in(call(small, other))
             except SecateurError as error:
                 found.setdefault("sizes refused", f"{words}: {str(error)[:200]}")
                 continue
@@ -131,13 +130,11 @@ def _trains(model: Any, example: Any) -> str:
     """How a copy of a network does in one step of training."""
     import copy
 
-    from secateur_studies.whole_way import called
-
-    from secateur.core.model_inputs import tensors_in
+    from secateur.core.model_inputs import call, tensors_in
 
     try:
         copied = copy.deepcopy(model).train()
-        sum(tensor.square().sum() for tensor in tensors_in(called(copied, example))).backward()  # type: ignore[union-attr]
+        sum(tensor.square().sum() for tensor in tensors_in(call(copied, example))).backward()  # type: ignore[union-attr]
     except Exception as error:  # compared with the same of the other network
         return f"raises {type(error).__name__}: {' '.join(str(error).split())[:200]}"
     return "has gradients" if any(p.grad is not None for p in copied.parameters()) else "has no gradient"

@@ -71,7 +71,7 @@ def whole_way(create: Callable[[], tuple[Any, Any]], load: Callable[[Path, Any],
     from torch import nn
 
     import secateur as sc
-    from secateur.core.model_inputs import tensors_in
+    from secateur.core.model_inputs import call, joined, tensors_in
     from secateur.pipeline.structure.comparison import compare
 
     row: dict[str, Any] = {}
@@ -108,13 +108,13 @@ def whole_way(create: Callable[[], tuple[Any, Any]], load: Callable[[Path, Any],
     noticed = sum(move > comparison.tolerance for move in moves)
     row.update(difference=comparison.difference, unverifiable=sorted(hidden), planted=len(moves), noticed=noticed)
     del model, scores, comparison  # half of a large model's memory
-    pair = repeated(example, 2)
+    pair = joined([example] * 2)
     stage("forward")
     with torch.no_grad():
-        called(small, example), called(small, pair)
+        call(small, example), call(small, pair)
     stage("gradient")
     batched = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in small.modules())
-    outputs = tensors_in(called(small.train(), pair if batched else example))  # a batch of one has no statistics
+    outputs = tensors_in(call(small.train(), pair if batched else example))  # a batch of one has no statistics
     sum(output.float().sum() for output in outputs if output.requires_grad).backward()  # type: ignore[union-attr]
     if not any(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in small.parameters()):
         raise ArithmeticError("no finite gradient reaches any parameter")
@@ -159,21 +159,6 @@ def half(groups: Any, scores: Any) -> tuple[Any, list[str]]:
             except PlanError as error:
                 reason = error
     raise reason
-
-
-def repeated(example: Any, times: int) -> Any:
-    """The samples of an example several times over."""
-    import torch
-    from torch.utils._pytree import tree_map
-
-    return tree_map(lambda leaf: torch.cat([leaf] * times) if isinstance(leaf, torch.Tensor) else leaf, example)
-
-
-def called(model: Any, example: Any) -> Any:
-    """What a model returns for a tensor, a tuple of positional inputs or a dictionary of keyword inputs."""
-    if isinstance(example, Mapping):
-        return model(**example)
-    return model(*example) if isinstance(example, tuple) else model(example)
 
 
 def check_same(found: Any, expected: Any) -> None:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from secateur_studies.random_networks import examined
 from secateur_studies.random_pieces import PIECES, WRAPPERS, RandomNet, random_network
-from secateur_studies.whole_way import called
 from torch import nn
 
 import secateur as sc
 from secateur.core.errors import PlanError
+from secateur.core.model_inputs import call
 
 
 @pytest.mark.parametrize("piece", range(len(PIECES)), ids=lambda index: getattr(PIECES[index], "__name__", ""))
@@ -35,7 +35,7 @@ def test_networks_are_drawn_from_their_number_and_called_in_every_way() -> None:
         assert all(torch.equal(one, two) for one, two in zip(model.parameters(), again.parameters(), strict=True))
         seen.add(words.split()[0])
         with torch.no_grad():
-            called(model, example)
+            call(model, example)
     assert seen == set(WRAPPERS)
 
 

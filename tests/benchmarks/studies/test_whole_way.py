@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 from secateur_studies.foreign_models import MODELS
-from secateur_studies.whole_way import STAGES, called, check_same, in_a_process, mistakes, reached, repeated, whole_way
+from secateur_studies.whole_way import STAGES, check_same, in_a_process, mistakes, reached, whole_way
 from torch import nn
+
+from secateur.core.model_inputs import call, joined
 
 OWN = [name for name in MODELS if name.startswith("own/")]
 
@@ -59,8 +61,8 @@ def test_a_model_that_loads_as_another_is_noticed() -> None:
 @pytest.mark.parametrize("name", OWN)
 def test_models_written_here_take_more_samples_and_train(name: str) -> None:
     model, example = MODELS[name]()
-    for batch in (example, repeated(example, 3)):
-        found = called(model.train(), batch)
+    for batch in (example, joined([example] * 3)):
+        found = call(model.train(), batch)
         tensors: list[Any] = list(found.values()) if isinstance(found, dict) else [found]
         sum(tensor.square().sum() for tensor in tensors).backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
