@@ -91,7 +91,11 @@ def part_rows(layer: nn.Module, part: int, parts: int, x: Tensor) -> Tensor:
 
 
 def narrowed_by(model: nn.Module, groups: Groups, plan: Plan) -> Narrowed:
-    """What `plan` cuts from the inputs of the dense model's layers."""
+    """What `plan` cuts from the inputs of the layers that the dense model calls.
+
+    Layers whose weights are handed to a function are left as surgery makes them.
+    """
+    functional = {site.module for group in groups for site in group.sites if site.weight}
     norms = {name: torch.from_numpy(axis.positions(plan.kept)) for name, axis in groups.norms.items()}
     narrower = {
         member
@@ -103,7 +107,12 @@ def narrowed_by(model: nn.Module, groups: Groups, plan: Plan) -> Narrowed:
     for group in groups:
         for part in group.slices:
             name = part.tensor.removesuffix(".weight")
-            if part.role != "in" or name == part.tensor or not (parts := matrices_in(model.get_submodule(name))):
+            if (
+                part.role != "in"
+                or name == part.tensor
+                or name in functional
+                or not (parts := matrices_in(model.get_submodule(name)))
+            ):
                 continue
             axis = groups.axes[part.tensor, part.dim]
             stays = torch.from_numpy(axis.positions(plan.kept))

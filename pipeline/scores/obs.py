@@ -16,7 +16,7 @@ from secateur.pipeline.scores.product_elimination import eliminate_products
 from secateur.pipeline.scores.registry import Scored, TaskMethod, method
 from secateur.pipeline.scores.token_weights import TOKEN_WEIGHTS
 from secateur.pipeline.statistics.fisher import Curvature, Products, ProductSite, gather
-from secateur.pipeline.statistics.layer_matrices import Reader, matrix, readers_of
+from secateur.pipeline.statistics.layer_matrices import Reader, layer_of, matrix, readers_of
 from secateur.pipeline.structure.groups import Group, Groups
 from secateur.pipeline.tasks.task import Task
 
@@ -69,7 +69,7 @@ class Obs(TaskMethod):
 
     def _regression(self, model: nn.Module, reader: Reader, found: Curvature) -> Regression:
         """The layer that reads units, with the cost of its errors."""
-        layer, fisher = model.get_submodule(reader.module), found.gradients.second
+        layer, fisher = layer_of(model, reader.module, reader.weight), found.gradients.second
         weight, covariance = matrix(layer).to(fisher), found.inputs.covariance
         columns = torch.tensor(reader.columns, device=fisher.device)
         identity = torch.eye(len(fisher)).to(fisher)

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import PlanError
+from secateur.pipeline.statistics.functional_layers import FunctionalLayers, Key
 from secateur.pipeline.structure.groups import Groups, Site
+
+
+class _Values(dict[Key, Tensor]):
+    """Tensors by module and side; one that no pass has shown is missed in a sentence."""
+
+    def __missing__(self, key: Key) -> Tensor:
+        raise PlanError(
+            f"the {key[1]} of {key[0]} was not seen while the model ran: leave the groups that it reads or makes out "
+            "with kinds or skip, or score by magnitude"
+        )
 
 
 @contextmanager
@@ -19,8 +30,9 @@ def observed(model: nn.Module, sites: Iterable[Site]) -> Iterator[dict[tuple[str
 
     The tensors are those of the computation itself, so gradients with respect to them can be asked for.
     """
-    values: dict[tuple[str, str], Tensor] = {}
+    values = _Values()
     handles = []
+    sites = list(sites)
 
     def watch(module: nn.Module, key: tuple[str, str]) -> None:
         def before(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -36,10 +48,16 @@ def observed(model: nn.Module, sites: Iterable[Site]) -> Iterator[dict[tuple[str
         else:
             handles.append(module.register_forward_hook(after))
 
-    for key in sorted({(site.module, site.side) for site in sites}):
+    def seen(key: Key, tensor: Tensor) -> Tensor:
+        values[key] = tensor
+        return tensor.clone() if key[1] == "output" else tensor
+
+    functional = FunctionalLayers(model, sites, seen)
+    for key in sorted({(site.module, site.side) for site in sites if not site.weight}):
         watch(model.get_submodule(key[0]), key)
     try:
-        yield values
+        with functional if functional else nullcontext():
+            yield values
     finally:
         for handle in handles:
             handle.remove()

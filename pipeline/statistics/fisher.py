@@ -13,7 +13,7 @@ from secateur.core.errors import DataError
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.statistics.capture import along, observed
-from secateur.pipeline.statistics.layer_matrices import Reader, channel_dim, input_rows, output_rows
+from secateur.pipeline.statistics.layer_matrices import Reader, channel_dim, input_rows, layer_of, output_rows
 from secateur.pipeline.statistics.moments import Moments
 from secateur.pipeline.structure.groups import Site
 from secateur.pipeline.tasks.classify import Classify
@@ -110,9 +110,10 @@ def gather(
     2019, arXiv 1905.12558).
     """
     device, task = device_of(model), task or Classify()
-    names = sorted({reader.module for reader in readers})
-    inputs = [Site(name, "input", -1, ()) for name in names]
-    sites = [*inputs, *(Site(name, "output", -1, ()) for name in names)]
+    handed = {reader.module: reader.weight for reader in readers}
+    names = sorted(handed)
+    inputs = [Site(name, "input", -1, (), handed[name]) for name in names]
+    sites = [*inputs, *(Site(name, "output", -1, (), handed[name]) for name in names)]
     curvatures: dict[str, Curvature] = {}
     found: dict[str, Products] = {}
     draws = np.random.default_rng(seed)
@@ -128,7 +129,7 @@ def gather(
                 for key, slope in zip(keys, slopes, strict=True)
             }
             for name in names:
-                layer = model.get_submodule(name)
+                layer = layer_of(model, name, handed[name])
                 x, g = values[name, "input"].detach(), gradients[name, "output"]
                 rows, slope = input_rows(layer, x), output_rows(layer, g)
                 weights = None

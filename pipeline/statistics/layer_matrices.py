@@ -21,22 +21,38 @@ AGREEMENT = 1e-3
 
 @dataclass(frozen=True)
 class Reader:
-    """A layer whose input holds units: `columns[c]` is the unit of column `c` of its matrix, or -1."""
+    """A layer whose input holds units: `columns[c]` is the unit of column `c` of its matrix, or -1.
+
+    Where the layer is not called, its tensor `weight` is handed to a function (`Site.weight`).
+    """
 
     module: str
     columns: tuple[int, ...]
+    weight: str = ""
 
 
 def readers_of(model: nn.Module, group: Group) -> tuple[Reader, ...]:
     """The linear layers and ungrouped convolutions that read the units of `group`, in the model's order."""
     found = []
     for site in group.sites:
-        layer = model.get_submodule(site.module)
+        layer = layer_of(model, site.module, site.weight)
         if site.side == "input" and matrices_in(layer) == 1:
             assert isinstance(layer, nn.Linear | nn.Conv2d)  # for the type checker
             repeat = layer.weight[0, 0].numel()
-            found.append(Reader(site.module, tuple(unit for unit in site.units for _ in range(repeat))))
+            columns = tuple(unit for unit in site.units for _ in range(repeat))
+            found.append(Reader(site.module, columns, site.weight))
     return tuple(found)
+
+
+def layer_of(model: nn.Module, module: str, weight: str = "") -> nn.Module:
+    """The layer of a module, or for a `weight` of its own that it hands to a function a linear layer with that one."""
+    layer = model.get_submodule(module)
+    if not weight or isinstance(layer, nn.Linear | nn.modules.conv._ConvNd):
+        return layer
+    tensor = getattr(layer, weight)
+    linear = nn.Linear(tensor.shape[1], tensor.shape[0], bias=False, device="meta")
+    linear.weight = nn.Parameter(tensor.detach(), requires_grad=False)
+    return linear
 
 
 def matrices_in(layer: nn.Module) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import PlanError
+from secateur.pipeline.statistics.functional_layers import FunctionalLayers
 from secateur.pipeline.structure.groups import Groups, Site
 
 
@@ -30,15 +31,21 @@ def multiplied(model: nn.Module, groups: Groups, factors: Mapping[str, Tensor]) 
                 values = values * _at(factors[name], site, values).to(values.dtype)
         return values
 
+    functional = FunctionalLayers(
+        model, (site for group in groups for site in group.sites), lambda key, values: changed(values, places[key])
+    )
     handles = []
     for (name, side), sites in places.items():
+        if any(site.weight for _, site in sites):
+            continue
         module = model.get_submodule(name)
         if side == "input":
             handles.append(module.register_forward_pre_hook(_before(changed, sites)))
         else:
             handles.append(module.register_forward_hook(_after(changed, sites)))
     try:
-        yield
+        with functional if functional else nullcontext():
+            yield
     finally:
         for handle in handles:
             handle.remove()

@@ -45,13 +45,15 @@ class Site:
     """Where the values of a group's units can be read while the model runs: one side of one module.
 
     `dim` is the dimension of the module's input or output tensor along which the units lie (negative counts from
-    the end); `units[p]` is the unit at position `p`, or -1.
+    the end); `units[p]` is the unit at position `p`, or -1. Where the module is not called, but its tensor `weight` is
+    handed to a function, the side is that of the function.
     """
 
     module: str
     side: Literal["input", "output"]
     dim: int
     units: tuple[int, ...]
+    weight: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,15 @@ class KeptNorm(nn.Module):
         self.norm = norm
         self.dim = dim
         self.register_buffer("stays", stays)
+
+    def __getattr__(self, name: str) -> Any:
+        """What the model asks of the normalisation (`eps`)."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "norm":
+                raise
+            return getattr(self.norm, name)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalises `x` along the units that stay."""

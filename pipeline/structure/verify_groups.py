@@ -14,7 +14,7 @@ from secateur.pipeline.structure.codegen.calls import CodeError
 from secateur.pipeline.structure.comparison import MARGIN, Comparison, compare
 from secateur.pipeline.structure.cutting import cut
 from secateur.pipeline.structure.equivalence import unverifiable
-from secateur.pipeline.structure.groups import Axis, Fixed, Group, Groups
+from secateur.pipeline.structure.groups import Axis, Fixed, Group, Groups, Kind
 from secateur.pipeline.structure.plan import Plan
 
 CODE = "the model's own code does not run with fewer of them ({error})"
@@ -28,12 +28,13 @@ AnyAxis = TypeVar("AnyAxis", bound=Axis)
 class Failure:
     """Why a model without some units is not the masked one, and the path of the module that was running.
 
-    `hopeless` has the modules whose code could not be taken over.
+    `hopeless` has the modules whose code could not be taken over, `code` what the first of them does.
     """
 
     reason: str
     module: str = ""
     hopeless: tuple[str, ...] = ()
+    code: str = ""
 
 
 def verify_groups(model: nn.Module, groups: Groups) -> Groups:
@@ -53,6 +54,9 @@ def verify_groups(model: nn.Module, groups: Groups) -> Groups:
             hidden = unverifiable([group.name for group in rest], failure.sensitivity(), MARGIN * failure.tolerance)
             groups = replace(groups, unverifiable=hidden)
             break
+        if failure.hopeless and (found := _in_the_way(model, groups, rest, failure)):
+            blamed.update(found)
+            continue
         if failure.hopeless:
             hopeless.update(failure.hopeless)
             groups = replace(groups, adapted=tuple(name for name in groups.adapted if name not in hopeless))
@@ -65,6 +69,43 @@ def verify_groups(model: nn.Module, groups: Groups) -> Groups:
             found = _to_blame(model, groups, rest, failure)
             blamed.update({**_alike(model, groups, found, failure.module), **found})
     return _without(groups, blamed) if blamed else groups
+
+
+KINDS_IN_THE_WAY: tuple[tuple[Kind, ...], ...] = (
+    ("qk_dim",),
+    ("v_dim",),
+    ("qk_dim", "v_dim"),
+    ("qk_dim", "v_dim", "head"),
+)
+"""What is left alone, one after the other, so that code can be taken over for everything else."""
+
+
+def _in_the_way(model: nn.Module, groups: Groups, some: Sequence[Group], failure: Failure) -> dict[str, str]:
+    """Dimensions of heads without which the code of more modules can be taken over, with the reason; none for most.
+
+    Code that treats several heads, or queries, keys and values, as one tensor needs the same number of each.
+    """
+    tried: set[tuple[str, ...]] = {()}
+    for kinds in KINDS_IN_THE_WAY:
+        chosen = {
+            group.name: str(CodeError(module, failure.code))
+            for module in failure.hopeless
+            for group in some
+            if group.kind in kinds and any(_near(part.tensor, module) for part in group.slices)
+        }
+        if tuple(chosen) in tried:
+            continue
+        tried.add(tuple(chosen))
+        rest = [group for group in some if group.name not in chosen]
+        again = _compared(model, groups, rest) if rest else None
+        left = set(again.hopeless) if isinstance(again, Failure) else set()
+        if again is not None and left < set(failure.hopeless):
+            return {
+                name: reason
+                for name, reason in chosen.items()
+                if not any(_near(part.tensor, module) for module in left for part in groups.named(name).slices)
+            }
+    return {}
 
 
 def _adapted(model: nn.Module, groups: Groups, failure: Failure, took_all: bool, hopeless: set[str]) -> tuple[str, ...]:
@@ -180,7 +221,7 @@ def _compared(model: nn.Module, groups: Groups, some: Sequence[Group]) -> Failur
         small = cut(model, groups, plan)
         comparison = compare(model, small, groups, plan, least=1, watching=lambda copied: _watched(copied, running))
     except CodeError as error:
-        return Failure(str(error), hopeless=error.modules)
+        return Failure(str(error), "", error.modules, error.reason)
     except Exception as error:  # whatever a model's code raises is the reason why it cannot be pruned there
         message = " ".join(str(error).split())[:160]
         return Failure(CODE.format(error=message), running[-1] if running else "")
@@ -212,8 +253,11 @@ def _watched(model: nn.Module, running: list[str]) -> Iterator[None]:
 def _some_gone(group: Group, step: int) -> tuple[int, ...]:
     """Every third (fourth, fifth) unit gone, as many of each block but others; neighbouring groups keep other shares.
 
-    Code that takes one head's dimensions for another's would go unnoticed if the same ones of every head went.
+    Code that takes one head's dimensions for another's would go unnoticed if the same ones of every head went. Where
+    there are no blocks, more of the first half go: code that expects the same number of each part would fail later.
     """
     width = group.units // group.blocks
     gone = {b * width + (unit + b) % width for b in range(group.blocks) for unit in range(1, width, step)}
+    if group.blocks == 1:
+        gone -= set(sorted(gone)[(len(gone) + 1) // 2 :: 2])
     return tuple(unit for unit in range(group.units) if unit not in gone)

@@ -46,14 +46,18 @@ def _matmul(trace: Trace, call: Call) -> Result:
 
 
 def _product(trace: Trace, call: Call, operands: list[Value], summed: int, heads: bool) -> Result:
-    """Rows times columns: labels that are summed over are queries and keys, those of the columns values."""
+    """Rows times columns: labels that are summed over are queries and keys, those of rows or columns alone values.
+
+    Values are columns of the second factor (`attn @ v`), or rows of the first (`v @ attn.T`).
+    """
     if heads:
         for operand in operands:
             for labels in operand.on(summed):
                 trace.attends(labels, summed, "query_key")
-        for labels in operands[1].on(summed + 1):
-            if not dims_of(labels) & {summed}:
-                trace.attends(labels, summed + 1, "value")
+        for operand, dim in zip(operands, (summed - 1, summed + 1), strict=True):
+            for labels in operand.on(dim):
+                if not dims_of(labels) & {summed}:
+                    trace.attends(labels, dim, "value")
     maps, cost = contract(trace.coupling, operands, {summed}, call.module, heads)
     trace.costs.append(cost)
     made = [labels.squeeze(summed) for labels in maps]

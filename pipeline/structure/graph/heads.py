@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from secateur.pipeline.structure.graph.build_groups import BuiltGroups
 from secateur.pipeline.structure.graph.components import Components, Place
 from secateur.pipeline.structure.graph.trace import Trace
-from secateur.pipeline.structure.groups import Fixed, Group, Site, Slice
+from secateur.pipeline.structure.groups import Fixed, Group, Slice
 
 ORDER = "its queries, keys and values do not come head by head"
 SHARED = "its heads share parameters"
@@ -117,8 +117,7 @@ def _group(
     )
     width = values.units // values.blocks
     sites = tuple(
-        Site(site.module, site.side, site.dim, tuple(unit // width if unit >= 0 else -1 for unit in site.units))
-        for site in values.sites
+        replace(site, units=tuple(unit // width if unit >= 0 else -1 for unit in site.units)) for site in values.sites
     )
     family = "head:" + ",".join(sorted(group.family for group in within))
     return Group(name, "head", values.blocks, slices, sites, family=family, min_units=1)

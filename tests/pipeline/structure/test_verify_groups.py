@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import ModelError
+from secateur.pipeline.structure.codegen.calls import CodeError
+from secateur.pipeline.structure.codegen.traced_model import TracedModel
 from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.groups import Group
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
-from secateur.pipeline.structure.verify_groups import verify_groups
+from secateur.pipeline.structure.verify_groups import _some_gone, verify_groups
 
 
 class Block(nn.Module):
@@ -131,3 +135,43 @@ def test_nothing_left_is_said_with_the_codes_own_words() -> None:
 
     with pytest.raises(ModelError, match=r"nothing can be removed from this Only: .*twelve units were expected"):
         find_groups(Only().eval(), EXAMPLE)
+
+
+class Heads(nn.Module):
+    """Attention whose code repeats the number of dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.proj = nn.Linear(8, 24), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).reshape(len(x), -1, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        out: Tensor = self.proj(((q @ k.mT).softmax(-1) @ v).transpose(1, 2).flatten(2))
+        return out
+
+
+def test_dimensions_in_the_way_of_a_take_over_are_fixed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = TracedModel.replaced
+
+    def replaced(self: TracedModel, name: str, *args: Any, **kwargs: Any) -> Any:
+        if f"{name}.qkv.qk" in args[-1]:
+            raise CodeError(name, "it wants as many queries as values")
+        return original(self, name, *args, **kwargs)
+
+    monkeypatch.setattr(TracedModel, "replaced", replaced)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), Heads(), Heads(), nn.Linear(8, 3)).eval()
+    groups = find_groups(model, torch.randn(1, 5, 6))
+    expected = "the code of {} cannot be taken over from the graph: it wants as many queries as values"
+    assert {one.name: one.reason for one in groups.fixed} == {f"{n}.qkv.qk": expected.format(n) for n in (1, 2)}
+    assert {group.name for group in groups} >= {f"{n}.qkv.{part}" for n in (1, 2) for part in ("heads", "v")}
+
+
+def test_more_go_from_one_half_of_units_that_have_no_blocks() -> None:
+    def gone(units: int, blocks: int) -> list[int]:
+        kept = _some_gone(Group("x", "channel", units, (), blocks=blocks), 3)
+        return sorted(set(range(units)) - set(kept))
+
+    assert gone(24, 1) == [1, 4, 7, 10, 16, 22]
+    assert gone(4, 1) == [1]
+    assert gone(12, 2) == [1, 4, 8, 11]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -104,6 +105,23 @@ class Heads(nn.Module):
             out = (q @ k.transpose(-2, -1) / 2).softmax(dim=-1) @ v
         found: Tensor = self.proj(out.transpose(1, 2).flatten(2))
         return found
+
+
+def test_values_are_columns_of_the_second_factor_or_rows_of_the_first() -> None:
+    for function in (lambda v, a: a @ v.mT, lambda v, a: v @ a.mT):  # v [B, 2, 3, tokens], a [B, 2, tokens, tokens]
+
+        class Product(nn.Module):
+            def __init__(self, product: Callable[[Tensor, Tensor], Tensor]) -> None:
+                super().__init__()
+                self.v, self.product = nn.Conv1d(4, 6, 1), product
+
+            def forward(self, x: Tensor) -> Tensor:
+                v = self.v(x).unflatten(1, (2, 3))
+                return self.product(v, (v.mT @ v).softmax(-1).detach() * 0 + x[:, None, :1, :1])
+
+        found = follow(Product(function), torch.randn(1, 4, 5))
+        assert found.marks("value") == set(found.at("v.weight", 0))
+        assert [len(heads) for heads in found.trace.heads[-1:]] == [2]
 
 
 @pytest.mark.parametrize("fused", [True, False])

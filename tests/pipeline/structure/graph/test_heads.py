@@ -212,3 +212,31 @@ def test_a_table_of_biases_loses_the_columns_of_its_heads(case: str) -> None:
     small = prune(model, plan_from_kept(groups, {heads: (1,)}), groups)
     assert small.state_dict()[table.tensor].shape[1] == 1
     assert torch.equal(small.state_dict()[table.tensor][:, 0], model.state_dict()[table.tensor][:, 1])
+
+
+class DimensionsFirst(nn.Module):
+    """Attention over pixels with dimensions before tokens, and a convolution beside its values (YOLO)."""
+
+    def __init__(self, width: int = 16, heads: int = 2) -> None:
+        super().__init__()
+        self.heads, self.dims = heads, width // heads
+        self.qkv, self.proj = nn.Conv2d(width, 2 * width, 1), nn.Conv2d(width, width, 1)
+        self.pe = nn.Conv2d(width, width, 3, padding=1, groups=width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, _, h, w = x.shape
+        half = self.dims // 2
+        q, k, v = self.qkv(x).view(b, self.heads, 2 * self.dims, h * w).split([half, half, self.dims], 2)
+        y = v @ (q.mT @ k * half**-0.5).softmax(-1).mT
+        out: Tensor = self.proj(y.reshape(b, -1, h, w) + self.pe(v.reshape(b, -1, h, w)))
+        return out
+
+
+def test_dimensions_may_come_before_tokens() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 16, 1), DimensionsFirst(), nn.Conv2d(16, 4, 1)).eval()
+    groups = find_groups(model, torch.randn(1, 3, 5, 5))
+    kinds = {group.kind: (group.units, group.blocks, group.parent) for group in groups if "qkv" in group.name}
+    assert kinds == {"head": (2, 1, ""), "qk_dim": (8, 2, "1.qkv.heads"), "v_dim": (16, 2, "1.qkv.heads")}
+    for kept in ({"1.qkv.v": [0, 2, 7, 8, 9, 12]}, {"1.qkv.qk": [0, 3, 4, 5]}, {"1.qkv.heads": [1]}):
+        prune(model, plan_from_kept(groups, kept), groups)

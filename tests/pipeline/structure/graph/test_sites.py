@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from secateur.pipeline.statistics.capture import observed
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups, Site
 
@@ -15,16 +16,9 @@ EXAMPLE = torch.randn(1, 3, 6, 6)
 
 def seen(model: nn.Module, site: Site) -> Tensor:
     """The tensor at a site in a forward pass."""
-    found: list[Tensor] = []
-    layer = model.get_submodule(site.module)
-    if site.side == "input":
-        handle = layer.register_forward_pre_hook(lambda _m, args: found.append(args[0]))
-    else:
-        handle = layer.register_forward_hook(lambda _m, _args, result: found.append(result))
-    with torch.no_grad():
+    with torch.no_grad(), observed(model, [site]) as values:
         model(EXAMPLE)
-    handle.remove()
-    return found[0]
+    return values[site.module, site.side]
 
 
 def check(model: nn.Module, groups: Groups) -> None:
@@ -78,12 +72,37 @@ class Functional(nn.Module):
         return F.conv2d(x, self.two.weight, self.two.bias) if self.reader else self.two(x)
 
 
-def test_what_no_called_layer_reads_is_seen_where_it_is_made() -> None:
-    groups = find_groups(Functional(maker=False, reader=True).eval(), EXAMPLE)
-    assert [(site.module, site.side) for site in groups.named("one.channels").sites] == [("one", "output")]
-    check(Functional(maker=False, reader=True).eval(), groups)
-    groups = find_groups(Functional(maker=True, reader=False).eval(), EXAMPLE)
-    assert [(site.module, site.side) for site in groups.named("one.channels").sites] == [("two", "input")]
+@pytest.mark.parametrize("maker", [True, False])
+@pytest.mark.parametrize("reader", [True, False])
+def test_a_layer_that_is_not_called_is_seen_by_its_weight(maker: bool, reader: bool) -> None:
+    model = Functional(maker, reader).eval()
+    groups = find_groups(model, EXAMPLE)
+    (site,) = groups.named("one.channels").sites
+    assert (site.module, site.side, site.dim, site.weight) == ("two", "input", 1, "weight" if reader else "")
+    check(model, groups)
+
+
+class Read(nn.Module):
+    """A module that hands weights of its own to functions: of a linear layer, or of a convolution in groups."""
+
+    def __init__(self, linear: bool) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 1)
+        self.linear, self.mine = linear, nn.Parameter(torch.randn(4, 8) if linear else torch.randn(4, 4, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return F.linear(x.movedim(1, -1), self.mine) if self.linear else F.conv2d(x, self.mine, groups=2)
+
+
+def test_weights_of_no_layer_are_seen_where_they_are_those_of_a_linear_one() -> None:
+    model = Read(linear=True).eval()
+    groups = find_groups(model, EXAMPLE)
+    (site,) = groups.named("first.channels").sites
+    assert (site.module, site.side, site.dim, site.weight) == ("", "input", -1, "mine")
+    check(model, groups)
+    model = Read(linear=False).eval()
+    assert [(site.module, site.side) for site in find_groups(model, EXAMPLE)[0].sites] == [("first", "output")]
 
 
 def test_linear_layers_are_seen_along_their_last_dimension() -> None:
