@@ -19,6 +19,7 @@ from secateur.pipeline.structure.graph.heads import with_heads
 from secateur.pipeline.structure.graph.program import SAMPLES
 from secateur.pipeline.structure.graph.terms import norms_of, terms_of
 from secateur.pipeline.structure.graph.tracer import trace_model
+from secateur.pipeline.structure.graph.ungrouped import ungrouped
 from secateur.pipeline.structure.groups import Fixed, Group, Groups, Term
 from secateur.pipeline.structure.verify_groups import verify_groups
 from secateur.pipeline.structure.vit import attention_groups, is_mlp
@@ -70,11 +71,15 @@ def _looked_at(model: nn.Module, example_input: ModelInputs, verify: bool) -> Gr
     groups: list[Group] = [_may_go(model, group) for group in found.groups]
     fixed: list[Fixed] = list(found.fixed)
     extra: list[Term] = []
+    left = ungrouped(trace, components, found.units)
     for name, module in attentions.items():
         own = attention_groups(name, module, reuse[f"{name}.qkv"])
         groups += own.groups
         fixed += own.fixed
         extra += own.terms
+        for place in components.at if own.fixed else ():
+            if place[0].startswith(f"{name}."):
+                left.setdefault(place, own.fixed[0].reason)
     order = {name: index for index, name in enumerate(trace.tensors)}
     groups.sort(key=lambda group: min(order[part.tensor] for part in group.slices))
     shapes = {name: tuple(int(size) for size in found.shape) for name, found in model.state_dict().items()}
@@ -83,7 +88,7 @@ def _looked_at(model: nn.Module, example_input: ModelInputs, verify: bool) -> Gr
     parameters = frozenset(key for key, _ in model.named_parameters())
     inputs, norms = InputSpec.of(example_input), norms_of(trace, components, found)
     traced = TracedModel(trace, components, found.units)
-    result = Groups(tuple(groups), tuple(fixed), (), shapes, parameters, inputs, norms, traced=traced)
+    result = Groups(tuple(groups), tuple(fixed), (), shapes, parameters, inputs, norms, ungrouped=left, traced=traced)
     inside = tuple(f"{name}." for name in attentions)
     terms = [
         *(term for term in terms_of(trace, components, found.units) if not f"{term.name}.".startswith(inside)),

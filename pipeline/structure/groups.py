@@ -154,7 +154,8 @@ class Groups(Sequence[Group]):
     with. `norms` has, for each module that normalises over units of a group, its width;
     `architecture` is the fingerprint where it is not that of these groups alone. The code of the modules `adapted`
     repeats numbers of units, so that surgery takes it from the graph, `traced`. `unverifiable` are groups of which a
-    mistake would not be seen, as far as the groups were verified.
+    mistake would not be seen, as far as the groups were verified. `ungrouped` says of (tensor, dim) with positions of
+    no group why that is.
 
     >>> groups.named("blocks.0.mlp.hidden").units
     192
@@ -172,6 +173,7 @@ class Groups(Sequence[Group]):
     architecture: str = ""
     adapted: tuple[str, ...] = ()
     unverifiable: tuple[Unverifiable, ...] = ()
+    ungrouped: Mapping[tuple[str, int], str] = field(default_factory=dict)
     traced: TracedModel | None = field(default=None, repr=False, compare=False)
     _by_name: dict[str, Group] = field(init=False, repr=False, compare=False, default_factory=dict)
 

@@ -152,6 +152,7 @@ def _without(groups: Groups, blamed: dict[str, str]) -> Groups:
         return replace(axis, members=tuple(member for member in axis.members if member[0] not in blamed))
 
     fixed = [Fixed(g.name, g.kind, g.units, blamed[g.name]) for g in groups if g.name in blamed]
+    gone = {(part.tensor, part.dim): blamed[g.name] for g in groups if g.name in blamed for part in g.slices}
     return replace(
         groups,
         groups=tuple(
@@ -160,6 +161,7 @@ def _without(groups: Groups, blamed: dict[str, str]) -> Groups:
             if group.name not in blamed
         ),
         fixed=(*groups.fixed, *fixed),
+        ungrouped={**gone, **groups.ungrouped},
         terms=tuple(replace(term, axes=tuple(map(left, term.axes))) for term in groups.terms),
         norms={name: left(axis) for name, axis in groups.norms.items()},
     )
