@@ -47,7 +47,8 @@ class Division(Source):
     open_for: Callable[[Path, LabelKind], Sides] = field(kw_only=True)
 
 
-_OURS = ("cifar10", "digits", "folder", "idx", "labels_csv", "npz", "numbers_csv", "sets_csv", "split_folder")
+_CLASSES = ("cifar10", "digits", "folder", "idx", "labels_csv", "npz", "split_folder")
+_OURS = (*_CLASSES, "coco", "masks", "numbers_csv", "sets_csv")
 SOURCES: Registry[Source] = Registry(
     "data source", {name: f"secateur.pipeline.data.{name}" for name in _OURS}, "secateur.data_sources"
 )

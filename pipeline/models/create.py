@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from timm.models import get_pretrained_cfg
 from torch import nn
 
-from secateur.core.errors import ModelError
+from secateur.core.errors import ModelError, SecateurError
+from secateur.core.import_path import imported, is_import_path
 from secateur.pipeline.models.architecture import build, check_name, checked_kwargs
 from secateur.pipeline.models.fill import classes_in, fill
-from secateur.pipeline.models.spec import ModelSpec, Origin
+from secateur.pipeline.models.spec import ModelSpec, Origin, pretrained_config
 from secateur.pipeline.models.weights_file import check_finite, read_checkpoint
 
 _log = logging.getLogger(__name__)
@@ -31,7 +34,8 @@ def create_model(
 
     `weights` is a `.safetensors` or torch file (`read_checkpoint`); `pretrained` downloads timm's own. Without a
     `num_classes` the number of classes is that of the checkpoint's classifier, where the file has one, and else
-    timm's default. Raises `ModelError` when the name is unknown, an argument is refused or the weights do not fit.
+    timm's default. A name such as `mine.nets:unet` is an import path: that function makes the model. Raises
+    `ModelError` when the name is unknown, an argument is refused or the weights do not fit.
 
     >>> sc.create_model("test_vit", num_classes=10).num_classes
     10
@@ -43,6 +47,8 @@ def create_model(
         name = spec
     if num_classes is not None:
         kwargs["num_classes"] = num_classes
+    if is_import_path(name):
+        return _own_model(spec if isinstance(spec, ModelSpec) else ModelSpec(name), kwargs, weights)
     check_name(name)
     kwargs = checked_kwargs(name, kwargs)
     if weights and pretrained:
@@ -60,6 +66,32 @@ def create_model(
         check_finite(model.state_dict(), f"timm's {name}")
         _warn_of_new_classifier(model, name)
     model.secateur_origin = Origin(name, kwargs)  # type: ignore[assignment]  # nn.Module wants Tensor | Module
+    return model.eval()
+
+
+def factory_of(spec: ModelSpec) -> Callable[[], nn.Module] | None:
+    """What makes the architecture of a model by its import path, without weights; None for timm's."""
+    if not is_import_path(spec.name):
+        return None
+    return lambda: create_model(replace(spec, weights=None))
+
+
+def _own_model(spec: ModelSpec, kwargs: Mapping[str, Any], weights: str | Path | None) -> nn.Module:
+    """The model that the user's function makes, which remembers the size of its input."""
+    try:
+        model = imported(spec.name)(**kwargs)
+    except SecateurError:
+        raise
+    except Exception as error:  # the user's function may raise anything
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise ModelError(f"{spec.name} cannot make a model with {dict(kwargs)}: {said}; change model.kwargs") from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"{spec.name} gives a {type(model).__name__}, but must give an nn.Module")
+    if weights:
+        fill(model, read_checkpoint(weights), spec.name, str(weights))
+    if spec.input_size is not None:
+        config = {**pretrained_config(model), "input_size": tuple(spec.input_size)}
+        model.pretrained_cfg = config  # type: ignore[assignment]  # nn.Module wants Tensor | Module
     return model.eval()
 
 

@@ -9,21 +9,33 @@ from typing import Any
 from torch import nn
 
 from secateur.core.errors import ModelError
+from secateur.core.import_path import is_import_path
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """A timm model by name and keyword arguments, with weights from a file or timm's own pretrained ones.
 
-    Raises `ModelError` for an empty path and where both kinds of weights are asked for; `create_model` checks the rest.
+    A name such as `mine.nets:unet` is the import path of a function of the user's own, which makes a model of images of
+    the `input_size` (C, H, W). Raises `ModelError` for an empty path, where both kinds of weights are asked for, and
+    for an input size that belongs to another kind of model; `create_model` checks the rest.
     """
 
     name: str
     weights: str | None = None
     pretrained: bool = False
     kwargs: dict[str, Any] = field(default_factory=dict)
+    input_size: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
+        own = is_import_path(self.name)
+        if self.input_size is not None and (not own or min(self.input_size) < 1):
+            raise ModelError(
+                f"model.input_size is {list(self.input_size)}, but must be channels, height and width of 1 or more, of "
+                "a model by its import path; of timm's models, give img_size and in_chans in model.kwargs"
+            )
+        if own and self.pretrained:
+            raise ModelError(f"model.pretrained is true, but timm has no weights for {self.name}: give model.weights")
         if self.weights == "":
             raise ModelError("model.weights is '', but must be a .safetensors or .pth file, or null for random weights")
         if self.weights and self.pretrained:

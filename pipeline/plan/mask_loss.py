@@ -54,7 +54,7 @@ def mask_loss(
                 found = model(images)
         if loss == "divergence":
             return measure.divergence(found, goal).mean().cpu()
-        return measure.loss(found, labels).mean().cpu()
+        return measure.losses(found, labels).mean().cpu()
 
     return measured
 

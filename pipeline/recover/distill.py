@@ -171,7 +171,7 @@ def loss_of(
     soft = spec.temperature
     loss = soft**2 * task.divergence(logits, goal, soft).mean()
     if spec.labels:
-        loss = (1 - spec.labels) * loss + spec.labels * task.loss(logits, shown).mean()
+        loss = (1 - spec.labels) * loss + spec.labels * task.losses(logits, shown).mean()
     if spec.features and features is not None and features.shape == goal_features.shape:
         wanted = goal_features.float().flatten(1)
         gaps = (features.float().flatten(1) - wanted).square().mean(1) / wanted.var(1).clamp_min(1e-12)

@@ -14,12 +14,13 @@ from torch import nn
 
 from secateur.benchmarks.results_file import BenchResult, read_bench
 from secateur.core.files import sha256_json, sha256_once
+from secateur.core.import_path import is_import_path, source_digest
 from secateur.pipeline.data.classes import logits_of, of_classes
 from secateur.pipeline.data.dataset import Dataset, open_data
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.sampling import few_shot, shortfall
 from secateur.pipeline.data.transform import Transform
-from secateur.pipeline.models.create import create_model
+from secateur.pipeline.models.create import create_model, factory_of
 from secateur.pipeline.models.inputs import check_classes, input_shape, transform_for
 from secateur.pipeline.recover.compensate import Statistics, gather_statistics
 from secateur.pipeline.runs.recipe import Recipe
@@ -98,6 +99,8 @@ class Run:
         )
         classes = [list(recipe.classes), list(self._all_data.classes)] if recipe.classes else []
         made = [spec.name, dict(spec.kwargs), spec.pretrained, classes, recipe.seed]  # what has no weights is drawn
+        if is_import_path(spec.name):  # the user's code decides the model, too
+            made += [spec.input_size, source_digest(spec.name)]
         return {"model": sha256_json(made), "weights": weights}
 
     @property
@@ -155,7 +158,8 @@ class Run:
 
         def cut() -> nn.Module:
             groups = self.store.known("groups", sha256_json(self.model_identity))
-            return load(place, traced=(self.dense, groups) if isinstance(groups, Groups) else None)
+            traced = (self.dense, groups) if isinstance(groups, Groups) else None
+            return load(place, factory_of(self.recipe.model), traced)
 
         return self.store.get(name, sha256_json(content), cut)
 

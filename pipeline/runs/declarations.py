@@ -16,6 +16,7 @@ from typing import Any
 from secateur.benchmarks.environment import environment
 from secateur.core import packages
 from secateur.core.files import sha256_json, sha256_once
+from secateur.core.import_path import is_import_path, source_digest
 from secateur.export.targets import parse_target
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.manifest import Entry
@@ -141,9 +142,11 @@ def _version(package: str) -> str:
 
 
 def _by_content(value: Any) -> Any:
-    """Plain values with the content's hash in the place of each word that names a file."""
+    """Plain values with the content's hash in the place of each word that names a file or a function of the user's."""
     if isinstance(value, dict):
         return {key: _by_content(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_by_content(item) for item in value]
+    if isinstance(value, str) and is_import_path(value):
+        return [value, source_digest(value)]
     return sha256_once(Path(value)) if isinstance(value, str) and Path(value).is_file() else value

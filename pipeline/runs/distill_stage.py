@@ -41,4 +41,4 @@ def distill_together(inputs: Inputs, small: nn.Module, say: Callable[[str], None
 
 def help_distilling(inputs: Inputs) -> None:
     """What every other process does then."""
-    distill_run(inputs, load(inputs.working_folder / START))
+    distill_run(inputs, load(inputs.working_folder / START, inputs.factory))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,6 +14,7 @@ from secateur.core.errors import RunError
 from secateur.pipeline.data.images import Images
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.transform import Transform
+from secateur.pipeline.models.create import factory_of
 from secateur.pipeline.recover.compensate import Statistics
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.declarations import (
@@ -85,6 +86,12 @@ class Inputs:
         """The images to compute with."""
         self._check(CalibrationImages(), "the calibration images")
         return self._run.data.calibration
+
+    @property
+    def factory(self) -> Callable[[], nn.Module] | None:
+        """What makes the dense architecture where timm does not."""
+        self._check(DenseModel(), "the dense model")
+        return factory_of(self._run.recipe.model)
 
     @property
     def transform(self) -> Transform:

@@ -48,7 +48,7 @@ def is_run(path: Path) -> bool:
 
 def run_subjects(folder: Path) -> tuple[Subject, Subject]:
     """The dense and the pruned model of a run, with the ONNX files and engines that are there."""
-    from secateur.pipeline.models.create import create_model
+    from secateur.pipeline.models.create import create_model, factory_of
     from secateur.pipeline.models.inputs import input_shape
     from secateur.pipeline.runs.bench_stage import forms_of
     from secateur.pipeline.runs.runner import open_run
@@ -56,8 +56,9 @@ def run_subjects(folder: Path) -> tuple[Subject, Subject]:
     from secateur.pipeline.structure.history import classes_of
     from secateur.pipeline.structure.storage import load
 
-    pruned = load(folder / "model")
-    dense = create_model(open_run(folder).recipe.model)
+    spec = open_run(folder).recipe.model
+    pruned = load(folder / "model", factory_of(spec))
+    dense = create_model(spec)
     if classes := classes_of(pruned):
         dense = cut_classifier(dense, classes)
     shape = InputSpec.shaped(input_shape(dense))

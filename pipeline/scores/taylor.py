@@ -32,7 +32,7 @@ class Taylor(TaskMethod):
         with frozen(model), observed(model, all_sites(groups)) as values, torch.enable_grad():
             for images, labels in loader:
                 images = images.detach().to(device).requires_grad_()
-                loss = task.loss(model(images), labels.to(device)).sum()
+                loss = task.losses(model(images), labels.to(device)).sum()
                 keys = sorted(values)
                 gradients = dict(zip(keys, torch.autograd.grad(loss, [values[key] for key in keys]), strict=True))
                 samples += len(images)

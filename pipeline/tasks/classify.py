@@ -24,7 +24,7 @@ class Classify(Task):
     labels = "classes"
     classifies = True
 
-    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+    def losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The cross-entropy in nats; labels may be distributions `[B, classes]` too."""
         return F.cross_entropy(outputs.float(), labels, reduction="none")
 

@@ -33,7 +33,7 @@ class Embed(Task):
     labels = "classes"
     scores_classes = False
 
-    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+    def losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The cross-entropy in nats; of labels that are distributions `[B, classes]`, the largest class counts."""
         vectors = F.normalize(outputs.float(), dim=1)
         numbers = labels.argmax(1) if labels.ndim == 2 else labels

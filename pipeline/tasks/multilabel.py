@@ -22,7 +22,7 @@ class Multilabel(Task):
 
     labels = "sets"
 
-    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+    def losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The binary cross-entropy in nats, summed over the labels."""
         return F.binary_cross_entropy_with_logits(outputs.float(), labels, reduction="none").sum(1)
 

@@ -14,8 +14,9 @@ class TaskSpec:
     """A task by its name, with its options: `task: classify`, or `task: {name: custom, loss: mine.losses:focal, ...}`.
 
     `loss`, `metric`, `decode` and `output` are import paths of functions (`package.module:function`), `labels` is the
-    kind of labels; which of them a task takes is said by its class. Raises `RecipeError` for a task that there is not,
-    and for an option that is missing or that the task does not take.
+    kind of labels, `higher_is_better` says of a metric which way is better; which of them a task takes is said by its
+    class. Raises `RecipeError` for a task that there is not, and for an option that is missing or that the task does
+    not take.
     """
 
     name: str = "classify"
@@ -24,6 +25,7 @@ class TaskSpec:
     decode: str | None = None
     output: str | None = None
     labels: str | None = None
+    higher_is_better: bool | None = None
 
     def __post_init__(self) -> None:
         self.made()

@@ -26,7 +26,7 @@ class Task(ABC):
     `labels` (see `data.truths`). Another package names its own task in the entry points `secateur.tasks`.
     """
 
-    labels: ClassVar[LabelKind]
+    labels: LabelKind
     classifies: ClassVar[bool] = False
     """Whether every image has one class, of which the model has a logit: what is class-wise needs that."""
     scores_classes: ClassVar[bool] = True
@@ -36,7 +36,7 @@ class Task(ABC):
         check_fields(self, "task")
 
     @abstractmethod
-    def loss(self, outputs: Any, labels: Tensor) -> Tensor:
+    def losses(self, outputs: Any, labels: Tensor) -> Tensor:
         """The loss of each image, `[B]`."""
 
     @abstractmethod
@@ -80,10 +80,9 @@ class Task(ABC):
         tensors_of(outputs)
 
 
+_OURS = ("classify", "custom", "detect", "embed", "multilabel", "regress", "segment")
 TASKS: Registry[type[Task]] = Registry(
-    "task",
-    {name: f"secateur.pipeline.tasks.{name}" for name in ("classify", "embed", "multilabel", "regress")},
-    "secateur.tasks",
+    "task", {name: f"secateur.pipeline.tasks.{name}" for name in _OURS}, "secateur.tasks"
 )
 register = TASKS.register
 

@@ -28,6 +28,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "model.weights": ("absent.safetensors", "''", "[a]", "true"),
     "model.pretrained": (*TRUTH, "null"),
     "model.kwargs": ("{embed_dims: 48}", "{depth: two}", "{depth: 1, checkpoint_path: x}", "[1]", "text"),
+    "model.input_size": ("[3, 8, 8]", "[3, 8]", "5", "true"),
     "data.path": ("absent", "''", "null", "[images.npz]"),
     "data.calibration": ("absent", "5"),
     "data.evaluation": ("absent", "5"),
@@ -97,6 +98,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "classes": ("['7']", "['0', '0']", "['0', seven]", "'0'", "[0, 1]"),
     "seed": (*COUNT, "4294967296"),
     "task.name": ("regres", "5", "null", "true"),
+    "task.higher_is_better": ("2", "maybe", "true"),
     **{f"task.{key}": ("here:there", "5", "true") for key in ("loss", "metric", "decode", "output", "labels")},
 }
 BESIDE = {

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
 import timm
+import torch
+from safetensors.torch import save_file
 
-from secateur.core.errors import ModelError
-from secateur.pipeline.models.create import create_model
+from secateur.core.errors import ModelError, SecateurError
+from secateur.pipeline.models.create import create_model, factory_of
 from secateur.pipeline.models.inputs import check_classes, input_shape
 from secateur.pipeline.models.origin import origin_of
 from secateur.pipeline.models.spec import ModelSpec, Origin
@@ -71,3 +74,36 @@ def test_real_weights_fit(name: str, real_data: Path) -> None:
     model = create_model(name, real_data / "weights" / f"{name}.safetensors")
     check_classes(model, [str(i) for i in range(1000)])
     assert input_shape(model) == (3, 224, 224)
+
+
+def test_an_import_path_names_the_function_that_makes_a_model(tmp_path: Path) -> None:
+    name = "tests.pipeline.tasks.small_nets:unet"
+    spec = ModelSpec(name, kwargs={"classes": 2}, input_size=(3, 20, 24))
+    model = create_model(spec)
+    assert (model.head.out_channels, model.training, input_shape(model)) == (2, False, (3, 20, 24))
+    state = {key: torch.full_like(value, 2) for key, value in model.state_dict().items()}
+    save_file(state, tmp_path / "w.safetensors")
+    filled = create_model(replace(spec, weights=str(tmp_path / "w.safetensors")))
+    assert torch.equal(filled.head.weight, state["head.weight"])
+    made = factory_of(replace(spec, weights="absent.safetensors"))
+    assert made is not None and torch.equal(made().head.weight, model.head.weight)
+    assert factory_of(ModelSpec("resnet18")) is None
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: create_model("tests.pipeline.tasks.small_nets:absent"), "has no absent"),
+        (
+            lambda: create_model("tests.pipeline.tasks.small_nets:nothing"),
+            "gives a NoneType, but must give an nn.Module",
+        ),
+        (lambda: create_model("tests.pipeline.tasks.small_nets:unet", depth=3), "cannot make a model with .*depth"),
+        (lambda: ModelSpec("resnet18", input_size=(3, 8, 8)), "give img_size and in_chans in model.kwargs"),
+        (lambda: ModelSpec("a.b:c", input_size=(3, 0, 8)), "must be channels, height and width of 1 or more"),
+        (lambda: ModelSpec("a.b:c", pretrained=True), "timm has no weights for a.b:c"),
+    ],
+)
+def test_own_models_that_cannot_be_made_are_one_sentence(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(SecateurError, match=message):
+        make()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,58 @@ def write_classes(folder: Path) -> Path:
     return folder
 
 
+def write_masks(folder: Path) -> Path:
+    """Images with masks of three classes; the border of each is of none."""
+    draws = np.random.default_rng(0)
+    (folder / "masks").mkdir(parents=True)
+    for name in write_pictures(folder / "images"):
+        mask = draws.integers(0, 3, (SIZE, SIZE), dtype=np.uint8)
+        mask[0] = 255
+        Image.fromarray(mask).save(folder / "masks" / name)
+    return folder
+
+
+def write_boxes(folder: Path) -> Path:
+    """Images with up to two boxes each, of categories with the ids 3 and 7."""
+    names = write_pictures(folder / "images")
+    boxes = [
+        {
+            "id": 10 * number + part,
+            "image_id": number,
+            "category_id": (3, 7)[part],
+            "bbox": [part, 2, 4 + number % 5, 8],
+        }
+        for number in range(COUNT)
+        for part in range(number % 3)
+    ]
+    content = {
+        "images": [{"id": i, "file_name": name, "width": SIZE, "height": SIZE} for i, name in enumerate(names)],
+        "categories": [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}],
+        "annotations": boxes,
+    }
+    (folder / "instances.json").write_text(json.dumps(content))
+    return folder
+
+
+NETS = "tests.pipeline.tasks.small_nets"
+SECTIONS: Mapping[str, Mapping[str, str | bool]] = {
+    "detect": {"name": "detect", "decode": f"{NETS}:decode", "loss": f"{NETS}:detection_loss"},
+    "custom": {
+        "name": "custom",
+        "loss": f"{NETS}:mean_error",
+        "metric": f"{NETS}:worst_error",
+        "labels": "numbers",
+        "higher_is_better": False,
+    },
+}
+"""The sections of tasks that have options."""
 WRITERS: Mapping[str, tuple[Callable[[Path], Path], Mapping[str, Any]]] = {
     "regress": (write_numbers, {"name": "vit_tiny_patch16_224", "kwargs": {**VIT, "num_classes": 2}}),
     "multilabel": (write_sets, {"name": "vit_tiny_patch16_224", "kwargs": {**VIT, "num_classes": 3}}),
     "embed": (write_classes, {"name": "vit_tiny_patch16_224", "kwargs": {**VIT, "num_classes": 0}}),
+    "segment": (write_masks, {"name": f"{NETS}:unet", "input_size": [3, SIZE, SIZE]}),
+    "detect": (write_boxes, {"name": f"{NETS}:detector", "input_size": [3, SIZE, SIZE]}),
+    "custom": (write_numbers, {"name": "vit_tiny_patch16_224", "kwargs": {**VIT, "num_classes": 2}}),
 }
 """For each task what writes its data, and the model of a recipe."""
 
@@ -56,7 +105,7 @@ def recipe_for(task: str, folder: Path, **sections: Any) -> dict[str, Any]:
     """The content of a recipe for a run of a task, whose data it writes."""
     write, model = WRITERS[task]
     return {
-        "task": task,
+        "task": dict(SECTIONS[task]) if task in SECTIONS else task,
         "model": dict(model),
         "data": {"path": str(write(folder / "data"))},
         "budget": {"macs": 0.7},

@@ -16,8 +16,8 @@ LOGITS = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [5.0, 4.0, 6.0]])
 def test_the_loss_is_the_cross_entropy_of_classes_and_of_distributions() -> None:
     labels = torch.tensor([0, 2, 1])
     expected = -LOGITS.softmax(1).log()[torch.arange(3), labels]
-    torch.testing.assert_close(Classify().loss(LOGITS, labels), expected)
-    torch.testing.assert_close(Classify().loss(LOGITS, F.one_hot(labels, 3).float()), expected)
+    torch.testing.assert_close(Classify().losses(LOGITS, labels), expected)
+    torch.testing.assert_close(Classify().losses(LOGITS, F.one_hot(labels, 3).float()), expected)
 
 
 def test_the_divergence_is_zero_of_itself_and_softer_when_hotter() -> None:

@@ -53,9 +53,9 @@ def test_one_image_has_no_neighbours() -> None:
 def test_the_loss_falls_when_classes_come_together() -> None:
     labels = torch.tensor([4, 4, 7, 7])
     apart, mixed = vectors(torch.tensor([0.0, 0.1, 2.0, 2.1])), vectors(torch.tensor([0.0, 2.0, 0.1, 2.1]))
-    assert Embed().loss(apart, labels).mean() < Embed().loss(mixed, labels).mean()
+    assert Embed().losses(apart, labels).mean() < Embed().losses(mixed, labels).mean()
     shown = torch.nn.functional.one_hot(labels, 9) * 0.7
-    torch.testing.assert_close(Embed().loss(mixed, shown), Embed().loss(mixed, labels))
+    torch.testing.assert_close(Embed().losses(mixed, shown), Embed().losses(mixed, labels))
 
 
 def test_only_directions_count() -> None:

@@ -59,7 +59,7 @@ def test_drawn_labels_have_the_variance_of_the_prediction() -> None:
 
 
 def test_the_loss_and_the_shape() -> None:
-    loss = Multilabel().loss(torch.zeros(1, 3), torch.tensor([[0.0, 1.0, 1.0]]))
+    loss = Multilabel().losses(torch.zeros(1, 3), torch.tensor([[0.0, 1.0, 1.0]]))
     torch.testing.assert_close(loss, torch.full((1,), 3 * float(np.log(2))))
     with pytest.raises(ModelError, match="telling 2 labels"):
         Multilabel().check(torch.zeros(1, 3), ("a", "b"))

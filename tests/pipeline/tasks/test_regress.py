@@ -23,7 +23,7 @@ def test_errors_are_those_of_scikit_learn() -> None:
 
 
 def test_the_loss_is_half_the_squared_error() -> None:
-    loss = Regress().loss(torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 4.0], [0.0, 0.0]]))
+    loss = Regress().losses(torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 4.0], [0.0, 0.0]]))
     assert loss.tolist() == [2.5, 0.0]
 
 

@@ -14,7 +14,15 @@ from secateur.pipeline.analysis.pruning_curve import Shape
 from secateur.pipeline.runs.curves import parse_line, trace_curves
 from tests.pipeline.tasks.small_tasks import WRITERS, recipe_for
 
-METRICS = {"regress": "RMSE", "multilabel": "mAP", "embed": "retrieval@1"}
+METRICS = {
+    "regress": "RMSE",
+    "multilabel": "mAP",
+    "embed": "retrieval@1",
+    "segment": "mIoU",
+    "detect": "mAP",
+    "custom": "worst_error",
+}
+NEEDS = {"multilabel": ("torchmetrics",), "segment": ("torchmetrics",), "detect": ("torchmetrics", "pycocotools")}
 DISTILLED = {"compensate": True, "distill": {"epochs": 1, "batch_size": 4, "labels": 0.5}}
 METHODS: dict[str, dict[str, Any]] = {
     "taylor": {"recover": DISTILLED},
@@ -33,8 +41,8 @@ def test_a_run_of_the_task_ends_with_a_smaller_model(task: str, method: str, tmp
 
 @pytest.mark.parametrize("task", list(METRICS))
 def test_the_metric_of_the_task_is_measured_and_reported(task: str, tmp_path: Path) -> None:
-    if task == "multilabel" and find_spec("torchmetrics") is None:
-        pytest.skip("torchmetrics is not installed")
+    if missing := [package for package in NEEDS.get(task, ()) if find_spec(package) is None]:
+        pytest.skip(f"{missing[0]} is not installed")
     points = sc.sweep(recipe_for(task, tmp_path), [0.8, 0.6], tmp_path / "front")
     assert all(point.metric is not None and point.metric.name == METRICS[task] for point in points)
     assert all(point.top1 is None for point in points)

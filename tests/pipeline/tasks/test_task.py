@@ -23,7 +23,7 @@ class Own(Task):
 
     labels = "numbers"
 
-    def loss(self, outputs: Any, labels: Tensor) -> Tensor:
+    def losses(self, outputs: Any, labels: Tensor) -> Tensor:
         return labels
 
     def meter(self, classes: Sequence[str]) -> Meter:
