@@ -31,14 +31,14 @@ from secateur.pipeline.runs.recipe import Recipe, make_recipe
 from secateur.pipeline.runs.runner import open_run, run_stages
 from secateur.pipeline.tasks.metric import Metric
 
-IMAGES, JUDGED, BATCH, LR = 256, 200, 16, 5e-3
+IMAGES, JUDGED, BATCH, LR = 256, 200, 16, 1e-2
 HERE = "secateur_studies.shapes"
 TASKS: dict[str, dict[str, Any]] = {
-    "segment": {"task": "segment", "model": {"name": f"{HERE}:unet"}},
     "detect": {
         "task": {"name": "detect", "decode": f"{HERE}:decode", "loss": f"{HERE}:detection_loss"},
         "model": {"name": f"{HERE}:detector"},
     },
+    "segment": {"task": "segment", "model": {"name": f"{HERE}:unet"}},
 }
 WAYS: dict[str, dict[str, Any]] = {
     "surgery alone": {"compensate": False},
@@ -49,7 +49,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/beyond_classes.json"))
-@click.option("--epochs", default=14, show_default=True, help="Passes over the pictures to train with.")
+@click.option("--epochs", default=36, show_default=True, help="Passes over the pictures to train with.")
 @click.option("--budget", default=0.5, show_default=True, help="Share of the MACs that stays.")
 def main(out: Path, epochs: int, budget: float) -> None:
     """Trains, prunes and judges both models."""

@@ -40,7 +40,7 @@ class Views(Dataset[tuple[Tensor, Tensor]]):
         self.truths = images.truths if spec.labels else None
         self.transform: Callable[[Image.Image], Tensor] = transform
         if self.truths is not None and self.truths.in_place:
-            _check_unmoved(spec)
+            check_unmoved(spec)
             return
         self.transform = transforms_imagenet_train(
             img_size=transform.shape[1:],
@@ -86,7 +86,7 @@ class Views(Dataset[tuple[Tensor, Tensor]]):
         return torch.as_tensor(self.transform(self.images.read(index).convert(self.mode)), dtype=torch.float32)
 
 
-def _check_unmoved(spec: DistillSpec) -> None:
+def check_unmoved(spec: DistillSpec) -> None:
     """Raises `RecipeError` for views whose places are not those of the image, of which the labels speak."""
     moves = {"mix": spec.mix, "flip": spec.flip, "augment": spec.augment, "scale": spec.scale < 1 and spec.scale}
     if wrong := {key: value for key, value in moves.items() if value}:

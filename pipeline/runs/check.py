@@ -9,6 +9,7 @@ from secateur.core.errors import BenchError, DataError, RunError, naming
 from secateur.core.modules import frozen
 from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.plan.make import check_plan
+from secateur.pipeline.recover.augmentation import check_unmoved
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.structure.surgery import example_for
 
@@ -39,6 +40,9 @@ def check_run(run: Run) -> None:
         raise DataError(
             f"recover.distill.batch_size is {distill.batch_size}, but there are {count} images to distil on"
         )
+    truths = run.data.calibration.truths
+    if distill.epochs and distill.labels and truths is not None and truths.in_place:
+        check_unmoved(distill)
     target = recipe.budget.target
     if target is not None and not (run.folder / "latency.json").is_file() and (reason := why_not(target)):
         raise BenchError(
