@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from secateur.benchmarks.mac_handlers import FREE, HANDLERS
+from secateur.benchmarks.mac_handlers import FREE, HANDLERS, on_traced
 from secateur.core.errors import BenchError
 from secateur.core.input_spec import InputSpec
 from secateur.core.model_inputs import ModelInputs, flatten, tensors_in
@@ -88,7 +88,7 @@ def _analysis(model: nn.Module, example: tuple[Tensor, ...]) -> FlopCountAnalysi
         from fvcore.nn import FlopCountAnalysis
 
     analysis = FlopCountAnalysis(model, example).clear_op_handles()
-    analysis.set_op_handle(**HANDLERS)
+    analysis.set_op_handle(**{name: on_traced(handler) for name, handler in HANDLERS.items()})
     # clear_op_handles restored fvcore's list of free operations; ours goes on top of it
     analysis.set_op_handle(**dict.fromkeys(FREE))
     return analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")

@@ -1,4 +1,4 @@
-"""How many multiply-accumulates one traced operation carries, for fvcore's analysis.
+"""How many multiply-accumulates one traced operation carries: for fvcore's analysis, and for the terms of groups.
 
 Counted are the products of tensors: convolutions, linears, matrix products, einsums, attention, recurrent cells.
 `FREE` names what carries none by this convention: elementwise arithmetic, activations, normalisation, softmax,
@@ -11,135 +11,160 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-Handler = Callable[[Sequence[Any], Sequence[Any]], int]
-"""Called with the traced inputs and outputs (`torch._C.Value`) of one operation; returns its MACs."""
+Arguments = Sequence[Any]
+"""What an operation is called with, in the order of its schema: sizes in place of tensors, lists of them, constants."""
+Handler = Callable[[Arguments, Arguments], int]
+"""Called with the arguments and the results of one operation; returns its MACs."""
 
 
-def _shape(value: Any) -> list[int]:
-    """The sizes of a traced tensor."""
-    return list(value.type().sizes())
+def macs_of(operation: str, arguments: Arguments, results: Arguments) -> int | None:
+    """The MACs of an operation `aten::mm`, in place or not; None of one that may carry some and has no handler."""
+    name = operation.removesuffix("_")
+    if operation in FREE or name in FREE:
+        return 0
+    return HANDLERS[name](arguments, results) if name in HANDLERS else None
 
 
-def _numel(value: Any) -> int:
-    return math.prod(_shape(value))
+def on_traced(handler: Handler) -> Handler:
+    """A handler of the values `torch._C.Value` of a JIT trace."""
+    return lambda inputs, outputs: handler([_plain(value) for value in inputs], [_plain(value) for value in outputs])
 
 
-def _linear(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-    weight = _shape(inputs[1])  # [out, in], or [in] for a single output
-    return _numel(inputs[0]) * (weight[0] if len(weight) == 2 else 1)
+def _plain(value: Any) -> Any:
+    """The sizes of a traced tensor, those of all tensors in a list, or a constant."""
+    if value.node().kind() == "prim::ListConstruct":
+        return [_plain(item) for item in value.node().inputs()]
+    return value.type().sizes() if value.type().kind() == "TensorType" else value.toIValue()
 
 
-def _matmul(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+def _linear(inputs: Arguments, outputs: Arguments) -> int:
+    weight = inputs[1]  # [out, in], or [in] for a single output
+    return math.prod(inputs[0]) * (weight[0] if len(weight) == 2 else 1)
+
+
+def _matmul(inputs: Arguments, outputs: Arguments) -> int:
     # from the output, because either side may be broadcast over the other's batch
-    return _numel(outputs[0]) * _shape(inputs[0])[-1]
+    return int(math.prod(outputs[0]) * inputs[0][-1])
 
 
 def _batched(first: int) -> Handler:
     """MACs of products of `[..., n, k]` (input number `first`) and `[..., k, m]` (the next), without broadcasting."""
 
-    def handler(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-        return _numel(inputs[first]) * _shape(inputs[first + 1])[-1]
+    def handler(inputs: Arguments, outputs: Arguments) -> int:
+        return int(math.prod(inputs[first]) * inputs[first + 1][-1])
 
     return handler
 
 
 def _matrix_vector(first: int) -> Handler:
-    def handler(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-        return _numel(inputs[first])
+    def handler(inputs: Arguments, outputs: Arguments) -> int:
+        return math.prod(inputs[first])
 
     return handler
 
 
-def _contraction(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+def _contraction(inputs: Arguments, outputs: Arguments) -> int:
     """With a = m k, b = k n and out = m n elements, the product of all three is (m k n) squared."""
-    return math.isqrt(_numel(inputs[0]) * _numel(inputs[1]) * _numel(outputs[0]))
+    return math.isqrt(math.prod(inputs[0]) * math.prod(inputs[1]) * math.prod(outputs[0]))
 
 
-def _convolution(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-    transposed = bool(inputs[6].toIValue())
+def _convolution(inputs: Arguments, outputs: Arguments) -> int:
+    transposed = bool(inputs[6])
     # each output element (each input element where transposed) meets one filter [channels / groups, *kernel]
-    return _numel(inputs[0] if transposed else outputs[0]) * math.prod(_shape(inputs[1])[1:])
+    return int(math.prod(inputs[0] if transposed else outputs[0]) * math.prod(inputs[1][1:]))
 
 
-def _plain_convolution(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-    return _numel(outputs[0]) * math.prod(_shape(inputs[1])[1:])
+def _plain_convolution(inputs: Arguments, outputs: Arguments) -> int:
+    return int(math.prod(outputs[0]) * math.prod(inputs[1][1:]))
 
 
-def _attention(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+def _attention(inputs: Arguments, outputs: Arguments) -> int:
     """q k^T and its product with v, of shapes `[..., L, E]`, `[..., S, E]`, `[..., S, V]`; a mask saves nothing."""
-    query, key, value = (_shape(tensor) for tensor in inputs[:3])
-    return math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+    query, key, value = inputs[:3]
+    return int(math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1]))
 
 
-def _self_or_cross_attention(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+def _self_or_cross_attention(inputs: Arguments, outputs: Arguments) -> int:
     """The fused module of `nn.MultiheadAttention`: three projections, attention, the output projection."""
-    (batch, length, width), source = _shape(inputs[0]), _shape(inputs[1])[1]
+    (batch, length, width), source = inputs[0], inputs[1][1]
     projections = batch * width * width * (2 * length + 2 * source)
-    return projections + 2 * batch * length * source * width
+    return int(projections + 2 * batch * length * source * width)
 
 
-def _encoder_layer(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+def _encoder_layer(inputs: Arguments, outputs: Arguments) -> int:
     """The fused module of `nn.TransformerEncoderLayer`: self-attention and the two linears after it."""
-    batch, length, width = _shape(inputs[0])
+    batch, length, width = inputs[0]
     attention = 4 * batch * length * width * width + 2 * batch * length * length * width
-    return attention + batch * length * (_numel(inputs[14]) + _numel(inputs[16]))
+    return int(attention + batch * length * (math.prod(inputs[14]) + math.prod(inputs[16])))
 
 
-def _recurrent(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-    """LSTM, GRU and plain cells: every weight matrix once for each step of each sequence."""
-    steps = math.prod(_shape(inputs[0])[:-1])
-    weights = next(list(value.node().inputs()) for value in inputs[2:] if value.node().kind() == "prim::ListConstruct")
-    return steps * sum(_numel(weight) for weight in weights if len(_shape(weight)) == 2)
+def _recurrent(inputs: Arguments, outputs: Arguments) -> int:
+    """LSTM, GRU and plain cells, of packed sequences too: every weight matrix once for each step of each sequence."""
+    steps = math.prod(inputs[0][:-1])
+    weights = [value for value in inputs if isinstance(value, list) and value and isinstance(value[0], Sequence)][-1]
+    return int(steps * sum(math.prod(weight) for weight in weights if len(weight) == 2))
 
 
-def _einsum(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-    path = _integers(inputs[2]) if len(inputs) > 2 else []
-    shapes = [_shape(value) for value in inputs[1].node().inputs()]
-    return einsum_macs(str(inputs[0].toIValue()), shapes, path)
+def _cell(inputs: Arguments, outputs: Arguments) -> int:
+    """One step of a recurrent cell: x `[..., in]`, a state or a list of them, the weights of both."""
+    state = inputs[1][0] if isinstance(inputs[1], list) else inputs[1]
+    return int(math.prod(inputs[0]) * inputs[2][0] + math.prod(state) * inputs[3][0])
 
 
-def _integers(value: Any) -> list[int]:
-    node = value.node()
-    if node.kind() == "prim::ListConstruct":
-        return [int(item.toIValue()) for item in node.inputs()]
-    return [int(item) for item in value.toIValue() or []]
+def _einsum(inputs: Arguments, outputs: Arguments) -> int:
+    path = inputs[2] if len(inputs) > 2 else None
+    return einsum_macs(inputs[0], inputs[1], path or [])
 
 
-def einsum_macs(equation: str, shapes: Sequence[Sequence[int]], path: Sequence[int] = ()) -> int:
-    """The MACs of `torch.einsum`, contracted pair by pair: along `path` (flat, two positions a step) or left to right.
-
-    A step costs the product of the sizes of all labels of its two operands; one without a sum is an elementwise
-    product and costs nothing. Labels of one operand only that nobody needs later are summed away beforehand.
-    """
+def einsum_labels(equation: str, shapes: Sequence[Sequence[int]]) -> tuple[list[list[str]], list[str]]:
+    """The labels of each operand's dimensions and of the result's; those of an ellipsis are `<0>`, `<1>`, ..."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     longest = max(len(shape) - len(term.replace("...", "")) for term, shape in zip(terms, shapes, strict=True))
-    dots = [f"<{place}>" for place in range(longest)]  # labels for the dimensions that an ellipsis stands for
-    operands: list[dict[str, int]] = []
+    dots = [f"<{place}>" for place in range(longest)]
+    operands = []
     for term, shape in zip(terms, shapes, strict=True):
         before, ellipsis, after = term.partition("...")
         covered = dots[longest - (len(shape) - len(before) - len(after)) :] if ellipsis else []
-        operands.append(dict(zip([*before, *covered, *after], shape, strict=True)))
-    if arrow:
-        wanted = {*right.replace("...", ""), *(dots if "..." in right else ())}
-    else:
+        operands.append([*before, *covered, *after])
+    if not arrow:
         letters = "".join(terms)
-        wanted = {*dots, *(letter for letter in letters if letter.isalpha() and letters.count(letter) == 1)}
-    steps = list(zip(path[::2], path[1::2], strict=True)) or [(0, 1)] * (len(operands) - 1)
-    macs = 0
-    for first, second in steps:
-        one, two = operands[first], operands[second]
-        rest = [term for place, term in enumerate(operands) if place not in (first, second)]
-        needed = wanted.union(*rest)
+        once = sorted(letter for letter in letters if letter.isalpha() and letters.count(letter) == 1)
+        return operands, [*(dots if "..." in left else ()), *once]
+    before, ellipsis, after = right.partition("...")
+    return operands, [*before, *(dots if ellipsis else ()), *after]
+
+
+def einsum_products(
+    operands: Sequence[Sequence[str]], output: Sequence[str], shapes: Sequence[Sequence[int]], path: Sequence[int] = ()
+) -> list[dict[str, int]]:
+    """The sizes by label of each product that `torch.einsum` sums over, contracted pair by pair.
+
+    The pairs go along `path` (flat, two positions a step) or left to right. A step costs the product of the sizes;
+    one without a sum is an elementwise product and is left out. Labels of one operand only that nobody needs later
+    are summed away beforehand.
+    """
+    left = [dict(zip(labels, shape, strict=True)) for labels, shape in zip(operands, shapes, strict=True)]
+    products = []
+    for first, second in list(zip(path[::2], path[1::2], strict=True)) or [(0, 1)] * (len(left) - 1):
+        one, two = left[first], left[second]
+        rest = [term for place, term in enumerate(left) if place not in (first, second)]
+        needed = set(output).union(*rest)
         one = {label: size for label, size in one.items() if label in needed or label in two}
         two = {label: size for label, size in two.items() if label in needed or label in one}
         union = {label: max(one.get(label, 1), two.get(label, 1)) for label in {**one, **two}}
         if any(label not in needed for label in union):
-            macs += math.prod(union.values())
+            products.append(union)
         made = {label: size for label, size in union.items() if label in needed}
         # torch puts the result in front on its left-to-right way and at the end on a given path
-        operands = [*rest, made] if path else [made, *rest]
-    return macs
+        left = [*rest, made] if path else [made, *rest]
+    return products
+
+
+def einsum_macs(equation: str, shapes: Sequence[Sequence[int]], path: Sequence[int] = ()) -> int:
+    """The MACs of `torch.einsum`, contracted as in `einsum_products`."""
+    operands, output = einsum_labels(equation, shapes)
+    return sum(math.prod(sizes.values()) for sizes in einsum_products(operands, output, shapes, path))
 
 
 HANDLERS: Mapping[str, Handler] = {
@@ -168,6 +193,10 @@ HANDLERS: Mapping[str, Handler] = {
     "aten::gru": _recurrent,
     "aten::rnn_tanh": _recurrent,
     "aten::rnn_relu": _recurrent,
+    "aten::lstm_cell": _cell,
+    "aten::gru_cell": _cell,
+    "aten::rnn_tanh_cell": _cell,
+    "aten::rnn_relu_cell": _cell,
 }
 
 _ELEMENTWISE = """abs add addcdiv addcmul bernoulli bitwise_and bitwise_not bitwise_or ceil clamp clamp_max clamp_min

@@ -51,3 +51,5 @@ def command(model: str, align: int, as_json: bool) -> None:
         console.print(f"fixed: {item.name} ({item.kind}, {item.units} units): {item.reason}", highlight=False)
     for hidden in found.unverifiable:
         console.print(f"not verifiable: {hidden.name}: {hidden.reason}", highlight=False)
+    for operation in found.uncounted:
+        console.print(f"not counted: {operation} may carry MACs that nobody knows here", highlight=False)

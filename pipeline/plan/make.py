@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from typing import Any
@@ -26,6 +27,8 @@ from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.groups import Group, Groups
 from secateur.pipeline.structure.plan import Plan, PlanFacts, plan_from_kept
 from secateur.pipeline.structure.steps import Step, removal_steps
+
+_log = logging.getLogger(__name__)
 
 
 def make_plan(
@@ -52,6 +55,8 @@ def make_plan(
     for need in chosen.needs:
         if getattr(instruments, need) is None:
             raise PlanError(f"the allocation {chosen.name!r} {NEEDED[need]}")
+    if budget.measure == "macs" and groups.uncounted:
+        _log.warning("the budget leaves out operations that may carry MACs: %s", ", ".join(groups.uncounted))
     steps = {group.name: steps_of(group, scores, chosen) for group in prunable(groups, chosen)}
     problem = Problem(groups, steps, budget, instruments)
     choice = fit_budget(problem, chosen.order(problem))

@@ -35,7 +35,8 @@ class GroupRow:
 class GroupTable:
     """What can be removed from a model and what is `fixed` or `unverifiable`, and why.
 
-    `input_shape` is that of one sample, or what `InputSpec.to_json` says of several inputs.
+    `input_shape` is that of one sample, or what `InputSpec.to_json` says of several inputs. `macs` leaves out those
+    of the operations `uncounted`.
     """
 
     fingerprint: str
@@ -46,6 +47,7 @@ class GroupTable:
     groups: tuple[GroupRow, ...]
     fixed: tuple[Fixed, ...]
     unverifiable: tuple[Unverifiable, ...] = ()
+    uncounted: tuple[str, ...] = ()
 
     def save(self, path: Path) -> None:
         """Writes the table as JSON."""
@@ -89,4 +91,5 @@ def describe(groups: Groups, align: int = 8) -> GroupTable:
         tuple(rows),
         groups.fixed,
         groups.unverifiable,
+        groups.uncounted,
     )

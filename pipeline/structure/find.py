@@ -95,7 +95,7 @@ def _looked_at(model: nn.Module, example_input: ModelInputs, verify: bool) -> Gr
         *layer_terms(model, {layer: n for layer, n in reuse.items() if layer.startswith(inside)}, result.axes),
         *extra,
     ]
-    result = replace(result, terms=tuple(terms))
+    result = replace(result, terms=tuple(terms), uncounted=tuple(trace.uncounted))
     return verify_groups(model, result) if verify and groups else result
 
 

@@ -155,7 +155,7 @@ class Groups(Sequence[Group]):
     `architecture` is the fingerprint where it is not that of these groups alone. The code of the modules `adapted`
     repeats numbers of units, so that surgery takes it from the graph, `traced`. `unverifiable` are groups of which a
     mistake would not be seen, as far as the groups were verified. `ungrouped` says of (tensor, dim) with positions of
-    no group why that is.
+    no group why that is, `uncounted` which operations may carry MACs that are in no term.
 
     >>> groups.named("blocks.0.mlp.hidden").units
     192
@@ -174,6 +174,7 @@ class Groups(Sequence[Group]):
     adapted: tuple[str, ...] = ()
     unverifiable: tuple[Unverifiable, ...] = ()
     ungrouped: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    uncounted: tuple[str, ...] = ()
     traced: TracedModel | None = field(default=None, repr=False, compare=False)
     _by_name: dict[str, Group] = field(init=False, repr=False, compare=False, default_factory=dict)
 

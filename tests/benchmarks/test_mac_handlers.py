@@ -84,6 +84,18 @@ def test_recurrent_cells() -> None:
     assert count_macs(Wrapped(lambda t: gru(t)[0], gru=gru), x).macs == steps * 3 * M * (K + M)
 
 
+def test_packed_sequences_cost_what_their_steps_do() -> None:
+    for cell, gates in ((nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)):
+        layer = cell(K, M)
+
+        def packed(t: Tensor, layer: nn.Module = layer) -> Tensor:
+            sequence = nn.utils.rnn.pack_padded_sequence(t, torch.tensor([N, N - 2]), batch_first=True)
+            return layer(sequence)[0].data  # type: ignore[no-any-return]  # a packed sequence
+
+        found = count_macs(Wrapped(packed, layer=layer), x)
+        assert found.macs == (2 * N - 2) * gates * M * (K + M)
+
+
 def test_no_operation_is_both_free_and_counted() -> None:
     assert FREE.isdisjoint(HANDLERS)
 

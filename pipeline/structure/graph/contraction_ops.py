@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from secateur.benchmarks.mac_handlers import einsum_labels, einsum_products, macs_of
 from secateur.pipeline.structure.graph.rules import Call, Result, Rules, traced_result
 from secateur.pipeline.structure.graph.trace import Trace
-from secateur.pipeline.structure.graph.unify import contract, unify
+from secateur.pipeline.structure.graph.unify import Cost, contract, unify
 from secateur.pipeline.structure.graph.value import Value, dims_of, placed
 from secateur.pipeline.structure.graph.weights import note_weight, with_bias
 
@@ -98,24 +100,32 @@ def _attention(trace: Trace, call: Call) -> Result:
 
 @RULES.rule("einsum")
 def _einsum(trace: Trace, call: Call) -> Result:
-    """Any product in Einstein's notation, without ellipses."""
-    equation, values = call.args[0].replace(" ", ""), call.args[1]
-    if "." in equation or "->" not in equation:
+    """Any product in Einstein's notation; labels that come twice in one operand, a diagonal, stay as they are."""
+    values = call.args[1]
+    shapes = [value.shape for value in values]
+    inputs, output = einsum_labels(call.args[0], shapes)
+    if any(len(set(labels)) < len(labels) for labels in inputs):
         return _stay(trace, call)
-    inputs, output = equation.split("->")
-    letters = sorted(set(equation) - set(",->"), key=lambda letter: (letter not in output, output.find(letter)))
+    every = [label for labels in inputs for label in labels]
+    letters = [*output, *sorted(set(every) - set(output))]
     operands = [
-        placed(value, [letters.index(letter) for letter in letters_of], len(letters))
-        for value, letters_of in zip(values, inputs.split(","), strict=True)
+        placed(value, [letters.index(letter) for letter in labels], len(letters))
+        for value, labels in zip(values, inputs, strict=True)
     ]
-    summed = {index for index, letter in enumerate(letters) if letter not in output}
-    for node, letters_of in zip(_nodes(call.node.args[1]), inputs.split(","), strict=True):
-        for dim, letter in enumerate(letters_of):
-            shared = inputs.count(letter) > 1
+    summed = set(range(len(output), len(letters)))
+    for node, labels in zip(_nodes(call.node.args[1]), inputs, strict=True):
+        for dim, letter in enumerate(labels):
+            shared = every.count(letter) > 1
             if shared != (letter in output):  # neither a factor of each element, nor summed on its own
                 trace.role(node, dim, "in" if shared else "out")
-    maps, cost = contract(trace.coupling, operands, summed, call.module, heads=all(value.computed for value in values))
-    trace.costs.append(cost)
+    heads = all(value.computed for value in values)
+    maps, whole = contract(trace.coupling, operands, summed, call.module, heads)
+    for sizes in einsum_products(inputs, output, shapes, call.kwargs.get("path") or ()):
+        places = {letters.index(letter): size for letter, size in sizes.items()}
+        within = tuple(labels for labels in whole.maps if dims_of(labels) <= places.keys())
+        mapped = frozenset[int]().union(*map(dims_of, within))
+        rest = math.prod(size for place, size in places.items() if place not in mapped)
+        trace.costs.append(Cost(call.module, rest, within))
     kept = [labels.reshape(labels.shape[: len(output)]) for labels in maps]
     return Value(call.shape, tuple(kept), None, True)
 
@@ -129,4 +139,5 @@ def _stay(trace: Trace, call: Call) -> Result:
     for value in call.values():
         for labels in value.maps:
             trace.lose(labels, call.module, f"this {call.name}")
+    trace.count(call.operation, call.module, macs_of(call.operation, *call.plain()))
     return traced_result(call)

@@ -37,6 +37,23 @@ class Call:
         """All tensors among the arguments, also those in lists."""
         return [leaf for leaf in leaves((*self.args, *self.kwargs.values())) if isinstance(leaf, Value)]
 
+    def plain(self) -> tuple[list[Any], list[Any]]:
+        """Its arguments in the order of its schema and its results, with the sizes of tensors in place of them."""
+        schema = getattr(self.target, "_schema", None)
+        given: list[Any] = list(self.args)
+        for place, argument in enumerate(schema.arguments if schema else ()):
+            if place >= len(given):
+                given.append(self.kwargs.get(argument.name, argument.default_value))
+        found = self.node.meta.get("val")
+        results = [lengths(leaf) for leaf in leaves([found]) if isinstance(leaf, Tensor)]
+        return [_sizes(argument) for argument in given], results
+
+    @property
+    def operation(self) -> str:
+        """The name of its operation with that of the library, `aten::mm`."""
+        schema = getattr(self.target, "_schema", None)
+        return str(schema.name if schema else self.name)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the (first) result."""
@@ -86,6 +103,13 @@ def traced_result(call: Call, maps: Sequence[LabelMap] = (), computed: bool = Tr
             Value(lengths(part), tuple(maps), None, computed) if isinstance(part, Tensor) else part for part in found
         )
     return Value(lengths(found), tuple(maps), None, computed) if isinstance(found, Tensor) else found
+
+
+def _sizes(argument: Any) -> Any:
+    """An argument with the sizes of tensors in place of them."""
+    if isinstance(argument, (tuple, list)):
+        return [_sizes(part) for part in argument]
+    return argument.shape if isinstance(argument, Value) else argument
 
 
 def leaves(tree: Any) -> list[Any]:

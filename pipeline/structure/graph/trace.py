@@ -28,7 +28,8 @@ class Trace:
     `entries` what goes into the modules that normalise, and `norms` along which dimension of it they do, over which
     labels. `heads` has the labels of queries, keys and values,
     a row for each head. `values` and `names` say of a node what is known of its result, and of which tensor it is;
-    `aliases` has the first name of a shared tensor, `unread` the parameters that nothing reads, with the reason.
+    `aliases` has the first name of a shared tensor, `unread` the parameters that nothing reads, with the reason, and
+    `uncounted` the operations that may carry MACs which are in no cost.
     """
 
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class Trace:
     names: dict[fx.Node, str] = field(default_factory=dict)
     ancestry: Ancestry = field(default_factory=Ancestry)
     unread: dict[str, str] = field(default_factory=dict)
+    uncounted: dict[str, None] = field(default_factory=dict)
 
     def of_other_mode(self) -> Trace:
         """A trace of the same parameters in another mode: it couples what meets there, and keeps nothing else."""
@@ -112,6 +114,13 @@ class Trace:
         """Notes that labels end in an operation of a module that nothing can be followed through."""
         self.coupling.fix(labels, f"{module}: secateur cannot follow units through {operation}")
         self.coupling.mark(labels, "lost")
+
+    def count(self, operation: str, module: str, macs: int | None) -> None:
+        """Notes what an operation costs whose MACs stay as they are, None where nobody knows."""
+        if macs is None:
+            self.uncounted[f"{operation} in {module or 'the model itself'}"] = None
+        elif macs:
+            self.costs.append(Cost(module, macs, ()))
 
     def attends(self, labels: LabelMap, dim: int, mark: Mark) -> None:
         """Notes the labels of queries, keys or values, whose dimensions lie along `dim`."""

@@ -10,10 +10,11 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils._pytree import tree_map
 
+from secateur.benchmarks.mac_handlers import macs_of
 from secateur.core.model_inputs import ModelInputs
 from secateur.pipeline.structure.graph.normalising import normalising
 from secateur.pipeline.structure.graph.op_rules import RULES
-from secateur.pipeline.structure.graph.program import aliases_of, exported, lengths, module_of, operation_of
+from secateur.pipeline.structure.graph.program import SAMPLES, aliases_of, exported, lengths, module_of, operation_of
 from secateur.pipeline.structure.graph.rules import Call, Result, leaves, traced_result
 from secateur.pipeline.structure.graph.trace import OUTPUT, Trace
 from secateur.pipeline.structure.graph.value import Value
@@ -46,6 +47,7 @@ class Tracer:
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
+        self._any_batch = False
 
     def run(self, program: ExportedProgram, model: nn.Module) -> set[str]:
         """Follows a whole program of a model, whose results keep their shapes; the weights that it never reads."""
@@ -70,6 +72,7 @@ class Tracer:
             entry = kinds[node.name]
             if entry.kind not in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
                 value = node.meta.get("val")
+                self._any_batch |= _has_open_length(node)
                 yield node, Value(lengths(value), computed=True) if isinstance(value, Tensor) else value
                 continue
             tensor = state[entry.target].detach()
@@ -109,13 +112,15 @@ class Tracer:
             return args[0].shape[args[1]]
         if call.name in ("wrap_with_autocast", "wrap_with_set_grad_enabled"):
             return self._graph_within(call)
-        values = call.values()
+        values, counted = call.values(), len(self.trace.costs)
         if not values and not str(target).startswith("aten."):
             return target(*args, **kwargs)  # arithmetic on lengths
         if call.name != "getitem" and not any(value.maps or value.computed for value in values):
-            result = _constant(call, values)
+            result = _constant(self.trace, call, values)
         else:
             result = (RULES.find(call.name) or _unknown)(self.trace, call)
+        if self._any_batch and not any(map(_has_open_length, (node, *node.all_input_nodes))):  # once for all samples
+            self.trace.costs[counted:] = [cost.times(SAMPLES) for cost in self.trace.costs[counted:]]
         written = call.name.endswith("_") and not call.name.startswith("_")
         if written and isinstance(node.args[0], fx.Node):
             self.trace.values[node.args[0]] = result
@@ -139,11 +144,19 @@ def _unknown(trace: Trace, call: Call) -> Result:
     for value in call.values():
         for labels in value.maps:
             trace.lose(labels, call.module, call.name)
+    trace.count(call.operation, call.module, macs_of(call.operation, *call.plain()))
     return traced_result(call)
 
 
-def _constant(call: Call, values: Sequence[Value]) -> Result:
+def _has_open_length(node: fx.Node) -> bool:
+    """Whether some tensor of a node has a length that depends on the batch."""
+    tensors = [leaf for leaf in leaves([node.meta.get("val")]) if isinstance(leaf, Tensor)]
+    return any(not isinstance(size, int) for tensor in tensors for size in tensor.shape)
+
+
+def _constant(trace: Trace, call: Call, values: Sequence[Value]) -> Result:
     """The result of numbers alone; they are kept where they are whole, since they may index something."""
+    trace.count(call.operation, call.module, macs_of(call.operation, *call.plain()) or 0)
     found = call.node.meta["val"]
     data: Any = None
     if all(value.data is not None for value in values) and isinstance(found, Tensor):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from secateur.pipeline.structure.graph.coupling import Coupling
@@ -26,6 +26,10 @@ class Cost:
     def macs(self) -> float:
         """Those of the dense model."""
         return self.factor * math.prod(labels.numel() for labels in self.maps)
+
+    def times(self, number: float) -> Cost:
+        """The cost of doing it so often."""
+        return replace(self, factor=self.factor * number)
 
 
 def unify(coupling: Coupling, operands: Sequence[Value], where: str) -> tuple[LabelMap, ...]:

@@ -40,15 +40,18 @@ def test_the_table_names_the_reason_of_what_is_fixed() -> None:
         assert f"fixed: {one.name} ({one.kind}, {one.units} units)" in " ".join(result.stdout.split())
 
 
-def test_groups_that_are_not_verifiable_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_groups_that_are_not_verifiable_and_operations_not_counted_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def found(model: nn.Module, x: Tensor) -> Groups:
         groups = find_groups(model, x, verify=False)
-        return replace(groups, unverifiable=(Unverifiable(groups[0].name, "nothing moves"),))
+        hidden = Unverifiable(groups[0].name, "nothing moves")
+        return replace(groups, unverifiable=(hidden,), uncounted=("aten::cdist in head",))
 
     monkeypatch.setattr("secateur.pipeline.structure.find.find_groups", found)
     result = CliRunner().invoke(cli.cli, ["inspect", "test_vit2"], terminal_width=200)
     assert result.exit_code == 0, result.output
-    assert "not verifiable: patch_embed.proj.width: nothing moves" in " ".join(result.stdout.split())
+    said = " ".join(result.stdout.split())
+    assert "not verifiable: patch_embed.proj.width: nothing moves" in said
+    assert "not counted: aten::cdist in head may carry MACs that nobody knows here" in said
 
 
 @pytest.mark.parametrize("align", ["0", "eight"])
