@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from secateur.core.errors import NotFiniteError, PlanError, RunError
+from secateur.core.errors import ModelError, NotFiniteError, PlanError, RunError
 from secateur.core.files import write_tensors
 from secateur.core.modules import device_of, evaluating
 from secateur.core.options import plain_options
@@ -83,10 +84,11 @@ def score(
 
     The `loader` is any iterable of images and labels that can be read again. Of a model that is no classifier, `task`
     says what its answers and its labels mean; methods that look at no loss then explain the task's largest score of
-    each image. The model is left exactly as it was. A
-    method that trains tells `say` how far it is, and keeps a checkpoint in the `folder`, from which it goes on. Raises
-    `PlanError` for an unknown method or option and for a model without groups, and `NotFiniteError` for scores that
-    are not finite, and class-wise ones of a model that is no classifier.
+    each image. The model is left exactly as it was; gradient checkpointing of timm's and transformers' kind is off
+    meanwhile. A method that trains tells `say` how far it is, and keeps a checkpoint in the `folder`, from which it
+    goes on. Raises `PlanError` for an unknown method or option, for a model without groups and for class-wise scores
+    of a model that is no classifier, `NotFiniteError` for scores that are not finite, and `ModelError` for a model
+    that a method cannot follow.
 
     >>> scores = sc.score(model, groups, loader, method="obs")
     >>> scores.values["blocks.0.mlp.hidden"].shape
@@ -97,16 +99,17 @@ def score(
     if not groups:
         raise PlanError("nothing can be removed from this model, so that there is nothing to score")
     model, batches = canonical(model), any_batches(loader, task.labels == "classes")
-    if isinstance(chosen, TrainedMethod):
-        values = chosen.train(model, groups, batches, seed, say, folder)
-    elif isinstance(chosen, TaskMethod):
-        values = chosen.score_for(task, model, groups, batches, seed)
-    elif not task.classifies:
-        with answering(task, model):
-            values = chosen.score(model, groups, _Predicted(model, batches), seed)
-    else:
-        values = chosen.score(model, groups, batches, seed)
     name = name_of(chosen)
+    with _once(name):
+        if isinstance(chosen, TrainedMethod):
+            values = chosen.train(model, groups, batches, seed, say, folder)
+        elif isinstance(chosen, TaskMethod):
+            values = chosen.score_for(task, model, groups, batches, seed)
+        elif not task.classifies:
+            with answering(task, model):
+                values = chosen.score(model, groups, _Predicted(model, batches), seed)
+        else:
+            values = chosen.score(model, groups, batches, seed)
     for group, value in values.items():
         if not torch.isfinite(value).all():
             raise NotFiniteError(
@@ -138,3 +141,20 @@ class _Predicted:
             with evaluating(self._model), torch.no_grad():
                 best: Tensor = self._model(images.to(device)).argmax(1)
             yield images, best.cpu()
+
+
+@contextmanager
+def _once(name: str) -> Iterator[None]:
+    """Raises `ModelError` where gradient checkpointing hides gradients from a method."""
+    from torch.utils.checkpoint import CheckpointError
+
+    try:
+        yield
+    except RuntimeError as error:
+        signs = ("torch.utils.checkpoint", "does not require grad")
+        if not isinstance(error, CheckpointError) and not any(sign in str(error) for sign in signs):
+            raise
+        raise ModelError(
+            f"a part of the model runs under gradient checkpointing or without gradients, which {name} scores cannot "
+            f"see into ({str(error).splitlines()[0]}): switch that off and score again"
+        ) from error

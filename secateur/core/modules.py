@@ -27,18 +27,31 @@ def evaluating(*models: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
+CHECKPOINTING = ("grad_checkpointing", "gradient_checkpointing")
+"""By what name modules of timm and of transformers know whether their blocks run under gradient checkpointing."""
+
+
 @contextmanager
 def frozen(*models: nn.Module) -> Iterator[None]:
-    """The models in evaluation mode with no parameter asking for a gradient; all is as it was afterwards."""
+    """The models in evaluation mode with no parameter asking for a gradient; all is as it was afterwards.
+
+    Blocks do not run under gradient checkpointing, which would run them a second time in the backward pass.
+    """
     asking = [(parameter, parameter.requires_grad) for model in models for parameter in model.parameters()]
+    parts = [part for model in models for part in model.modules()]
+    switches = [(part, name) for part in parts for name in CHECKPOINTING if getattr(part, name, False) is True]
     with evaluating(*models):
         for model in models:
             model.requires_grad_(False)
+        for part, name in switches:
+            setattr(part, name, False)
         try:
             yield
         finally:
             for parameter, ask in asking:
                 parameter.requires_grad_(ask)
+            for part, name in switches:
+                setattr(part, name, True)
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -8,13 +8,16 @@ whatever happens inside, and functional code follows the same rules as modules d
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 from secateur.core.errors import ModelError
 from secateur.pipeline.scores.lrp.attention import SOFTMAX_RULES, Softmax, taylor
@@ -33,6 +36,8 @@ from secateur.pipeline.scores.lrp.rules import AffineMap, Rule
 
 _NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
 _SHAPES = {"size", "dim", "numel", "stride", "type", "__len__", "__get__", "is_floating_point", "requires_grad_"}
+CONSERVED = 1e-2
+"""The share of relevance that rounding may lose in a function, half precision included."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +203,66 @@ class Propagation(TorchFunctionMode):
         number, self._norm_calls = self._norm_calls, self._norm_calls + 1
         out: Tensor = (args[0] if args else kwargs["input"]) if number in self._folded else func(*args, **kwargs)
         return out
+
+
+class Conservation(Propagation):
+    """A propagation that notes where functions without a rule, which keep their own gradient, lose relevance.
+
+    Relevance is the gradient times the value. A function is right where it hands on to its inputs what comes in at
+    its outputs, less what constants add (as biases do): g f'(x) x = g (f(x) - f(0)).
+    """
+
+    def __init__(self, layout: Layout, composite: Composite) -> None:
+        super().__init__(layout, composite)
+        self._sums: dict[str, tuple[float, float]] = {}
+
+    def lost(self) -> dict[str, float]:
+        """The share of the relevance that goes through each function and is lost or made there, where it is one."""
+        shares = {name: gap / through for name, (gap, through) in self._sums.items() if through > 0}
+        return {name: share for name, share in shares.items() if not share <= CONSERVED}
+
+    def __torch_function__(
+        self, func: Function, types: Any, args: Arguments = (), kwargs: Keywords | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", str(func))
+        given = (args, kwargs or {})
+        inputs = [leaf for leaf in tree_leaves(given) if _differentiable(leaf)]
+        if func in TABLE or name in _SHAPES or not inputs or not torch.is_grad_enabled():
+            return super().__torch_function__(func, types, args, kwargs)
+        leaves = {id(x): x.detach().clone().requires_grad_() for x in inputs}
+
+        def run(replace: Callable[[Tensor], Tensor]) -> list[Any]:
+            new_args, new_kwargs = tree_map(lambda leaf: replace(leaf) if id(leaf) in leaves else leaf, given)
+            return tree_leaves(func(*new_args, **new_kwargs))
+
+        local = run(lambda x: leaves[id(x)].clone())  # copies, since it may write in place
+        with torch.no_grad():
+            at_zero = run(torch.zeros_like)
+        out = func(*args, **(kwargs or {}))
+        for made, alike, zero in zip(tree_leaves(out), local, at_zero, strict=True):
+            if _differentiable(made) and _differentiable(alike):
+                made.register_hook(partial(self._compare, name, alike, zero, list(leaves.values())))
+        return out
+
+    def _compare(self, name: str, made: Tensor, at_zero: Tensor, inputs: list[Tensor], gradient: Tensor | None) -> None:
+        """Adds what comes in at an output of a function, and how far that is from what goes out at its inputs.
+
+        All that comes in is made positive, since what is right is so for every gradient, and nothing can cancel.
+        """
+        if gradient is None:  # one of several outputs that nothing reads
+            return
+        change = (made.detach() - at_zero).nan_to_num(0, 0, 0)
+        gradient = gradient.abs() * change.sign()
+        found = torch.autograd.grad(made, inputs, gradient, retain_graph=True, allow_unused=True)
+        into = float((gradient * change).sum(dtype=torch.float64))
+        parts = [(g * x.detach()).double() for g, x in zip(found, inputs, strict=True) if g is not None]
+        outof, size = (float(sum(part.sum() for part in of)) for of in (parts, [part.abs() for part in parts]))
+        gap, through = self._sums.get(name, (0.0, 0.0))
+        self._sums[name] = (gap + abs(into - outof), through + max(into, size))
+
+
+def _differentiable(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.requires_grad
 
 
 def _layer(func: Function, args: Arguments, kwargs: Keywords) -> tuple[Tensor, AffineMap]:

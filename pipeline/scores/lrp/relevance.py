@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,7 +14,7 @@ from secateur.core.errors import ModelError, PlanError
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.scores.lrp.composite import Composite
-from secateur.pipeline.scores.lrp.propagation import Layout, Propagation, Recorder
+from secateur.pipeline.scores.lrp.propagation import Conservation, Layout, Propagation, Recorder
 from secateur.pipeline.statistics.capture import observed
 from secateur.pipeline.structure.groups import Site
 
@@ -22,6 +23,11 @@ TARGETS: tuple[Target, ...] = get_args(Target)
 IMAGES = Site("", "input", 1, ())
 """The images themselves: what the model as a whole reads."""
 AGREEMENT = 1e-2  # of the logits' scale; half precision stays below it, a wrong computation does not
+
+AGAIN = (
+    "a part of the model runs under gradient checkpointing, so that it would be computed again without the relevance "
+    "rules: switch it off and score again"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +58,7 @@ def relevances(
 
     The relevance that starts at the logit is its value, and goes back as far as the `sites` ask. The model is frozen
     while the iterator is open, and left as it was. Raises `ModelError` when the model under the rules does not
-    compute what it computes without them.
+    compute what it computes without them, or computes something by which relevance is not conserved.
     """
     if target not in TARGETS:
         raise PlanError(f"the target of relevance is {target!r}, but must be one of {', '.join(TARGETS)}")
@@ -64,6 +70,7 @@ def relevances(
             plain: Tensor | None = None
             if layout is None:
                 layout, plain = record(model, images[:1])
+                check_conservation(model, images[:1].detach(), layout, composite)
             with torch.enable_grad():
                 logits = propagated(model, images, layout, composite)
                 if plain is not None:
@@ -96,10 +103,41 @@ def record(model: nn.Module, images: Tensor) -> tuple[Layout, Tensor]:
 
 
 def propagated(model: nn.Module, images: Tensor, layout: Layout, composite: Composite) -> Tensor:
-    """The model's logits, with a graph whose gradients times inputs are relevances."""
-    with Propagation(layout, composite):
+    """The model's logits, with a graph whose gradients times inputs are relevances.
+
+    Raises `ModelError` for a part under gradient checkpointing, which would run again without the rules.
+    """
+    with Propagation(layout, composite), _run_once():
         logits: Tensor = model(images)
     return logits
+
+
+def check_conservation(model: nn.Module, images: Tensor, layout: Layout, composite: Composite) -> None:
+    """Raises `ModelError` that names the functions without a rule that do not conserve relevance, seen on `images`."""
+    images = images.requires_grad_()
+    with torch.enable_grad():
+        with Conservation(layout, composite) as conservation, _run_once():
+            logits: Tensor = model(images)
+        torch.autograd.grad(logits.max(1).values.sum(), images, allow_unused=True)
+    lost = conservation.lost()
+    if lost:
+        named = ", ".join(f"{name} ({share:.0%})" for name, share in sorted(lost.items()))
+        raise ModelError(
+            f"relevance has no rule for what the model computes by {named}, where that share of it is lost or made: "
+            "score it by taylor"
+        )
+
+
+@contextmanager
+def _run_once() -> Iterator[None]:
+    """Raises `ModelError` where something is to be computed again in the backward pass."""
+    try:
+        with torch.autograd.graph.disable_saved_tensors_hooks(AGAIN):
+            yield
+    except RuntimeError as error:
+        if AGAIN not in str(error):
+            raise
+        raise ModelError(AGAIN) from error
 
 
 def _same(logits: Tensor, plain: Tensor) -> None:

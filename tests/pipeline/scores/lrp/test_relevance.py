@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from secateur.core.errors import ModelError, PlanError
 from secateur.pipeline.scores.lrp.composite import find_composite
 from secateur.pipeline.scores.lrp.relevance import IMAGES, record, relevances
+from secateur.pipeline.scores.score import score
+from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Site
 from tests.pipeline.scores.lrp.test_propagation import Cnn, explained
 
@@ -110,3 +116,91 @@ def test_models_that_the_rules_cannot_follow_are_refused(x: Tensor) -> None:
         explained(nn.Conv2d(3, 2, 1).eval(), x, "epsilon")
     with pytest.raises(PlanError, match="label, predicted"):
         explained(Cnn(bias=True).eval(), x, "epsilon", target="best")
+
+
+class Gated(nn.Module):
+    """A function between two layers, which may run under gradient checkpointing."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], checkpointed: bool | None = None) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.one, self.two, self.three = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Linear(8, 4)
+        self.function, self.reentrant = function, checkpointed
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.two(self.one(x).relu())
+        if self.reentrant is None:
+            x = self.function(x)
+        else:
+            x = checkpoint(self.function, x, use_reentrant=self.reentrant)
+        out: Tensor = self.three(x.mean((2, 3)))
+        return out
+
+
+LOST: dict[str, Callable[[Tensor], Tensor]] = {
+    "square": torch.square,
+    "pow": lambda x: x**2,
+    "exp": torch.exp,
+    "exp_": lambda x: x.clone().exp_(),
+    "cos": torch.cos,
+    "sqrt": lambda x: (x.relu() + 1).sqrt(),
+    "log_softmax": lambda x: F.log_softmax(x, 1),
+    "instance_norm": F.instance_norm,
+}
+KEPT: dict[str, Callable[[Tensor], Tensor]] = {
+    "views": lambda x: torch.cat(x.chunk(2, 1)[::-1], 1).transpose(2, 3).roll(1, 2),
+    "constants": lambda x: F.pad(x + 1, (1, 1)) - 2,
+    "maxima": lambda x: torch.maximum(F.max_pool2d(x, 2), -F.max_pool2d(x.abs(), 2)),
+    "sizes": lambda x: x * x.norm(dim=1, keepdim=True) / x.square().sum((1, 2, 3), keepdim=True).sqrt(),
+    "a constant standard deviation": lambda x: x * x.var(1, keepdim=True).add(1e-5).rsqrt(),
+    "writes": lambda x: x.clone().index_fill_(1, torch.tensor([0]), 0.0),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_functions_that_do_not_conserve_relevance_are_named(name: str, x: Tensor) -> None:
+    model = Gated(LOST[name]).eval()
+    with pytest.raises(ModelError, match=rf"no rule for what the model computes by {name} \(\d+%\)"):
+        list(relevances(model, [(x, torch.arange(3))], (IMAGES,), find_composite("epsilon")))
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_functions_that_conserve_it_need_no_rule(name: str, x: Tensor) -> None:
+    (found,) = relevances(Gated(KEPT[name]).eval(), [(x, torch.arange(3))], (IMAGES,), find_composite("epsilon"))
+    assert found.images.abs().sum() > 0
+
+
+def test_a_function_whose_gradient_is_not_used_may_do_what_it_likes(x: Tensor) -> None:
+    list(
+        relevances(
+            Gated(lambda x: x * x.exp().detach()).eval(), [(x, torch.arange(3))], (IMAGES,), find_composite("epsilon")
+        )
+    )
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("method", ["lrp", "taylor", "integrated_gradients"])
+def test_scores_under_gradient_checkpointing_are_right_or_refused(reentrant: bool, method: str, x: Tensor) -> None:
+    function: Callable[[Tensor], Tensor] = lambda x: F.gelu(x) * x  # noqa: E731  (two models share it)
+    plain, model = Gated(function).eval(), Gated(function, reentrant).eval()
+    groups, batches = find_groups(plain, x), [(x, torch.arange(3))]
+    if method == "lrp" or reentrant:
+        with pytest.raises(ModelError, match=r"gradient checkpointing.*switch (it|that) off"):
+            score(model, groups, batches, method=method)
+        return
+    expected, found = (score(one, groups, batches, method=method).values for one in (plain, model))
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize("method", ["lrp", "taylor"])
+def test_the_checkpointing_of_timm_is_off_while_scoring(method: str) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model("test_vit", depth=2, img_size=32, num_classes=4).eval()
+    x = torch.randn(2, 3, 32, 32)
+    groups, batches = find_groups(model, x, verify=False), [(x, torch.arange(2))]
+    expected = score(model, groups, batches, method=method)
+    model.set_grad_checkpointing(True)
+    found = score(model, groups, batches, method=method)
+    assert model.grad_checkpointing is True
+    assert all(torch.equal(found.values[name], value) for name, value in expected.values.items())
