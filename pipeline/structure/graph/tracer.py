@@ -151,7 +151,8 @@ def _unknown(trace: Trace, call: Call) -> Result:
 def _has_open_length(node: fx.Node) -> bool:
     """Whether some tensor of a node has a length that depends on the batch."""
     tensors = [leaf for leaf in leaves([node.meta.get("val")]) if isinstance(leaf, Tensor)]
-    return any(not isinstance(size, int) for tensor in tensors for size in tensor.shape)
+    sizes: list[Any] = [size for tensor in tensors for size in tensor.shape if not isinstance(size, int)]
+    return any(size.node.expr.free_symbols for size in sizes)  # none where the model's code fixes the batch
 
 
 def _constant(trace: Trace, call: Call, values: Sequence[Value]) -> Result:
