@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from secateur.core.model_inputs import call, moved
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches, any_batches
 from secateur.pipeline.tasks.classify import Top1
@@ -62,7 +63,7 @@ def _measure(model: nn.Module, loader: Batches, meter: Meter) -> None:
     dtype = next((tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()), torch.float32)
     with frozen(model), torch.inference_mode():
         for images, labels in loader:
-            meter.add(model(images.to(device, dtype)), labels)
+            meter.add(call(model, moved(images, device, dtype)), labels)
 
 
 def chance_warning(top1: float, classes: int, samples: int) -> str:

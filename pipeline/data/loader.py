@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,34 +12,38 @@ from PIL import Image
 from torch import Tensor
 
 from secateur.core.errors import DataError
+from secateur.core.model_inputs import samples_of
 from secateur.pipeline.data.images import Images
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Any, Any]
 Batches = Iterable[Batch]
 """What serves as a loader: anything that yields (images, labels) as often as it is asked, in batches.
+
+Of a model of several inputs, the images are a tuple or a dictionary of them (`ModelInputs`).
 
 A `Loader`, a `torch.utils.data.DataLoader`, or a plain list of pairs. `any_batches` checks what a user hands in.
 """
 
 
-def any_batches(loader: Iterable[Any], classes: bool = True) -> Batches:
+def any_batches(loader: Iterable[Any], classes: bool | None = True, unlabelled: bool = False) -> Batches:
     """The same batches, each checked when it is read: images `[B, ...]` of floats, labels `[B]` of integers.
 
-    Labels that are a list or an array become a tensor; where they need not be `classes`, they may be any numbers
-    `[B, ...]`. Raises `DataError` for an iterator, which could be read only
+    A tuple or a dictionary of several inputs may stand for the images, and None for labels where `unlabelled` allows
+    it. Labels that are a list or an array become a tensor; where they need not be `classes`, they may be any numbers
+    `[B, ...]`, and anything at all where that is None. Raises `DataError` for an iterator, which could be read only
     once, and for a batch that is something else, saying what it is.
     """
     if isinstance(loader, Loader | _AnyBatches):
         return loader
     if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
         raise DataError(f"a {type(loader).__name__} is no loader: give any iterable of (images, labels)")
-    return _AnyBatches(loader, classes)
+    return _AnyBatches(loader, classes, unlabelled)
 
 
 class _AnyBatches:
     """The checked batches of a user's loader."""
 
-    def __init__(self, loader: Iterable[Any], classes: bool) -> None:
+    def __init__(self, loader: Iterable[Any], classes: bool | None, unlabelled: bool) -> None:
         if iter(loader) is loader:
             raise DataError(
                 f"a {type(loader).__name__} can be read only once, but the batches are needed several times: "
@@ -47,32 +51,41 @@ class _AnyBatches:
             )
         self._loader = loader
         self._classes = classes
+        self._unlabelled = unlabelled
 
     def __iter__(self) -> Iterator[Batch]:
         for number, batch in enumerate(self._loader):
-            yield _pair(batch, f"batch {number}", self._classes)
+            yield _pair(batch, f"batch {number}", self._classes, self._unlabelled)
 
 
-def _pair(batch: Any, where: str, classes: bool) -> Batch:
+def _pair(batch: Any, where: str, classes: bool | None, unlabelled: bool) -> Batch:
     """Images and labels of one batch; raises `DataError` naming `where` when it holds something else."""
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         what = f"{len(batch)} things" if isinstance(batch, tuple | list) else f"a {type(batch).__name__}"
         raise DataError(f"{where} of the loader is {what}, but a pair (images, labels) is needed")
     images, labels = batch
-    if not isinstance(images, Tensor) or not images.is_floating_point() or images.ndim < 2:
+    if isinstance(images, tuple | list | Mapping) and images:
+        samples = samples_of(images)
+    elif isinstance(images, Tensor) and images.is_floating_point() and images.ndim > 1:
+        samples = len(images)
+    else:
         what = f"{images.dtype} {list(images.shape)}" if isinstance(images, Tensor) else f"a {type(images).__name__}"
         raise DataError(
             f"{where} of the loader has images that are {what}, but a floating-point tensor [batch, ...] is needed: "
             "apply the model's preprocessing (sc.transform_for) and stack the images"
         )
+    if labels is None and unlabelled:
+        return images, None
+    if classes is None:
+        return images, labels
     try:
         labels = torch.as_tensor(labels)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(
             f"{where} of the loader has labels that are no numbers ({error}): give class numbers"
         ) from error
-    if len(labels.shape[:1]) and len(labels) != len(images):
-        raise DataError(f"{where} of the loader has {len(images)} images and {len(labels)} labels: give one each")
+    if len(labels.shape[:1]) and len(labels) != samples:
+        raise DataError(f"{where} of the loader has {samples} images and {len(labels)} labels: give one each")
     if not classes and labels.ndim:
         return images, labels
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool or labels.ndim != 1:

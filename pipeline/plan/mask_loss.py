@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import DataError
+from secateur.core.model_inputs import call, moved
 from secateur.core.modules import frozen
-from secateur.pipeline.data.loader import Batches
+from secateur.pipeline.data.loader import Batch, Batches
 from secateur.pipeline.data.shuffled import shuffled
 from secateur.pipeline.plan.allocation import MaskLoss
 from secateur.pipeline.statistics.mask_hooks import multiplied
@@ -45,13 +46,13 @@ def mask_loss(
     measure = task or Classify()
 
     def measured(factors: Mapping[str, Tensor]) -> Tensor:
-        images, labels = (part.to(device) for part in next(batches))
+        images, labels = (moved(part, device) for part in next(batches))
         there = {name: value.to(device) for name, value in factors.items()}
         with frozen(model):
             with torch.no_grad():
-                goal = model(images) if loss == "divergence" else None
+                goal = call(model, images) if loss == "divergence" else None
             with multiplied(model, groups, there):
-                found = model(images)
+                found = call(model, images)
         if loss == "divergence":
             return measure.divergence(found, goal).mean().cpu()
         return measure.losses(found, labels).mean().cpu()
@@ -59,7 +60,7 @@ def mask_loss(
     return measured
 
 
-def _endless(loader: Batches, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _endless(loader: Batches, batch_size: int, seed: int) -> Iterator[Batch]:
     """The batches of one pass over the images after another, each shuffled anew."""
     epoch = 0
     while True:

@@ -13,6 +13,7 @@ from torch import nn
 
 from secateur.core.errors import DataError, RunError
 from secateur.core.files import locked, read_json, sha256_json, write_json
+from secateur.core.model_inputs import call, moved, samples_of
 from secateur.core.modules import frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.plan.allocation import Objective
@@ -71,19 +72,19 @@ def divergence(
     (0.0, True)
     """
     device, measure = next(model.parameters()).device, task or Classify()
-    batches = [images.to(device) for images, _ in loader]
+    batches = [moved(images, device) for images, _ in loader]
     if not batches:
         raise DataError("there are no images to measure plans on: give a data set with at least one")
     with frozen(model), torch.inference_mode():
-        goals = [model(images) for images in batches]
+        goals = [call(model, images) for images in batches]
 
     def objective(kept: Kept) -> float:
         pruned = small(kept) if small else cut(model, groups, plan_from_kept(groups, kept))
         total = 0.0
         with frozen(pruned), torch.inference_mode():
             for images, goal in zip(batches, goals, strict=True):
-                total += float(measure.divergence(pruned(images), goal).sum())
-        return total / sum(len(images) for images in batches)
+                total += float(measure.divergence(call(pruned, images), goal).sum())
+        return total / sum(samples_of(images) for images in batches)
 
     return objective
 

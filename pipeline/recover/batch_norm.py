@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from secateur.core.model_inputs import call, moved
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
 
@@ -42,8 +43,8 @@ def reestimate(small: nn.Module, dense: nn.Module, stays: Mapping[str, Tensor], 
             for module, read in ((pair.dense, pair.read_dense), (pair.small, pair.read_small)):
                 hooks.callback(module.register_forward_pre_hook(read).remove)
         for images, _ in loader:
-            dense(images.to(device))
-            small(images.to(device))
+            inputs = moved(images, device)
+            call(dense, inputs), call(small, inputs)
 
 
 class _Pair:

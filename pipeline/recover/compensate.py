@@ -73,7 +73,7 @@ def repair(
     Raises `DataError` for fewer than two images.
     """
     options = options or Compensation()
-    dense, loader = canonical(dense), any_batches(loader, classes=False)
+    dense, loader = canonical(dense), any_batches(loader, classes=False, unlabelled=True)
     groups = groups or find_groups(dense, example_for(dense, plan.inputs))
     narrowed = narrowed_by(dense, groups, plan)
     repaired = copy.deepcopy(small)
@@ -101,7 +101,7 @@ def gather_statistics(dense: nn.Module, groups: Groups, kinds: Sequence[str], lo
         if group.kind in kinds
     }
     every = narrowed_by(dense, groups, Plan(less, groups.fingerprint(), groups.inputs))
-    return gather_moments(dense, every.probes(dense), any_batches(loader, classes=False), FOLDS)
+    return gather_moments(dense, every.probes(dense), any_batches(loader, classes=False, unlabelled=True), FOLDS)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from timm.layers import LayerScale
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from secateur.core.model_inputs import call, chosen, moved, samples_of
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.recover.batch_norm import reestimate
@@ -142,14 +143,14 @@ def _refit_turn(
 
     def batches() -> Iterator[tuple[int, dict[str, Tensor]]]:
         for images, _ in loader:
-            dense(images.to(device))
-            small(images.to(device))
+            inputs = moved(images, device)
+            call(dense, inputs), call(small, inputs)
             rows = {}
             for name, narrowed in layers.items():
                 z = input_rows(small.get_submodule(name), values[name, "input"])
                 t = output_rows(dense.get_submodule(name), goals[name, "output"])
                 rows[name] = torch.cat([z, t[..., narrowed.rows.to(device)]], dim=-1)
-            yield len(images), rows
+            yield samples_of(images), rows
 
     outputs, inputs = ([Site(name, side, -1, ()) for name in layers] for side in ("output", "input"))
     with observed(dense, outputs) as goals, observed(small, inputs) as values:
@@ -185,7 +186,7 @@ def _order(model: nn.Module, names: Iterable[str], loader: Batches) -> list[str]
     ]
     with frozen(model), torch.no_grad():
         images, _ = next(iter(loader))
-        model(images[:1].to(device_of(model)))
+        call(model, moved(chosen(images, slice(0, 1)), device_of(model)))
     for handle in handles:
         handle.remove()
     return list(found)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from secateur.core.model_inputs import call, moved, samples_of
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.recover.narrowed import Narrowed, part_rows
@@ -36,8 +37,8 @@ def norm_statistics(
 
     def batches() -> Iterator[tuple[int, dict[str, Tensor]]]:
         for images, _ in loader:
-            dense(images.to(device))
-            small(images.to(device))
+            inputs = moved(images, device)
+            call(dense, inputs), call(small, inputs)
             found = {}
             for name, layer in layers.items():
                 whole, narrow = dense.get_submodule(name), small.get_submodule(name)
@@ -47,7 +48,7 @@ def norm_statistics(
                     rest = x.clone()
                     rest[..., layer.stays.to(device)] -= z
                     found[key] = torch.cat([rest, z], dim=-1)
-            yield len(images), found
+            yield samples_of(images), found
 
     with (
         frozen(dense, small),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from secateur.core.model_inputs import call, moved
 from secateur.core.modules import device_of
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.statistics.capture import observed
@@ -37,7 +38,7 @@ class ResidualStreams:
         ends = [Site(names[first], "input", -1, ()), Site(names[last], "output", -1, ())]
         with observed(model, ends) as values:
             for number, (images, _) in enumerate(loader):
-                model(images.to(device))
+                call(model, moved(images, device))
                 x, end = values[names[first], "input"], values[names[last], "output"]
                 if number == 0:
                     y = x

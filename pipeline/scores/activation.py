@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from secateur.core.model_inputs import call, moved, samples_of
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.scores.registry import Scored, ScoreMethod, check_images, method
@@ -29,6 +30,8 @@ class Activation(ScoreMethod):
     its own variances instead.
     """
 
+    explains = False
+
     def score(self, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
         """The variances from one pass over the images, times the weights that read them."""
         counts: dict[Place, float] = {}
@@ -38,9 +41,9 @@ class Activation(ScoreMethod):
         places: set[Place] = {(site.module, site.side, site.dim) for site in all_sites(groups)}
         with frozen(model), torch.no_grad(), observed(model, all_sites(groups)) as values:
             for images, _ in loader:
-                model(images.to(device))
+                call(model, moved(images, device))
                 for place in places:
-                    x = along(values[place[:2]], place[2], len(images)).double()
+                    x = along(values[place[:2]], place[2], samples_of(images)).double()
                     counts[place] = counts.get(place, 0.0) + x.shape[0] * x.shape[2]
                     sums[place] = sums.get(place, torch.zeros((), device=device)) + x.sum((0, 2))
                     squares[place] = squares.get(place, torch.zeros((), device=device)) + x.square().sum((0, 2))

@@ -9,6 +9,8 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from secateur.core.errors import PlanError
+from secateur.core.model_inputs import ModelInputs, call, has_batch, map_tensors, moved, samples_of, tensors_in
 from secateur.core.modules import device_of, frozen
 from secateur.core.ranges import Range
 from secateur.pipeline.data.loader import Batches
@@ -43,7 +45,7 @@ class IntegratedGradients(ScoreMethod):
         totals = Totals(groups, self.aggregate, self.per_class)
         with frozen(model), observed(model, all_sites(groups)) as values:
             for batch, labels in loader:
-                images, classes = batch.to(device), labels.to(device)
+                images, classes = moved(batch, device), labels.to(device)
                 found, logits = along_path(model, images, values, self.steps, classes, self.baseline)
                 totals.add(found.__getitem__, classes, logits.shape[1])
         return totals.means()
@@ -51,7 +53,7 @@ class IntegratedGradients(ScoreMethod):
 
 def along_path(
     model: nn.Module,
-    images: Tensor,
+    images: ModelInputs,
     values: Mapping[tuple[str, str], Tensor],
     steps: int,
     classes: Tensor | None = None,
@@ -59,21 +61,37 @@ def along_path(
 ) -> tuple[dict[tuple[str, str], Tensor], Tensor]:
     """The attributions of one batch at the sites whose values an open `observed` keeps up to date, and its logits.
 
-    `images` `[B, C, H, W]` lie on the model's device, `values` is the dictionary of `observed`, and `classes` `[B]` are
-    the logits explained (without them, the predicted ones).
+    `images`, which may be any inputs, lie on the model's device, `values` is the dictionary of `observed`, and
+    `classes` `[B]` are the logits explained (without them, the predicted ones). Raises `PlanError` for whole numbers.
     """
-    start = torch.full_like(images, baseline)
+    samples = samples_of(images)
+    if any(has_batch(tensor, samples) and not tensor.is_floating_point() for tensor in tensors_in(images)):
+        raise PlanError(
+            "integrated gradients move the inputs from a baseline, but some of them are whole numbers, between which "
+            "there is no path: score by taylor, lrp or obs"
+        )
+
+    def at(share: float) -> ModelInputs:
+        """The point on the path; what is the same for all samples does not move."""
+
+        def point(tensor: Tensor) -> Tensor:
+            if not has_batch(tensor, samples):
+                return tensor
+            return torch.lerp(torch.full_like(tensor, baseline), tensor, share).requires_grad_()
+
+        found: ModelInputs = map_tensors(point, images)
+        return found
+
     with torch.no_grad():
-        logits: Tensor = model(images)
+        logits: Tensor = call(model, images)
         change = dict(values)
-        model(start)
+        call(model, at(0.0))
         change = {key: value - values[key] for key, value in change.items()}
     explained = logits.argmax(1) if classes is None else classes
     gradients: dict[tuple[str, str], Tensor] = {}
     with torch.enable_grad():
         for step in range(steps):
-            between = torch.lerp(start, images, (step + 0.5) / steps).requires_grad_()
-            chosen = model(between).gather(1, explained[:, None]).sum()
+            chosen = call(model, at((step + 0.5) / steps)).gather(1, explained[:, None]).sum()
             keys = sorted(values)
             for key, found in zip(keys, torch.autograd.grad(chosen, [values[key] for key in keys]), strict=True):
                 gradients[key] = gradients[key] + found / steps if key in gradients else found / steps

@@ -20,6 +20,8 @@ class Magnitude(ScoreMethod):
     The grouped L2 norm of DepGraph (Fang et al., 2023, arXiv 2301.12900, eq. 3).
     """
 
+    explains = False
+
     def score(self, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
         """The norms; no data is read."""
         tensors = dict(model.named_parameters(remove_duplicate=False))

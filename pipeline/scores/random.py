@@ -17,6 +17,8 @@ from secateur.pipeline.structure.groups import Groups
 class Random(ScoreMethod):
     """Uniform numbers in [0, 1), `[units]` for each group; equal seeds give equal scores."""
 
+    explains = False
+
     def score(self, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
         """Numbers drawn group by group; neither the model nor an image is looked at."""
         generator = torch.Generator().manual_seed(seed)

@@ -48,6 +48,9 @@ class ScoreMethod(ABC):
     def __post_init__(self) -> None:
         check_fields(self, name_of(self))
 
+    explains: ClassVar[bool] = True
+    """Whether it looks at what the model answers."""
+
     @property
     def by_class(self) -> bool:
         """Whether the scores are `[classes, units]`, which needs images of one class each."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from secateur.core.errors import ModelError, NotFiniteError, PlanError, RunError
+from secateur.core.errors import NotFiniteError, PlanError, RunError
 from secateur.core.files import write_tensors
-from secateur.core.modules import device_of, evaluating
 from secateur.core.options import plain_options
-from secateur.pipeline.data.loader import Batch, Batches, any_batches
+from secateur.pipeline.data.loader import any_batches
+from secateur.pipeline.scores.explained import ByLoss, Labelled, Loss, Output, explaining
 from secateur.pipeline.scores.registry import Say, ScoreMethod, TaskMethod, TrainedMethod, method_of, name_of
 from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.groups import Groups
@@ -72,42 +72,51 @@ class Scores:
 def score(
     model: nn.Module,
     groups: Groups,
-    loader: Iterable[tuple[Tensor, Tensor]],
+    loader: Iterable[tuple[Any, Any]],
     method: str | ScoreMethod = "taylor",
     seed: int = 0,
     say: Say = lambda message: None,
     folder: Path | None = None,
     task: Task | None = None,
+    output: Output | None = None,
+    loss: Loss | None = None,
     **options: Any,
 ) -> Scores:
     """The scores of all `groups` by `method`, a name with its `options` or a method such as `Lrp(composite="gamma")`.
 
-    The `loader` is any iterable of images and labels that can be read again. Of a model that is no classifier, `task`
-    says what its answers and its labels mean; methods that look at no loss then explain the task's largest score of
-    each image. The model is left exactly as it was; gradient checkpointing of timm's and transformers' kind is off
-    meanwhile. A method that trains tells `say` how far it is, and keeps a checkpoint in the `folder`, from which it
-    goes on. Raises `PlanError` for an unknown method or option, for a model without groups and for class-wise scores
-    of a model that is no classifier, `NotFiniteError` for scores that are not finite, and `ModelError` for a model
-    that a method cannot follow.
+    The `loader` is any iterable of images (or tuples or dictionaries of inputs) and labels that can be read again.
+    Explained is the logit of the label, or where labels are None that of the strongest class. What a model returns
+    otherwise, `output` turns into scores `[B, classes]`; or a `loss` of the result and the labels, whatever these are,
+    gives the mean over the batch. Of a model that is no classifier, `task` says what its answers and its labels mean;
+    methods that look at no loss then explain the task's largest score of each image. The model is left exactly as it
+    was; gradient checkpointing of timm's and transformers' kind is off meanwhile. A method that trains tells `say` how
+    far it is, and keeps a checkpoint in the `folder`, from which it goes on. Raises `PlanError` for an unknown method
+    or option, for a model without groups and for class-wise scores of a model that is no classifier, `NotFiniteError`
+    for scores that are not finite, and `ModelError` for a model that a method cannot follow.
 
     >>> scores = sc.score(model, groups, loader, method="obs")
     >>> scores.values["blocks.0.mlp.hidden"].shape
     torch.Size([192])
     """
-    chosen, task = method_of(method, options), task or Classify()
+    chosen = method_of(method, options)
+    task = _task(chosen, task, output, loss)
     check_by_class(chosen, task)
     if not groups:
         raise PlanError("nothing can be removed from this model, so that there is nothing to score")
-    model, batches = canonical(model), any_batches(loader, task.labels == "classes")
+    classes = None if loss is not None else task.labels == "classes"
+    model, batches = canonical(model), any_batches(loader, classes, unlabelled=True)
     name = name_of(chosen)
-    with _once(name):
+    with ExitStack() as hooks, _once(name):
+        if task.classifies and chosen.explains:
+            hooks.enter_context(explaining(model, output))
+            batches = Labelled(model, batches)
+        elif not task.classifies and not isinstance(chosen, TaskMethod | TrainedMethod):
+            hooks.enter_context(answering(task, model))
+            batches = Labelled(model, batches, every=True)
         if isinstance(chosen, TrainedMethod):
             values = chosen.train(model, groups, batches, seed, say, folder)
         elif isinstance(chosen, TaskMethod):
             values = chosen.score_for(task, model, groups, batches, seed)
-        elif not task.classifies:
-            with answering(task, model):
-                values = chosen.score(model, groups, _Predicted(model, batches), seed)
         else:
             values = chosen.score(model, groups, batches, seed)
     for group, value in values.items():
@@ -119,6 +128,20 @@ def score(
     return Scores(values, name, plain_options(chosen), seed)
 
 
+def _task(method: ScoreMethod, task: Task | None, output: Output | None, loss: Loss | None) -> Task:
+    """What the model is for, by whichever of the three says it."""
+    if sum(given is not None for given in (task, output, loss)) > 1:
+        raise PlanError("a task, an output and a loss say three times what is explained: give one of them")
+    if loss is None:
+        return task or Classify()
+    if not isinstance(method, TaskMethod):
+        raise PlanError(
+            f"the {name_of(method)} score looks at no loss: give output=..., a function that makes scores "
+            "[batch, classes] of what the model returns, or score by taylor"
+        )
+    return ByLoss(loss)
+
+
 def check_by_class(method: ScoreMethod, task: Task) -> None:
     """Raises `PlanError` for class-wise scores of a model whose images have not one class each."""
     if method.by_class and not task.classifies:
@@ -126,35 +149,3 @@ def check_by_class(method: ScoreMethod, task: Task) -> None:
             f"the {name_of(method)} scores are class-wise, but the task {task_name(task)} has not one class for each "
             "image: score by another method, such as taylor"
         )
-
-
-class _Predicted:
-    """The images of a loader, each with the number of the model's largest answer as its label."""
-
-    def __init__(self, model: nn.Module, loader: Batches) -> None:
-        self._model = model
-        self._loader = loader
-
-    def __iter__(self) -> Iterator[Batch]:
-        device = device_of(self._model)
-        for images, _ in self._loader:
-            with evaluating(self._model), torch.no_grad():
-                best: Tensor = self._model(images.to(device)).argmax(1)
-            yield images, best.cpu()
-
-
-@contextmanager
-def _once(name: str) -> Iterator[None]:
-    """Raises `ModelError` where gradient checkpointing hides gradients from a method."""
-    from torch.utils.checkpoint import CheckpointError
-
-    try:
-        yield
-    except RuntimeError as error:
-        signs = ("torch.utils.checkpoint", "does not require grad")
-        if not isinstance(error, CheckpointError) and not any(sign in str(error) for sign in signs):
-            raise
-        raise ModelError(
-            f"a part of the model runs under gradient checkpointing or without gradients, which {name} scores cannot "
-            f"see into ({str(error).splitlines()[0]}): switch that off and score again"
-        ) from error

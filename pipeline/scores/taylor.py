@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from secateur.core.model_inputs import asking, call, moved, samples_of
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.scores.registry import Scored, TaskMethod, check_images, method
@@ -31,16 +32,16 @@ class Taylor(TaskMethod):
         samples = 0
         with frozen(model), observed(model, all_sites(groups)) as values, torch.enable_grad():
             for images, labels in loader:
-                images = images.detach().to(device).requires_grad_()
-                loss = task.losses(model(images), labels.to(device)).sum()
+                images, count = asking(images, device), samples_of(images)
+                loss = task.losses(call(model, images), moved(labels, device)).sum()
                 keys = sorted(values)
                 gradients = dict(zip(keys, torch.autograd.grad(loss, [values[key] for key in keys]), strict=True))
-                samples += len(images)
+                samples += count
                 for group in groups:
-                    change: Tensor = images.new_zeros(len(images), group.units, dtype=torch.float64)
+                    change = torch.zeros(count, group.units, dtype=torch.float64, device=device)
                     for site in group.sites:
                         key = (site.module, site.side)
-                        product = along((values[key] * gradients[key]).detach(), site.dim, len(images)).sum(2).double()
+                        product = along((values[key] * gradients[key]).detach(), site.dim, count).sum(2).double()
                         change += sum_by_unit(product, site, group.units)
                     totals[group.name] += change.abs().sum(0)
         check_images(samples)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from secateur.core.model_inputs import ModelInputs, samples_of
 from secateur.core.registry import Registry
 from secateur.pipeline.scores.integrated_gradients import along_path
 from secateur.pipeline.scores.lrp.composite import find_composite
@@ -44,14 +45,14 @@ def _first(rows: Tensor, shares: Tensor, out: Tensor) -> Tensor:
     return weights
 
 
-def _lrp(model: nn.Module, images: Tensor, sites: Sequence[Site]) -> Attributions:
+def _lrp(model: nn.Module, images: ModelInputs, sites: Sequence[Site]) -> Attributions:
     """Relevance for the predicted class, by the epsilon rule."""
-    unread = torch.zeros(len(images), dtype=torch.long)
+    unread = torch.zeros(samples_of(images), dtype=torch.long)
     (found,) = relevances(model, [(images, unread)], sites, find_composite("epsilon"), "predicted")
     return found.at
 
 
-def _integrated_gradients(model: nn.Module, images: Tensor, sites: Sequence[Site]) -> Attributions:
+def _integrated_gradients(model: nn.Module, images: ModelInputs, sites: Sequence[Site]) -> Attributions:
     """Integrated gradients of the predicted class's logit, from a grey image."""
     with observed(model, sites) as values:
         return along_path(model, images, values, STEPS)[0]

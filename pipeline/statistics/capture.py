@@ -35,22 +35,28 @@ def observed(model: nn.Module, sites: Iterable[Site]) -> Iterator[dict[tuple[str
     sites = list(sites)
 
     def watch(module: nn.Module, key: tuple[str, str]) -> None:
-        def before(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            values[key] = inputs[0]
+        def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            first = args[0] if args else next(iter(kwargs.values()))
+            values[key] = first
+            if not _asked(first):
+                return None
+            # a leaf of the graph must not be written over by an activation in place
+            return with_first(args, kwargs, first.clone())
 
         def after(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> Any:
             values[key] = output
+            _asked(output)
             # an activation in place would write over what was seen
             return output.clone() if isinstance(output, Tensor) else output
 
         if key[1] == "input":
-            handles.append(module.register_forward_pre_hook(before))
+            handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
         else:
             handles.append(module.register_forward_hook(after))
 
     def seen(key: Key, tensor: Tensor) -> Tensor:
         values[key] = tensor
-        return tensor.clone() if key[1] == "output" else tensor
+        return tensor.clone() if _asked(tensor) or key[1] == "output" else tensor
 
     functional = FunctionalLayers(model, sites, seen)
     for key in sorted({(site.module, site.side) for site in sites if not site.weight}):
@@ -61,6 +67,23 @@ def observed(model: nn.Module, sites: Iterable[Site]) -> Iterator[dict[tuple[str
     finally:
         for handle in handles:
             handle.remove()
+
+
+def with_first(args: tuple[Any, ...], kwargs: dict[str, Any], first: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call with another first one, which may be a keyword argument."""
+    if args:
+        return (first, *args[1:]), kwargs
+    return args, {**kwargs, next(iter(kwargs)): first}
+
+
+def _asked(value: Any) -> bool:
+    """Makes a tensor that no gradient reaches ask for one: behind frozen embeddings of words nothing does."""
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        return False
+    if value.requires_grad or not torch.is_grad_enabled():
+        return False
+    value.requires_grad_()
+    return True
 
 
 def all_sites(groups: Groups) -> list[Site]:

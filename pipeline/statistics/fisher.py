@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import DataError
+from secateur.core.model_inputs import ModelInputs, asking, call, samples_of
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.statistics.capture import along, observed
@@ -21,8 +22,8 @@ from secateur.pipeline.tasks.task import Task
 
 Attributions = Mapping[tuple[str, str], Tensor]
 """What is attributed to each value at sites, by (module, side)."""
-Attribution = Callable[[nn.Module, Tensor, Sequence[Site]], Attributions]
-"""What a model, images `[B, C, H, W]` and sites give."""
+Attribution = Callable[[nn.Module, ModelInputs, Sequence[Site]], Attributions]
+"""What a model, its inputs and sites give."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,10 @@ def gather(
     draws = np.random.default_rng(seed)
     with frozen(model), torch.enable_grad(), observed(model, [*sites, *(part.site for part in products)]) as values:
         for batch, _ in loader:
-            images = batch.detach().to(device)
+            images = asking(batch, device)
+            samples = samples_of(images)
             attributed = weight.attribute(model, images, inputs) if weight and weight.attribute else None
-            loss = task.drawn_loss(model(images.requires_grad_()), draws)
+            loss = task.drawn_loss(call(model, images), draws)
             keys = sorted(values)
             slopes = torch.autograd.grad(loss, [values[key] for key in keys], allow_unused=True)
             gradients = {
@@ -143,8 +145,8 @@ def gather(
                     curvatures[name] = Curvature(empty[0], empty[1], positions, channels)
                 curvatures[name].inputs.add(rows, weights)
                 curvatures[name].gradients.add(slope)
-                curvatures[name].samples += len(images)
-                curvatures[name].products += _products(x, gradients[name, "input"], channel_dim(layer), len(images))
+                curvatures[name].samples += samples
+                curvatures[name].products += _products(x, gradients[name, "input"], channel_dim(layer), samples)
             for part in products:
                 key = (part.site.module, part.site.side)
                 _add_products(found, part, values[key].detach(), gradients[key])

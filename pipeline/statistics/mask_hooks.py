@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import PlanError
+from secateur.pipeline.statistics.capture import with_first
 from secateur.pipeline.statistics.functional_layers import FunctionalLayers
 from secateur.pipeline.structure.groups import Groups, Site
 
@@ -40,7 +41,7 @@ def multiplied(model: nn.Module, groups: Groups, factors: Mapping[str, Tensor]) 
             continue
         module = model.get_submodule(name)
         if side == "input":
-            handles.append(module.register_forward_pre_hook(_before(changed, sites)))
+            handles.append(module.register_forward_pre_hook(_before(changed, sites), with_kwargs=True))
         else:
             handles.append(module.register_forward_hook(_after(changed, sites)))
     try:
@@ -53,7 +54,9 @@ def multiplied(model: nn.Module, groups: Groups, factors: Mapping[str, Tensor]) 
 
 def _before(changed: Any, sites: list[tuple[str, Site]]) -> Any:
     """A pre-hook that changes a module's first input."""
-    return lambda _module, inputs: (changed(inputs[0], sites), *inputs[1:])
+    return lambda _module, args, kwargs: with_first(
+        args, kwargs, changed(args[0] if args else next(iter(kwargs.values())), sites)
+    )
 
 
 def _after(changed: Any, sites: list[tuple[str, Site]]) -> Any:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import DataError
+from secateur.core.model_inputs import call, moved, samples_of
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.statistics.capture import observed
@@ -83,8 +84,11 @@ def gather_moments(
 
     def batches() -> Iterator[tuple[int, dict[str, Tensor]]]:
         for images, _ in loader:
-            model(images.to(device))
-            yield len(images), {name: probe.rows(values[probe.module, probe.side]) for name, probe in probes.items()}
+            call(model, moved(images, device))
+            yield (
+                samples_of(images),
+                {name: probe.rows(values[probe.module, probe.side]) for name, probe in probes.items()},
+            )
 
     with frozen(model), torch.no_grad(), observed(model, sites) as values:
         return fold_moments(batches(), folds)

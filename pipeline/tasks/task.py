@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from secateur.core.errors import ModelError
+from secateur.core.model_inputs import tensors_in
 from secateur.core.options import check_fields
 from secateur.core.registry import Registry
 from secateur.pipeline.data.truths import LabelKind
@@ -94,7 +94,7 @@ def name_of(task: Task) -> str:
 
 def tensors_of(outputs: object) -> list[Tensor]:
     """The floating-point tensors `[B, ...]` in what a model returns; raises `ModelError` where there are none."""
-    found = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    found = [tensor for tensor in tensors_in(outputs) if tensor.is_floating_point()]
     if not found:
         raise ModelError(
             f"the model returns a {type(outputs).__name__} without floating-point tensors: give a model whose answers "

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import ModelError, PlanError
+from secateur.core.model_inputs import ModelInputs, asking, call, chosen
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.scores.lrp.composite import Composite
@@ -66,11 +67,12 @@ def relevances(
     layout: Layout | None = None
     with frozen(model), observed(model, sites) as values:
         for images, labels in loader:
-            images = images.detach().to(device).requires_grad_()
+            images = asking(images, device)
             plain: Tensor | None = None
             if layout is None:
-                layout, plain = record(model, images[:1])
-                check_conservation(model, images[:1].detach(), layout, composite)
+                first = chosen(images, slice(0, 1))
+                layout, plain = record(model, first)
+                check_conservation(model, first, layout, composite)
             with torch.enable_grad():
                 logits = propagated(model, images, layout, composite)
                 if plain is not None:
@@ -87,10 +89,10 @@ def relevances(
             yield Relevance(at, classes, logits.detach())
 
 
-def record(model: nn.Module, images: Tensor) -> tuple[Layout, Tensor]:
+def record(model: nn.Module, images: ModelInputs) -> tuple[Layout, Tensor]:
     """The layout of a model, and its logits `[B, classes]` for the images."""
     with torch.no_grad(), Recorder() as recorder:
-        logits = model(images)
+        logits = call(model, images)
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ModelError(f"the model returns {shape}, but relevance starts at logits [B, classes]: give a classifier")
@@ -102,23 +104,23 @@ def record(model: nn.Module, images: Tensor) -> tuple[Layout, Tensor]:
     return layout, logits
 
 
-def propagated(model: nn.Module, images: Tensor, layout: Layout, composite: Composite) -> Tensor:
+def propagated(model: nn.Module, images: ModelInputs, layout: Layout, composite: Composite) -> Tensor:
     """The model's logits, with a graph whose gradients times inputs are relevances.
 
     Raises `ModelError` for a part under gradient checkpointing, which would run again without the rules.
     """
     with Propagation(layout, composite), _run_once():
-        logits: Tensor = model(images)
+        logits: Tensor = call(model, images)
     return logits
 
 
-def check_conservation(model: nn.Module, images: Tensor, layout: Layout, composite: Composite) -> None:
+def check_conservation(model: nn.Module, images: ModelInputs, layout: Layout, composite: Composite) -> None:
     """Raises `ModelError` that names the functions without a rule that do not conserve relevance, seen on `images`."""
-    images = images.requires_grad_()
+    images = asking(images, device_of(model))
     with torch.enable_grad():
         with Conservation(layout, composite) as conservation, _run_once():
-            logits: Tensor = model(images)
-        torch.autograd.grad(logits.max(1).values.sum(), images, allow_unused=True)
+            logits: Tensor = call(model, images)
+        torch.autograd.backward(logits.max(1).values.sum())
     lost = conservation.lost()
     if lost:
         named = ", ".join(f"{name} ({share:.0%})" for name, share in sorted(lost.items()))

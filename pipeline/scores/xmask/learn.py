@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from secateur.core.checkpoints import Checkpoint, weights_hash
 from secateur.core.errors import DataError, PlanError
 from secateur.core.files import sha256_json
+from secateur.core.model_inputs import ModelInputs, call, has_batch, moved, tensors_in
+from secateur.core.model_inputs import chosen as some_of
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.data.shuffled import shuffled
@@ -105,7 +107,9 @@ def census(loader: Batches) -> Census:
     digest, labels = hashlib.sha256(), list[int]()
     for images, batch in loader:
         labels += batch.tolist()
-        digest.update(images.cpu().contiguous().view(torch.uint8).numpy().tobytes())  # NumPy knows no bfloat16
+        for part in tensors_in(images):
+            if has_batch(part, len(batch)):
+                digest.update(part.cpu().contiguous().view(torch.uint8).numpy().tobytes())  # NumPy knows no bfloat16
     if not labels:
         raise DataError("there are no images to learn masks from: give a data set with at least one")
     digest.update(np.asarray(labels).tobytes())
@@ -124,7 +128,8 @@ def _first_masks(
     """Masks that change nothing yet, on the model's device; says it when they are of a low rank by themselves."""
     parameter = next(model.parameters())
     with torch.no_grad():
-        classes = int(model(next(iter(loader))[0][:1].to(parameter.device)).shape[1])
+        first = moved(some_of(next(iter(loader))[0], slice(0, 1)), parameter.device)
+        classes = int(call(model, first).shape[1])
     if seen.labels[0] < 0 or seen.labels[-1] >= classes:
         raise DataError(
             f"the labels go from {seen.labels[0]} to {seen.labels[-1]}, but the model has {classes} classes: give data "
@@ -145,7 +150,7 @@ def _share_of_loss(
     model: nn.Module,
     groups: Groups,
     masks: Masks,
-    images: Tensor,
+    images: ModelInputs,
     labels: Tensor,
     spec: XMask,
     state: PartialState,
@@ -155,11 +160,11 @@ def _share_of_loss(
     mine = slice(state.process_index, None, state.num_processes)
     penalty = spec.sparsity * masks.sparsity() + spec.smoothness * masks.roughness(spec.smooth)
     loss: Tensor = penalty / state.num_processes
-    pixels, wanted = images[mine].to(device), labels[mine].to(device)
+    inputs, wanted = moved(some_of(images, mine), device), labels[mine].to(device)
     if len(wanted):
         low = torch.autocast(device.type, TYPES[spec.precision], enabled=spec.precision != "no")
         with multiplied(model, groups, masks.rows(wanted)), low:
-            logits: Tensor = model(pixels)
+            logits: Tensor = call(model, inputs)
         return loss + F.cross_entropy(logits.float(), wanted, reduction="sum") / len(labels)
     return loss
 

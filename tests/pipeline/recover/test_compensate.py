@@ -19,6 +19,7 @@ from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
+from tests.signatures import towers, towers_inputs
 
 Batches = list[tuple[Tensor, Tensor]]
 HALF_HEADS = [head * 16 + dim for head in range(3) for dim in range(8)]
@@ -227,3 +228,14 @@ def test_bad_input_is_refused(vit: nn.Module, vit_groups: Groups, batches: Batch
         Compensation(ridge=-1)
     with pytest.raises(DataError, match="no images"):
         compensate(prune(vit, plan), vit, plan, [])
+
+
+def test_a_model_of_several_inputs_is_repaired_without_labels() -> None:
+    model, groups = towers(), find_groups(towers(), towers_inputs())
+    plan = plan_from_kept(groups, {group.name: range(0, group.units, 2) for group in groups})
+    small = prune(model, plan, groups)
+    repaired = compensate(small, model, plan, [(towers_inputs(40), None), (towers_inputs(41), None)], groups=groups)
+    inputs = towers_inputs(64)
+    with torch.no_grad():
+        errors = [torch.dist(net(**inputs).text["text"], model(**inputs).text["text"]) for net in (small, repaired)]
+    assert errors[1] < 0.7 * errors[0]
