@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from secateur.export.engines import build_engine as build_engine
     from secateur.export.engines import open_engine as open_engine
     from secateur.export.parity import check_parity as check_parity
+    from secateur.export.program import load_program as load_program
+    from secateur.export.program import save_program as save_program
     from secateur.export.to_onnx import export_onnx as export_onnx
     from secateur.kernels.fuse import fuse as fuse
     from secateur.kernels.fuse import fusions as fusions
@@ -120,6 +122,7 @@ _PLACES = {
     "fusions": "kernels.fuse",
     "gate": "pipeline.runs.gate_run",
     "load": "pipeline.structure.storage",
+    "load_program": "export.program",
     "make_plan": "pipeline.plan.make",
     "mask_loss": "pipeline.plan.mask_loss",
     "open_data": "pipeline.data.dataset",
@@ -128,6 +131,7 @@ _PLACES = {
     "prune": "pipeline.structure.surgery",
     "run": "pipeline.report.run",
     "save": "pipeline.structure.storage",
+    "save_program": "export.program",
     "score": "pipeline.scores.score",
     "search": "pipeline.analysis.rule_search",
     "sweep": "pipeline.runs.sweep",
