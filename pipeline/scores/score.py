@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from secateur.core.errors import NotFiniteError, PlanError, RunError
+from secateur.core.errors import ModelError, NotFiniteError, PlanError, RunError
 from secateur.core.files import write_tensors
 from secateur.core.options import plain_options
 from secateur.pipeline.data.loader import any_batches
@@ -149,3 +149,20 @@ def check_by_class(method: ScoreMethod, task: Task) -> None:
             f"the {name_of(method)} scores are class-wise, but the task {task_name(task)} has not one class for each "
             "image: score by another method, such as taylor"
         )
+
+
+@contextmanager
+def _once(name: str) -> Iterator[None]:
+    """Raises `ModelError` where gradient checkpointing hides gradients from a method."""
+    from torch.utils.checkpoint import CheckpointError
+
+    try:
+        yield
+    except RuntimeError as error:
+        signs = ("torch.utils.checkpoint", "does not require grad")
+        if not isinstance(error, CheckpointError) and not any(sign in str(error) for sign in signs):
+            raise
+        raise ModelError(
+            f"a part of the model runs under gradient checkpointing or without gradients, which {name} scores cannot "
+            f"see into ({str(error).splitlines()[0]}): switch that off and score again"
+        ) from error
