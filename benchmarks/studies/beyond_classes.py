@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,6 @@ from secateur.pipeline.models.inputs import transform_for
 from secateur.pipeline.models.spec import ModelSpec
 from secateur.pipeline.runs.recipe import Recipe, make_recipe
 from secateur.pipeline.runs.runner import open_run, run_stages
-from secateur.pipeline.tasks.metric import Metric
 
 IMAGES, JUDGED, BATCH, LR = 256, 200, 16, 1e-2
 HERE = "secateur_studies.shapes"
@@ -140,14 +140,15 @@ def train(recipe: Recipe, weights: Path, epochs: int) -> list[float]:
     return means
 
 
-def rows_of(content: dict[str, Any]) -> list[tuple[str, Metric, int, int]]:
-    """The rows of the result file: what was done, the metric that judges, MACs and parameters."""
-    found = []
+def rows_of(content: dict[str, Any]) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """The head and the rows of the table: a task in each, its metric dense and after each way, and its MACs."""
+    found: list[Sequence[str]] = []
     for task, rows in content["tasks"].items():
-        for way in ("dense", *WAYS):
-            row = rows[way]
-            found.append((f"{task}: {way}", Metric(**row["metrics"][0]), row["macs"], row["params"]))
-    return found
+        reached = [rows[way]["metrics"][0] for way in ("dense", *WAYS)]
+        numbers = [f"{metric['value']:.1f} {metric['unit']}" for metric in reached]
+        macs = [f"{rows[way]['macs'] / 1e6:.1f} M" for way in ("dense", next(iter(WAYS)))]
+        found.append((f"`{task}`, {reached[0]['name']}", *numbers, " to ".join(macs)))
+    return ("task", "dense", *WAYS, "MACs"), found
 
 
 if __name__ == "__main__":

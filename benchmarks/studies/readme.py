@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import click
+from secateur_studies.beyond_classes import rows_of as rows_of_tasks
 from secateur_studies.oneshot_tables import (
     deit_by_part,
     deit_by_way,
@@ -84,13 +85,18 @@ def structure_speed(results: Path) -> str:
     return markdown(head, lines)
 
 
+def beyond_classes(results: Path) -> str:
+    """A segmenter and a detector, dense and pruned to half."""
+    return markdown(*rows_of_tasks(read_json(results / "beyond_classes.json", "beyond_classes")))
+
+
 def of_scores(table: Callable[[Path], Table]) -> Callable[[Path], str]:
     """The Markdown of a table of scores."""
     return lambda results: markdown(*table(results))
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
-    **{table.__name__: table for table in (demo, coverage, structure_speed)},
+    **{table.__name__: table for table in (demo, coverage, structure_speed, beyond_classes)},
     **{table.__name__: of_scores(table) for table in (transformer_a_pr, cnn_a_pr, relevance_speed)},
     **{table.__name__: of_scores(table) for table in (deit_by_part, deit_by_way, deit_grid)},
     **{table.__name__: of_scores(table) for table in (peers_best, peers_oneshot, latency_plan)},
