@@ -18,8 +18,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from secateur.core.checkpoints import Checkpoint, weights_hash
-from secateur.core.errors import DataError, RunError
+from secateur.core.errors import DataError, ModelError, RunError
 from secateur.core.files import sha256_json
+from secateur.core.model_inputs import tensors_in
 from secateur.core.modules import device_of
 from secateur.pipeline.data.dataset import Dataset
 from secateur.pipeline.data.images import Images
@@ -57,7 +58,7 @@ def distill(
     time to time, and a run that was stopped goes on from it with the same result. All processes of `accelerator` take
     part; the result does not depend on their number but for rounding. Of a model that is no classifier, `task` says how
     far its answers are from the teacher's, and what its labels teach. Raises `DataError` for fewer images than a step
-    takes, and `RunError` for a batch that the processes cannot share.
+    takes, `RunError` for a batch that the processes cannot share, and `ModelError` for a model all of which is frozen.
 
     >>> data = sc.open_data("digits")
     >>> dense = sc.create_model("vit_tiny_patch16_224", in_chans=1, img_size=8, patch_size=4, embed_dim=48, depth=1)
@@ -83,6 +84,7 @@ def distill(
     steps = len(images) // spec.batch_size * spec.epochs
     if spec.epochs and not steps:
         raise DataError(f"{len(images)} images are fewer than recover.distill.batch_size = {spec.batch_size}")
+    _say_what_is_frozen(small, say)
     student = copy.deepcopy(small).train()
     keep = get_ema_multi_avg_fn(spec.ema)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     average = AveragedModel(student, multi_avg_fn=keep, use_buffers=True)
@@ -126,6 +128,19 @@ def distill(
     return copy.deepcopy(result).to(device_of(small)).train(small.training)
 
 
+def _say_what_is_frozen(model: nn.Module, say: Say) -> None:
+    """Names what will not learn; raises `ModelError` where nothing would."""
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    count = len(list(model.parameters()))
+    if len(frozen) == count:
+        raise ModelError(
+            f"all {count} parameters of the {type(model).__name__} are frozen, so that it cannot be taught: call its "
+            "requires_grad_(True) first"
+        )
+    if frozen:
+        say(f"{len(frozen)} of {count} parameters are frozen and stay as they are: {frozen[0]} to {frozen[-1]}")
+
+
 def make_accelerator(spec: DistillSpec, cpu: bool) -> Accelerator:
     """The processes that this one was launched with, or itself alone.
 
@@ -147,8 +162,11 @@ class Outputs(nn.Module):
         self.model = model
         self.splits = all(hasattr(model, name) for name in ("forward_features", "forward_head"))
 
-    def forward(self, images: Tensor) -> tuple[Tensor | None, Any]:
-        """Features `[B, ...]` before the head (none of a model without such halves), and what the model returns."""
+    def forward(self, images: Tensor) -> tuple[Any, Any]:
+        """Features `[B, ...]` before the head, one tensor or several, and what the model returns.
+
+        A model without such halves has no features.
+        """
         if not self.splits:
             return None, self.model(images)
         features = self.model.forward_features(images)  # type: ignore[operator]  # nn.Module knows tensors and modules
@@ -161,9 +179,9 @@ def loss_of(
     """T^2 KL(teacher || student) of the softened predictions, and the features' squared error, averaged over images.
 
     The share `spec.labels` of the first is the cross-entropy of the classes `shown` `[B, classes]` instead. Of a model
-    that is no classifier, these are the divergence and the loss of its task. An image's
-    error is taken relative to the variance of the teacher's features, and left out where the widths differ or the
-    models do not tell features from the head (Hinton et al., 2015, arXiv 1503.02531).
+    that is no classifier, these are the divergence and the loss of its task. An image's error is taken relative to
+    the variance of the teacher's features, added up over the branches of models that have several, and left out where
+    the widths differ or the models do not tell features from the head (Hinton et al., 2015, arXiv 1503.02531).
     """
     with torch.no_grad():
         goal_features, goal = teacher(images)
@@ -172,10 +190,11 @@ def loss_of(
     loss = soft**2 * task.divergence(logits, goal, soft).mean()
     if spec.labels:
         loss = (1 - spec.labels) * loss + spec.labels * task.losses(logits, shown).mean()
-    if spec.features and features is not None and features.shape == goal_features.shape:
-        wanted = goal_features.float().flatten(1)
-        gaps = (features.float().flatten(1) - wanted).square().mean(1) / wanted.var(1).clamp_min(1e-12)
-        loss = loss + spec.features * gaps.mean()
+    for made, goals in zip(tensors_in(features), tensors_in(goal_features), strict=False):
+        if spec.features and made.shape == goals.shape:
+            wanted = goals.float().flatten(1)
+            gaps = (made.float().flatten(1) - wanted).square().mean(1) / wanted.var(1).clamp_min(1e-12)
+            loss = loss + spec.features * gaps.mean()
     return loss
 
 

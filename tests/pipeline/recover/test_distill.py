@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from secateur.core.errors import DataError, RecipeError, RunError
+from secateur.core.errors import DataError, ModelError, RecipeError, RunError
 from secateur.pipeline.data.dataset import Dataset
 from secateur.pipeline.data.images import ArrayImages
 from secateur.pipeline.data.transform import Transform
@@ -241,3 +241,51 @@ def test_one_program_may_distil_in_several_precisions(tmp_path: Path) -> None:
         taught = distill(student(), make_vit(), pictures(), spec, TRANSFORM, tmp_path)
         assert AcceleratorState().mixed_precision == precision
         assert torch.isfinite(weights(taught)).all()
+
+
+class Branches(nn.Module):
+    """Two branches whose features come as a list, as CrossViT's do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.head = nn.Linear(12, 6), nn.Linear(12, 4), nn.Linear(10, 5)
+
+    def forward_features(self, x: Tensor) -> list[Tensor]:
+        x = F.adaptive_avg_pool2d(x, 2).flatten(1)
+        return [self.one(x), self.two(x)]
+
+    def forward_head(self, features: list[Tensor]) -> Tensor:
+        out: Tensor = self.head(torch.cat(features, 1))
+        return out
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+
+def test_features_of_several_branches_count_where_their_widths_agree(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    small, dense = Branches(), Branches()
+    small.two, small.head = nn.Linear(12, 3), nn.Linear(9, 5)  # pruned
+    x, shown = torch.randn(3, 3, 16, 16), torch.rand(3, 5).softmax(1)
+    without, found = (
+        loss_of(Outputs(small), Outputs(dense), x, shown, DistillSpec(features=share), Classify())
+        for share in (0.0, 0.5)
+    )
+    (a, _), (b, _) = dense.forward_features(x), small.forward_features(x)
+    torch.testing.assert_close(found, without + 0.5 * ((a - b).square().mean(1) / a.var(1)).mean())
+    taught = distill(small, dense, pictures(8), DistillSpec(epochs=1, batch_size=4), TRANSFORM, tmp_path)
+    assert not torch.equal(weights(taught), weights(small))
+
+
+def test_what_is_frozen_is_named_and_stays(tmp_path: Path) -> None:
+    small, dense = student(), make_vit()
+    spec = DistillSpec(epochs=1, batch_size=20)
+    small.requires_grad_(False)
+    with pytest.raises(ModelError, match=r"all \d+ parameters .* are frozen.*requires_grad_\(True\)"):
+        distill(small, dense, pictures(), spec, TRANSFORM, tmp_path)
+    small.get_submodule("head").requires_grad_(True)
+    said: list[str] = []
+    taught = distill(small, dense, pictures(), spec, TRANSFORM, tmp_path, say=said.append)
+    assert "parameters are frozen and stay as they are: cls_token to norm.bias" in said[0]
+    changed = {name for name, value in taught.named_parameters() if not torch.equal(value, small.get_parameter(name))}
+    assert changed == {"head.weight", "head.bias"}
