@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
+import contextlib
+import traceback
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +15,11 @@ from secateur.core.errors import ModelError
 from secateur.core.input_spec import InputSpec
 from secateur.core.model_inputs import ModelInputs, arguments, chosen, joined, tensors_in
 from secateur.core.modules import evaluating
+from secateur.export.graph_types import first_line
+from secateur.export.quiet import quiet
 
+WRAPPED = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
+"""Modules around a model that no tracer sees through, and where they keep it."""
 SAMPLES = 2
 """The batch of the traced example; with 1, lengths that come from the batch would look like constants."""
 
@@ -21,9 +27,11 @@ SAMPLES = 2
 def exported(model: nn.Module, example: ModelInputs, training: bool = False) -> ExportedProgram:
     """The model's graph of ATen operations, for any batch and the sample size of `example`; it returns a flat list.
 
-    In evaluation mode, or all of it in `training` mode; the model is left as it was. Raises `ModelError` where the
-    model returns no tensor.
+    In evaluation mode, or all of it in `training` mode; the model is left as it was. Raises `ModelError` for a model
+    that returns no tensor, does not run on the example or cannot be traced, with the place in its code.
     """
+    if (around := type(model).__name__) in WRAPPED:
+        raise ModelError(f"a {around} around a model cannot be traced: give the model inside, its .{WRAPPED[around]}")
     args, kwargs = arguments(joined([chosen(example, slice(0, 1))] * SAMPLES))
     shapes = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     for tensor, spec in zip(tensors_in([args, kwargs]), InputSpec.of(example).tensors, strict=True):
@@ -31,13 +39,39 @@ def exported(model: nn.Module, example: ModelInputs, training: bool = False) -> 
             shapes[tensor] = {0: torch.export.Dim.AUTO}
     flat = model.register_forward_hook(_flat)
     try:
-        with evaluating(model), torch.no_grad(), warnings.catch_warnings():
+        with evaluating(model), torch.no_grad(), quiet():
             model.train(training)
-            # attributes that forward assigns for others to look at are no part of the model
-            warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)
-            return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
+            try:
+                return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
+            except ModelError:
+                raise
+            except Exception as error:  # a model's forward and the tracer raise nearly anything
+                try:
+                    model(*args, **kwargs)
+                except Exception as own:
+                    raise ModelError(
+                        f"the {type(model).__name__} cannot run on {InputSpec.of(example)} ({first_line(own)}"
+                        f"{_place(own)}): give an example with the batch first that fits it"
+                    ) from own
+                raise ModelError(
+                    f"the {type(model).__name__} cannot be traced ({first_line(error)}{_place(error)}): its forward "
+                    "must be tensor operations on named arguments, which do not depend on the numbers in them"
+                ) from error
     finally:
         flat.remove()
+
+
+def _place(error: BaseException) -> str:
+    """The last line of the user's code that an error went through: the file, the line and what it says.
+
+    Empty where it is PyTorch's own.
+    """
+    ours = str(Path(torch.__file__).parent), str(Path(__file__).parents[2]), contextlib.__file__
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    if not frames or frames[-1].name == "_flat":
+        return ""
+    last = frames[-1]
+    return f", at {last.filename}:{last.lineno} in {last.name}, `{last.line}`"
 
 
 def _flat(model: nn.Module, _inputs: Any, outputs: Any) -> list[Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import networkx
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 
+from secateur.core.errors import ModelError
+from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.graph.program import (
     SAMPLES,
     Ancestry,
@@ -42,7 +45,7 @@ def test_a_program_runs_for_any_batch_in_evaluation_mode() -> None:
     assert [module.training for module in model.modules()] == [True, True, True, False]
     for batch in (1, 2, 5):
         x = torch.randn(batch, 4)
-        torch.testing.assert_close(program.module()(x), copy_of(model)(x))
+        torch.testing.assert_close(program.module()(x), [copy_of(model)(x)])
 
 
 def copy_of(model: nn.Module) -> nn.Module:
@@ -100,5 +103,64 @@ def test_related_nodes_are_those_with_a_path_between_them(count: int, random: ra
 def test_an_example_of_another_size_is_another_program() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     assert exported(model, torch.randn(1, 12)).graph is not None
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ModelError, match="cannot run"):
         exported(model, torch.randn(1, 13))
+
+
+class Odd(nn.Module):
+    """A model whose forward is one function of the input and of its layer."""
+
+    def __init__(self, function: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layer = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.layer, x)
+
+
+def branching(layer: nn.Module, x: Tensor) -> Tensor:
+    return layer(x) if x.mean() > 0 else layer(-x)  # type: ignore[no-any-return]  # a tensor
+
+
+def counting(layer: nn.Module, x: Tensor) -> Tensor:
+    return layer(x * len(x.unique().tolist()))  # type: ignore[no-any-return]  # likewise
+
+
+def escaping(layer: nn.Module, x: Tensor) -> Tensor:
+    return layer(x) + float(x.numpy().sum())  # type: ignore[no-any-return]  # likewise
+
+
+@pytest.mark.parametrize("function", [branching, counting, escaping])
+def test_what_cannot_be_traced_is_said_with_its_place_and_nothing_else(
+    function: Callable[[nn.Module, Tensor], Tensor], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ModelError) as found:
+        find_groups(Odd(function).eval(), torch.randn(2, 3, 8, 8))
+    said = str(found.value)
+    assert said.startswith("the Odd cannot be traced (") and said.endswith("do not depend on the numbers in them")
+    assert f"test_program.py:{function.__code__.co_firstlineno + 1} in {function.__name__}, `return layer(" in said
+    assert "\n" not in said
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("around", [nn.DataParallel, torch.compile])
+def test_wrappers_are_to_be_taken_off(around: Callable[[nn.Module], nn.Module]) -> None:
+    model = around(Odd(lambda layer, x: layer(x)).eval())
+    with pytest.raises(ModelError, match=r"around a model cannot be traced: give the model inside, its \.\w+$"):
+        find_groups(model, torch.randn(2, 3, 8, 8))
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 1, 8, 8), (2, 3, 2, 2)])
+def test_an_example_that_does_not_fit_is_said_to_be_the_cause(shape: tuple[int, ...]) -> None:
+    model = Odd(lambda layer, x: layer(x)).eval()
+    with pytest.raises(ModelError, match=r"the Odd cannot run on float \[batch, .*an example with the batch first"):
+        find_groups(model, torch.randn(*shape))
+
+
+def test_any_arguments_are_followed() -> None:
+    class Any_(Odd):
+        def forward(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
+            return self.layer(*args, **kwargs)  # type: ignore[no-any-return]  # a tensor
+
+    assert [group.units for group in find_groups(Any_(branching).eval(), torch.randn(2, 3, 8, 8))] == [8]
