@@ -91,11 +91,21 @@ def positions_kept(groups: Groups, kept: Kept) -> dict[tuple[str, int], Tensor]:
 
 
 def sliced(tensor: Tensor, name: str, index: Mapping[tuple[str, int], Tensor]) -> Tensor:
-    """The positions that `index` has for (`name`, dim), for all dimensions of the tensor called `name`."""
+    """The positions that `index` has for (`name`, dim), for all dimensions of the tensor called `name`.
+
+    Its memory format, such as channels last, stays.
+    """
+    found = tensor
     for dim in range(tensor.ndim):
         if (name, dim) in index:
-            tensor = tensor.index_select(dim, index[name, dim].to(tensor.device))
-    return tensor
+            found = found.index_select(dim, index[name, dim].to(tensor.device))
+    last = _CHANNELS_LAST.get(tensor.ndim)
+    if last is not None and tensor.is_contiguous(memory_format=last) and not tensor.is_contiguous():
+        found = found.contiguous(memory_format=last)
+    return found
+
+
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def copied_with(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:

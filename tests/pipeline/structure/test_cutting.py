@@ -127,3 +127,20 @@ def test_examples_are_seeded_and_like_the_model() -> None:
     assert (x.shape, x.dtype) == ((2, 3, 16, 16), torch.float64)
     assert torch.equal(x, example_for(model, (3, 16, 16), batch=2, seed=4))
     assert not torch.equal(x, example_for(model, (3, 16, 16), batch=2))
+
+
+LAST = [(nn.Conv2d, 2, torch.channels_last), (nn.Conv3d, 3, torch.channels_last_3d)]
+
+
+@pytest.mark.parametrize(("kind", "dims", "last"), LAST)
+def test_weights_whose_channels_lie_last_stay_so(kind: type[nn.Module], dims: int, last: torch.memory_format) -> None:
+    model = nn.Sequential(kind(3, 8, 3), nn.ReLU(), kind(8, 6, 3), nn.Flatten(), nn.Linear(6, 2))
+    groups = find_groups(model, torch.zeros(1, 3, *(5,) * dims))
+    plan = plan_from_kept(groups, {"0.channels": range(5)})
+    for wanted in (torch.contiguous_format, last):
+        for layer in (model[0], model[2]):
+            layer.weight.data = layer.weight.data.contiguous(memory_format=wanted)
+        small = cut(model, groups, plan)
+        for name, channels in (("0.weight", (5, 3)), ("2.weight", (6, 5))):
+            weight = small.get_parameter(name)
+            assert weight.shape[:2] == channels and weight.is_contiguous(memory_format=wanted)
