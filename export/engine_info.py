@@ -11,6 +11,7 @@ from typing import Literal
 
 from secateur.core.errors import EngineError
 from secateur.core.files import read_json, sha256_file, write_json
+from secateur.core.records import parse_record
 from secateur.export.tensors import TensorInfo
 
 ENGINE_FILE = "model.engine"
@@ -99,19 +100,9 @@ class EngineInfo:
     @staticmethod
     def load(folder: Path) -> EngineInfo:
         """What `engine.json` in `folder` says; raises `RunError` or `EngineError` for a file that is none."""
-        content = read_json(folder / INFO_FILE, "engine")
-        del content["schema"]
-        try:
-            content["layers"] = tuple(Layer(**layer) for layer in content["layers"])
-            content["inputs"] = tuple(TensorInfo.from_json(tensor) for tensor in content["inputs"])
-            content["outputs"] = tuple(TensorInfo.from_json(tensor) for tensor in content["outputs"])
-            content["profile"] = Profile(**content["profile"])
-            content["compute_capabilities"] = tuple(content["compute_capabilities"])
-            return EngineInfo(**content, folder=folder)
-        except (KeyError, TypeError, ValueError) as error:
-            raise EngineError(
-                f"{folder / INFO_FILE} does not describe an engine ({error}): build the engine again"
-            ) from error
+        content = {key: value for key, value in read_json(folder / INFO_FILE, "engine").items() if key != "folder"}
+        info = parse_record(EngineInfo, content, str(folder / INFO_FILE), EngineError, "build the engine again")
+        return dataclasses.replace(info, folder=folder)
 
     def check_file(self) -> None:
         """Raises `EngineError` when the engine file is absent or is not the one that was described."""

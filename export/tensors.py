@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 DYNAMIC = -1
@@ -16,14 +15,6 @@ class TensorInfo:
     name: str
     dtype: str
     shape: tuple[int, ...]
-
-    @staticmethod
-    def from_json(content: Mapping[str, object]) -> TensorInfo:
-        """A `TensorInfo` from the values that JSON gives back; raises KeyError, TypeError or ValueError for others."""
-        shape = content["shape"]
-        if not isinstance(shape, list):
-            raise TypeError(f"a shape is a list of numbers, not {shape!r}")
-        return TensorInfo(str(content["name"]), str(content["dtype"]), tuple(int(size) for size in shape))
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
         """True where an array of `shape` fits."""

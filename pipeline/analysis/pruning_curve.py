@@ -10,8 +10,9 @@ from torch import nn
 from secateur.core.errors import PlanError, SurgeryError
 from secateur.pipeline.analysis.accuracy import count_right
 from secateur.pipeline.data.loader import Batches
+from secateur.pipeline.plan.allocation import NEEDED
 from secateur.pipeline.plan.budget import Budget
-from secateur.pipeline.plan.make import make_plan
+from secateur.pipeline.plan.make import allocation_of, make_plan
 from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.masking import masked
@@ -43,6 +44,9 @@ class Shape:
     def __post_init__(self) -> None:
         if not self.rates or any(not 0 <= rate < 1 for rate in self.rates):
             raise PlanError(f"the pruning rates are {list(self.rates)}, but must be one or more of 0 up to below 1")
+        chosen = allocation_of(self.allocate, {"align": 1, "kinds": self.kinds})
+        for need in chosen.needs:
+            raise PlanError(f"a curve cannot be shared out by {self.allocate!r}, which {NEEDED[need].split(':')[0]}")
 
     def plan(self, groups: Groups, scores: Scores, rate: float) -> Plan:
         """The plan that removes the share `rate` of the units, the least important first, unaligned."""

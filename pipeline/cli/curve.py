@@ -20,9 +20,17 @@ from secateur.pipeline.cli.common import Progress, json_option, print_json
 @click.option("--kinds", help="Kinds of units that are removed, apart by commas. [default: the recipe's]")
 @click.option("--allocate", default="global", show_default=True, help="How the rate is shared out.")
 @click.option("--rates", help="Pruning rates apart by commas. [default: 0, 0.05, ..., 0.95]")
-@click.option("--seeds", default=1, show_default=True, help="Draws of the calibration images for every method.")
-@click.option("--random-seeds", default=20, show_default=True, help="Draws of random scores.")
-@click.option("--images-per-class", default=0, show_default=True, help="Evaluation images used (0: all).")
+@click.option(
+    "--seeds",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Draws of the calibration images for every method.",
+)
+@click.option("--random-seeds", default=20, show_default=True, type=click.IntRange(1), help="Draws of random scores.")
+@click.option(
+    "--images-per-class", default=0, show_default=True, type=click.IntRange(0), help="Evaluation images used (0: all)."
+)
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Measure masking beside removal.")
 @click.option("--out", type=click.Path(path_type=Path), help="The folder of the results. [default: RUN_DIR/curves]")
 @json_option

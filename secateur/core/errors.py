@@ -90,6 +90,11 @@ def naming(key: str) -> Iterator[None]:
 
 
 def near_matches(word: str, choices: Iterable[str], most: int = 3) -> str:
-    """A phrase such as `; did you mean 'a' or 'b'?` with the choices nearest to `word`, or an empty string."""
-    near = get_close_matches(word, list(choices), n=most, cutoff=0.6)
+    """A phrase such as `; did you mean 'a' or 'b'?` with the choices nearest to `word`, or an empty string.
+
+    Where none is near, those whose first letters it is.
+    """
+    names = list(choices)
+    near = get_close_matches(word, names, n=most, cutoff=0.6)
+    near = near or [name for name in names if len(word) > 1 and name.startswith(word)][:most]
     return f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""

@@ -10,6 +10,8 @@ from secateur.core.errors import EngineError, MissingPackageError, SecateurError
 def test_near_matches_are_a_phrase_or_nothing() -> None:
     assert near_matches("alling", ["align", "kinds"]) == "; did you mean 'align'?"
     assert near_matches("zzz", ["align", "kinds"]) == ""
+    assert near_matches("mlp", ["head", "mlp_hidden"]) == "; did you mean 'mlp_hidden'?"
+    assert near_matches("m", ["mlp_hidden"]) == ""
 
 
 @pytest.mark.parametrize("error", [EngineError("no target 'x'"), MissingPackageError("pycuda", "timing", "gpu")])

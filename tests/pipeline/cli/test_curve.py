@@ -68,6 +68,10 @@ def test_the_kinds_of_the_recipe_and_all_rates_go_without_saying(
         (("--rates", "0,1"), "pruning rates"),
         (("--methods", "tailor"), "'tailor'"),
         (("--methods", "lrp:composite"), "key=value"),
+        (("--kinds", "mlp"), "did you mean 'mlp_hidden'"),
+        (("--allocate", "globall"), "did you mean 'global'"),
+        (("--allocate", "sensitivity"), "'sensitivity', which measures the model"),
+        (("--allocate", "xpruner"), "'xpruner', which trains masks"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(
@@ -75,4 +79,13 @@ def test_what_cannot_be_is_refused_at_once(
 ) -> None:
     with pytest.raises(PlanError, match=says):
         secateur("curve", run_dir, *words)
+    assert not asked
+
+
+@pytest.mark.parametrize("words", [("--seeds", "0"), ("--random-seeds", "0"), ("--images-per-class", "-1")])
+def test_numbers_out_of_their_range_are_refused_at_once(
+    words: tuple[str, ...], asked: list[dict[str, Any]], run_dir: Path, secateur: Command
+) -> None:
+    done = secateur("curve", run_dir, *words)
+    assert done.exit_code == 2 and "is not in the range" in done.stderr
     assert not asked
