@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import nn
 
 from secateur.pipeline.structure.graph.components import Components, Place, by_head, by_signature, numbered
@@ -17,6 +18,7 @@ from secateur.pipeline.structure.groups import Fixed, Group, Slice
 
 Units = dict[int, tuple[tuple[str, int], ...]]
 """For each component that belongs to groups, their names and the number of its unit in each."""
+PIECE = "numbers that are the same for all heads, as angles of a rotation or lengths, take all dimensions of a head"
 UNSEEN = "no layer is called whose input or output shows the units' values"
 
 
@@ -52,6 +54,9 @@ def build_groups(model: nn.Module, trace: Trace, components: Components, leave: 
             why = components.reasons[next(component for component in members if component not in live)]
             fixed.append(Fixed(name, kind, len(members) - len(live), why))
         if len(live) < 2:
+            continue
+        if kind in ("qk_dim", "v_dim") and live[0] in components.pieces:
+            fixed.append(Fixed(name, kind, int(np.isin(components.at[places[0]], live).sum()), PIECE))
             continue
         sites = sites_of(model, trace, places, components, live)
         if not sites:

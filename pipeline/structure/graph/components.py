@@ -22,7 +22,8 @@ class Components:
     """The sets of labels that go together: the connected components of the coupling.
 
     `of_label` has the component of every label, `at[place]` that of every position of a parameter's dimension, `heads`
-    those of queries, keys and values, `[heads, dims]` each. `reasons` says why a component stays.
+    those of queries, keys and values, `[heads, dims]` each, and `pieces` those that are all dimensions of a head.
+    `reasons` says why a component stays.
     """
 
     of_label: NDArray[np.int64]
@@ -30,6 +31,7 @@ class Components:
     at: dict[Place, NDArray[np.int64]]
     reasons: dict[int, str]
     marks: dict[Mark, set[int]]
+    pieces: frozenset[int] = frozenset()
 
 
 def components_of(trace: Trace) -> Components:
@@ -43,7 +45,9 @@ def components_of(trace: Trace) -> Components:
     }
     marks = {mark: trace.coupling.marked(mark, of_label) for mark in get_args(Mark)}
     heads = [of_label[labels.numpy()] for labels in trace.heads]
-    return Components(of_label, heads, at, trace.coupling.reasons(of_label), marks)
+    whole = [rows[(rows == rows[:, :1]).all(axis=1), 0] for rows in heads if rows.shape[1] > 1]
+    pieces = frozenset(np.concatenate(whole).tolist()) if whole else frozenset()
+    return Components(of_label, heads, at, trace.coupling.reasons(of_label), marks, pieces)
 
 
 def by_signature(components: Components) -> list[tuple[list[Place], list[int]]]:

@@ -78,6 +78,10 @@ def _cat(trace: Trace, call: Call) -> Result:
         values = [moved(value, lambda x: x.unsqueeze(dim)) for value in values]
     rank = len(values[0].shape)
     dim %= rank
+    if (blocks := _side_by_side(values, dim)) is not None:
+        flat = [Value(_one(value.shape, dim), tuple(x for x in value.maps if x.shape[dim] == 1)) for value in values]
+        maps = [blocks, *unify(trace.coupling, flat, call.module)]
+        return Value(call.shape, tuple(maps), None, any(value.computed for value in values))
     for value in values:
         for labels in value.on(dim):
             if len(dims_of(labels)) > 1:
@@ -94,6 +98,16 @@ def _cat(trace: Trace, call: Call) -> Result:
             parts.append(part.expand(shape))
         maps.append(compressed(torch.cat(parts, dim)))
     return Value(call.shape, tuple(maps), None, any(value.computed for value in values))
+
+
+def _side_by_side(values: Sequence[Value], dim: int) -> Tensor | None:
+    """The map of parts of blocks, such as halves of all heads, along `dim`; None for parts of other kinds."""
+    found = [value.on(dim) for value in values]
+    if any(len(maps) != 1 for maps in found) or len(dims_of(found[0][0])) < 2:
+        return None
+    if len({(dims_of(maps[0]), _one(tuple(maps[0].shape), dim)) for maps in found}) > 1:
+        return None
+    return torch.cat([maps[0] for maps in found], dim=dim)
 
 
 def _one(shape: tuple[int, ...], dim: int) -> tuple[int, ...]:

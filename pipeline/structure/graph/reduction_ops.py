@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from secateur.pipeline.structure.graph.rules import Call, Result, Rules, traced_result
 from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.graph.value import Value, dims_of
@@ -46,6 +48,12 @@ def _sum(trace: Trace, call: Call) -> Result:
         if not dims_of(labels) & dims:
             shape = [size for dim, size in enumerate(labels.shape) if dim not in dims]
             maps.append(labels if keep else labels.reshape(shape))
+        elif (outer := dims_of(labels) - dims) and max(dims_of(labels)) in dims:
+            # what is reduced over a block, as the length of a head's queries, goes with the block
+            shape = [size if dim in outer else 1 for dim, size in enumerate(labels.shape)]
+            coarse = trace.coupling.fresh(math.prod(shape)).reshape(shape)
+            trace.coupling.block(coarse, labels)
+            maps.append(coarse if keep else coarse.reshape([n for dim, n in enumerate(shape) if dim not in dims]))
     return traced_result(call, maps, value.computed)
 
 

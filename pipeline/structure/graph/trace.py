@@ -58,11 +58,12 @@ class Trace:
             heads=self.heads,
         )
 
-    def parameter(self, name: str, tensor: Tensor) -> Value:
-        """A parameter or buffer, each of its dimensions with labels of its own."""
+    def parameter(self, name: str, tensor: Tensor, constant: bool = False) -> Value:
+        """A parameter or buffer, each of its dimensions with labels of its own; a buffer may be a `constant`."""
         if not tensor.is_floating_point():
             return Value(tuple(tensor.shape), (), tensor)
-        fresh = tuple(self.coupling.fresh(size) if size > 1 else None for size in tensor.shape)
+        new = self.coupling.constant if constant else self.coupling.fresh
+        fresh = tuple(new(size) if size > 1 else None for size in tensor.shape)
         labels = self.tensors.setdefault(name, fresh)
         maps = []
         for dim, found in enumerate(labels):

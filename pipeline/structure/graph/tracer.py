@@ -81,7 +81,7 @@ class Tracer:
             else:
                 name = self.trace.aliases.get(str(entry.target), str(entry.target))
                 self.trace.names[node] = name
-                yield node, self.trace.parameter(name, tensor)
+                yield node, self.trace.parameter(name, tensor, entry.kind == InputKind.BUFFER)
 
     def follow(self, graph: fx.GraphModule, inputs: Mapping[fx.Node, Any], module: str) -> Any:
         """What a graph returns, given the values of its placeholders; nodes of no module are of `module`."""

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from secateur.pipeline.structure.graph.build_groups import Units
+from secateur.pipeline.structure.graph.build_groups import PIECE, Units
 from secateur.pipeline.structure.graph.components import Components, Place
 from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.graph.unread import UNREAD
@@ -42,6 +42,8 @@ def ungrouped(trace: Trace, components: Components, units: Units) -> dict[Place,
             makes, reads = "out" in roles[component], "in" in roles[component]
             if reason is None and not (makes and (reads or component in components.marks["query_key"])):
                 reason = UNREAD if makes else UNMADE if reads else NOT_UNITS
+            if reason is None and component in components.pieces:
+                reason = PIECE
             if reason is None and count[frozenset(alike[component])] == 1:
                 reason = SINGLE
             if reason is not None:

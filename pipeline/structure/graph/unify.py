@@ -36,7 +36,8 @@ def unify(coupling: Coupling, operands: Sequence[Value], where: str) -> tuple[La
     """The maps of what elementwise meeting of the operands makes; all have one rank, with length 1 to broadcast.
 
     Maps of two operands that change along common dimensions are coupled, position by position. A map over heads
-    and dimensions that meets one over heads alone stays finer: the head is a block of it.
+    and dimensions that meets one over heads alone stays finer: the head is a block of it. One that meets a constant
+    along the dimensions, the same for all heads, goes head by head.
     """
     for one, two in combinations(operands, 2):
         for a, b in ((one, two), (two, one)):
@@ -64,6 +65,12 @@ def _meet(coupling: Coupling, labels: LabelMap, own: Value, other: Value, where:
             coupling.fix(partner, f"{where}: {SEVERAL}")
     elif partners:
         partner = partners[0]
+        if coupling.is_constant(labels) and _alike(dims_of(partner), dims, own):
+            return  # the other side says what becomes of the blocks
+        if coupling.is_constant(partner) and _alike(dims, dims_of(partner), other):
+            _in_one_piece(coupling, labels)
+            coupling.fix(partner, f"{where}: {WHOLE}")
+            return
         if len([found for found in own.maps if dims_of(found) & dims_of(partner)]) > 1:
             return  # seen from the other side, which fixes them
         if _coarser(dims_of(partner), dims, other):
@@ -71,7 +78,22 @@ def _meet(coupling: Coupling, labels: LabelMap, own: Value, other: Value, where:
         elif not _coarser(dims, dims_of(partner), own):
             coupling.couple(labels, partner)
     elif real and max(dims) in real:
-        coupling.fix(labels, f"{where}: {WHOLE}")
+        if _alike(dims, frozenset(real), other):
+            _in_one_piece(coupling, labels)
+        else:
+            coupling.fix(labels, f"{where}: {WHOLE}")
+
+
+def _alike(dims: frozenset[int], met: frozenset[int], other: Value) -> bool:
+    """Whether a constant, as the angles of a rotation, treats the blocks of labels alike: it has the inner one only."""
+    inner = max(dims)
+    return len(dims) > 1 and met & dims == {inner} and all(other.shape[dim] == 1 for dim in dims - {inner})
+
+
+def _in_one_piece(coupling: Coupling, labels: LabelMap) -> None:
+    """All labels of a block go together, so that the constant need not change."""
+    rows = labels.movedim(max(dims_of(labels)), -1)
+    coupling.couple(rows, rows[..., :1])
 
 
 def _coarser(coarse: frozenset[int], fine: frozenset[int], owner: Value) -> bool:

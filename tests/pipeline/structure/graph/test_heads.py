@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from secateur.pipeline.structure.account import unaccounted
 from secateur.pipeline.structure.find import find_groups
-from secateur.pipeline.structure.graph.heads import SHARED, WHOLE
+from secateur.pipeline.structure.graph.build_groups import PIECE
+from secateur.pipeline.structure.graph.heads import SHARED
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
@@ -126,12 +128,68 @@ def test_heads_that_share_keys_go_together() -> None:
     assert small.state_dict()["a.kv.weight"].shape == (2 * DIMS, WIDTH)
 
 
-@pytest.mark.parametrize(("kind", "reason"), [(Cosine, WHOLE), (Normalised, SHARED), (Scaled, SHARED)])
+@pytest.mark.parametrize(("kind", "reason"), [(Normalised, SHARED), (Scaled, SHARED)])
 def test_heads_that_are_not_apart_stay_with_the_reason(kind: type[Block], reason: str) -> None:
     groups = found(kind())
     assert "head" not in {group.kind for group in groups}
     assert {"v_dim"} <= {group.kind for group in groups if group.blocks == HEADS}
     assert [(one.units, one.reason) for one in groups.fixed if one.kind == "head"] == [(HEADS, reason)]
+
+
+class Rotated(Block):
+    """Queries and keys turn by angles that depend on the position; pairs of dimensions are halves or neighbours."""
+
+    def __init__(self, neighbours: bool, buffer: bool) -> None:
+        super().__init__()
+        self.neighbours = neighbours
+        angles = torch.arange(TOKENS)[:, None] * torch.tensor([1.0, 0.1])
+        angles = angles.repeat_interleave(2, 1) if neighbours else angles.repeat(1, 2)
+        self.angles: Tensor
+        if buffer:
+            self.register_buffer("angles", angles, persistent=False)
+        else:
+            self.angles = angles
+        self.q, self.kv, self.proj = nn.Linear(WIDTH, 16), nn.Linear(WIDTH, 32), nn.Linear(16, WIDTH)
+
+    def turned(self, x: Tensor) -> Tensor:
+        if self.neighbours:
+            other = torch.stack([-x[..., 1::2], x[..., ::2]], -1).reshape(x.shape)
+        else:
+            one, two = x.chunk(2, -1)
+            other = torch.cat([-two, one], -1)
+        return x * self.angles.cos() + other * self.angles.sin()
+
+    def forward(self, x: Tensor) -> Tensor:
+        q = self.q(x).unflatten(-1, (HEADS, 4)).transpose(1, 2)
+        k, v = self.kv(x).unflatten(-1, (2, HEADS, 4)).permute(2, 0, 3, 1, 4).unbind(0)
+        y = F.scaled_dot_product_attention(self.turned(q), self.turned(k), v)
+        out: Tensor = self.proj(y.transpose(1, 2).flatten(2))
+        return out
+
+
+ALIKE = {
+    "cosine": Cosine,
+    "rotated halves": lambda: Rotated(neighbours=False, buffer=False),
+    "rotated halves by a buffer": lambda: Rotated(neighbours=False, buffer=True),
+    "rotated neighbours": lambda: Rotated(neighbours=True, buffer=False),
+    "rotated neighbours by a buffer": lambda: Rotated(neighbours=True, buffer=True),
+}
+
+
+@pytest.mark.parametrize("case", list(ALIKE))
+def test_heads_that_all_turn_or_shrink_alike_go_one_by_one(case: str) -> None:
+    torch.manual_seed(0)
+    model = Model(ALIKE[case]()).eval()
+    groups = find_groups(model, torch.zeros(1, TOKENS, WIDTH))
+    heads = next(group for group in groups if group.kind == "head")
+    dims = len(model.a.q.weight) // HEADS
+    assert (heads.units, [group.kind for group in groups if group.parent]) == (HEADS, ["v_dim"])
+    assert [(one.kind, one.reason) for one in groups.fixed] == [("qk_dim", PIECE)]
+    small = prune(model, plan_from_kept(groups, {heads.name: (0, 3)}), groups)
+    rows = [*range(dims), *range(3 * dims, 4 * dims)]
+    assert torch.equal(small.state_dict()["a.q.weight"], model.a.q.weight[rows])
+    assert torch.equal(small.state_dict()["a.proj.weight"], model.a.proj.weight[:, rows])
+    assert unaccounted(groups) == ()
 
 
 class Values(Block):
