@@ -28,12 +28,18 @@ def command(model: str, align: int, as_json: bool) -> None:
 
     from secateur.pipeline.models.create import create_model
     from secateur.pipeline.models.inputs import input_shape
+    from secateur.pipeline.runs.runner import open_run
+    from secateur.pipeline.runs.subjects import is_run
     from secateur.pipeline.structure.describe import describe
     from secateur.pipeline.structure.find import find_groups
     from secateur.pipeline.structure.storage import load
     from secateur.pipeline.structure.surgery import example_for
 
-    module = load(Path(model)) if Path(model).is_dir() else create_model(model)
+    folder = Path(model)
+    if is_run(folder):
+        module = open_run(folder).small
+    else:
+        module = load(folder) if folder.is_dir() else create_model(model)
     found = describe(find_groups(module, example_for(module, input_shape(module))), align)
     if as_json:
         print_json(asdict(found))

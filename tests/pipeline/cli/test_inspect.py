@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import timm
@@ -11,9 +12,11 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor, nn
 
+import secateur as sc
 from secateur.pipeline import cli
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups, Unverifiable
+from tests.pipeline.tasks.small_tasks import recipe_for
 
 
 def test_json_has_every_group_with_its_cost_and_the_steps_that_keep_widths_aligned() -> None:
@@ -57,3 +60,10 @@ def test_groups_that_are_not_verifiable_and_operations_not_counted_are_named(mon
 @pytest.mark.parametrize("align", ["0", "eight"])
 def test_an_alignment_is_a_positive_number(align: str) -> None:
     assert CliRunner().invoke(cli.cli, ["inspect", "test_vit2", "--align", align]).exit_code == 2
+
+
+def test_a_run_of_a_model_by_its_import_path_is_made_by_its_recipe(tmp_path: Path) -> None:
+    sc.run(recipe_for("segment", tmp_path), tmp_path / "run", until="recover")
+    result = CliRunner().invoke(cli.cli, ["inspect", str(tmp_path / "run"), "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["input_shape"] == [3, 16, 16]
