@@ -16,7 +16,7 @@ from secateur.core.files import sha256_file
 from secateur.core.input_spec import InputSpec
 from secateur.core.model_inputs import ModelInputs, call, map_tensors, moved, tensors_in
 from secateur.core.modules import device_of, evaluating
-from secateur.export.function_modes import FoldAsConvolution, FourDimensions
+from secateur.export.function_modes import FoldAsConvolution, FourDimensions, OneType
 from secateur.export.graph_file import write_graph
 from secateur.export.graph_tidy import adopt_constants, follow_batch, match_weights, tidy
 from secateur.export.graph_types import declared_precisions, first_line, graph_precision, graph_tensors, read_graph
@@ -129,7 +129,7 @@ class _Graph(nn.Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         rows = iter(tensors)
         inputs = moved(map_tensors(lambda _: next(rows), self.example), tensors[0].device, self.dtype)
-        with FourDimensions(), FoldAsConvolution():
+        with FourDimensions(), FoldAsConvolution(), OneType(self.dtype):
             outputs = flat_outputs(call(self.model, inputs))
         return tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in outputs.values())
 
@@ -160,10 +160,16 @@ def _exported(graph: _Graph, opset: int, kernels: bool) -> ir.Model:
     fused, tensors = is_fused(graph), tuple(tensors_in(graph.example))
     with evaluating(graph), torch.no_grad(), quiet():
         try:
-            outputs = flat_outputs(call(graph.model, moved(graph.example, tensors[0].device, graph.dtype)))
+            with OneType(graph.dtype):
+                outputs = flat_outputs(call(graph.model, moved(graph.example, tensors[0].device, graph.dtype)))
         except ExportError:
             raise
         except Exception as error:  # a model's forward may raise anything
+            if graph.dtype != torch.float32 and any(word in str(error) for word in ("dtype", "scalar type")):
+                raise ExportError(
+                    f"the model's forward makes float32 tensors that meet its {graph.dtype} ones "
+                    f"({first_line(error)}): let it make them in the type of its input, or export in fp32"
+                ) from error
             raise ExportError(
                 f"the model cannot run on the input {InputSpec.of(graph.example)} ({first_line(error)}): "
                 "give an example or an input_shape that fits it"
