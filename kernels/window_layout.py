@@ -39,19 +39,20 @@ def window_layout(attention: nn.Module) -> HeadLayout:
 
 def _scale(attention: nn.Module, width: int) -> float:
     """What the logits are multiplied by; the library's attention takes it from the width where nothing says it."""
-    if isinstance(attention, WindowAttention):
+    graph = getattr(attention, "written_graph", None)  # the code that pruning leaves in the module's place
+    if graph is None and isinstance(attention, WindowAttention):
         return width**-0.5 if attention.fused_attn else float(attention.scale)
-    if not isinstance(attention, fx.GraphModule):
+    if not isinstance(graph, fx.Graph):
         raise KernelError(f"its attention is a {type(attention).__name__}, whose scale is not known")
-    found = set(_scales(attention, width))
+    found = set(_scales(graph, width))
     if len(found) != 1:
         raise KernelError(f"the code of its attention has {len(found)} scales")
     return found.pop()
 
 
-def _scales(attention: fx.GraphModule, width: int) -> Iterator[float]:
+def _scales(graph: fx.Graph, width: int) -> Iterator[float]:
     aten = torch.ops.aten
-    for node in attention.graph.nodes:
+    for node in graph.nodes:
         if node.target is aten.scaled_dot_product_attention.default:
             yield float(node.kwargs.get("scale") or width**-0.5)
         elif node.target is aten.mul.Tensor and isinstance(node.args[1], float):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from secateur.core.model_inputs import call, tensors_in
 from secateur.core.modules import device_of
 from secateur.pipeline.structure.canonical import canonical
+from secateur.pipeline.structure.codegen.written_module import WrittenModule, write_forward
 from secateur.pipeline.structure.cutting import copied_with, positions_kept, tensor_named
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.masking import masked
@@ -109,11 +111,12 @@ def _retype(model: nn.Module, dtype: torch.dtype) -> None:
     """Makes code that was taken from a graph compute in `dtype` where it names the type in which it was traced."""
     coarser = {torch.float32: HALF, torch.float64: {*HALF, torch.float32}}.get(dtype, set())
     for module in model.modules():
-        if isinstance(module, fx.GraphModule):
-            for node in module.graph.nodes:
+        if isinstance(module, WrittenModule):
+            graph = copy.deepcopy(module.written_graph)
+            for node in graph.nodes:
                 args, kwargs = tree_map(lambda leaf: dtype if leaf in coarser else leaf, (node.args, node.kwargs))
                 node.args, node.kwargs = args, kwargs
-            module.recompile()
+            write_forward(module, graph)
 
 
 def compare(

@@ -53,7 +53,7 @@ def cut(model: nn.Module, groups: Groups, plan: Plan) -> nn.Module:
 
 
 def adapt(small: nn.Module, dense: nn.Module, groups: Groups, kept: Kept) -> None:
-    """Replaces the modules of `groups.adapted` whose code repeats a number that has changed, innermost first.
+    """Gives the modules of `groups.adapted` code of the new sizes where a number in it changes, innermost first.
 
     Raises `CodeError`, naming all modules whose code cannot be taken over.
     """
@@ -63,12 +63,9 @@ def adapt(small: nn.Module, dense: nn.Module, groups: Groups, kept: Kept) -> Non
     errors: list[CodeError] = []
     for name in sorted(groups.adapted, key=lambda name: -name.count(".")):
         try:
-            module = groups.traced.replaced(name, small, dense, example, kept)
+            groups.traced.take_over(name, small, dense, example, kept)
         except CodeError as error:
             errors.append(error)
-            continue
-        if module is not None:
-            small.set_submodule(name, module)
     if errors:
         others = tuple(error.modules[0] for error in errors[1:])
         raise CodeError(errors[0].modules[0], errors[0].reason, others)

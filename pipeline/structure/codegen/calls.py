@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_map
 
 from secateur.core.errors import SurgeryError
-from secateur.core.model_inputs import ModelInputs, call
+from secateur.core.model_inputs import ModelInputs, call, chosen, has_batch, joined, map_tensors, samples_of, tensors_in
 from secateur.core.modules import evaluating
+
+Dims = tuple[frozenset[int], ...]
+"""For each leaf of a call's arguments some of its dimensions; a number that is no tensor has the dimension 0 alone."""
+GROWTHS = (64, 32)
+"""By how many pixels (or tokens) another example is longer; the first that the model takes."""
 
 
 class CodeError(SurgeryError):
@@ -32,6 +38,53 @@ class RecordedCall:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     result: Any
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The calls of a model's modules in one forward pass, and again with one more sample and with a larger example.
+
+    A model that takes no other size has no larger one.
+    """
+
+    base: Mapping[str, list[RecordedCall]]
+    longer: Mapping[str, list[RecordedCall]]
+    larger: Mapping[str, list[RecordedCall]]
+
+    def by_samples(self, name: str) -> Dims:
+        """Which dimensions of a module's arguments follow the number of samples."""
+        return _varying(self.base[name], self.longer.get(name, []))
+
+    def by_size(self, name: str) -> Dims:
+        """Which dimensions of a module's arguments follow the size of a sample."""
+        return _varying(self.base[name], self.larger.get(name, []))
+
+
+def record_all(dense: nn.Module, example: ModelInputs) -> Calls:
+    """The calls of all modules of a model on a batch of samples, on one more, and on larger ones."""
+    base = record_calls(dense, example)
+    longer = record_calls(dense, joined([example, chosen(example, slice(0, 1))]))
+    samples = samples_of(example)
+    for growth in GROWTHS if any(map(_sizes, tensors_in(example))) else ():
+        grow = partial(_grown, samples=samples, growth=growth)
+        try:
+            return Calls(base, longer, record_calls(dense, map_tensors(grow, example)))
+        except Exception:  # whatever a model's code raises: it does not take this size
+            continue
+    return Calls(base, longer, {})
+
+
+def _sizes(tensor: Tensor) -> range:
+    """The dimensions of an input `[B, C, ...]` or `[B, tokens, C]` along which it has a size: pixels, or tokens."""
+    return range(2, tensor.ndim) if tensor.ndim > 3 else range(1, tensor.ndim - 1)
+
+
+def _grown(tensor: Tensor, samples: int, growth: int) -> Tensor:
+    """Another tensor, longer where an input has a size; inputs without one, and tables that are no samples, stay."""
+    sizes = _sizes(tensor)
+    if not sizes or not has_batch(tensor, samples):
+        return tensor
+    return tensor.new_zeros([length + growth if dim in sizes else length for dim, length in enumerate(tensor.shape)])
 
 
 @contextmanager
@@ -70,3 +123,21 @@ def is_plain(call: RecordedCall) -> bool:
         and all(value is None for value in call.kwargs.values())
         and isinstance(call.result, Tensor)
     )
+
+
+def _varying(base: list[RecordedCall], other: list[RecordedCall]) -> Dims:
+    """The dimensions in which the arguments of the only call differ; none where the calls are of another kind."""
+    leaves, spec = tree_flatten((base[0].args, dict(base[0].kwargs)))
+    nothing: Dims = (frozenset(),) * len(leaves)
+    if len(base) != 1 or len(other) != 1:
+        return nothing
+    others, other_spec = tree_flatten((other[0].args, dict(other[0].kwargs)))
+    return tuple(map(_different, leaves, others)) if other_spec == spec else nothing
+
+
+def _different(one: Any, two: Any) -> frozenset[int]:
+    if isinstance(one, Tensor) and isinstance(two, Tensor) and one.ndim == two.ndim:
+        return frozenset(dim for dim in range(one.ndim) if one.shape[dim] != two.shape[dim])
+    if isinstance(one, int) and isinstance(two, int) and not isinstance(one, bool):
+        return frozenset({0}) if one != two else frozenset()
+    return frozenset()

@@ -1,4 +1,4 @@
-"""Writes the code of one module anew from the graph: its own operations one by one, its children as calls."""
+"""Writes the code of one module anew, for the sizes that are left: its operations one by one, its children as calls."""
 
 from __future__ import annotations
 
@@ -6,106 +6,113 @@ import inspect
 import operator
 from typing import Any
 
-import sympy
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
+from secateur.pipeline.structure.codegen.alignment import arguments_of
+from secateur.pipeline.structure.codegen.arguments import Leaf
+from secateur.pipeline.structure.codegen.body import ChildCall
 from secateur.pipeline.structure.codegen.calls import CodeError
+from secateur.pipeline.structure.codegen.conditions import Place, by_mode, check_arguments, check_mode
+from secateur.pipeline.structure.codegen.module_program import ModuleProgram
 from secateur.pipeline.structure.codegen.resized_ops import Operation, resized
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
 from secateur.pipeline.structure.codegen.stacked import Stack, write_apart, write_stacked
-from secateur.pipeline.structure.codegen.subgraph import Subgraph
+from secateur.pipeline.structure.codegen.written_module import write_forward
+from secateur.pipeline.structure.graph.program import lengths as shape_of
 from secateur.pipeline.structure.graph.program import operation_of
 from secateur.pipeline.structure.graph.value import Value
 
+_PLAIN = (bool, int, float, str, type(None))
+_SKIPPED = ("_assert_tensor_metadata",)
+
 
 class ModuleWriter:
-    """Writes one module's forward function for the sizes that are left.
+    """Writes one module's forward function.
 
-    `subgraph` is its part of the traced graph, `small` the module with its parameters already cut. In `copies` a node
-    of the traced graph has what stands for it in the new one: a node, a stack of slices, or several results.
+    `program` is its graph, `small` the module with its parameters already cut. In `copies` a node of the program has
+    what stands for it in the new graph: a node, a stack of slices, or several results.
     """
 
-    def __init__(self, subgraph: Subgraph, sizes: RemainingSizes, small: nn.Module) -> None:
-        self.subgraph, self.sizes, self.small = subgraph, sizes, small
-        self.name = subgraph.name
-        self.values = subgraph.trace.values
+    def __init__(self, program: ModuleProgram, sizes: RemainingSizes, small: nn.Module) -> None:
+        self.program, self.sizes, self.small = program, sizes, small
+        self.name = program.name
         self.graph = fx.Graph()
         self.copies: dict[fx.Node, Any] = {}
         self.constants: dict[str, Tensor] = {}
         self.changed = False
 
-    def module(self) -> nn.Module | None:
-        """The module with the new code; None where neither a number in it nor its input changes.
+    def write(self) -> bool:
+        """Gives the small module the new code; False where neither a number in it nor its input changes.
 
-        Raises `CodeError` for code that cannot be taken over.
+        Raises `CodeError` for code that cannot be taken over, and leaves the module as it was.
         """
-        nodes, result = self.subgraph.nodes, self.subgraph.call.result
-        outputs = self.subgraph.leaving(nodes)
-        tensors = sum(isinstance(leaf, Tensor) for leaf in tree_leaves(result))
-        if len(outputs) != 1 or tensors != 1:
-            raise CodeError(self.name, f"it returns {max(tensors, len(outputs))} tensors instead of one")
-        self._inputs()
-        self.changed = any(self._smaller(source) for source in self.subgraph.entering(nodes))
-        done: set[str] = set()
-        for node in nodes:
-            if node in self.copies:
+        self.changed = any(map(self._smaller, self.program.own.inputs))
+        self._arguments()
+        calls = [step for step in self.program.body.steps if isinstance(step, ChildCall)]
+        children = {node: step for step in calls for node in step.nodes}
+        for node in self.program.own.graph.nodes:
+            if node.op != "call_function" or operation_of(node) in _SKIPPED:
                 continue
-            child = self.subgraph.child(node)
+            child = children.get(node)
             if child is None:
                 self._operation(node)
-            elif child[0] not in done:
-                done.add(child[0])
-                self._child(*child)
+            elif node is child.result:
+                self.copies[child.result] = self.graph.call_module(child.path, (self._copy(child.source),))
         if not self.changed:
-            return None
-        self.graph.output(tree_map(lambda leaf: self.copies[outputs[0]] if isinstance(leaf, Tensor) else leaf, result))
+            return False
+        result = self._copy(self.program.own.results[0])
+        returned = self.program.call.result
+        self.graph.output(tree_map(lambda leaf: result if isinstance(leaf, Tensor) else leaf, returned))
+        for node in reversed(self.graph.nodes):  # lengths that only the children's own code needs
+            if not node.users and operation_of(node) == "sym_size":
+                self.graph.erase_node(node)
         for name, value in self.constants.items():
             self.small.register_buffer(name, value, persistent=False)
-        return fx.GraphModule(self.small, self.graph, type(self.small).__name__)
+        write_forward(self.small, self.graph)
+        return True
 
     def _smaller(self, node: fx.Node) -> bool:
         """Whether an input loses units: code may derive sizes from those of its input."""
-        return any(not bool(self.sizes.stays(labels).all()) for labels in self.values[node].maps)
+        value = self.program.values.get(node)
+        return isinstance(value, Value) and any(not bool(self.sizes.stays(labels).all()) for labels in value.maps)
 
-    def _inputs(self) -> None:
-        """Placeholders for the arguments of the forward function, matched with the nodes that they stand for."""
-        call = self.subgraph.call
-        wanted = [*self.subgraph.entering(self.subgraph.nodes), *self.subgraph.foreign()]
-        signature = inspect.signature(self.small.forward)
-        given = signature.bind(*call.args, **call.kwargs).arguments
-        for parameter in signature.parameters.values():
+    def _arguments(self) -> None:
+        """Placeholders for the arguments, what leads from them to the inputs, and a check of how they are passed."""
+        holders: dict[str, fx.Node] = {}
+        constants: list[tuple[Place, Any]] = []
+        passed = {leaf.parameter for leaf in self.program.leaves}
+        for parameter in inspect.signature(self.small.forward).parameters.values():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 continue
             default = () if parameter.default is parameter.empty else (parameter.default,)
-            holder = self.graph.create_node("placeholder", parameter.name, args=default, name=parameter.name)
-            argument = given.get(parameter.name)
-            if isinstance(argument, Tensor):
-                shape = tuple(argument.shape)
-                match = next((node for node in wanted if self.values[node].shape == shape), None)
-                if match is not None:
-                    wanted.remove(match)
-                    self.copies[match] = holder
-        for node in wanted:
-            self.copies[node] = self._repeated(node)
+            name = parameter.name
+            holders[name] = self.graph.create_node("placeholder", name, args=default, name=name)
+            if name not in passed and default and isinstance(parameter.default, _PLAIN):
+                constants.append(((name, ()), parameter.default))
+        lengths: list[tuple[Place, int, int]] = []
+        samples: list[tuple[Place, int]] = []
+        for leaf, node in zip(self.program.leaves, self.program.own.inputs, strict=True):
+            place, found = (leaf.parameter, leaf.keys), node.meta.get("val")
+            lengths += [(place, dim, length) for dim, length in self.program.fixed[node].items()]
+            if isinstance(found, Tensor) and found.ndim:
+                samples.append((place, shape_of(found)[0]))
+            elif isinstance(found, _PLAIN):
+                constants.append((place, found))
+        if lengths or constants or self.program.own.guards:
+            checks = (self.name, holders, tuple(lengths), tuple(constants), self.program.own.guards, tuple(samples))
+            self.graph.call_function(check_arguments, checks)
+        if not self.program.own.training:
+            self.graph.call_function(check_mode, (self.name, self.graph.get_attr("training")))
+        for leaf, node in zip(self.program.leaves, self.program.own.inputs, strict=True):
+            self.copies[node] = self._taken_from(holders, leaf)
 
-    def _repeated(self, node: fx.Node) -> fx.Node:
-        """A constant that was made elsewhere, the same for every sample of a batch."""
-        data = self.values[node].data
-        if data is None or node.meta["val"].shape[1:] != data.shape[1:] or not torch.equal(data[:1], data[1:]):
-            raise CodeError(self.name, f"it reads {node.name}, which is none of its arguments")
-        shape = [self._length(node.meta["val"].shape[0]), *data.shape[1:]]
-        return self.graph.call_function(torch.ops.aten.expand.default, (self._constant(data[:1]), shape))
-
-    def _child(self, key: str, path: str) -> None:
-        """A call of a child in place of all its nodes."""
-        inside = self.subgraph.within(key)
-        (source,), (result,) = self.subgraph.entering(inside), self.subgraph.leaving(inside)
-        name = path.removeprefix(f"{self.name}.")
-        self.copies[result] = self.graph.call_module(name, (self._copy(source),))
-        for node in inside:
-            self.copies.setdefault(node, None)
+    def _taken_from(self, holders: dict[str, fx.Node], leaf: Leaf) -> fx.Node:
+        found = holders[leaf.parameter]
+        for key in leaf.keys:
+            found = self.graph.call_function(operator.getitem, (found, key))
+        return found
 
     def _operation(self, node: fx.Node) -> None:
         """Writes one operation, with the sizes that are left."""
@@ -123,7 +130,7 @@ class ModuleWriter:
             return
         new = resized(self.sizes, node)
         self.changed = self.changed or new is not None
-        written = new or Operation(node.target, node.args, node.kwargs)
+        written = self._by_mode(node, new or Operation(node.target, node.args, node.kwargs))
         args = list(written.args)
         if operation_of(node) in ("view", "reshape"):
             args[1] = _inferred(args[1])
@@ -131,17 +138,31 @@ class ModuleWriter:
             written.target, fx.map_arg(tuple(args), self._copy), fx.map_arg(dict(written.kwargs), self._copy)
         )
 
+    def _by_mode(self, node: fx.Node, written: Operation) -> Operation:
+        """The operation with the arguments that the mode decides taken from the module's own."""
+        switches = self.program.alignment.switches.get(node)
+        if not switches:
+            return written
+        names = list(arguments_of(node))
+        args, kwargs = list(written.args), dict(written.kwargs)
+        for name, (trained, evaluated) in switches.items():
+            number = self.graph.call_function(by_mode, (self.graph.get_attr("training"), trained, evaluated))
+            if name in kwargs or names.index(name) >= len(args):
+                kwargs[name] = number
+            else:
+                args[names.index(name)] = number
+        return Operation(written.target, args, kwargs)
+
     def _copy(self, node: fx.Node) -> Any:
-        """What stands for a node of the traced graph."""
+        """What stands for a node of the program, or for one of the new graph itself."""
+        if node.graph is self.graph:
+            return node
         if self.copies.get(node) is not None:
             return self.copies[node]
-        value, names = self.values[node], self.subgraph.trace.names
-        if node in names:
-            self.copies[node] = self.graph.get_attr(self.subgraph.own[names[node]])
-        elif isinstance(value, Value) and value.data is not None:
-            self.copies[node] = self._constant(value.data)
-        elif isinstance(value, int):
-            self.copies[node] = self._length(node.meta["val"])
+        if node in self.program.own.attributes:
+            self.copies[node] = self.graph.get_attr(self.program.own.attributes[node])
+        elif node in self.program.own.numbers:
+            self.copies[node] = self._constant(self.program.own.numbers[node])
         else:
             raise CodeError(self.name, f"it reads {node.name}, which is not known to it")
         return self.copies[node]
@@ -150,27 +171,11 @@ class ModuleWriter:
         """Numbers that the code reads, kept with the module."""
         name = f"traced_{len(self.constants)}"
         self.constants[name] = data
-        self.small.register_buffer(name, data, persistent=False)
         return self.graph.get_attr(name)
-
-    def _length(self, length: torch.SymInt) -> fx.Node:
-        """A length that depends on the batch, computed from one of a tensor that is at hand."""
-        wanted = length.node.expr
-        for known, copy in self.copies.items():
-            found = known.meta.get("val")
-            if not isinstance(copy, fx.Node) or not isinstance(found, Tensor):
-                continue
-            for dim, size in enumerate(found.shape):
-                ratio = None if isinstance(size, int) else sympy.simplify(wanted / size.node.expr)
-                if isinstance(ratio, sympy.Rational):
-                    one = self.graph.call_function(torch.ops.aten.sym_size.int, (copy, dim))
-                    many = self.graph.call_function(operator.mul, (one, int(ratio.p)))
-                    return self.graph.call_function(operator.floordiv, (many, int(ratio.q)))
-        raise CodeError(self.name, "it uses a length that none of its inputs has")
 
 
 def _inferred(shape: Any) -> Any:
-    """A shape whose only length from the batch is left to be inferred."""
+    """A shape whose only length that is not a number is left to be inferred."""
     if isinstance(shape, torch.dtype):
         return shape
     known = list(shape)

@@ -38,15 +38,29 @@ def _reshape(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
     if isinstance(given, torch.dtype):
         return None
     assert isinstance(given, Sequence)  # for the type checker: the overload with a dtype has gone
-    new = sizes.of(sizes.values[node])
-    shape = [left if isinstance(size, int) and size != -1 else size for size, left in zip(given, new, strict=True)]
+    shape = _lengths(sizes, given, sizes.values[node].shape, sizes.of(sizes.values[node]))
     return Operation(node.target, [source, shape], node.kwargs) if shape != list(given) else None
+
+
+def _lengths(sizes: RemainingSizes, given: Sequence[Any], old: Sequence[int], new: Sequence[int]) -> list[Any]:
+    """A shape that was `given`, of `new` lengths in place of the `old` ones.
+
+    What was to be inferred still is, and so is a length that the code computes and that is another one now.
+    """
+    shape = [
+        after if isinstance(size, int) and size != -1 else size if before == after else -1
+        for size, before, after in zip(given, old, new, strict=True)
+    ]
+    if shape.count(-1) > max(1, list(given).count(-1)):
+        raise CodeError(sizes.module, "it computes more than one length of a shape from numbers of units")
+    return shape
 
 
 def _unflatten(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
     source, place, given = _arguments(node, "self", "dim", "sizes")
     dim = place % len(sizes.values[source].shape)
-    new = sizes.of(sizes.values[node])[dim : dim + len(given)]
+    value, inside = sizes.values[node], slice(dim, dim + len(given))
+    new = _lengths(sizes, given, value.shape[inside], sizes.of(value)[inside])
     return Operation(node.target, [source, place, new], {}) if new != list(given) else None
 
 
@@ -68,6 +82,8 @@ def _slice(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
         return None
     if step not in (None, 1):
         raise CodeError(sizes.module, f"it takes every {step}th unit")
+    if isinstance(start, fx.Node) or isinstance(end, fx.Node):
+        raise CodeError(sizes.module, "it cuts units at a position that it computes")
     first, last, _ = slice(start, end).indices(len(stays))
     return Operation(node.target, [source, dim, int(stays[:first].sum()), int(stays[:last].sum())], {})
 
@@ -78,6 +94,8 @@ def _narrow(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
     stays = sizes.along(sizes.values[source], dim)
     if stays is None:
         return None
+    if isinstance(start, fx.Node) or isinstance(length, fx.Node):
+        raise CodeError(sizes.module, "it cuts units at a position that it computes")
     first = start % len(stays)
     new = [source, dim, int(stays[:first].sum()), int(stays[first : first + length].sum())]
     return Operation(node.target, new, {})

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.model_inputs import ModelInputs
-from secateur.pipeline.structure.codegen.calls import RecordedCall, record_calls
+from secateur.pipeline.structure.codegen.calls import Calls, CodeError, record_all
+from secateur.pipeline.structure.codegen.module_program import ModuleProgram, module_program
 from secateur.pipeline.structure.codegen.module_writer import ModuleWriter
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
-from secateur.pipeline.structure.codegen.subgraph import Subgraph
 from secateur.pipeline.structure.graph.build_groups import Units
 from secateur.pipeline.structure.graph.components import Components
 from secateur.pipeline.structure.graph.program import stack_of
@@ -26,7 +26,8 @@ class TracedModel:
     trace: Trace
     components: Components
     units: Units
-    _calls: dict[str, list[RecordedCall]] = field(default_factory=dict)
+    _calls: list[Calls] = field(default_factory=list)
+    _programs: dict[str, ModuleProgram | CodeError] = field(default_factory=dict)
 
     def alive(self, kept: Kept) -> Tensor:
         """For each component of labels whether it stays."""
@@ -40,16 +41,26 @@ class TracedModel:
         """Whether the forward function of a module computes anything itself, not only its children."""
         return any(stack and stack[-1][1] == module for stack in map(stack_of, self.trace.values))
 
-    def replaced(
-        self, name: str, small: nn.Module, dense: nn.Module, example: ModelInputs, kept: Kept
-    ) -> nn.Module | None:
-        """The module `name` of `small` as traced code of the new sizes; None where no number in it changes.
+    def take_over(self, name: str, small: nn.Module, dense: nn.Module, example: ModelInputs, kept: Kept) -> bool:
+        """Gives the module `name` of `small` traced code of the new sizes; False where no number in it changes.
 
-        `dense` is run on `example`, the first time, to see how its modules are called. Raises `CodeError` when its
-        code cannot be taken over.
+        `dense` is run on `example`, the first time, to see how its modules are called, and the module is traced on its
+        own. Raises `CodeError` when its code cannot be taken over.
         """
+        program = self._program(name, dense, example)
+        sizes = RemainingSizes(name, program.values, self.components.of_label, self.alive(kept))
+        return ModuleWriter(program, sizes, small.get_submodule(name)).write()
+
+    def _program(self, name: str, dense: nn.Module, example: ModelInputs) -> ModuleProgram:
+        """The module's own graph, made once."""
         if not self._calls:
-            self._calls.update(record_calls(dense, example))
-        sizes = RemainingSizes(name, self.trace.values, self.components.of_label, self.alive(kept))
-        subgraph = Subgraph(self.trace, name, self._calls)
-        return ModuleWriter(subgraph, sizes, small.get_submodule(name)).module()
+            self._calls.append(record_all(dense, example))
+        if name not in self._programs:
+            try:
+                self._programs[name] = module_program(self.trace, name, dense, self._calls[0])
+            except CodeError as error:
+                self._programs[name] = error
+        found = self._programs[name]
+        if isinstance(found, CodeError):
+            raise found
+        return found

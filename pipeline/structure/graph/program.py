@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ def exported(model: nn.Module, example: ModelInputs, training: bool = False) -> 
             shapes[tensor] = {0: torch.export.Dim.AUTO}
     flat = model.register_forward_hook(_flat)
     try:
-        with evaluating(model), torch.no_grad(), quiet():
+        with evaluating(model), torch.no_grad(), symbolic_len(), quiet():
             model.train(training)
             try:
                 return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
@@ -74,6 +76,21 @@ def _place(error: BaseException) -> str:
     return f", at {last.filename}:{last.lineno} in {last.name}, `{last.line}`"
 
 
+@contextlib.contextmanager
+def symbolic_len() -> Iterator[None]:
+    """Lets `len` of a tensor be its first length while code is traced, which `len` itself would settle for a number."""
+    original = builtins.len
+
+    def of(found: Any) -> Any:
+        return found.shape[0] if isinstance(found, Tensor) and found.ndim else original(found)
+
+    builtins.len = of
+    try:
+        yield
+    finally:
+        builtins.len = original
+
+
 def _flat(model: nn.Module, _inputs: Any, outputs: Any) -> list[Tensor]:
     """The tensors of a model's outputs alone, since a tracer does not know all that may hold them."""
     found = tensors_in(outputs)
@@ -94,7 +111,17 @@ def aliases_of(model: nn.Module) -> dict[str, str]:
 
 def lengths(tensor: Tensor) -> tuple[int, ...]:
     """The shape of a traced tensor, the batch having the length of the example."""
-    return tuple(size if isinstance(size, int) else int(size.node.hint) for size in tensor.shape)
+    return tuple(hint_of(size) for size in tensor.shape)
+
+
+def hint_of(length: Any) -> int:
+    """A length of a traced tensor for the example."""
+    return length if isinstance(length, int) else int(length.node.hint)
+
+
+def is_symbol(length: object) -> bool:
+    """Whether a length of a traced tensor is left open; one that the code has settled is a number in another guise."""
+    return isinstance(length, torch.SymInt) and length.node.maybe_as_int() is None
 
 
 def operation_of(node: fx.Node) -> str:

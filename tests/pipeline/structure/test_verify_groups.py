@@ -151,14 +151,14 @@ class Heads(nn.Module):
 
 
 def test_dimensions_in_the_way_of_a_take_over_are_fixed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = TracedModel.replaced
+    original = TracedModel.take_over
 
-    def replaced(self: TracedModel, name: str, *args: Any, **kwargs: Any) -> Any:
+    def take_over(self: TracedModel, name: str, *args: Any, **kwargs: Any) -> Any:
         if f"{name}.qkv.qk" in args[-1]:
             raise CodeError(name, "it wants as many queries as values")
         return original(self, name, *args, **kwargs)
 
-    monkeypatch.setattr(TracedModel, "replaced", replaced)
+    monkeypatch.setattr(TracedModel, "take_over", take_over)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), Heads(), Heads(), nn.Linear(8, 3)).eval()
     groups = find_groups(model, torch.randn(1, 5, 6))

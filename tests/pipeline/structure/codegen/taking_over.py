@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
+from secateur.pipeline.structure.codegen.written_module import WrittenModule
 from secateur.pipeline.structure.cutting import cut
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Group, Groups
@@ -52,6 +53,11 @@ class TakenOver:
     plan: Plan
 
     @property
+    def width(self) -> int:
+        """How many features the first layer still makes."""
+        return int(self.small.get_parameter("first.weight").shape[0])
+
+    @property
     def inner(self) -> nn.Module:
         return self.small.get_submodule("inner")
 
@@ -75,7 +81,7 @@ def take_over(model: nn.Module, example: Tensor, *modules: str, step: int = 3, b
 
 def check(found: TakenOver, example: Tensor) -> None:
     """For several batches the pruned model computes what the masked one does, by code of its own."""
-    assert isinstance(found.inner, fx.GraphModule), "the code was not taken over"
+    assert isinstance(found.inner, WrittenModule), "the code was not taken over"
     for batch in (1, 2, 5):
         x = torch.randn(batch, *example.shape[1:])
         with torch.no_grad():

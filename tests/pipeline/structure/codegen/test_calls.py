@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import SurgeryError
-from secateur.pipeline.structure.codegen.calls import CodeError, RecordedCall, is_plain, record_calls, recorded
+from secateur.pipeline.structure.codegen.calls import (
+    CodeError,
+    RecordedCall,
+    is_plain,
+    record_all,
+    record_calls,
+    recorded,
+)
 
 
 class Inner(nn.Module):
@@ -78,3 +85,43 @@ def test_the_error_names_all_modules_that_are_concerned() -> None:
     assert isinstance(error, SurgeryError)
     assert error.modules == ("blocks.0", "blocks.1") and error.reason == "it is odd"
     assert str(error) == "the code of blocks.0 cannot be taken over from the graph: it is odd"
+
+
+class Sized(nn.Module):
+    """Called with tokens, their number along each side, and numbers that never change."""
+
+    def __init__(self, only: int = 0) -> None:
+        super().__init__()
+        self.patch, self.inner, self.only = nn.Conv2d(3, 4, 2, 2), Tokens(), only
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.only and x.shape[-1] != self.only:
+            raise ValueError("another size")
+        x = self.patch(x)
+        out: Tensor = self.inner(x.flatten(2).mT, x.shape[2:], torch.ones(4), flag=True)
+        return out
+
+
+class Tokens(nn.Module):
+    def forward(self, x: Tensor, sides: Any, scale: Tensor, flag: bool) -> Tensor:
+        return x * scale
+
+
+def test_which_lengths_follow_the_samples_is_seen_by_calling_again() -> None:
+    calls = record_all(Sized(), torch.zeros(2, 3, 8, 8))
+    none, first, second = frozenset[int](), frozenset({0}), frozenset({1})
+    assert calls.by_samples("inner") == (first, none, none, none, none)
+    assert calls.by_size("inner") == (second, first, first, none, none)
+    assert calls.by_size("patch") == (frozenset({2, 3}),)
+
+
+def test_a_model_of_one_size_has_no_larger_call() -> None:
+    calls = record_all(Sized(only=8), torch.zeros(2, 3, 8, 8))
+    assert calls.larger == {} and set(calls.by_size("inner")) == {frozenset()}
+    assert calls.by_samples("patch") == (frozenset({0}),)
+
+
+def test_tokens_grow_in_number_and_features_do_not() -> None:
+    calls = record_all(nn.Sequential(nn.Linear(4, 4)), torch.zeros(2, 5, 4))
+    assert calls.by_size("0") == (frozenset({1}),)
+    assert record_all(nn.Sequential(nn.Linear(4, 4)), torch.zeros(2, 4)).larger == {}

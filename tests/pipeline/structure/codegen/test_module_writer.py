@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from secateur.core.errors import SurgeryError
 from secateur.pipeline.structure.codegen.calls import CodeError
-from tests.pipeline.structure.codegen.taking_over import Around, Code, check, take_over
+from tests.pipeline.structure.codegen.taking_over import Around, Code, TakenOver, check, take_over
 
 IMAGE, TOKENS = torch.randn(1, 3, 6, 6), torch.randn(1, 5, 8)
 
@@ -91,6 +92,7 @@ IN_IMAGES: dict[str, Code] = {
     ),
     "numbers of its own": Code(lambda m, x: x.view(-1, 16, 36)[:, :, torch.arange(36).flip(0)].view(-1, 16, 6, 6)),
     "lengths of the batch": Code(lambda m, x: tokens_of(x)),
+    "the batch by its len": Code(lambda m, x: m.one(x.view(len(x), 16, 6, 6)), **convolutions(one=(16, 16))),
     "a multiple of the batch": Code(
         lambda m, x: x + m.scale.expand(x.shape[0] * 6, 6, 16).reshape(-1, 6, 6, 16).permute(0, 3, 1, 2),
         scale=nn.Parameter(torch.rand(16)),
@@ -174,6 +176,157 @@ def test_children_stay_what_they_are_and_train() -> None:
     assert not torch.equal(found.small(x), found.small(x)), "dropout drops in training"
 
 
+def check_sizes(found: TakenOver, *sizes: int) -> None:
+    for size in sizes:
+        x = torch.randn(2, 3, size, size)
+        with torch.no_grad():
+            torch.testing.assert_close(found.small(x), found.reference(x), rtol=1e-4, atol=1e-5)
+
+
+SIZED: dict[str, Code] = {
+    "a mean over pixels that are counted": Code(
+        lambda m, x: x.view(-1, 16, x.shape[2] * x.shape[3]).sum(-1).reshape(-1, 16, 1, 1) / (x.shape[2] * x.shape[3])
+    ),
+    "tokens and back": Code(
+        lambda m, x: m.one(x.flatten(2).transpose(1, 2).reshape(x.shape[0], -1, 16)).transpose(1, 2).reshape(x.shape),
+        one=nn.Linear(16, 16),
+    ),
+    "rows of channels": Code(
+        lambda m, x: x.reshape(x.shape[0], 16 * x.shape[2], x.shape[3]).view(x.shape[0], 16, x.shape[2], x.shape[3])
+    ),
+    "positions": Code(
+        lambda m, x: x.reshape(-1, 16, *x.shape[2:]) * torch.arange(x.shape[3], dtype=x.dtype).softmax(0)
+    ),
+    "a crop that keeps all of some sizes": Code(
+        lambda m, x: m.up(m.down(x.view(-1, 16, *x.shape[2:])))[..., : x.shape[2], : x.shape[3]],
+        down=nn.Conv2d(16, 12, 3, 2, 1),
+        up=nn.ConvTranspose2d(12, 16, 2, 2),
+    ),
+    "a window": Code(
+        lambda m, x: x.view(-1, 16, x.shape[2] // 2, 2, x.shape[3] // 2, 2).amax((3, 5)).repeat_interleave(2, 2)
+    ),
+}
+
+
+@pytest.mark.parametrize("case", list(SIZED))
+def test_code_that_is_taken_over_takes_the_sizes_that_it_took(case: str) -> None:
+    torch.manual_seed(0)
+    found = take_over(around(copy.deepcopy(SIZED[case]))[0], IMAGE)
+    check(found, IMAGE)
+    check_sizes(found, 8, 14)
+
+
+def test_another_way_at_another_size_is_refused() -> None:
+    def padded(m: Any, x: Tensor) -> Tensor:
+        x = x.view(-1, 16, *x.shape[2:])
+        return F.pad(x, (0, 4 - x.shape[3] % 4)) if x.shape[3] % 4 else x
+
+    found = take_over(around(Code(padded))[0], IMAGE)
+    check(found, IMAGE)
+    with pytest.raises(SurgeryError, match="the code of inner was taken over for one size"):
+        found.small(torch.randn(1, 3, 6, 8))
+
+
+def test_numbers_of_one_size_refuse_any_other() -> None:
+    scale = nn.Parameter(torch.rand(36))
+    found = take_over(
+        around(Code(lambda m, x: (x.view(-1, 16, 36) * m.scale).view(-1, 16, 6, 6), scale=scale))[0], IMAGE
+    )
+    check(found, IMAGE)
+    with pytest.raises((SurgeryError, RuntimeError)):
+        found.small(torch.randn(1, 3, 4, 9))
+
+
+class Depth(nn.Module):
+    """Stochastic depth, which does nothing in evaluation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (torch.rand(x.shape[0], 1, 1, 1) < 0.5) if self.training else x
+
+
+def test_what_the_mode_decides_is_decided_by_the_module() -> None:
+    def code(m: Any, x: Tensor) -> Tensor:
+        return F.dropout(x.view(-1, 16, 6, 6), 0.5, m.training)
+
+    found = take_over(around(Code(code))[0], IMAGE)
+    check(found, IMAGE)
+    inner, x = found.inner.train(), torch.ones(1, found.width, 6, 6)
+    dropped = inner(x)
+    assert set(dropped.unique().tolist()) == {0.0, 2.0}
+    assert torch.equal(inner.eval()(x), x)
+
+
+def test_parts_that_do_nothing_in_evaluation_are_called_all_the_same() -> None:
+    found = take_over(around(Code(lambda m, x: x + m.depth(x.view(-1, 16, 6, 6)), depth=Depth()))[0], IMAGE)
+    check(found, IMAGE)
+    assert isinstance(found.inner.get_submodule("depth"), Depth)
+    torch.manual_seed(0)
+    x = torch.ones(64, found.width, 6, 6)
+    assert set(found.inner.train()(x).unique().tolist()) == {1.0, 2.0}
+
+
+def test_attention_drops_weights_in_training_only() -> None:
+    def dropping(m: Any, x: Tensor) -> Tensor:
+        q = x.view(x.shape[0], 5, 2, 8).transpose(1, 2)
+        y = F.scaled_dot_product_attention(q, q, q, dropout_p=0.5 if m.training else 0.0)
+        return y.transpose(1, 2).reshape(x.shape[0], 5, 16)
+
+    model, example = around(Code(dropping), tokens=True)
+    found = take_over(model, example, step=4)
+    check(found, example)
+    x = torch.randn(2, 5, found.width)
+    assert torch.equal(found.inner(x), found.inner(x))
+    found.inner.train()
+    assert not torch.equal(found.inner(x), found.inner(x))
+
+
+def test_code_that_is_another_in_training_runs_in_evaluation_only() -> None:
+    def code(m: Any, x: Tensor) -> Tensor:
+        x = x.view(-1, 16, 6, 6)
+        return x * torch.rand(len(x), 1, 1, 1) + 1 if m.training else x
+
+    found = take_over(around(Code(code))[0], IMAGE)
+    check(found, IMAGE)
+    with pytest.raises(SurgeryError, match="the code of inner does something else in training"):
+        found.small.train()(IMAGE)
+
+
+class Called(nn.Module):
+    """A module that is called with more than a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.inner, self.last = nn.Conv2d(3, 16, 1), Callee(), nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: Tensor, wrong: bool = False) -> Tensor:
+        x = self.first(x)
+        maps = {"two": x.sigmoid(), "one": x.relu()}
+        out: Tensor = self.last(self.inner(x.tanh(), (x, 3), x.shape[3], maps=maps, scale=3.0 if wrong else 2.0))
+        return out
+
+
+class Callee(nn.Module):
+    def forward(self, x: Tensor, pair: Any, width: int, *, maps: Any, scale: float = 1.0, mask: Any = None) -> Tensor:
+        rows = (pair[0] * pair[1] - x).view(-1, 16, width, width)
+        return rows * scale + maps["one"] * 5 - maps["two"] if mask is None else rows
+
+
+def test_arguments_are_told_apart_though_their_shapes_are_equal() -> None:
+    found = take_over(Called(), IMAGE)
+    check(found, IMAGE)
+    check_sizes(found, 8)
+    with pytest.raises(SurgeryError, match=r"taken over for scale = 2\.0, got 3\.0"):
+        found.small(IMAGE, wrong=True)
+
+
+def test_attributes_and_parts_that_the_code_does_not_use_stay() -> None:
+    inner = Code(lambda m, x: x.view(-1, 16, 6, 6), unused=nn.Linear(2, 2))
+    inner.heads = 4  # type: ignore[assignment]  # nn.Module types every attribute as Tensor | Module
+    found = take_over(around(inner)[0], IMAGE)
+    assert found.inner.heads == 4
+    assert "inner.unused.weight" in found.small.state_dict()
+
+
 class Twice(nn.Module):
     """Runs its inner module on two inputs."""
 
@@ -187,6 +340,11 @@ class Twice(nn.Module):
         return out
 
 
+def autocast(m: Any, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        return m.one(x.view(-1, 16, 6, 6))
+
+
 REFUSED: dict[str, tuple[nn.Module, str]] = {
     "two results": (
         Around(
@@ -197,6 +355,12 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
         "returns 2 tensors",
     ),
     "two calls": (Twice(Code(lambda m, x: x.view(-1, 16, 36).view(-1, 16, 6, 6))), "runs 2 times"),
+    "one number of samples only": (
+        around(Code(lambda m, x: x.view(int(x.shape[0]), 16, 6, 6)))[0], "one number of samples",
+    ),
+    "a graph of its own": (
+        around(Code(autocast, one=nn.Conv2d(16, 16, 1)))[0], "a graph of its own, such as autocast",
+    ),
     "every second channel": (
         around(Code(lambda m, x: m.one(x[:, ::2]), one=nn.Conv2d(8, 16, 1)))[0], "every 2th unit",
     ),

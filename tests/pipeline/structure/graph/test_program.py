@@ -60,6 +60,16 @@ def test_the_batch_has_the_length_of_the_example() -> None:
     assert not any(isinstance(value.shape[0], int) for value in outputs)
 
 
+def test_the_len_of_a_tensor_is_as_open_as_its_first_length() -> None:
+    class Long(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.reshape(len(x), len([1, 2]), -1)
+
+    program = exported(Long(), torch.randn(1, 4))
+    assert program.module()(torch.randn(5, 4))[0].shape == (5, 2, 2)
+    assert len(torch.zeros(3, 2)) == 3
+
+
 def test_nodes_know_their_operation_and_their_modules() -> None:
     nodes = [node for node in exported(Outer(), torch.randn(1, 4)).graph.nodes if node.op == "call_function"]
     assert [operation_of(node) for node in nodes] == ["linear", "dropout", "linear", "dropout", "relu_"]

@@ -1,0 +1,73 @@
+"""Modules whose forward function was written anew: all else of them is as it was, their class too."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import fx, nn
+from torch.fx.graph_module import _format_import_block, _forward_from_src
+from torch.package.importer import sys_importer
+
+from secateur.pipeline.structure.codegen.conditions import by_mode, check_arguments, check_mode
+
+
+class WrittenModule:
+    """What a module with new code has beside its own: the `written_graph` of it, and the `written_code` in Python."""
+
+    written_graph: fx.Graph
+    written_code: str
+    written_for: type[nn.Module]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A copy with parts of its own and the same code."""
+        made = type(self).__new__(type(self))
+        memo[id(self)] = made
+        made.__setstate__(copy.deepcopy(self.__getstate__(), memo))  # type: ignore[attr-defined]  # a module has it
+        return made
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """What pickle keeps: the code, since there is no class that could be imported."""
+        return _made_of_code, (self.written_for, self.written_code), self.__getstate__()
+
+
+class _Retraced:
+    """The graph of a module of which only the code is known."""
+
+    def __get__(self, module: Any, kind: Any) -> fx.Graph:
+        kind.written_graph = _Tracer(autowrap_functions=(by_mode, check_arguments, check_mode)).trace(module)
+        found: fx.Graph = kind.written_graph
+        return found
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return True
+
+
+def write_forward(module: nn.Module, graph: fx.Graph) -> None:
+    """Gives a module, in place, the code of a graph as its forward function.
+
+    Its class becomes one of its own, of the same name and with the former one as a base.
+    """
+    kind = getattr(module, "written_for", type(module))
+    module.__dict__.pop("forward", None)  # some modules choose among their functions when they are made
+    source = graph.python_code("self")
+    code = f"{_format_import_block(source.globals, sys_importer)}\n{source.src}"
+    module.__class__ = _class_of(kind, code, graph, dict(source.globals))
+
+
+def _class_of(kind: type[nn.Module], code: str, graph: Any, known: dict[str, Any]) -> type[nn.Module]:
+    parts = {
+        **{name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")},
+        "written_graph": graph,
+        "written_code": code,
+        "written_for": kind,
+        "forward": _forward_from_src(code, known),
+    }
+    return type(kind.__name__, (WrittenModule, kind), parts)
+
+
+def _made_of_code(kind: type[nn.Module], code: str) -> nn.Module:
+    found = _class_of(kind, code, _Retraced(), {})
+    return found.__new__(found)

@@ -1,0 +1,65 @@
+"""Code that was taken over refuses calls that it was not written for, in one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from secateur.core.errors import SurgeryError
+from secateur.pipeline.structure.codegen.conditions import by_mode, check_arguments, check_mode
+
+X = torch.zeros(2, 49, 8)
+PLACES: dict[str, tuple[str, tuple[Any, ...]]] = {"x": ("x", ()), "second": ("pair", (1,))}
+
+
+def check(given: dict[str, Any], **conditions: Any) -> None:
+    parts = {"lengths": (), "constants": (), "guards": (), "samples": ((PLACES["x"], 2),)}
+    check_arguments("inner", given, **{**parts, **conditions})
+
+
+def test_lengths_have_to_be_those_of_the_call_that_was_taken_over() -> None:
+    check({"x": X}, lengths=((PLACES["x"], 1, 49),))
+    with pytest.raises(SurgeryError, match=r"inner was taken .* 49 along dimension 1, got \(2, 36, 8\)"):
+        check({"x": X[:, :36]}, lengths=((PLACES["x"], 1, 49),))
+    with pytest.raises(SurgeryError, match="one size"):
+        check({"x": X, "pair": (X, X[:, :1])}, lengths=((PLACES["second"], 1, 49),))
+
+
+@pytest.mark.parametrize(("passed", "fine"), [(None, True), (X, False), (3, False)])
+def test_what_is_no_tensor_has_to_be_the_same(passed: Any, fine: bool) -> None:
+    if fine:
+        check({"mask": passed}, constants=((("mask", ()), None),))
+    else:
+        with pytest.raises(SurgeryError, match="for mask = None, got"):
+            check({"mask": passed}, constants=((("mask", ()), None),))
+
+
+def test_keys_are_named() -> None:
+    with pytest.raises(SurgeryError, match=r"for pair\[1\] = 4, got 5"):
+        check({"pair": (X, 5)}, constants=((PLACES["second"], 4),))
+
+
+def test_torchs_own_conditions_hold_or_are_told() -> None:
+    check({"x": X}, guards=("L['x'].size()[1] % 7 == 0",))
+    check({"pair": (X, X)}, guards=("L['pair'][0].size()[1] == L['pair'][1].size()[1]",), samples=())
+    with pytest.raises(SurgeryError, match="another way for this"):
+        check({"x": X[:, :9]}, guards=("L['x'].size()[1] % 7 == 0",))
+    check({"h": 7, "x": X}, guards=("L['h'] * L['h'] == L['x'].size()[1]",))
+
+
+def test_conditions_on_the_number_of_samples_alone_are_let_go() -> None:
+    guard = "L['x'].size()[0] != 1"
+    check({"x": X[:1]}, guards=(guard,))
+    both = "49 * L['x'].size()[0] == L['x'].size()[1] * L['x'].size()[0]"
+    check({"x": X[:1]}, guards=(both,))
+    with pytest.raises(SurgeryError, match="another way"):
+        check({"x": X[:1, :36]}, guards=(both,))
+
+
+def test_modes() -> None:
+    check_mode("inner", False)
+    with pytest.raises(SurgeryError, match="the code of inner does something else in training"):
+        check_mode("inner", True)
+    assert (by_mode(True, 0.3, 0.0), by_mode(False, 0.3, 0.0)) == (0.3, 0.0)

@@ -1,0 +1,65 @@
+"""A module's own graph: traced alone, open where its inputs' lengths follow the samples, in both modes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from secateur.pipeline.structure.codegen.calls import CodeError, record_all
+from secateur.pipeline.structure.codegen.own_graph import OwnGraph, own_graph
+from secateur.pipeline.structure.graph.program import is_symbol, operation_of
+from tests.pipeline.structure.codegen.taking_over import Around, Code
+
+EXAMPLE = torch.randn(2, 3, 6, 6)
+
+
+def graph_of(function: Any, training: bool = False, **parts: nn.Module | nn.Parameter) -> OwnGraph:
+    model = Around(nn.Conv2d(3, 8, 1), Code(function, **parts), nn.Conv2d(8, 2, 1)).train()
+    calls = record_all(model, EXAMPLE)
+    found = own_graph(model.get_submodule("inner"), "inner", calls, training)
+    assert all(module.training for module in model.modules()), "the model is left as it was"
+    return found
+
+
+def test_only_lengths_that_follow_the_samples_are_open() -> None:
+    found = graph_of(lambda m, x: x * 2)
+    (node,) = found.inputs
+    assert [is_symbol(size) for size in node.meta["val"].shape] == [True, False, True, True]
+    settled = graph_of(lambda m, x: x.view(-1, 8, 6, 6))
+    assert is_symbol(settled.inputs[0].meta["val"].shape[0])
+
+
+def test_parameters_buffers_and_numbers_are_told_apart() -> None:
+    parts = {"norm": nn.BatchNorm2d(8), "scale": nn.Parameter(torch.rand(8, 1, 1))}
+    found = graph_of(lambda m, x: m.norm(x) * m.scale + torch.tensor([[[1.5]]] * 8), **parts)
+    named = set(found.attributes.values())
+    assert {"scale", "norm.weight", "norm.running_mean"} <= named
+    assert [tuple(number.shape) for number in found.numbers.values()] == [(8, 1, 1)]
+    assert len(found.inputs) == len(found.results) == 1
+    assert {node.op for node in found.operations} == {"call_function"}
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_is_that_which_is_asked_for(training: bool) -> None:
+    found = graph_of(lambda m, x: F.dropout(x, 0.3, m.training), training)
+    (dropout,) = [node for node in found.operations if operation_of(node) == "dropout"]
+    assert dropout.args[1:] == (0.3, training) and found.training == training
+
+
+def test_conditions_of_the_way_that_is_taken_are_kept() -> None:
+    found = graph_of(lambda m, x: x.relu() if x.shape[2] % 4 == 2 else x)
+    assert found.guards == ("(L['x'].size()[2] % 4) == 2",)
+    assert graph_of(lambda m, x: x.relu()).guards == ()
+
+
+def test_a_graph_within_is_refused() -> None:
+    def autocast(m: Any, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return x * 2
+
+    with pytest.raises(CodeError, match="a graph of its own"):
+        graph_of(autocast)
