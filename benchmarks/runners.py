@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from secateur.benchmarks.latency import Clock, CpuClock, CudaClock
 from secateur.core.errors import BenchError
 from secateur.core.input_spec import InputSpec
 from secateur.core.model_inputs import ModelInputs, call, moved
-from secateur.core.modules import shared_copy
+from secateur.core.modules import copied, shared_copy
 from secateur.export.engine import Engine
 from secateur.export.engines import open_engine
 from secateur.export.targets import Target, TypedTarget, parse_typed_target
@@ -130,7 +129,7 @@ def torch_runner(model: nn.Module, example: ModelInputs, device: str = "cpu", cu
     if device != "cpu" and not torch.cuda.is_available():
         raise BenchError(f"the target torch:{device} needs a GPU that PyTorch can use, and there is none here")
     there = next((tensor.device.type for tensor in model.parameters()), "cpu") == device
-    twin = shared_copy(model) if there else copy.deepcopy(model).eval().to(device)
+    twin = shared_copy(model) if there else copied(model).eval().to(device)
     if device == "cpu":
         return Runner(_inference(twin, example), CpuClock())
     run = _inference(twin, moved(example, torch.device(device)))

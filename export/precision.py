@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Literal, get_args
 
 import torch
 from torch import nn
 
 from secateur.core.errors import ExportError, near_matches
+from secateur.core.modules import copied
 
 Precision = Literal["fp32", "fp16", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -48,7 +48,7 @@ def typed_copy(model: nn.Module, precision: Precision) -> nn.Module:
             raise ExportError(
                 f"{name} holds {tensor.abs().max():.3g}, but {precision} ends at {limit:.3g}: export in bf16 or fp32"
             )
-    return copy.deepcopy(model).to(DTYPES[precision])
+    return copied(model).to(DTYPES[precision])
 
 
 def check_float32(model: nn.Module) -> None:

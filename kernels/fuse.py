@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from timm.models.vision_transformer import Block
 from torch import nn
 
 from secateur.core.errors import KernelError
+from secateur.core.modules import copied
 from secateur.kernels.fused_modules import (
     FusedAttention,
     FusedBlock,
@@ -71,7 +71,7 @@ def fuse(model: nn.Module, kernels: Collection[str] = KERNELS) -> nn.Module:
     served: dict[str, set[str]] = {}
     for one in chosen:
         served.setdefault(one.module, set()).add(one.kernel)
-    model = copy.deepcopy(model).eval()
+    model = copied(model).eval()
     for module in sorted(served, key=lambda name: -name.count(".")):  # a block after what is in it
         parent, _, name = module.rpartition(".")
         holder = model.get_submodule(parent)
@@ -144,7 +144,7 @@ def _against_windows(block: SwinTransformerBlock) -> str:
     size, window = pair(block.input_resolution), pair(block.window_size)
     if any(length % part for length, part in zip(size, window, strict=True)):
         return f"its map of {size[0]} x {size[1]} is no whole number of windows of {window[0]} x {window[1]}"
-    block = copy.deepcopy(block).to("cpu", torch.float64).eval()
+    block = copied(block).to("cpu", torch.float64).eval()
     try:
         fused = FusedWindowAttention(block.attn, window, pair(block.shift_size))
     except KernelError as error:

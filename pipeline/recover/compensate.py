@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from secateur.core.modules import copied
 from secateur.pipeline.data.loader import Batches, any_batches
 from secateur.pipeline.recover.batch_norm import reestimate
 from secateur.pipeline.recover.front_to_back import refit_front_to_back
@@ -76,7 +76,7 @@ def repair(
     dense, loader = canonical(dense), any_batches(loader, classes=False, unlabelled=True)
     groups = groups or find_groups(dense, example_for(dense, plan.inputs))
     narrowed = narrowed_by(dense, groups, plan)
-    repaired = copy.deepcopy(small)
+    repaired = copied(small)
     if not narrowed.layers and not narrowed.heads:
         return repaired, ()
     moments = gather_moments(dense, narrowed.probes(dense), loader, FOLDS) if statistics is None else statistics

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from secateur.core.checkpoints import Checkpoint, weights_hash
 from secateur.core.errors import DataError, ModelError, RunError
 from secateur.core.files import sha256_json
 from secateur.core.model_inputs import tensors_in
-from secateur.core.modules import device_of
+from secateur.core.modules import copied, device_of
 from secateur.pipeline.data.dataset import Dataset
 from secateur.pipeline.data.images import Images
 from secateur.pipeline.data.transform import Transform
@@ -85,12 +84,12 @@ def distill(
     if spec.epochs and not steps:
         raise DataError(f"{len(images)} images are fewer than recover.distill.batch_size = {spec.batch_size}")
     _say_what_is_frozen(small, say)
-    student = copy.deepcopy(small).train()
+    student = copied(small).train()
     keep = get_ema_multi_avg_fn(spec.ema)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     average = AveragedModel(student, multi_avg_fn=keep, use_buffers=True)
     optimizer = create_optimizer_v2(student, opt="adamw", lr=spec.lr, weight_decay=spec.weight_decay)
     average.to(accelerator.device)
-    frozen = copy.deepcopy(dense).eval().requires_grad_(False)
+    frozen = copied(dense).eval().requires_grad_(False)
     teacher = accelerator.prepare_model(Outputs(frozen), evaluation_mode=True)  # of the same precision
     pair, optimizer = accelerator.prepare(Outputs(student), optimizer)
     schedule = CosineLRScheduler(
@@ -125,7 +124,7 @@ def distill(
     accelerator.wait_for_everyone()
     if place and accelerator.is_main_process:
         place.path.unlink(missing_ok=True)
-    return copy.deepcopy(result).to(device_of(small)).train(small.training)
+    return copied(result).to(device_of(small)).train(small.training)
 
 
 def _say_what_is_frozen(model: nn.Module, say: Say) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from secateur.core.errors import ModelError
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 @contextmanager
@@ -61,7 +63,7 @@ def device_of(model: nn.Module) -> torch.device:
     return torch.device("cpu")
 
 
-def copied(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+def copied(model: AnyModule, memo: dict[int, Any] | None = None) -> AnyModule:
     """A deep copy of `model`, in which what `memo` has for the id of an object takes its place.
 
     Modules may keep tensors from a forward pass with gradients, such as attention maps: the copy has their numbers,
@@ -77,7 +79,7 @@ def copied(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
     except (RuntimeError, TypeError) as error:
         raise ModelError(
             f"{_uncopied(model, memo) or 'a part of the model'} cannot be copied ({error}): delete the attribute, or "
-            "set it to None, before the model is pruned"
+            "set it to None"
         ) from error
 
 

@@ -12,8 +12,11 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
+from secateur.benchmarks.runners import torch_runner
 from secateur.core.errors import ModelError, SurgeryError
+from secateur.export.precision import typed_copy
 from secateur.pipeline.models.create import create_model
+from secateur.pipeline.recover.compensate import compensate
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.plan import Plan, plan_from_kept
@@ -237,3 +240,11 @@ def test_an_activation_that_the_model_keeps_is_no_part_of_it() -> None:
     assert torch.equal(model(x), out) and len(small.a.weight) == 4
     small(x)
     assert small.seen.shape[1] == 4
+    assert small.seen.requires_grad  # so it is again for all that comes after
+    images = [(torch.randn(8, 3, 12, 12), torch.zeros(8, dtype=torch.long)) for _ in range(2)]
+    repaired = compensate(small, model, plan_from_kept(groups, half(groups).kept), images)
+    with torch.no_grad():
+        assert (repaired(x) - out).norm() < (small(x) - out).norm()
+    small(x)
+    assert typed_copy(small, "bf16")(x.bfloat16()).dtype == torch.bfloat16
+    torch_runner(small, x).run()
