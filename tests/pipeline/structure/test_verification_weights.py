@@ -130,3 +130,31 @@ def test_batch_norm_gets_the_statistics_of_what_it_sees() -> None:
         big = second > 0.2 * second.mean()
         torch.testing.assert_close(found.values[f"{name}.running_var"][big], second[big], rtol=1e-3, atol=1e-5)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_normalised_squeezed_features_do_not_amplify_rounding() -> None:
+    """One image gives one value of each channel: statistics of it would make a sign of it, block after block."""
+    torch.manual_seed(0)
+    width = 8
+    blocks = [
+        nn.ModuleDict({"squeeze": nn.Conv2d(width, 4, 1), "norm": nn.BatchNorm2d(4), "expand": nn.Conv2d(4, width, 1)})
+        for _ in range(16)
+    ]
+
+    class Squeezed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList(blocks)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for block in self.blocks:
+                pooled = block["norm"](block["squeeze"](x.mean((2, 3), keepdim=True))).relu()
+                x = x * block["expand"](pooled).sigmoid() * 2 + 0.1
+            return x
+
+    model = Squeezed().eval().double()
+    x = torch.randn(1, width, 5, 5, dtype=torch.float64)
+    with torch.no_grad():
+        calibrated(model, verification_weights(model), x)
+        moved = (model(x * (1 + 1e-9)) - model(x)).abs().max() / model(x).abs().max()
+    assert 1e-10 < moved < 1e-5
