@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from secateur.core.errors import SurgeryError
 from secateur.core.model_inputs import ModelInputs, call, chosen, has_batch, joined, map_tensors, samples_of, tensors_in
@@ -33,11 +33,24 @@ class CodeError(SurgeryError):
 
 @dataclass(frozen=True)
 class RecordedCall:
-    """How a module was called: its arguments and what it returned, tensors without their numbers."""
+    """How a module was called: its arguments and what it returned, tensors without their numbers.
+
+    What was passed in several places is one object here, too: attention asks whether its queries are its keys.
+    """
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     result: Any
+
+    @property
+    def firsts(self) -> tuple[int, ...]:
+        """For each of the flattened arguments the number of the first that is the same tensor; its own for others."""
+        leaves = tree_leaves((self.args, dict(self.kwargs)))
+        seen: dict[int, int] = {}
+        return tuple(
+            seen.setdefault(id(leaf), number) if isinstance(leaf, Tensor) else number
+            for number, leaf in enumerate(leaves)
+        )
 
 
 @dataclass(frozen=True)
@@ -95,8 +108,12 @@ def recorded(model: nn.Module, names: list[str]) -> Iterator[dict[str, list[Reco
     for name in names:
 
         def hook(_module: nn.Module, args: Any, kwargs: Any, result: Any, name: str = name) -> None:
-            found = (args, kwargs, result)
-            shapes = tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, found)
+            made: dict[int, Tensor] = {}  # what is passed twice is recorded as one
+
+            def shape(leaf: Any) -> Any:
+                return made.setdefault(id(leaf), leaf.to("meta")) if isinstance(leaf, Tensor) else leaf
+
+            shapes = tree_map(shape, (args, kwargs, result))
             seen[name].append(RecordedCall(*shapes))
 
         handles.append(model.get_submodule(name).register_forward_hook(hook, with_kwargs=True))

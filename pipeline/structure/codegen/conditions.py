@@ -54,6 +54,15 @@ def check_arguments(
             )
 
 
+def check_same(module: str, one: str, two: str, first: object, second: object) -> None:
+    """Raises `SurgeryError` where the arguments `one` and `two`, which were one tensor, are two."""
+    if first is not second and not torch.compiler.is_compiling():
+        raise SurgeryError(
+            f"the code of {module} was taken over for one tensor as {one} and {two}, got two: call it as the dense "
+            "model does"
+        )
+
+
 def check_mode(module: str, training: bool) -> None:
     """Raises `SurgeryError` in training, for code that does something else there."""
     if training:

@@ -14,7 +14,7 @@ from secateur.pipeline.structure.codegen.alignment import arguments_of
 from secateur.pipeline.structure.codegen.arguments import Leaf
 from secateur.pipeline.structure.codegen.body import ChildCall
 from secateur.pipeline.structure.codegen.calls import CodeError
-from secateur.pipeline.structure.codegen.conditions import Place, by_mode, check_arguments, check_mode
+from secateur.pipeline.structure.codegen.conditions import Place, by_mode, check_arguments, check_mode, check_same
 from secateur.pipeline.structure.codegen.module_program import ModuleProgram
 from secateur.pipeline.structure.codegen.resized_ops import Operation, resized
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
@@ -107,6 +107,12 @@ class ModuleWriter:
             self.graph.call_function(check_mode, (self.name, self.graph.get_attr("training")))
         for leaf, node in zip(self.program.leaves, self.program.own.inputs, strict=True):
             self.copies[node] = self._taken_from(holders, leaf)
+        taken = [self.copies[node] for node in self.program.own.inputs]
+        leaves = self.program.leaves
+        for number, first in enumerate(self.program.call.firsts):
+            if first != number:
+                words = (self.name, leaves[first].parameter, leaves[number].parameter)
+                self.graph.call_function(check_same, (*words, taken[first], taken[number]))
 
     def _taken_from(self, holders: dict[str, fx.Node], leaf: Leaf) -> fx.Node:
         found = holders[leaf.parameter]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from secateur.core.modules import device_of, evaluating
 from secateur.pipeline.structure.codegen.arguments import by_parameter, copied
@@ -88,6 +90,24 @@ def _exported(module: nn.Module, name: str, calls: Calls, training: bool) -> Exp
     ]
     args, kwargs = copied(call, made)
     shapes = by_parameter(inspect.signature(module.forward), call, lengths)
-    with evaluating(module), torch.no_grad(), symbolic_len():
+    with evaluating(module), torch.no_grad(), symbolic_len(), _as_one(module, call.firsts):
         module.train(training)
         return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
+
+
+@contextmanager
+def _as_one(module: nn.Module, firsts: Sequence[int]) -> Iterator[None]:
+    """The module gets one tensor wherever its caller passes one, which tracing takes apart."""
+
+    def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        leaves, spec = tree_flatten((args, kwargs))
+        return tree_unflatten([leaves[first] for first in firsts], spec)
+
+    if all(first == number for number, first in enumerate(firsts)):
+        yield
+        return
+    handle = module.register_forward_pre_hook(before, prepend=True, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()

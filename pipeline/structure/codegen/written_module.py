@@ -9,7 +9,7 @@ from torch import fx, nn
 from torch.fx.graph_module import _format_import_block, _forward_from_src
 from torch.package.importer import sys_importer
 
-from secateur.pipeline.structure.codegen.conditions import by_mode, check_arguments, check_mode
+from secateur.pipeline.structure.codegen.conditions import by_mode, check_arguments, check_mode, check_same
 
 
 class WrittenModule:
@@ -35,7 +35,9 @@ class _Retraced:
     """The graph of a module of which only the code is known."""
 
     def __get__(self, module: Any, kind: Any) -> fx.Graph:
-        kind.written_graph = _Tracer(autowrap_functions=(by_mode, check_arguments, check_mode)).trace(module)
+        kind.written_graph = _Tracer(autowrap_functions=(by_mode, check_arguments, check_mode, check_same)).trace(
+            module
+        )
         found: fx.Graph = kind.written_graph
         return found
 

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from secateur.core.errors import SurgeryError
 from secateur.pipeline.structure.codegen.calls import CodeError
+from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.plan import plan_from_kept
+from secateur.pipeline.structure.surgery import prune
 from tests.pipeline.structure.codegen.taking_over import Around, Code, TakenOver, check, take_over
 
 IMAGE, TOKENS = torch.randn(1, 3, 6, 6), torch.randn(1, 5, 8)
@@ -374,3 +377,29 @@ def test_code_that_cannot_be_taken_over_says_so(case: str) -> None:
         take_over(model, IMAGE)
     assert caught.value.modules == ("inner",)
     assert "inner" in str(caught.value)
+
+
+class SelfAttention(nn.Module):
+    """PyTorch's own attention, which asks whether its queries are its keys, over the patches of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch, self.head = nn.Conv2d(3, 32, 4, 4), nn.Linear(32, 5)
+        self.attention = nn.MultiheadAttention(32, 4, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).mT
+        x = x + self.attention(x, x, x, need_weights=False)[0]
+        out: Tensor = self.head(x.mean(1))
+        return out
+
+
+def test_what_is_passed_as_one_tensor_is_taken_over_as_one() -> None:
+    model, x = SelfAttention().eval(), torch.randn(2, 3, 16, 16)
+    groups = find_groups(model, x)
+    assert [(group.kind, group.units) for group in groups] == [("width", 32), ("head", 4)]
+    small = prune(model, plan_from_kept(groups, {"attention.heads": [0, 3]}), groups)
+    tokens = torch.randn(2, 7, 32)
+    small.attention(tokens, tokens, tokens, need_weights=False)
+    with pytest.raises(SurgeryError, match="attention was taken over for one tensor as query and key, got two"):
+        small.attention(tokens, tokens.clone(), tokens, need_weights=False)
