@@ -59,7 +59,8 @@ def main(
         known = rows.get(name)
         if known is not None and not only and (known["stage"] == "done" or not again):
             continue
-        rows[name] = in_a_process("coverage", ["--models", str(models), "--until", until, "--one", name], limit)
+        row = in_a_process("coverage", ["--models", str(models), "--until", until, "--one", name], limit)
+        rows[name] = {**row, "commit": environment().git_commit}
         click.echo(f"{name}: {rows[name]['stage']} {rows[name].get('error', '')}", err=True)
         ended = "" if until == STAGES[-1] else f" --until {until}"
         about = {"command": COMMAND + ended, "limit_seconds": limit, "environment": asdict(environment())}
@@ -76,8 +77,8 @@ def table(rows: Mapping[str, Mapping[str, Any]], reference: Mapping[str, str]) -
         f"an engine. Of {planted} planted wrong readers {noticed} are noticed; {hidden} groups are not verifiable.",
         "",
         "| model | secateur | Torch-Pruning 1.6.1 | MACs left | kinds | groups | not verifiable | wrong readers "
-        "noticed | removed - masked | fixed | parity | s | error |",
-        "|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---|",
+        "noticed | removed - masked | fixed | parity | s | commit | error |",
+        "|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---|---|",
     ]
     for name, row in rows.items():
         noticed_of = f"{row['noticed']} of {row['planted']}" if "planted" in row else ""
@@ -86,7 +87,7 @@ def table(rows: Mapping[str, Mapping[str, Any]], reference: Mapping[str, str]) -
             f"| {name} | {row['stage']} | {reference.get(name, '')} | {number(row.get('macs_left'), '.1%')} | "
             f"{', '.join(row.get('kinds', []))} | {row.get('groups', '')} | {hidden_here} | {noticed_of} | "
             f"{number(row.get('difference'), '.1e')} | {row.get('fixed', '')} | {number(row.get('parity'), '.1e')} | "
-            f"{row['seconds']:.0f} | {row.get('error', '').replace('|', '/')} |"
+            f"{row['seconds']:.0f} | {row.get('commit', '')[:7]} | {row.get('error', '').replace('|', '/')} |"
         )
     return "\n".join(lines) + "\n"
 

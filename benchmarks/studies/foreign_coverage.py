@@ -78,7 +78,7 @@ def main(
         common = ["--packages", str(packages), "--one"]
         row = in_a_process("foreign_coverage", [*common, "secateur", name], limit)
         peer = known["peer"] if known else in_a_process("foreign_coverage", [*common, "peer", name], limit)
-        rows[name] = {**row, "peer": peer}
+        rows[name] = {**row, "peer": peer, "commit": environment().git_commit}
         click.echo(f"{name}: {row['stage']} {row.get('error', '')}; peer {peer['stage']}", err=True)
         about = {
             "command": "python -m secateur_studies.foreign_coverage --packages DIR",

@@ -54,14 +54,34 @@ def coverage(results: Path) -> str:
     theirs = {"parity": str(sum(peer.get(name) == "done" for name in rows))}
     head = (f"of {len(rows)} families of timm", "secateur", "Torch-Pruning 1.6.1")
     lines = [(word, str(reached(rows, stage)), theirs.get(stage, "")) for word, stage in stages.items()]
-    proven = [
-        row for row in read_json(results / "coverage_proof.json", "coverage")["rows"].values() if "planted" in row
-    ]
-    noticed, planted, hidden = mistakes({str(number): row for number, row in enumerate(proven)})
+    proven = {name: row for name, row in rows.items() if "planted" in row}
+    noticed, planted, hidden = mistakes(proven)
     lines.append(
         (f"in {len(proven)} families, wrong readers planted that the proof notices", f"{noticed} of {planted}", "")
     )
     lines.append(("in these, groups that are not verifiable", str(hidden), ""))
+    return markdown(head, lines)
+
+
+def foreign_coverage(results: Path) -> str:
+    """How many models that timm did not make go the whole way."""
+    rows = read_json(results / "foreign_coverage.json", "foreign_coverage")["rows"]
+    peers = {name: row["peer"] for name, row in rows.items()}
+    stages = {
+        "pruned": ("prune", "prune"),
+        "removed equal to masked": ("verify", ""),
+        "saved, and loaded by a new process": ("load", ""),
+        "the same in ONNX Runtime": ("parity", "parity"),
+        "a TensorRT-RTX engine": ("engine", ""),
+    }
+    head = (f"of {len(rows)} models that timm did not make", "secateur", "Torch-Pruning 1.6.1")
+    lines = [
+        (word, str(reached(rows, ours)), str(reached(peers, theirs)) if theirs else "")
+        for word, (ours, theirs) in stages.items()
+    ]
+    noticed, planted, hidden = mistakes(rows)
+    lines.append(("wrong readers planted that the proof notices", f"{noticed} of {planted}", ""))
+    lines.append(("groups that are not verifiable", str(hidden), ""))
     return markdown(head, lines)
 
 
@@ -96,7 +116,7 @@ def of_scores(table: Callable[[Path], Table]) -> Callable[[Path], str]:
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
-    **{table.__name__: table for table in (demo, coverage, structure_speed, beyond_classes)},
+    **{table.__name__: table for table in (demo, coverage, foreign_coverage, structure_speed, beyond_classes)},
     **{table.__name__: of_scores(table) for table in (transformer_a_pr, cnn_a_pr, relevance_speed)},
     **{table.__name__: of_scores(table) for table in (deit_by_part, deit_by_way, deit_grid)},
     **{table.__name__: of_scores(table) for table in (peers_best, peers_oneshot, latency_plan)},
