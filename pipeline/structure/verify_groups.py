@@ -252,6 +252,10 @@ def _watched(model: nn.Module, running: list[str]) -> Iterator[None]:
             handle.remove()
 
 
+STEPS: dict[Kind, int] = {"qk_dim": 3, "v_dim": 5}
+"""Of heads more query/key than value dimensions go, since code may expect the same number of both."""
+
+
 def _some_gone(group: Group, step: int) -> tuple[int, ...]:
     """Every third (fourth, fifth) unit gone, as many of each block but others; neighbouring groups keep other shares.
 
@@ -259,7 +263,10 @@ def _some_gone(group: Group, step: int) -> tuple[int, ...]:
     there are no blocks, more of the first half go: code that expects the same number of each part would fail later.
     """
     width = group.units // group.blocks
-    gone = {b * width + (unit + b) % width for b in range(group.blocks) for unit in range(1, width, step)}
+    units = {*range(1, width, STEPS.get(group.kind, step))}
+    if group.kind == "v_dim" and width > 2 and len(units) == len(range(1, width, STEPS["qk_dim"])):
+        units.add(2)  # heads so narrow that as many of both would go
+    gone = {b * width + (unit + b) % width for b in range(group.blocks) for unit in units}
     if group.blocks == 1:
         gone -= set(sorted(gone)[(len(gone) + 1) // 2 :: 2])
     return tuple(unit for unit in range(group.units) if unit not in gone)

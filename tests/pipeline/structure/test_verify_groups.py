@@ -175,3 +175,14 @@ def test_more_go_from_one_half_of_units_that_have_no_blocks() -> None:
     assert gone(24, 1) == [1, 4, 7, 10, 16, 22]
     assert gone(4, 1) == [1]
     assert gone(12, 2) == [1, 4, 8, 11]
+
+
+@pytest.mark.parametrize("width", range(3, 70))
+def test_more_or_fewer_query_than_value_dimensions_go(width: int) -> None:
+    """Code that expects as many of both would otherwise fail with the first plan that keeps other numbers."""
+    for steps in ((3, 4), (4, 5), (5, 3)):
+        qk, v = (
+            len(_some_gone(Group("x", kind, 2 * width, (), blocks=2), step))
+            for kind, step in zip(("qk_dim", "v_dim"), steps, strict=True)
+        )
+        assert 0 < qk < 2 * width and 0 < v < 2 * width and qk != v
