@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from secateur.core.errors import PlanError, near_matches
 from secateur.core.files import sha256_json
-from secateur.core.input_spec import InputSpec
 
 if TYPE_CHECKING:
+    from secateur.core.input_spec import InputSpec
     from secateur.pipeline.structure.codegen.traced_model import TracedModel
 
 Kind = Literal["head", "qk_dim", "v_dim", "mlp_hidden", "channel", "width"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from secateur.pipeline.structure.graph.rules import Call, Result, Rules, traced_result
 from secateur.pipeline.structure.graph.trace import Trace
@@ -42,7 +43,7 @@ def _sum(trace: Trace, call: Call) -> Result:
     """Sums lose nothing when zeros go."""
     value: Value = call.args[0]
     dims = _dims(call)
-    keep = bool(call.get(_place(call) + 1, "keepdim", False))
+    keep = bool(_argument(call, "keepdim"))
     maps = []
     for labels in value.maps:
         if not dims_of(labels) & dims:
@@ -60,13 +61,15 @@ def _sum(trace: Trace, call: Call) -> Result:
 def _dims(call: Call) -> set[int]:
     """The dimensions that an operation reduces."""
     rank = len(call.args[0].shape)
-    given = call.get(_place(call), "dim")
+    given = _argument(call, "dim")
     return {dim % rank for dim in ([given] if isinstance(given, int) else given or range(rank))}
 
 
-def _place(call: Call) -> int:
-    """The number of the argument that has these dimensions."""
-    return 2 if call.name == "linalg_vector_norm" else 1
+def _argument(call: Call, name: str) -> Any:
+    """An argument by its name in the operation's schema, where its place differs: of `var` the third is another."""
+    target: Any = call.target
+    names = [argument.name for argument in target._schema.arguments]
+    return call.get(names.index(name), name) if name in names else None
 
 
 @RULES.rule("softmax", "log_softmax", "cumsum", "cumprod", "sort", "topk", "_softmax")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from secateur.core.files import sha256_file
+from secateur.core.input_spec import InputSpec
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.declarations import (
     CalibrationImages,
@@ -36,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     make_inputs(folder)
     run = Run(folder / "run", recipe_of(folder))
     run.folder.mkdir()
-    Plan({}, "a fingerprint", (1, 16, 16)).save(run.folder / "plan.json")
+    Plan({}, "a fingerprint", InputSpec.shaped((1, 16, 16))).save(run.folder / "plan.json")
     (run.folder / "bench.json").write_text("{}")
     save(run.dense, run.folder / "model")
     return run

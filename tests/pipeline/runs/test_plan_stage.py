@@ -17,7 +17,7 @@ from tests.pipeline.runs.opens import undeclared_opens
 from tests.pipeline.runs.small_run import make_inputs, recipe_of
 
 (PLAN,) = (stage for stage in STAGES if stage.name == "plan")
-BATCHES, REPAIR = RecipePart("recover.batch_size"), RecipePart("recover.compensate")
+TASK, BATCHES, REPAIR = (RecipePart(key) for key in ("task", "recover.batch_size", "recover.compensate"))
 EVOLUTION = ("plan.evolution.population=3", "plan.evolution.generations=1", "plan.evolution.images=6")
 
 
@@ -32,7 +32,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("allocate", "reads"),
-    [("global", []), ("uniform", []), ("sensitivity", [BATCHES, REPAIR]), ("evolution", [BATCHES])],
+    [("global", []), ("uniform", []), ("sensitivity", [TASK, BATCHES, REPAIR]), ("evolution", [TASK, BATCHES])],
 )
 def test_allocations_that_measure_depend_on_the_repair(scored: Path, allocate: str, reads: list[RecipePart]) -> None:
     assert reads_besides(recipe_of(scored, f"plan.allocate={allocate}")) == reads
