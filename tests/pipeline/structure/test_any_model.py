@@ -248,3 +248,26 @@ def test_an_activation_that_the_model_keeps_is_no_part_of_it() -> None:
     small(x)
     assert typed_copy(small, "bf16")(x.bfloat16()).dtype == torch.bfloat16
     torch_runner(small, x).run()
+
+
+class Layered(nn.Module):
+    """PyTorch's own transformer layer, which takes another way without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch, self.head = nn.Conv2d(3, 16, 4, 4), nn.Linear(16, 5)
+        self.layer = nn.TransformerEncoderLayer(16, 4, 24, 0.0, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.layer(self.patch(x).flatten(2).mT).mean(1))
+        return out
+
+
+def test_a_model_that_takes_another_way_without_gradients_is_right_in_both() -> None:
+    model, x = Layered().eval(), torch.randn(2, 3, 16, 16)
+    groups = find_groups(model, x)
+    assert [group.kind for group in groups] == ["width", "head", "mlp_hidden"]
+    small = prune(model, half(groups), groups)
+    with torch.no_grad():
+        plain = small(x)
+    torch.testing.assert_close(plain, small(x))
