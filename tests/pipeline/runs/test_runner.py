@@ -42,8 +42,19 @@ CONTENT = {
 }
 NAMES = tuple(stage.name for stage in ALL_STAGES if stage.wanted(make_recipe(CONTENT, "here")))
 FINAL = ("model/model.safetensors", "model/structure.json", "plan.json", "scores.safetensors", "groups.json")
+PRELOADED = [
+    "secateur.pipeline.runs.runner",
+    "secateur.pipeline.cli.run",
+    "fvcore.nn",
+    "matplotlib.figure",
+    "onnxruntime",
+    "onnxscript",
+    "sklearn.datasets",
+    "torch.onnx._internal.exporter._compat",
+]
+"""What the stages import, so that no child has to."""
 SERVER = multiprocessing.get_context("forkserver")  # children start from a process that never ran a thread
-SERVER.set_forkserver_preload(["secateur.pipeline.runs.runner", "secateur.pipeline.cli.run"])
+SERVER.set_forkserver_preload(PRELOADED)
 
 
 def start_run(folder: Path) -> BaseProcess:
