@@ -145,12 +145,14 @@ class _Calibration(TorchFunctionMode):
         super().__init__()
         self.own = own
         self.factors: dict[str, float] = {}
+        self.normalised: set[int] = set()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is F.batch_norm and len(args) > 2 and id(args[1]) in self.own:
+        if func is F.batch_norm and len(args) > 2 and id(args[1]) in self.own and id(args[1]) not in self.normalised:
+            self.normalised.add(id(args[1]))
             self._statistics(*args[:3])
         elif func in CHANNEL_OF and len(args) > 1:
             name = self.own.get(id(args[1]))

@@ -158,3 +158,24 @@ def test_normalised_squeezed_features_do_not_amplify_rounding() -> None:
         calibrated(model, verification_weights(model), x)
         moved = (model(x * (1 + 1e-9)) - model(x)).abs().max() / model(x).abs().max()
     assert 1e-10 < moved < 1e-5
+
+
+def test_what_runs_twice_is_calibrated_once() -> None:
+    """The outputs told are those of the weights told, also of an encoder that two images go through."""
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.BatchNorm2d(6))
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.head = encoder, nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.head(self.encoder(x).mean((2, 3)) - self.encoder(3 * x + 1).mean((2, 3)))
+            return out
+
+    model = Twice().eval()
+    x = torch.randn(4, 3, 9, 9)
+    with torch.no_grad():
+        told, _ = calibrated(model, verification_weights(model), x)
+        torch.testing.assert_close(model(x), told)
