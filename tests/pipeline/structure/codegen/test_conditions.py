@@ -63,3 +63,14 @@ def test_modes() -> None:
     with pytest.raises(SurgeryError, match="the code of inner does something else in training"):
         check_mode("inner", True)
     assert (by_mode(True, 0.3, 0.0), by_mode(False, 0.3, 0.0)) == (0.3, 0.0)
+
+
+def test_what_another_argument_would_change_is_left_to_the_comparison_of_what_is_exported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """transformers give their attention a mask of ones when they are traced, and none when they run."""
+    given = {"mask": torch.ones(2)}
+    with pytest.raises(SurgeryError, match="taken over for mask = None"):
+        check_arguments("attention", given, (), ((("mask", ()), None),), (), ())
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    check_arguments("attention", given, (), ((("mask", ()), None),), (), ())
