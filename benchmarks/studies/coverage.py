@@ -19,7 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import click
-from secateur_studies.whole_way import STAGES, check_same, in_a_process, mistakes, number, reached, whole_way
+from secateur_studies.whole_way import (
+    STAGES,
+    check_same,
+    in_a_process,
+    mistakes,
+    noticed_cell,
+    number,
+    reached,
+    whole_way,
+)
 
 from secateur.core.files import read_json, write_json, write_text
 
@@ -81,11 +90,10 @@ def table(rows: Mapping[str, Mapping[str, Any]], reference: Mapping[str, str]) -
         "|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---|---|",
     ]
     for name, row in rows.items():
-        noticed_of = f"{row['noticed']} of {row['planted']}" if "planted" in row else ""
         hidden_here = str(len(row["unverifiable"])) if "unverifiable" in row else ""
         lines.append(
             f"| {name} | {row['stage']} | {reference.get(name, '')} | {number(row.get('macs_left'), '.1%')} | "
-            f"{', '.join(row.get('kinds', []))} | {row.get('groups', '')} | {hidden_here} | {noticed_of} | "
+            f"{', '.join(row.get('kinds', []))} | {row.get('groups', '')} | {hidden_here} | {noticed_cell(row)} | "
             f"{number(row.get('difference'), '.1e')} | {row.get('fixed', '')} | {number(row.get('parity'), '.1e')} | "
             f"{row['seconds']:.0f} | {row.get('commit', '')[:7]} | {row.get('error', '').replace('|', '/')} |"
         )

@@ -27,6 +27,7 @@ from secateur_studies.whole_way import (
     check_same,
     in_a_process,
     mistakes,
+    noticed_cell,
     number,
     reached,
     whole_way,
@@ -105,11 +106,11 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
         "|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for name, row in rows.items():
-        noticed_of = f"{row['noticed']} of {row['planted']}" if "planted" in row else ""
         lines.append(
             f"| {name} | {row['stage']} | {row['peer']['stage']} | {number(row.get('macs_left'), '.1%')} | "
-            f"{', '.join(row.get('kinds', []))} | {row.get('groups', '')} | {row.get('heads', '')} | {noticed_of} | "
-            f"{row.get('fixed', '')} | {number(row.get('parity'), '.1e')} | {row['seconds']:.0f} | "
+            f"{', '.join(row.get('kinds', []))} | {row.get('groups', '')} | {row.get('heads', '')} | "
+            f"{noticed_cell(row)} | {row.get('fixed', '')} | "
+            f"{number(row.get('parity'), '.1e')} | {row['seconds']:.0f} | "
             f"{row.get('error', '').replace('|', '/')} |"
         )
     return "\n".join(lines) + "\n"

@@ -32,6 +32,11 @@ def mistakes(rows: Mapping[str, Mapping[str, Any]]) -> tuple[int, int, int]:
     return noticed, planted, sum(len(row.get("unverifiable", ())) for row in rows.values())
 
 
+def noticed_cell(row: Mapping[str, Any]) -> str:
+    """How many of its wrong readers were noticed, as a cell of a table."""
+    return f"{row['noticed']} of {row['planted']}" if "planted" in row else ""
+
+
 def number(value: float | None, form: str) -> str:
     """A number as a cell of a table, empty for none."""
     return "" if value is None else format(value, form)

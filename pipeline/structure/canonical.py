@@ -17,12 +17,10 @@ from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 
 from secateur.core.modules import copied, evaluating
-from secateur.pipeline.structure.outputs import relative_difference
+from secateur.pipeline.structure.outputs import TOLERANCE, relative_difference
 
 PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 """Layers that use their weight as it is, unless they are subclasses."""
-SAME = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 8e-2}
-"""How far a plain layer may be from the one that it stands for, relative to the output's scale."""
 CALLS = (F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 
 
@@ -135,7 +133,7 @@ def _plain(module: nn.Module) -> nn.Module | None:
         return None
     layer = _with_weight(module, noted.weights[0])
     with torch.no_grad():
-        return layer if relative_difference([layer(x)], [expected]) < SAME[own.dtype] else None
+        return layer if relative_difference([layer(x)], [expected]) < TOLERANCE[own.dtype] else None
 
 
 def _with_weight(module: nn.Module, weight: Tensor) -> nn.Module:

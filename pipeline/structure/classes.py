@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from secateur.core.errors import ModelError, SurgeryError
 from secateur.core.input_spec import InputSpec
 from secateur.pipeline.models.inputs import input_shape
-from secateur.pipeline.structure.comparison import TOLERANCE, comparison_dtype
+from secateur.pipeline.structure.comparison import comparison_dtype
 from secateur.pipeline.structure.cutting import copied_with
 from secateur.pipeline.structure.history import Classes, remember
-from secateur.pipeline.structure.outputs import comparison_input, relative_difference
+from secateur.pipeline.structure.outputs import TOLERANCE, comparison_input, relative_difference
 from secateur.pipeline.structure.verification_weights import calibrated, verification_weights
 
 

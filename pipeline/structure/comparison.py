@@ -18,13 +18,11 @@ from secateur.pipeline.structure.codegen.written_module import WrittenModule, wr
 from secateur.pipeline.structure.cutting import copied_with, positions_kept, tensor_named
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.masking import masked
-from secateur.pipeline.structure.outputs import comparison_input, relative_difference
+from secateur.pipeline.structure.outputs import TOLERANCE, comparison_input, largest, relative_difference
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.verification_weights import VerificationWeights, calibrated, verification_weights
 from secateur.pipeline.structure.wrong_readers import WrongReader, estimated_moves, planted, wrong_readers
 
-TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9, torch.float16: 2e-2, torch.bfloat16: 8e-2}
-"""The difference allowed between removed and masked, relative to the output's scale."""
 HALF = {torch.float16, torch.bfloat16}
 MARGIN = 10
 """A planted mistake has to move the outputs by this many times the tolerance."""
@@ -82,8 +80,7 @@ class Comparison:
             inference = relative_difference(tensors_in(call(self.small, self.x)), self.expected)
         with torch.enable_grad():
             self.found = tensors_in(call(self.small, self.x))
-        both = (inference, relative_difference(self.found, self.expected))
-        self.difference = max(both, key=lambda number: (math.isnan(number), number))
+        self.difference = largest([inference, relative_difference(self.found, self.expected)])
         return self.difference
 
     @property

@@ -16,6 +16,8 @@ MOST_SAMPLES = 16
 NUMBERS = 2**17
 """A comparison takes about so many numbers in: few pictures show all units, of short vectors it takes more."""
 SMOOTH = 4
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9, torch.float16: 2e-2, torch.bfloat16: 8e-2}
+"""How far two models' outputs that should be alike may be apart, relative to their scale."""
 
 
 def comparison_input(inputs: InputSpec, device: torch.device, dtype: torch.dtype, least: int = 2) -> Any:
@@ -52,4 +54,9 @@ def relative_difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> 
         if two.numel():
             one, two = (tensor if tensor.is_floating_point() else tensor.double() for tensor in (one, two))
             differences.append(float(((one - two).abs().max() / scale_of(two)).detach()))
+    return largest(differences)
+
+
+def largest(differences: Sequence[float]) -> float:
+    """The largest of some differences, zero of none; NaN where one of them is."""
     return max(differences, key=lambda number: (math.isnan(number), number), default=0.0)

@@ -15,6 +15,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.overrides import TorchFunctionMode
 
 from secateur.core.model_inputs import ModelInputs, call
+from secateur.pipeline.structure.canonical import CALLS
 from secateur.pipeline.structure.cutting import sliced
 
 Place = tuple[str, int]
@@ -27,11 +28,7 @@ become alike, so that it no longer matters where they look (cait_xxs24: by 5e-3)
 FEW = 16
 """With fewer values of a channel than that, as where squeezed features are normalised, its statistics are no
 statistics: normalised by them, each block would amplify rounding several times (rexnet_100: 1e12 times in all)."""
-CHANNEL_OF: dict[Callable[..., Any], int] = {
-    F.linear: -1,
-    **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d), 1),
-    **dict.fromkeys((F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d), 1),
-}
+CHANNEL_OF: dict[Callable[..., Any], int] = {call: -1 if call is F.linear else 1 for call in CALLS}
 
 
 @dataclass(frozen=True)

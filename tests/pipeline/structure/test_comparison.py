@@ -9,10 +9,11 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from secateur.pipeline.structure.comparison import MARGIN, TOLERANCE, Comparison, compare, comparison_dtype
+from secateur.pipeline.structure.comparison import MARGIN, Comparison, compare, comparison_dtype
 from secateur.pipeline.structure.cutting import cut
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.outputs import TOLERANCE
 from secateur.pipeline.structure.plan import Plan, plan_from_kept
 from tests.pipeline.structure.test_random_networks import Heads
 
