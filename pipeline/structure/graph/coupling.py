@@ -30,7 +30,7 @@ class Coupling:
         self._fixed: list[tuple[NDArray[np.int64], str]] = []
         self._marks: dict[Mark, list[NDArray[np.int64]]] = {}
         self._fixed_labels: set[int] = {FIXED}
-        self._constants: list[tuple[int, int]] = []
+        self._constants: list[int] = []
         self.blocks: list[tuple[Tensor, Tensor]] = []
 
     def fresh(self, number: int) -> Tensor:
@@ -41,16 +41,12 @@ class Coupling:
     def constant(self, number: int) -> Tensor:
         """New labels of something that nothing makes or learns, `[number]`."""
         found = self.fresh(number)
-        self._constants.append((self.count - number, self.count))
+        self._constants += (self.count - number, self.count)
         return found
 
     def is_constant(self, labels: Tensor) -> bool:
-        """Whether all labels are those of constants."""
-        flat = labels.reshape(-1)
-        found = torch.zeros_like(flat, dtype=torch.bool)
-        for start, stop in self._constants:
-            found |= (flat >= start) & (flat < stop)
-        return bool(found.all())
+        """Whether all labels are those of constants, which lie between an even and an odd bound."""
+        return bool((np.searchsorted(self._constants, labels.numpy().reshape(-1), side="right") % 2 == 1).all())
 
     def couple(self, one: Tensor, two: Tensor) -> None:
         """Elements of two tensors of labels go together, after broadcasting one to the other."""

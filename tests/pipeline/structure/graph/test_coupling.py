@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secateur.pipeline.structure.graph.coupling import FIXED, Coupling
@@ -54,3 +54,15 @@ def test_marks_hold_for_components() -> None:
     components = coupling.components()
     assert coupling.marked("width", components) == {int(components[one[0]])}
     assert coupling.marked("norm", components) == set()
+
+
+@settings(deadline=None, max_examples=30)
+@given(made=st.lists(st.tuples(st.booleans(), st.integers(0, 4)), max_size=8), data=st.data())
+def test_constants_are_the_labels_that_were_made_as_such(made: list[tuple[bool, int]], data: st.DataObject) -> None:
+    coupling = Coupling()
+    constant = {FIXED: False}
+    for is_constant, number in made:
+        found = coupling.constant(number) if is_constant else coupling.fresh(number)
+        constant.update(dict.fromkeys(found.tolist(), is_constant))
+    asked = data.draw(st.lists(st.sampled_from(sorted(constant)), min_size=1, max_size=4))
+    assert coupling.is_constant(torch.tensor(asked)) == all(constant[label] for label in asked)
