@@ -19,21 +19,23 @@ if TYPE_CHECKING:
 def follow_batch(program: ir.Model, name: str, batched: Sequence[bool] = (True,)) -> None:
     """Names the dynamic dimension `batch` and raises `ExportError` where an output does not follow it.
 
-    `batched` says which of the inputs have it.
+    `batched` says which of the inputs have it. Inputs that never meet sample by sample, as the texts and pictures of
+    CLIP, have a dynamic dimension each, and one name: they have as many samples.
     """
     import onnx_ir as ir
 
     inputs = [value for value, has in zip(program.graph.inputs, batched, strict=True) if has]
-    symbol = inputs[0].shape[0]  # type: ignore[index]  # an exported input always has a shape
+    firsts = [value.shape[0] for value in inputs]  # type: ignore[index]  # an exported input always has a shape
+    symbols = {first for first in firsts if isinstance(first, ir.SymbolicDim)}
     for value in (*inputs, *program.graph.outputs):
         first = value.shape[0] if value.shape is not None and len(value.shape) else None
-        if not isinstance(first, ir.SymbolicDim) or first != symbol:
+        if first not in symbols:
             shape = "no dimensions" if not value.shape else f"the shape {value.shape}"
             raise ExportError(
                 f"{value.name!r} has {shape}, which does not follow the batch of the input, so {name} was not "
                 "written: the first dimension of every output must be the batch"
             )
-    word = re.compile(rf"\b{re.escape(str(symbol))}\b")
+    word = re.compile(rf"\b({'|'.join(re.escape(str(symbol)) for symbol in symbols)})\b")
     for value in _values(program):
         for index, size in enumerate(value.shape or ()):
             if isinstance(size, ir.SymbolicDim) and size.value is not None:

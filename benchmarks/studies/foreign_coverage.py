@@ -4,7 +4,8 @@
 proves it, saves it, loads it in a new process, and goes on to an engine; each in a process of its own. DIR is where the
 libraries lie that are no dependencies (`pip install --no-deps --target DIR torch-pruning segmentation-models-pytorch
 open_clip_torch ftfy wcwidth`). Torch-Pruning prunes half of the channels by group magnitude as its own examples do, and
-has to run, and to agree with itself in ONNX Runtime. Weights and planted mistakes are those of the study `coverage`.
+has to run, and to agree with itself in ONNX Runtime, within a time of its own. Weights and planted mistakes are those
+of the study `coverage`.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ LEAST_SHARE = 0.99
 @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/foreign_coverage.json"))
 @click.option("--again", is_flag=True, help="Repeat the rows that failed.")
 @click.option("--only", multiple=True, help="These models only.")
-@click.option("--limit", default=600, show_default=True, help="Seconds for one model and side.")
+@click.option("--limit", default=600, show_default=True, help="Seconds for one model.")
+@click.option("--peer-limit", default=300, show_default=True, help="Seconds for Torch-Pruning on one model.")
 @click.option("--one", nargs=2, hidden=True, help="Measure one side of one model in this process.")
 @click.option("--loaded", nargs=2, hidden=True, help="Load this model from this folder, and compare what it computes.")
 def main(
@@ -53,6 +55,7 @@ def main(
     again: bool,
     only: tuple[str, ...],
     limit: int,
+    peer_limit: int,
     one: tuple[str, str] | None,
     loaded: tuple[str, str] | None,
 ) -> None:
@@ -78,12 +81,13 @@ def main(
             continue
         common = ["--packages", str(packages), "--one"]
         row = in_a_process("foreign_coverage", [*common, "secateur", name], limit)
-        peer = known["peer"] if known else in_a_process("foreign_coverage", [*common, "peer", name], limit)
+        peer = known["peer"] if known else in_a_process("foreign_coverage", [*common, "peer", name], peer_limit)
         rows[name] = {**row, "peer": peer, "commit": environment().git_commit}
         click.echo(f"{name}: {row['stage']} {row.get('error', '')}; peer {peer['stage']}", err=True)
         about = {
             "command": "python -m secateur_studies.foreign_coverage --packages DIR",
             "limit_seconds": limit,
+            "peer_limit_seconds": peer_limit,
             "environment": asdict(environment()),
             "peer": "torch-pruning 1.6.1",
         }

@@ -28,9 +28,10 @@ EVERY = 50
 
 @click.command()
 @click.option("--count", default=2000, show_default=True, help="How many networks.")
+@click.option("--first", default=0, show_default=True, help="The number of the first.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/random_networks.json"))
 @click.option("--only", type=int, multiple=True, help="These networks, told on the screen and not written.")
-def main(count: int, out: Path, only: tuple[int, ...]) -> None:
+def main(count: int, first: int, out: Path, only: tuple[int, ...]) -> None:
     """Makes, prunes and checks networks, and writes what became of each; goes on where it stopped."""
     import torch
 
@@ -43,13 +44,15 @@ def main(count: int, out: Path, only: tuple[int, ...]) -> None:
             click.echo(f"{number}: {examined(number)}")
         return
     rows: dict[str, Any] = read_json(out, "random_networks")["rows"] if out.is_file() else {}
-    for number in range(count):
+    commit = environment().git_commit
+    for number in range(first, first + count):
         if str(number) in rows:
             continue
-        rows[str(number)] = row = examined(number)
+        row = examined(number)
+        rows[str(number)] = {**row, "commit": commit}
         if row["end"] in ("wrong", "raised"):
             click.echo(f"{number}: {row}", err=True)
-        if number % EVERY == EVERY - 1 or number == count - 1:
+        if number % EVERY == EVERY - 1 or number == first + count - 1:
             ends = Counter(row["end"] for row in rows.values())
             about = {
                 "command": f"python -m secateur_studies.random_networks --count {count}",

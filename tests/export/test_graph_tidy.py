@@ -32,6 +32,16 @@ def test_the_dynamic_dimension_is_called_batch_everywhere() -> None:
     assert str(inner.shape) == "[2*batch,s770]"  # another symbol that begins alike
 
 
+def test_inputs_that_never_meet_have_one_batch() -> None:
+    texts = "g (float[s1, 4] one, float[s2, 4] two) => (float[s2, s1] y) { t = Transpose (one) y = MatMul(two, t) }"
+    model = program(HEADER + texts)
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        value.shape = ir.Shape([getattr(size, "value", size) for size in value.shape or ()])
+    follow_batch(model, "model.onnx", (True, True))
+    shapes = [str(value.shape) for value in (*model.graph.inputs, *model.graph.outputs)]
+    assert shapes == ["[batch,4]", "[batch,4]", "[batch,batch]"]
+
+
 @pytest.mark.parametrize(
     ("output", "words"),
     [

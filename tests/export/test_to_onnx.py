@@ -228,3 +228,23 @@ def test_names_and_batches_of_several_inputs_are_kept(tmp_path: Path) -> None:
         check_parity(model, info.path)
     with pytest.raises(ExportError, match=r"cannot run on the inputs of model.onnx"):
         check_parity(nn.Flatten(), info.path)
+
+
+class Compared(nn.Module):
+    """Every text with every picture: the samples of the two never meet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pictures, self.texts = nn.Linear(4, 6), nn.Linear(3, 6)
+
+    def forward(self, pictures: Tensor, texts: Tensor) -> dict[str, Tensor]:
+        similarity = self.pictures(pictures) @ self.texts(texts).mT
+        return {"by_picture": similarity, "by_text": similarity.mT}
+
+
+def test_inputs_whose_samples_never_meet_have_one_batch(tmp_path: Path) -> None:
+    model = Compared().eval()
+    info = export_onnx(model, tmp_path / "model.onnx", (torch.randn(2, 4), torch.randn(2, 3)))
+    assert list(map(str, info.inputs)) == ["pictures float32 [batch, 4]", "texts float32 [batch, 3]"]
+    assert str(info.outputs[0]) == "by_picture float32 [batch, batch]"
+    assert check_parity(model, info.path, batches=(1, 4)).worst.relative < 1e-5

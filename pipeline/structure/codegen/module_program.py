@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_leaves
 
+from secateur.core.model_inputs import tensors_in
 from secateur.pipeline.structure.codegen.alignment import Alignment, align
 from secateur.pipeline.structure.codegen.arguments import Leaf, leaves_of
 from secateur.pipeline.structure.codegen.body import Body
@@ -48,7 +48,7 @@ def module_program(trace: Trace, name: str, dense: nn.Module, calls: Calls) -> M
     if len(calls.base.get(name, ())) != 1:
         raise CodeError(name, f"it runs {len(calls.base.get(name, ()))} times in one forward pass")
     (call,) = calls.base[name]
-    tensors = sum(isinstance(leaf, Tensor) for leaf in tree_leaves(call.result))
+    tensors = len(tensors_in(call.result))
     if tensors != 1:
         raise CodeError(name, f"it returns {tensors} tensors instead of one")
     module = dense.get_submodule(name)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import operator
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_map
 
+from secateur.core.model_inputs import members, tensors_in
 from secateur.pipeline.structure.codegen.alignment import arguments_of
 from secateur.pipeline.structure.codegen.arguments import Leaf
 from secateur.pipeline.structure.codegen.body import ChildCall
@@ -63,8 +64,7 @@ class ModuleWriter:
         if not self.changed:
             return False
         result = self._copy(self.program.own.results[0])
-        returned = self.program.call.result
-        self.graph.output(tree_map(lambda leaf: result if isinstance(leaf, Tensor) else leaf, returned))
+        self.graph.output(self._returned(self.program.call.result, result))
         for node in reversed(self.graph.nodes):  # lengths that only the children's own code needs
             if not node.users and operation_of(node) == "sym_size":
                 self.graph.erase_node(node)
@@ -119,6 +119,22 @@ class ModuleWriter:
         for key in leaf.keys:
             found = self.graph.call_function(operator.getitem, (found, key))
         return found
+
+    def _returned(self, value: Any, tensor: fx.Node) -> Any:
+        """What the module returned, with the one `tensor` in its place; objects of classes of their own are made anew.
+
+        Callers ask a dataclass or a mapping, such as an output of transformers, for more than its members.
+        """
+        if isinstance(value, Tensor) or not tensors_in(value):
+            return tensor if isinstance(value, Tensor) else value
+        if isinstance(value, (tuple, list)):
+            made = [self._returned(member, tensor) for member in value]
+            return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)
+        if dataclasses.is_dataclass(value):
+            fields = {name: self._returned(member, tensor) for name, member in (members(value) or {}).items()}
+            return self.graph.call_function(type(value), (), fields)
+        held = {key: self._returned(member, tensor) for key, member in value.items()}
+        return held if type(value) is dict else self.graph.call_function(type(value), (held,))
 
     def _operation(self, node: fx.Node) -> None:
         """Writes one operation, with the sizes that are left."""

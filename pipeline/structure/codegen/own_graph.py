@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from secateur.core.modules import device_of, evaluating
 from secateur.pipeline.structure.codegen.arguments import by_parameter, copied
 from secateur.pipeline.structure.codegen.calls import Calls, CodeError
-from secateur.pipeline.structure.graph.program import symbolic_len
+from secateur.pipeline.structure.graph.program import symbolic_len, tensors_alone
 
 AUTO = torch.export.Dim.AUTO
 
@@ -81,18 +81,22 @@ def own_graph(module: nn.Module, name: str, calls: Calls, training: bool) -> Own
 
 def _exported(module: nn.Module, name: str, calls: Calls, training: bool) -> ExportedProgram:
     device, (call,) = device_of(module), calls.base[name]
-    flat = tree_leaves((call.args, dict(call.kwargs)))
-    made = [torch.zeros(x.shape, dtype=x.dtype, device=device) if isinstance(x, Tensor) else x for x in flat]
+    given = tree_leaves((call.args, dict(call.kwargs)))
+    made = [torch.zeros(x.shape, dtype=x.dtype, device=device) if isinstance(x, Tensor) else x for x in given]
     dynamic = [one | two for one, two in zip(calls.by_samples(name), calls.by_size(name), strict=True)]
     lengths = [
         dict.fromkeys(dims, AUTO) if isinstance(x, Tensor) else (AUTO if dims else None)
-        for x, dims in zip(flat, dynamic, strict=True)
+        for x, dims in zip(given, dynamic, strict=True)
     ]
     args, kwargs = copied(call, made)
     shapes = by_parameter(inspect.signature(module.forward), call, lengths)
-    with evaluating(module), torch.no_grad(), symbolic_len(), _as_one(module, call.firsts):
-        module.train(training)
-        return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
+    flat = module.register_forward_hook(tensors_alone)
+    try:
+        with evaluating(module), torch.no_grad(), symbolic_len(), _as_one(module, call.firsts):
+            module.train(training)
+            return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
+    finally:
+        flat.remove()
 
 
 @contextmanager

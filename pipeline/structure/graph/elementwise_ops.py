@@ -17,7 +17,7 @@ UNARY = (
     *("round", "floor", "ceil", "hardshrink", "nan_to_num", "logit", "sinc", "isnan", "threshold", "prelu_kernel"),
     *("atan", "tan", "asin", "acos", "sinh", "cosh", "asinh", "acosh", "atanh", "trunc", "frac", "exp2", "log2"),
     *("log10", "softshrink", "tanhshrink", "erfinv", "isinf", "isfinite", "sgn", "deg2rad", "rad2deg", "zeros_like"),
-    *("ones_like", "full_like", "empty_like", "rand_like", "randn_like", "bernoulli"),
+    *("ones_like", "full_like", "empty_like", "rand_like", "randn_like", "bernoulli", "zero"),
 )
 NARY = (
     *("add", "sub", "mul", "div", "pow", "maximum", "minimum", "where", "addcmul", "addcdiv", "clamp", "clamp_min"),

@@ -39,7 +39,7 @@ def exported(model: nn.Module, example: ModelInputs, training: bool = False) -> 
     for tensor, spec in zip(tensors_in([args, kwargs]), InputSpec.of(example).tensors, strict=True):
         if spec.batched:
             shapes[tensor] = {0: torch.export.Dim.AUTO}
-    flat = model.register_forward_hook(_flat)
+    flat = model.register_forward_hook(tensors_alone)
     try:
         with evaluating(model), torch.no_grad(), symbolic_len(), quiet():
             model.train(training)
@@ -70,7 +70,7 @@ def _place(error: BaseException) -> str:
     """
     ours = str(Path(torch.__file__).parent), str(Path(__file__).parents[2]), contextlib.__file__
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
-    if not frames or frames[-1].name == "_flat":
+    if not frames or frames[-1].name == tensors_alone.__name__:
         return ""
     last = frames[-1]
     return f", at {last.filename}:{last.lineno} in {last.name}, `{last.line}`"
@@ -91,7 +91,7 @@ def symbolic_len() -> Iterator[None]:
         builtins.len = original
 
 
-def _flat(model: nn.Module, _inputs: Any, outputs: Any) -> list[Tensor]:
+def tensors_alone(model: nn.Module, _inputs: Any, outputs: Any) -> list[Tensor]:
     """The tensors of a model's outputs alone, since a tracer does not know all that may hold them."""
     found = tensors_in(outputs)
     if not found:

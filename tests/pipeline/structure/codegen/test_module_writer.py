@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -403,3 +406,51 @@ def test_what_is_passed_as_one_tensor_is_taken_over_as_one() -> None:
     small.attention(tokens, tokens, tokens, need_weights=False)
     with pytest.raises(SurgeryError, match="attention was taken over for one tensor as query and key, got two"):
         small.attention(tokens, tokens.clone(), tokens, need_weights=False)
+
+
+class Pair(NamedTuple):
+    one: Tensor
+    two: Any = None
+
+
+@dataclass
+class Box:
+    one: Tensor
+    two: int = 2
+
+
+class Output(OrderedDict[str, Any]):
+    """A mapping that can be asked for its members by their places, as the outputs of transformers."""
+
+    def __getitem__(self, key: Any) -> Any:
+        return list(self.values())[key] if isinstance(key, int) else super().__getitem__(key)
+
+
+RESULTS: dict[str, tuple[Callable[[Tensor], Any], Callable[[Any], Tensor]]] = {
+    "a named tuple": (Pair, lambda found: found.one),
+    "a dataclass": (Box, lambda found: found.one * found.two),
+    "a mapping of its own class": (lambda x: Output(one=x, two=None), lambda found: found[0]),
+    "a dictionary by numbers": (lambda x: {3: x}, lambda found: found[3]),
+    "a nest of them": (lambda x: [2, Box(x)], lambda found: found[1].one * found[1].two + found[0]),
+}
+
+
+class Opened(Around):
+    """Takes the tensor out of what the inner module returns."""
+
+    def __init__(self, returned: Callable[[Tensor], Any], taken: Callable[[Any], Tensor]) -> None:
+        inner = Code(lambda m, x: returned(x.view(-1, 16, 6, 6).relu()))
+        super().__init__(nn.Conv2d(3, 16, 1), inner, nn.Conv2d(16, 4, 1))
+        self.taken = taken
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.last(self.taken(self.inner(self.first(x))))
+        return found
+
+
+@pytest.mark.parametrize("kind", RESULTS)
+def test_results_keep_their_classes(kind: str) -> None:
+    found = take_over(Opened(*RESULTS[kind]), IMAGE)
+    check(found, IMAGE)
+    again = copy.deepcopy(found.small)
+    assert torch.equal(again(IMAGE), found.small(IMAGE))
