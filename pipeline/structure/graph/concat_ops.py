@@ -25,9 +25,12 @@ def _split(trace: Trace, call: Call) -> Result:
 
 @RULES.rule("chunk")
 def _chunk(trace: Trace, call: Call) -> Result:
-    """Equal parts: they must stay equal, so that the same position of each part goes."""
+    """Equal parts: they must stay equal, so that the same position of each part goes.
+
+    Not so queries, keys and values, of which others may go: code for these is taken over.
+    """
     parts = _parts(trace, call, call.target)
-    _couple_parts(trace, call, parts, call.get(2, "dim", 0))
+    _couple_parts(trace, call, parts, call.get(2, "dim", 0), trace.coupling.couple_parts)
     return parts
 
 
@@ -36,19 +39,21 @@ def _gated(trace: Trace, call: Call) -> Result:
     """One half times the sigmoid of the other."""
     dim = call.get(1, "dim", -1)
     parts = _parts(trace, call, lambda x, *_args, **_kwargs: x.chunk(2, dim))
-    _couple_parts(trace, call, parts, dim)
+    _couple_parts(trace, call, parts, dim, trace.coupling.couple)
     first: Value = parts[0]
     return first
 
 
-def _couple_parts(trace: Trace, call: Call, parts: Sequence[Value], dim: int) -> None:
+def _couple_parts(
+    trace: Trace, call: Call, parts: Sequence[Value], dim: int, couple: Callable[[Tensor, Tensor], None]
+) -> None:
     """The same position of each part goes."""
     dim %= len(parts[0].shape)
     for part in parts[1:]:
         for one, two in zip(parts[0].maps, part.maps, strict=False):
             if one.shape[dim] > 1 or two.shape[dim] > 1:
                 if one.shape == two.shape:
-                    trace.coupling.couple(one, two)
+                    couple(one, two)
                 else:
                     trace.coupling.fix(one, f"{call.module}: parts of unequal size are taken from it")
                     trace.coupling.fix(two, f"{call.module}: parts of unequal size are taken from it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ class Coupling:
     def __init__(self) -> None:
         self.count = 1
         self._edges: list[NDArray[np.int64]] = []
+        self._parts: list[NDArray[np.int64]] = []
         self._fixed: list[tuple[NDArray[np.int64], str]] = []
         self._marks: dict[Mark, list[NDArray[np.int64]]] = {}
         self._fixed_labels: set[int] = {FIXED}
@@ -50,10 +52,11 @@ class Coupling:
 
     def couple(self, one: Tensor, two: Tensor) -> None:
         """Elements of two tensors of labels go together, after broadcasting one to the other."""
-        pairs = torch.stack([one + 0 * two, two + 0 * one], dim=-1).reshape(-1, 2)
-        pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-        if len(pairs):
-            self._edges.append(np.unique(pairs.numpy(), axis=0))
+        self._edges.append(_pairs(one, two))
+
+    def couple_parts(self, one: Tensor, two: Tensor) -> None:
+        """The same for two equal parts of a tensor, unless they are queries, keys or values, which go on their own."""
+        self._parts.append(_pairs(one, two))
 
     def fix(self, labels: Tensor, reason: str) -> None:
         """The labels stay; of several reasons the first one is told."""
@@ -75,7 +78,13 @@ class Coupling:
 
     def components(self) -> NDArray[np.int64]:
         """For each label the number of the set that it goes with."""
-        edges = np.concatenate(self._edges) if self._edges else np.zeros((0, 2), dtype=np.int64)
+        found = self._connected(self._edges)
+        attended = [*(self.marked("query_key", found) | self.marked("value", found))]
+        parts = [pairs for pairs in self._parts if not np.isin(found[pairs], attended).any()]
+        return self._connected([*self._edges, *parts]) if parts else found
+
+    def _connected(self, pairs: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+        edges = np.concatenate([np.zeros((0, 2), dtype=np.int64), *pairs])
         matrix = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(self.count, self.count))
         return np.asarray(connected_components(matrix, directed=False)[1], dtype=np.int64)
 
@@ -92,3 +101,9 @@ class Coupling:
         """The components with a label of that mark."""
         found = self._marks.get(mark, [])
         return set(np.unique(components[np.concatenate(found)]).tolist()) if found else set()
+
+
+def _pairs(one: Tensor, two: Tensor) -> NDArray[np.int64]:
+    """The labels of elements of two tensors that meet and differ, `[pairs, 2]`, after broadcasting one to the other."""
+    pairs = torch.stack([one + 0 * two, two + 0 * one], dim=-1).reshape(-1, 2)
+    return np.unique(pairs[pairs[:, 0] != pairs[:, 1]].numpy(), axis=0)

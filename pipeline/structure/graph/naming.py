@@ -21,12 +21,16 @@ _SUFFIX = {
 
 
 def kind_of(model: nn.Module, trace: Trace, components: Components, component: int, places: Sequence[Place]) -> Kind:
-    """What the units of a group are, by where one of its components was seen and which layers read and make it."""
+    """What the units of a group are, by where one of its components was seen and which layers read and make it.
+
+    What a layer reads reaches the output otherwise than by the attention's scores: it is a value, whatever else it is.
+    """
     if component in components.marks["width"]:
         return "width"
-    if component in components.marks["query_key"]:
+    query_key, value = (component in components.marks[mark] for mark in ("query_key", "value"))
+    if query_key and not (value and any(trace.roles.get(place) == "in" for place in places)):
         return "qk_dim"
-    if component in components.marks["value"]:
+    if query_key or value:
         return "v_dim"
     linear = {"in": False, "out": False}
     for tensor, dim in places:

@@ -30,6 +30,17 @@ def test_parts_of_a_chunk_go_together() -> None:
     assert len(set(found.at("p0", 0))) == 4
 
 
+def test_queries_keys_and_values_of_a_chunk_go_on_their_own() -> None:
+    def attention(p: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = (x @ p).chunk(3, dim=-1)
+        return F.scaled_dot_product_attention(q, k, v)
+
+    found = of(attention, (4, 6), example=torch.zeros(1, 5, 4))
+    q, k, v = found.at("p0", 1)[:2], found.at("p0", 1)[2:4], found.at("p0", 1)[4:]
+    assert q == k
+    assert len(set(k + v)) == 4
+
+
 def test_unequal_parts_of_a_chunk_stay() -> None:
     found = of(lambda p, x: torch.chunk(p, 2, dim=0), (5, 2))
     assert "unequal" in found.reason("p0", 0)

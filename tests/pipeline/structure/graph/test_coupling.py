@@ -33,6 +33,17 @@ def test_uniting_broadcasts_position_by_position() -> None:
     assert len(set(found.tolist())) == 1 + 3 + 2
 
 
+def test_parts_go_together_unless_attention_tells_them_apart() -> None:
+    coupling = Coupling()
+    parts = coupling.fresh(2), coupling.fresh(2), coupling.fresh(2), coupling.fresh(2)
+    coupling.couple_parts(parts[0], parts[1])
+    coupling.couple_parts(parts[2], parts[3])
+    coupling.mark(parts[3], "value")
+    one, two, three, four = (coupling.components()[part.numpy()].tolist() for part in parts)
+    assert one == two
+    assert not set(three) & set(four)
+
+
 def test_the_first_reason_is_told_for_a_whole_component() -> None:
     coupling = Coupling()
     one, two, free = coupling.fresh(2), coupling.fresh(2), coupling.fresh(1)

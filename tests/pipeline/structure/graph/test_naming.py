@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +10,7 @@ from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.graph.components import Place, components_of
 from secateur.pipeline.structure.graph.naming import family_of, kind_of, name_of
 from secateur.pipeline.structure.graph.tracer import trace_model
+from tests.pipeline.structure.graph.attentions import ATTENTIONS, IMAGE, ScoresDetached, made
 
 
 class Mlp(nn.Module):
@@ -64,6 +66,10 @@ def test_kinds_follow_from_the_layers_around_and_from_where_units_were_seen() ->
     trace.coupling.mark(trace.tensors["0.weight"][0], "value")  # type: ignore[arg-type]  # it has a length
     components = components_of(trace)
     assert kind(("0.weight", 0), ("2.weight", 1)) == "v_dim"
+    trace.coupling.mark(trace.tensors["0.weight"][0], "query_key")  # type: ignore[arg-type]  # it has a length
+    components = components_of(trace)
+    assert kind(("0.weight", 0), ("2.weight", 1)) == "v_dim", "a layer reads it beside the scores"
+    assert kind(("0.weight", 0)) == "qk_dim"
 
 
 def test_a_name_that_is_taken_is_told_from_the_new_one() -> None:
@@ -89,3 +95,19 @@ def test_families_are_equal_for_tensors_of_equal_shapes_in_any_order() -> None:
     assert family(0, "up.weight", "down.weight") == family(1, "down.weight", "up.weight")
     assert family(0, "up.weight", "down.weight") != family(2, "up.weight", "down.weight")
     assert family(0, "up.weight") != family(0, "up.weight", "down.weight")
+
+
+@pytest.mark.parametrize("name", [name for name in ATTENTIONS if not name.startswith(("channels", "pooled"))])
+def test_query_and_key_dimensions_reach_the_output_by_the_scores_alone(name: str) -> None:
+    model = made(name)
+    groups = find_groups(model, IMAGE, verify=False)
+    with ScoresDetached():
+        model(torch.randn(2, *IMAGE.shape[1:])).square().sum().backward()
+    through = {"qk_dim": 0, "v_dim": 0}
+    for group in groups:
+        for part in group.slices:
+            grad = model.get_parameter(part.tensor).grad if group.kind in through else None
+            if grad is not None:
+                rows = grad.movedim(part.dim, 0)[[unit >= 0 for unit in part.units]]
+                through[group.kind] += int(rows.abs().sum() > 0)
+    assert through["qk_dim"] == 0 < through["v_dim"]

@@ -1,0 +1,104 @@
+"""Attention as timm and others write it, each between two layers: what the tests of heads are run over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.layers.attention2d import MultiQueryAttention2d
+from timm.models.cait import TalkingHeadAttn
+from timm.models.davit import ChannelAttention, ChannelAttentionV2
+from timm.models.edgenext import CrossCovarianceAttn
+from timm.models.maxxvit import AttentionCl, RelPosMlp
+from timm.models.mvitv2 import MultiScaleAttention
+from timm.models.xcit import XCA
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+WIDTH, HEADS, DIMS, SIDE = 16, 4, 4, 4
+IMAGE = torch.zeros(1, 3, SIDE, SIDE)
+
+
+class Between(nn.Module):
+    """Attention over tokens `[B, N, width]`, or over a map `[B, width, H, W]`, between two layers."""
+
+    def __init__(self, attention: nn.Module, images: bool = False, args: tuple[Any, ...] = ()) -> None:
+        super().__init__()
+        self.first, self.a, self.last = nn.Conv2d(3, WIDTH, 1), attention, nn.Linear(WIDTH, 7)
+        self.images, self.args = images, args
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        x = self.a(x if self.images else x.flatten(2).transpose(1, 2), *self.args)
+        x = x[0] if isinstance(x, tuple) else x
+        out: Tensor = self.last(x.mean((2, 3) if self.images else 1))
+        return out
+
+
+class Chunked(nn.Module):
+    """Queries, keys and values as equal parts of one projection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.proj = nn.Linear(WIDTH, 3 * HEADS * DIMS), nn.Linear(HEADS * DIMS, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (part.unflatten(-1, (HEADS, DIMS)).transpose(1, 2) for part in self.qkv(x).chunk(3, dim=-1))
+        out: Tensor = self.proj(self.attend(q, k, v).transpose(1, 2).flatten(2))
+        return out
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v)
+
+
+def _pooled(residual: bool) -> Between:
+    """Queries, keys and values that are pooled head by head, the queries added to the result or not (MViTv2)."""
+    kernels: dict[str, Any] = {"kernel_q": (3, 3), "kernel_kv": (3, 3), "stride_kv": (2, 2)}
+    size = (SIDE, SIDE)
+    module = MultiScaleAttention(WIDTH, WIDTH, size, HEADS, has_cls_token=False, residual_pooling=residual, **kernels)
+    return Between(module, args=(list(size),))
+
+
+def _biased() -> Between:
+    """A bias for each head that a small network makes (MaxViT-rmlp)."""
+    bias = partial(RelPosMlp, window_size=(SIDE, SIDE), hidden_dim=8)
+    return Between(AttentionCl(WIDTH, dim_head=DIMS, rel_pos_cls=bias))
+
+
+ATTENTIONS: dict[str, Callable[[], Between]] = {
+    "chunked": lambda: Between(Chunked()),
+    "biased by a network": _biased,
+    "talking heads": lambda: Between(TalkingHeadAttn(WIDTH, HEADS)),
+    "many queries": lambda: Between(MultiQueryAttention2d(WIDTH, WIDTH, HEADS, 6, value_dim=DIMS, kv_stride=2), True),
+    "pooled": lambda: _pooled(residual=False),
+    "pooled with its queries": lambda: _pooled(residual=True),
+    "channels (EdgeNeXt)": lambda: Between(CrossCovarianceAttn(WIDTH, HEADS)),
+    "channels (XCiT)": lambda: Between(XCA(WIDTH, HEADS)),
+    "channels (DaViT)": lambda: Between(ChannelAttention(WIDTH, HEADS)),
+    "channels (DaViT 2)": lambda: Between(ChannelAttentionV2(WIDTH, HEADS)),
+}
+
+
+def made(name: str) -> Between:
+    """The attention of that name with seeded weights, none of them zero."""
+    torch.manual_seed(0)
+    model = ATTENTIONS[name]().eval()
+    for parameter in model.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    return model
+
+
+class ScoresDetached(TorchFunctionMode):
+    """While it is open, no gradient reaches what only the scores of attention are made of."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention:
+            q, k, v = args[:3]
+            mask = kwargs.get("attn_mask")
+            return func(q.detach(), k.detach(), v, attn_mask=None if mask is None else mask.detach())
+        found = func(*args, **kwargs)
+        return found.detach() if getattr(func, "__name__", "") == "softmax" else found
