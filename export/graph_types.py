@@ -22,6 +22,9 @@ WIDTHS = {"fp8": 8, "int8": 8, "fp16": 16, "bf16": 16, "fp32": 32, "fp64": 64}
 _ELEMENTS = {1: "fp32", 10: "fp16", 16: "bf16", 11: "fp64", 2: "int8", 3: "int8", 17: "fp8", 19: "fp8"}
 """The precision of each floating-point or 8-bit element type of ONNX (TensorProto.DataType)."""
 
+LONGEST = 240
+"""Characters of another library's error that are told."""
+
 
 def read_graph(path: Path) -> onnx.ModelProto:
     """The ONNX model at `path` without its external weights; raises `ExportError` for a file that is none."""
@@ -108,9 +111,13 @@ def element_types(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, without its final full stop; the type's name where there is no text."""
+    """The first line of an error's text, without its final full stop; the type's name where there is no text.
+
+    A line of more than `LONGEST` characters ends with an ellipsis: an expression of a tracer may take pages.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".")
+    found = (lines[0] if lines else type(error).__name__).rstrip(".")
+    return found if len(found) <= LONGEST else f"{found[:LONGEST].rstrip()}..."
 
 
 def _tensors(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorInfo, ...]:

@@ -13,6 +13,7 @@ from secateur.core.errors import ExportError
 from secateur.export.graph_types import (
     declared_precisions,
     external_files,
+    first_line,
     graph_precision,
     graph_tensors,
     read_graph,
@@ -79,3 +80,10 @@ def test_weights_elsewhere_are_refused() -> None:
         tensor.external_data.add(key="location", value=name)
         with pytest.raises(ExportError, match="must lie beside it"):
             external_files(_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], [tensor]))
+
+
+def test_the_first_line_of_an_error_is_one_that_can_be_read() -> None:
+    assert first_line(ValueError("\n  no such size.\nAt a place")) == "no such size"
+    assert first_line(ValueError()) == "ValueError"
+    long = first_line(ValueError("4*Min(300, u0) + " * 400))
+    assert long.endswith("...") and 200 < len(long) < 300

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import os
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,9 +67,10 @@ def exported(model: nn.Module, example: ModelInputs, training: bool = False) -> 
 def _place(error: BaseException) -> str:
     """The last line of the user's code that an error went through: the file, the line and what it says.
 
-    Empty where it is PyTorch's own.
+    Empty where it is PyTorch's own; that of torchvision and other libraries is the user's. Code without a file is none.
     """
-    ours = str(Path(torch.__file__).parent), str(Path(__file__).parents[2]), contextlib.__file__
+    folders = Path(torch.__file__).parent, Path(__file__).parents[2]
+    ours = (*(f"{folder}{os.sep}" for folder in folders), contextlib.__file__, "<")
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
     if not frames or frames[-1].name == tensors_alone.__name__:
         return ""

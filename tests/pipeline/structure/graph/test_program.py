@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import networkx
 import pytest
@@ -152,6 +154,24 @@ def test_what_cannot_be_traced_is_said_with_its_place_and_nothing_else(
     assert f"test_program.py:{function.__code__.co_firstlineno + 1} in {function.__name__}, `return layer(" in said
     assert "\n" not in said
     assert capfd.readouterr() == ("", "")
+
+
+DECIDING = "def decide(x):\n    return x if x.mean() > 0 else -x"
+
+
+@pytest.mark.parametrize(
+    ("file", "place"),
+    [
+        (f"{Path(torch.__file__).parent}vision/detection.py", "torchvision/detection.py:2 in decide"),
+        (f"{Path(torch.__file__).parent}/nn/inner.py", "test_program.py:"),
+        ("<string>", "test_program.py:"),
+    ],
+)
+def test_the_place_is_one_that_can_be_looked_at_outside_of_pytorch(file: str, place: str) -> None:
+    names: dict[str, Any] = {}
+    exec(compile(DECIDING, file, "exec"), names)
+    with pytest.raises(ModelError, match=rf"cannot be traced \(.*, at \S*{place}"):
+        find_groups(Odd(lambda layer, x: layer(names["decide"](x))).eval(), torch.randn(2, 3, 8, 8))
 
 
 @pytest.mark.parametrize("around", [nn.DataParallel, torch.compile])
