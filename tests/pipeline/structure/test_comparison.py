@@ -66,6 +66,16 @@ def test_the_measured_effect_is_that_of_the_mistake(vit: nn.Module, vit_groups: 
     assert comparison.sensitivity()["blocks.1.mlp.hidden"] > told / 10
 
 
+def test_gradients_are_asked_for_only_where_the_outputs_agree(vit: nn.Module, vit_groups: Groups) -> None:
+    small = cut(vit, vit_groups, plan := half_of(vit_groups))
+    assert all(found.requires_grad for found in run(vit, small, vit_groups, plan).found)
+    with torch.no_grad():
+        small.get_submodule("blocks.1.mlp.fc2").weight.copy_(small.get_submodule("blocks.1.mlp.fc2").weight.roll(1, 1))
+    wrong = run(vit, small, vit_groups, plan)
+    assert not wrong.agrees
+    assert not any(found.requires_grad for found in wrong.found)
+
+
 def test_groups_that_the_estimate_leaves_in_doubt_are_measured(
     vit: nn.Module, vit_groups: Groups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
