@@ -42,6 +42,10 @@ class Body:
     ) -> None:
         self.nodes, self._depth, self._calls = nodes, depth, calls
         self._aside = {*parameters, *_constants(nodes, known)}
+        self._within: dict[str, list[fx.Node]] = {}
+        for node in nodes:
+            for key, _ in stack_of(node)[depth:]:
+                self._within.setdefault(key, []).append(node)
         self.steps: list[Step] = []
         done: set[fx.Node] = set()
         for node in nodes:
@@ -72,7 +76,7 @@ class Body:
         for key, path in stack[self._depth :]:
             name = path.removeprefix(f"{root}.") if root else path
             seen = self._calls.get(name, [])
-            inside = [other for other in self.nodes if any(found == key for found, _ in stack_of(other))]
+            inside = self._within[key]
             entering, leaving = self.entering(inside), self.leaving(inside)
             if seen and all(map(is_plain, seen)) and len(entering) == len(leaving) == 1:
                 return ChildCall(name, entering[0], leaving[0], tuple(inside))

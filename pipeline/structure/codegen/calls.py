@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from secateur.core.errors import SurgeryError
 from secateur.core.model_inputs import ModelInputs, call, chosen, has_batch, joined, map_tensors, samples_of, tensors_in
 from secateur.core.modules import evaluating
+from secateur.pipeline.structure.codegen.nested import Key, leaves_of, leaves_with_keys, refilled
 
 Dims = tuple[frozenset[int], ...]
 """For each leaf of a call's arguments some of its dimensions; a number that is no tensor has the dimension 0 alone."""
@@ -22,11 +22,16 @@ GROWTHS = (64, 32)
 """By how many pixels (or tokens) another example is longer; the first that the model takes."""
 
 
+def called(module: str) -> str:
+    """A module's path as sentences have it."""
+    return module or "the model itself"
+
+
 class CodeError(SurgeryError):
     """The code of the modules `modules` cannot be taken over from the graph."""
 
     def __init__(self, module: str, reason: str, others: tuple[str, ...] = ()) -> None:
-        super().__init__(f"the code of {module} cannot be taken over from the graph: {reason}")
+        super().__init__(f"the code of {called(module)} cannot be taken over from the graph: {reason}")
         self.reason = reason
         self.modules = (module, *others)
 
@@ -43,14 +48,28 @@ class RecordedCall:
     result: Any
 
     @property
+    def leaves(self) -> list[Any]:
+        """The leaves of the arguments: those by position first, then those by keyword."""
+        return leaves_of((self.args, dict(self.kwargs)))
+
+    @property
     def firsts(self) -> tuple[int, ...]:
-        """For each of the flattened arguments the number of the first that is the same tensor; its own for others."""
-        leaves = tree_leaves((self.args, dict(self.kwargs)))
+        """For each leaf of the arguments the number of the first that is the same tensor; its own for others."""
         seen: dict[int, int] = {}
         return tuple(
             seen.setdefault(id(leaf), number) if isinstance(leaf, Tensor) else number
-            for number, leaf in enumerate(leaves)
+            for number, leaf in enumerate(self.leaves)
         )
+
+    def with_leaves(self, leaves: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The positional and the keyword arguments with other leaves in place of the call's own."""
+        args, kwargs = refilled((self.args, dict(self.kwargs)), iter(leaves))
+        return args, kwargs
+
+    @property
+    def keys(self) -> list[tuple[Key, ...]]:
+        """Where in the arguments each leaf is."""
+        return [keys for keys, _ in leaves_with_keys((self.args, dict(self.kwargs)))]
 
 
 @dataclass(frozen=True)
@@ -65,12 +84,14 @@ class Calls:
     larger: Mapping[str, list[RecordedCall]]
 
     def by_samples(self, name: str) -> Dims:
-        """Which dimensions of a module's arguments follow the number of samples."""
+        """Which dimensions of the leaves of a module's arguments follow the number of samples."""
         return _varying(self.base[name], self.longer.get(name, []))
 
     def by_size(self, name: str) -> Dims:
-        """Which dimensions of a module's arguments follow the size of a sample."""
-        return _varying(self.base[name], self.larger.get(name, []))
+        """Which dimensions of the leaves of a module's arguments follow the size of a sample, or the call."""
+        calls = self.base[name]
+        pairs = zip(_varying(calls, self.larger.get(name, [])), _varying(calls, calls[1:] + calls[:1]), strict=True)
+        return tuple(size | call for size, call in pairs)
 
 
 def record_all(dense: nn.Module, example: ModelInputs) -> Calls:
@@ -113,8 +134,8 @@ def recorded(model: nn.Module, names: list[str]) -> Iterator[dict[str, list[Reco
             def shape(leaf: Any) -> Any:
                 return made.setdefault(id(leaf), leaf.to("meta")) if isinstance(leaf, Tensor) else leaf
 
-            shapes = tree_map(shape, (args, kwargs, result))
-            seen[name].append(RecordedCall(*shapes))
+            call = (args, kwargs, result)
+            seen[name].append(RecordedCall(*refilled(call, map(shape, leaves_of(call)))))
 
         handles.append(model.get_submodule(name).register_forward_hook(hook, with_kwargs=True))
     try:
@@ -142,14 +163,14 @@ def is_plain(call: RecordedCall) -> bool:
     )
 
 
-def _varying(base: list[RecordedCall], other: list[RecordedCall]) -> Dims:
-    """The dimensions in which the arguments of the only call differ; none where the calls are of another kind."""
-    leaves, spec = tree_flatten((base[0].args, dict(base[0].kwargs)))
-    nothing: Dims = (frozenset(),) * len(leaves)
-    if len(base) != 1 or len(other) != 1:
-        return nothing
-    others, other_spec = tree_flatten((other[0].args, dict(other[0].kwargs)))
-    return tuple(map(_different, leaves, others)) if other_spec == spec else nothing
+def _varying(base: Sequence[RecordedCall], others: Sequence[RecordedCall]) -> Dims:
+    """The dimensions in which the arguments of some calls differ from those of others; none where the kinds differ."""
+    found: Dims = (frozenset(),) * len(base[0].leaves)
+    if len(base) == len(others) and len({tuple(call.keys) for call in (*base, *others)}) == 1:
+        for one, two in zip(base, others, strict=True):
+            differ = map(_different, one.leaves, two.leaves)
+            found = tuple(known | new for known, new in zip(found, differ, strict=True))
+    return found
 
 
 def _different(one: Any, two: Any) -> frozenset[int]:

@@ -7,60 +7,69 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from secateur.core.errors import SurgeryError
-
-Place = tuple[str, tuple[Any, ...]]
-"""Where a value is passed: the parameter, and the keys that lead to it in what is passed."""
+from secateur.pipeline.structure.codegen.calls import called
 
 
 def check_arguments(
     module: str,
-    given: Mapping[str, Any],
-    lengths: Sequence[tuple[Place, int, int]],
-    constants: Sequence[tuple[Place, Any]],
+    inputs: Mapping[str, Any],
+    others: Mapping[str, Any],
+    lengths: Sequence[tuple[str, int, int]],
+    constants: Sequence[tuple[str, Any]],
     guards: Sequence[str],
-    samples: Sequence[tuple[Place, int]],
+    samples: Sequence[tuple[str, int]],
 ) -> None:
     """Raises `SurgeryError` where code that was taken over for one call is called in a way that it is not written for.
 
-    `given` has the arguments by parameter. Of `lengths` each is a tensor's dimension with its length, of `constants`
-    each a value that is no tensor. `guards` are torch's own conditions, in which `L` has the arguments; one that fails
-    for some numbers of samples only is let go: `samples` has the first lengths that the code was written on.
+    `inputs` has the tensors and lengths that the code reads, `others` what else is passed, by how they are called. Of
+    `lengths` each is a tensor's dimension with its length, of `constants` each a value that is no tensor. `guards` are
+    torch's own conditions, in which `L["inputs"]` has the inputs; one that fails for some numbers of samples only is
+    let go: `samples` has the first lengths that the code was written on.
     """
-    for place, dim, length in lengths:
-        shape = tuple(_at(place, given).shape)
+    for name, dim, length in lengths:
+        shape = tuple(inputs[name].shape)
         if shape[dim] != length:
             raise SurgeryError(
-                f"the code of {module} was taken over for one size of its inputs, with {length} along dimension {dim}, "
-                f"got {shape}: prune the model with an example of the size that you need"
+                f"the code of {called(module)} was taken over for one size of its inputs, with {length} along "
+                f"dimension {dim}, got {shape}: prune the model with an example of the size that you need"
             )
     exporting = torch.compiler.is_exporting()  # what was exported is compared with what runs
-    for place, value in () if exporting else constants:  # transformers make a mask of ones only when they are traced
-        found = _at(place, given)
+    for name, value in () if exporting else constants:  # transformers make a mask of ones only when they are traced
+        found = others[name]
         if found is not value and (isinstance(found, Tensor) or found != value):
             got = f"a tensor of the shape {tuple(found.shape)}" if isinstance(found, Tensor) else repr(found)
             raise SurgeryError(
-                f"the code of {module} was taken over for {_called(place)} = {value!r}, got {got}: call it as the "
+                f"the code of {called(module)} was taken over for {name} = {value!r}, got {got}: call it as the "
                 "dense model does in evaluation"
             )
     if torch.compiler.is_compiling():
         return  # lengths are symbols, and what was exported is compared with what runs
     for guard in guards:
-        if not _holds(guard, given, ()) and not _holds(guard, given, samples):
+        if not _holds(guard, inputs, ()) and not _holds(guard, inputs, samples):
             raise SurgeryError(
-                f"the code of {module} was taken over for one size of its inputs, and would take another way for this "
-                f"one ({guard} does not hold): prune the model with an example of the size that you need"
+                f"the code of {called(module)} was taken over for one size of its inputs, and would take another way "
+                f"for this one ({guard} does not hold): prune the model with an example of the size that you need"
             )
+
+
+def check_names(module: str, parameter: str, passed: Mapping[str, Any] | Sequence[Any], names: Sequence[Any]) -> None:
+    """Raises `SurgeryError` where a call's `*args` hold another number of values, or its `**kwargs` other keywords."""
+    found = list(passed) if isinstance(passed, Mapping) else list(range(len(passed)))
+    if sorted(found) != sorted(names):
+        raise SurgeryError(
+            f"the code of {called(module)} was taken over for a call with {list(names)} in {parameter}, got {found}: "
+            "call it as the dense model does in evaluation"
+        )
 
 
 def check_same(module: str, one: str, two: str, first: object, second: object) -> None:
     """Raises `SurgeryError` where the arguments `one` and `two`, which were one tensor, are two."""
     if first is not second and not torch.compiler.is_compiling():
         raise SurgeryError(
-            f"the code of {module} was taken over for one tensor as {one} and {two}, got two: call it as the dense "
-            "model does"
+            f"the code of {called(module)} was taken over for one tensor as {one} and {two}, got two: call it as the "
+            "dense model does"
         )
 
 
@@ -68,8 +77,8 @@ def check_mode(module: str, training: bool) -> None:
     """Raises `SurgeryError` in training, for code that does something else there."""
     if training:
         raise SurgeryError(
-            f"the code of {module} does something else in training, which could not be taken over: keep the module in "
-            "evaluation mode, or leave its groups out of the plan"
+            f"the code of {called(module)} does something else in training, which could not be taken over: keep the "
+            "module in evaluation mode, or leave its groups out of the plan"
         )
 
 
@@ -89,25 +98,15 @@ class _Sized:
         return self._lengths
 
 
-def _holds(guard: str, given: Mapping[str, Any], samples: Sequence[tuple[Place, int]]) -> bool:
-    """Whether a condition on the arguments is true."""
-    first = {id(_at(place, given)): length for place, length in samples}
+def _holds(guard: str, inputs: Mapping[str, Any], samples: Sequence[tuple[str, int]]) -> bool:
+    """Whether a condition on the inputs is true."""
+    first = dict(samples)
 
-    def sized(value: Any) -> Any:
+    def sized(name: str, value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
         lengths = list(value.shape)
-        return _Sized([first.get(id(value), lengths[0]), *lengths[1:]] if lengths else lengths)
+        return _Sized([first.get(name, lengths[0]), *lengths[1:]] if lengths else lengths)
 
-    return bool(eval(guard, {"L": tree_map(sized, dict(given)), "torch": torch}))
-
-
-def _at(place: Place, given: Mapping[str, Any]) -> Any:
-    found = given[place[0]]
-    for key in place[1]:
-        found = found[key]
-    return found
-
-
-def _called(place: Place) -> str:
-    return place[0] + "".join(f"[{key!r}]" for key in place[1])
+    given = {"inputs": [sized(name, value) for name, value in inputs.items()]}
+    return bool(eval(guard, {"L": given, "torch": torch}))

@@ -12,13 +12,17 @@ from torch import Tensor, fx, nn
 
 from secateur.core.model_inputs import tensors_in
 from secateur.pipeline.structure.codegen.alignment import Alignment, align
-from secateur.pipeline.structure.codegen.arguments import Leaf, leaves_of
+from secateur.pipeline.structure.codegen.arguments import Leaf, argument_leaves
 from secateur.pipeline.structure.codegen.body import Body
 from secateur.pipeline.structure.codegen.calls import Calls, CodeError, RecordedCall
+from secateur.pipeline.structure.codegen.nested import holds_tensors, leaves_of, leaves_with_keys
 from secateur.pipeline.structure.codegen.own_graph import OwnGraph, own_graph
 from secateur.pipeline.structure.graph.program import hint_of, is_symbol, stack_of
 from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.graph.value import Value
+
+PLAIN = (bool, float, str, type(None))
+"""Values that decide what code does and that are compared by what they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +30,7 @@ class ModuleProgram:
     """The graph of a module `name`, with its `body`, in training where that takes the steps of evaluation.
 
     `leaves` says where the arguments of its `call` hold the values of the graph's inputs, `fixed` which dimensions of
-    these have to keep their lengths, and `values` what is known of every node.
+    these have to keep their lengths, and `values` what is known of every node in this one of the module's calls.
     """
 
     name: str
@@ -38,22 +42,29 @@ class ModuleProgram:
     values: Mapping[fx.Node, Any]
     alignment: Alignment
 
+    @property
+    def fixed_by_leaf(self) -> list[tuple[int, Mapping[int, int]]]:
+        """What is fixed of each leaf of the arguments, by its number."""
+        return [(number, self.fixed[node]) for number, node in self.own.inputs.items()]
 
-def module_program(trace: Trace, name: str, dense: nn.Module, calls: Calls) -> ModuleProgram:
-    """The program of a module of the `dense` model, which is left as it was.
+
+def module_programs(trace: Trace, name: str, dense: nn.Module, calls: Calls) -> list[ModuleProgram]:
+    """The programs of a module of the `dense` model, which is left as it was: the same graph for each of its calls.
 
     It is that of training, if that takes the same steps as evaluation but for what a mode decides. Raises `CodeError`
-    for a module that does not run once, or that cannot be traced on its own.
+    for a module that does not run, that is called in different ways, or that cannot be traced on its own.
     """
-    if len(calls.base.get(name, ())) != 1:
-        raise CodeError(name, f"it runs {len(calls.base.get(name, ()))} times in one forward pass")
-    (call,) = calls.base[name]
-    tensors = len(tensors_in(call.result))
-    if tensors != 1:
-        raise CodeError(name, f"it returns {tensors} tensors instead of one")
+    seen, wholes = calls.base.get(name, []), _whole_bodies(trace, name, calls)
+    if not seen:
+        raise CodeError(name, "it does not run in a forward pass")
+    if len(seen) != len(wholes):
+        raise CodeError(name, f"it runs {len(seen)} times in one forward pass, of which the graph shows {len(wholes)}")
+    if any(_form(call) != _form(seen[0]) for call in seen):
+        raise CodeError(name, "it is called in different ways in one forward pass")
+    if not tensors_in(seen[0].result) or any(map(holds_tensors, leaves_of(seen[0].result))):
+        raise CodeError(name, f"it returns a {type(seen[0].result).__name__}, whose tensors are not known")
     module = dense.get_submodule(name)
-    leaves = leaves_of(name, inspect.signature(module.forward), call)
-    whole = _whole_body(trace, name, calls)
+    leaves = argument_leaves(name, inspect.signature(module.forward), seen[0])
     for training in (True, False):
         try:
             own = own_graph(module, name, calls, training)
@@ -63,45 +74,64 @@ def module_program(trace: Trace, name: str, dense: nn.Module, calls: Calls) -> M
             if isinstance(error, CodeError):
                 raise
             raise CodeError(name, f"it cannot be traced on its own ({' '.join(str(error).split())[:160]})") from error
-        body = Body(own.operations, 1, own.attributes, own.numbers, _children(calls, name))
-        alignment = align(body, whole)
-        if alignment is None or not _same_parameters(trace, name, own, alignment):
+        body = Body(own.operations, 2, own.attributes, own.numbers, _children(calls, name))
+        found = [align(body, whole) for whole in wholes]
+        alignments = [one for one in found if one is not None and _same_parameters(trace, name, own, one)]
+        if len(alignments) < len(wholes):
             continue
-        values = _values(trace, own, alignment)
-        fixed = {node: _fixed(node, values.get(node)) for node in own.inputs}
-        if all(not fixed[node].keys() & dims for node, dims in zip(own.inputs, calls.by_samples(name), strict=True)):
-            return ModuleProgram(name, own, body, call, leaves, fixed, values, alignment)
+        programs = [
+            ModuleProgram(name, own, body, call, leaves, _all_fixed(own, values), values, alignment)
+            for call, alignment in zip(seen, alignments, strict=True)
+            for values in [_values(trace, own, alignment)]
+        ]
+        samples = calls.by_samples(name)
+        if all(not dims.keys() & samples[number] for one in programs for number, dims in one.fixed_by_leaf):
+            return programs
         if not training:
             raise CodeError(name, "it works for one number of samples only")
     raise CodeError(name, "on its own it takes other steps than within the model")
 
 
-def _whole_body(trace: Trace, name: str, calls: Calls) -> Body:
-    """The module's part of the whole model's graph."""
-    nodes, depth = [], 0
+def _form(call: RecordedCall) -> list[Any]:
+    """What has to be alike in all calls of a module: what is passed where, and returned."""
+    passed = [
+        leaf if isinstance(leaf, PLAIN) else None if isinstance(leaf, (Tensor, int)) else id(leaf)
+        for leaf in call.leaves
+    ]
+    return [call.keys, passed, call.firsts, [keys for keys, _ in leaves_with_keys(call.result)]]
+
+
+def _whole_bodies(trace: Trace, name: str, calls: Calls) -> list[Body]:
+    """The module's parts of the whole model's graph, one for each time that it runs."""
+    nodes: dict[str, list[fx.Node]] = {}
+    depth = 0
     for node in trace.values:
-        paths = [path for _, path in stack_of(node)]
-        if node.op == "call_function" and name in paths:
-            nodes.append(node)
-            depth = paths.index(name) + 1
+        for place, (key, path) in enumerate(stack_of(node) if node.op == "call_function" else ()):
+            if path == name:
+                nodes.setdefault(key, []).append(node)
+                depth = place + 1
     known = {
         node
         for node, value in trace.values.items()
         if isinstance(value, Value) and value.data is not None and not _has_symbols(node)
     }
-    return Body(nodes, depth, trace.names, known, _children(calls, name))
+    return [Body(found, depth, trace.names, known, _children(calls, name)) for found in nodes.values()]
 
 
 def _children(calls: Calls, name: str) -> dict[str, list[RecordedCall]]:
     """The calls of a module's children, by their paths within it."""
-    prefix = f"{name}."
-    return {path.removeprefix(prefix): seen for path, seen in calls.base.items() if path.startswith(prefix)}
+    prefix = f"{name}." if name else ""
+    return {
+        path.removeprefix(prefix): seen for path, seen in calls.base.items() if path != name and path.startswith(prefix)
+    }
 
 
 def _same_parameters(trace: Trace, name: str, own: OwnGraph, alignment: Alignment) -> bool:
     """Whether the nodes that stand for parameters are partners of those of the same ones."""
     pairs = [(alignment.partners.get(node), path) for node, path in own.attributes.items()]
-    return all(one is None or trace.names.get(one) == trace.aliases[f"{name}.{path}"] for one, path in pairs)
+    return all(
+        one is None or trace.names.get(one) == trace.aliases[f"{name}.{path}".lstrip(".")] for one, path in pairs
+    )
 
 
 def _values(trace: Trace, own: OwnGraph, alignment: Alignment) -> dict[fx.Node, Any]:
@@ -112,6 +142,11 @@ def _values(trace: Trace, own: OwnGraph, alignment: Alignment) -> dict[fx.Node, 
         if node not in values and isinstance(length, (int, torch.SymInt)) and not isinstance(length, bool):
             values[node] = hint_of(length)
     return values
+
+
+def _all_fixed(own: OwnGraph, values: Mapping[fx.Node, Any]) -> dict[fx.Node, dict[int, int]]:
+    """The dimensions of each input that have to keep their lengths."""
+    return {node: _fixed(node, values.get(node)) for node in own.inputs.values()}
 
 
 def _fixed(node: fx.Node, value: Any) -> dict[int, int]:

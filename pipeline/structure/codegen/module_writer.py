@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import operator
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._pytree import GetAttrKey
 
-from secateur.core.model_inputs import members, tensors_in
 from secateur.pipeline.structure.codegen.alignment import arguments_of
 from secateur.pipeline.structure.codegen.arguments import Leaf
 from secateur.pipeline.structure.codegen.body import ChildCall
 from secateur.pipeline.structure.codegen.calls import CodeError
-from secateur.pipeline.structure.codegen.conditions import Place, by_mode, check_arguments, check_mode, check_same
+from secateur.pipeline.structure.codegen.conditions import by_mode, check_arguments, check_mode, check_names, check_same
 from secateur.pipeline.structure.codegen.module_program import ModuleProgram
+from secateur.pipeline.structure.codegen.nested import number_of, refilled
 from secateur.pipeline.structure.codegen.resized_ops import Operation, resized
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
 from secateur.pipeline.structure.codegen.stacked import Stack, write_apart, write_stacked
@@ -27,6 +27,7 @@ from secateur.pipeline.structure.graph.value import Value
 
 _PLAIN = (bool, int, float, str, type(None))
 _SKIPPED = ("_assert_tensor_metadata",)
+STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 
 class ModuleWriter:
@@ -44,12 +45,12 @@ class ModuleWriter:
         self.constants: dict[str, Tensor] = {}
         self.changed = False
 
-    def write(self) -> bool:
-        """Gives the small module the new code; False where neither a number in it nor its input changes.
+    def write(self) -> str:
+        """Writes the graph, and returns its code; `changed` says whether a number in it or its input is another now.
 
-        Raises `CodeError` for code that cannot be taken over, and leaves the module as it was.
+        Raises `CodeError` for code that cannot be taken over.
         """
-        self.changed = any(map(self._smaller, self.program.own.inputs))
+        self.changed = any(map(self._smaller, self.program.own.inputs.values()))
         self._arguments()
         calls = [step for step in self.program.body.steps if isinstance(step, ChildCall)]
         children = {node: step for step in calls for node in step.nodes}
@@ -61,17 +62,18 @@ class ModuleWriter:
                 self._operation(node)
             elif node is child.result:
                 self.copies[child.result] = self.graph.call_module(child.path, (self._copy(child.source),))
-        if not self.changed:
-            return False
-        result = self._copy(self.program.own.results[0])
-        self.graph.output(self._returned(self.program.call.result, result))
+        leaves = (self._copy(leaf) if isinstance(leaf, fx.Node) else leaf for leaf in self.program.own.results)
+        self.graph.output(refilled(self.program.call.result, leaves, self.graph.call_function))
         for node in reversed(self.graph.nodes):  # lengths that only the children's own code needs
             if not node.users and operation_of(node) == "sym_size":
                 self.graph.erase_node(node)
+        return self.graph.python_code("self").src
+
+    def replace_code(self) -> None:
+        """Gives the small module the code that was written."""
         for name, value in self.constants.items():
             self.small.register_buffer(name, value, persistent=False)
         write_forward(self.small, self.graph)
-        return True
 
     def _smaller(self, node: fx.Node) -> bool:
         """Whether an input loses units: code may derive sizes from those of its input."""
@@ -81,60 +83,58 @@ class ModuleWriter:
     def _arguments(self) -> None:
         """Placeholders for the arguments, what leads from them to the inputs, and a check of how they are passed."""
         holders: dict[str, fx.Node] = {}
-        constants: list[tuple[Place, Any]] = []
+        given: dict[str, fx.Node] = {}
+        constants: list[tuple[str, Any]] = []
         passed = {leaf.parameter for leaf in self.program.leaves}
         for parameter in inspect.signature(self.small.forward).parameters.values():
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                continue
             default = () if parameter.default is parameter.empty else (parameter.default,)
             name = parameter.name
-            holders[name] = self.graph.create_node("placeholder", name, args=default, name=name)
-            if name not in passed and default and isinstance(parameter.default, _PLAIN):
-                constants.append(((name, ()), parameter.default))
-        lengths: list[tuple[Place, int, int]] = []
-        samples: list[tuple[Place, int]] = []
-        for leaf, node in zip(self.program.leaves, self.program.own.inputs, strict=True):
-            place, found = (leaf.parameter, leaf.keys), node.meta.get("val")
-            lengths += [(place, dim, length) for dim, length in self.program.fixed[node].items()]
-            if isinstance(found, Tensor) and found.ndim:
-                samples.append((place, shape_of(found)[0]))
-            elif isinstance(found, _PLAIN):
-                constants.append((place, found))
-        if lengths or constants or self.program.own.guards:
-            checks = (self.name, holders, tuple(lengths), tuple(constants), self.program.own.guards, tuple(samples))
+            written = STARS.get(parameter.kind, "") + name
+            holders[name] = self.graph.create_node("placeholder", written, default, {}, name)
+            if parameter.kind in STARS:
+                self._check_names(name, holders[name])
+            elif name not in passed and default and isinstance(parameter.default, _PLAIN):
+                given[name] = holders[name]
+                constants.append((name, parameter.default))
+        leaves, own = self.program.leaves, self.program.own
+        taken = [self._taken_from(holders, leaf) for leaf in leaves]
+        inputs = {str(leaves[number]): taken[number] for number in own.inputs}
+        for number, (leaf, value) in enumerate(zip(leaves, self.program.call.leaves, strict=True)):
+            if number not in own.inputs and isinstance(value, _PLAIN):
+                given[str(leaf)] = taken[number]
+                constants.append((str(leaf), value))
+        lengths = [(str(leaves[number]), *item) for number, dims in self.program.fixed_by_leaf for item in dims.items()]
+        found = [(str(leaves[number]), node.meta.get("val")) for number, node in own.inputs.items()]
+        samples = [(name, shape_of(value)[0]) for name, value in found if isinstance(value, Tensor) and value.ndim]
+        if lengths or constants or own.guards:
+            checks = (self.name, inputs, given, tuple(lengths), tuple(constants), own.guards, tuple(samples))
             self.graph.call_function(check_arguments, checks)
-        if not self.program.own.training:
+        if not own.training:
             self.graph.call_function(check_mode, (self.name, self.graph.get_attr("training")))
-        for leaf, node in zip(self.program.leaves, self.program.own.inputs, strict=True):
-            self.copies[node] = self._taken_from(holders, leaf)
-        taken = [self.copies[node] for node in self.program.own.inputs]
-        leaves = self.program.leaves
+        for number, node in own.inputs.items():
+            self.copies[node] = taken[number]
         for number, first in enumerate(self.program.call.firsts):
             if first != number:
-                words = (self.name, leaves[first].parameter, leaves[number].parameter)
+                words = (self.name, str(leaves[first]), str(leaves[number]))
                 self.graph.call_function(check_same, (*words, taken[first], taken[number]))
+        for node in reversed(self.graph.nodes):  # what is passed and not read
+            if not node.users and node.target in (operator.getitem, getattr):
+                self.graph.erase_node(node)
+
+    def _check_names(self, parameter: str, holder: fx.Node) -> None:
+        """A check that `*args` or `**kwargs` hold what they did."""
+        keys = [leaf.keys[0] for leaf in self.program.leaves if leaf.parameter == parameter]
+        expected = dict.fromkeys(number_of(key) for key in keys if not isinstance(key, GetAttrKey))
+        self.graph.call_function(check_names, (self.name, parameter, holder, tuple(expected)))
 
     def _taken_from(self, holders: dict[str, fx.Node], leaf: Leaf) -> fx.Node:
         found = holders[leaf.parameter]
         for key in leaf.keys:
-            found = self.graph.call_function(operator.getitem, (found, key))
+            if isinstance(key, GetAttrKey):
+                found = self.graph.call_function(getattr, (found, key.name))
+            else:
+                found = self.graph.call_function(operator.getitem, (found, number_of(key)))
         return found
-
-    def _returned(self, value: Any, tensor: fx.Node) -> Any:
-        """What the module returned, with the one `tensor` in its place; objects of classes of their own are made anew.
-
-        Callers ask a dataclass or a mapping, such as an output of transformers, for more than its members.
-        """
-        if isinstance(value, Tensor) or not tensors_in(value):
-            return tensor if isinstance(value, Tensor) else value
-        if isinstance(value, (tuple, list)):
-            made = [self._returned(member, tensor) for member in value]
-            return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)
-        if dataclasses.is_dataclass(value):
-            fields = {name: self._returned(member, tensor) for name, member in (members(value) or {}).items()}
-            return self.graph.call_function(type(value), (), fields)
-        held = {key: self._returned(member, tensor) for key, member in value.items()}
-        return held if type(value) is dict else self.graph.call_function(type(value), (held,))
 
     def _operation(self, node: fx.Node) -> None:
         """Writes one operation, with the sizes that are left."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +10,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from secateur.core.modules import device_of, evaluating
-from secateur.pipeline.structure.codegen.arguments import by_parameter, copied
-from secateur.pipeline.structure.codegen.calls import Calls, CodeError
-from secateur.pipeline.structure.graph.program import symbolic_len, tensors_alone
+from secateur.pipeline.structure.codegen.calls import Calls, CodeError, RecordedCall
+from secateur.pipeline.structure.codegen.nested import leaves_of, leaves_with_keys
+from secateur.pipeline.structure.graph.program import symbolic_len
 
 AUTO = torch.export.Dim.AUTO
 
@@ -26,15 +23,17 @@ AUTO = torch.export.Dim.AUTO
 class OwnGraph:
     """The graph of a module, in training or in evaluation.
 
-    `inputs` are its nodes for the flattened arguments, `attributes` has the paths of parameters and buffers within the
-    module, `numbers` other tensors. `guards` are conditions on the arguments under which the module takes these steps,
-    as torch writes them: Python expressions with the arguments as `L`.
+    `inputs` has its nodes by the number of the argument's leaf that they stand for, `attributes` the paths of
+    parameters and buffers within the module, `numbers` other tensors. `results` are the leaves of what it returns:
+    nodes, and what is no tensor. `guards` are conditions on the inputs under which the module takes these steps, as
+    torch writes them: Python expressions with the inputs as `L["inputs"]`.
     """
 
     graph: fx.Graph
-    inputs: Sequence[fx.Node]
+    inputs: Mapping[int, fx.Node]
     attributes: Mapping[fx.Node, str]
     numbers: Mapping[fx.Node, Tensor]
+    results: Sequence[Any]
     guards: tuple[str, ...]
     training: bool
 
@@ -43,19 +42,48 @@ class OwnGraph:
         """The nodes that compute something."""
         return [node for node in self.graph.nodes if node.op == "call_function"]
 
-    @property
-    def results(self) -> list[fx.Node]:
-        """The nodes that the module returns."""
-        return list(self.graph.output_node().all_input_nodes)
+
+class Flat(nn.Module):
+    """A module that is called like `call`, but with some of the leaves of its arguments, and returns leaves alone.
+
+    `inputs` are the numbers of these leaves. What `call` passes in several places is one leaf.
+    """
+
+    def __init__(self, module: nn.Module, call: RecordedCall, inputs: Sequence[int]) -> None:
+        super().__init__()
+        self.module, self.call, self.places = module, call, inputs
+
+    def forward(self, *inputs: Any) -> list[Any]:
+        """The tensors and numbers that the module returns; raises `ValueError` where they lie elsewhere."""
+        leaves = self.call.leaves
+        for place, value in zip(self.places, inputs, strict=True):
+            leaves[place] = value
+        args, kwargs = self.call.with_leaves([leaves[first] for first in self.call.firsts])
+        result = self.module(*args, **kwargs)
+        if [keys for keys, _ in leaves_with_keys(result)] != [keys for keys, _ in leaves_with_keys(self.call.result)]:
+            raise ValueError("it returns something else than within the model")
+        return [leaf for leaf in leaves_of(result) if varies(leaf)]
+
+
+def varies(leaf: object) -> bool:
+    """Whether a leaf of what a module returns may be another at another call: a tensor, or a length."""
+    return isinstance(leaf, (Tensor, int, torch.SymInt)) and not isinstance(leaf, bool)
 
 
 def own_graph(module: nn.Module, name: str, calls: Calls, training: bool) -> OwnGraph:
-    """The graph of a module that a model calls `name`, once; the module is left as it was.
+    """The graph of a module that a model calls `name`, as in the first of its calls; the module is left as it was.
 
     Lengths that follow the number or the size of samples are symbols in it, unless the code settles them. Raises
     `CodeError` where a part of it is a graph of its own, and whatever the module's code raises when it is traced.
     """
-    program = _exported(module, name, calls, training)
+    call = calls.base[name][0]
+    dynamic = [one | two for one, two in zip(calls.by_samples(name), calls.by_size(name), strict=True)]
+    places = [
+        number
+        for number, (leaf, first, dims) in enumerate(zip(call.leaves, call.firsts, dynamic, strict=True))
+        if first == number and (isinstance(leaf, Tensor) or dims)
+    ]
+    program = _exported(Flat(module, call, places), training, [dynamic[place] for place in places])
     entries = {entry.arg.name: entry for entry in program.graph_signature.input_specs}
     attributes: dict[fx.Node, str] = {}
     numbers: dict[fx.Node, Tensor] = {}
@@ -70,48 +98,26 @@ def own_graph(module: nn.Module, name: str, calls: Calls, training: bool) -> Own
             continue
         entry = entries[node.name]
         if entry.kind in (InputKind.PARAMETER, InputKind.BUFFER):
-            attributes[node] = str(entry.target)
+            attributes[node] = str(entry.target).removeprefix("module.")
         elif entry.kind == InputKind.CONSTANT_TENSOR:
             numbers[node] = program.constants[str(entry.target)].detach()
         else:
             inputs.append(node)
     guards = tuple(getattr(program, "_guards_code", None) or ())
-    return OwnGraph(program.graph, inputs, attributes, numbers, guards, training)
+    taken: Any = program.graph.output_node().args[0]
+    known = iter(taken)
+    results = [next(known) if varies(leaf) else leaf for leaf in leaves_of(call.result)]
+    by_place = dict(zip(places, inputs, strict=True))
+    return OwnGraph(program.graph, by_place, attributes, numbers, results, guards, training)
 
 
-def _exported(module: nn.Module, name: str, calls: Calls, training: bool) -> ExportedProgram:
-    device, (call,) = device_of(module), calls.base[name]
-    given = tree_leaves((call.args, dict(call.kwargs)))
-    made = [torch.zeros(x.shape, dtype=x.dtype, device=device) if isinstance(x, Tensor) else x for x in given]
-    dynamic = [one | two for one, two in zip(calls.by_samples(name), calls.by_size(name), strict=True)]
-    lengths = [
-        dict.fromkeys(dims, AUTO) if isinstance(x, Tensor) else (AUTO if dims else None)
-        for x, dims in zip(given, dynamic, strict=True)
-    ]
-    args, kwargs = copied(call, made)
-    shapes = by_parameter(inspect.signature(module.forward), call, lengths)
-    flat = module.register_forward_hook(tensors_alone)
-    try:
-        with evaluating(module), torch.no_grad(), symbolic_len(), _as_one(module, call.firsts):
-            module.train(training)
-            return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
-    finally:
-        flat.remove()
-
-
-@contextmanager
-def _as_one(module: nn.Module, firsts: Sequence[int]) -> Iterator[None]:
-    """The module gets one tensor wherever its caller passes one, which tracing takes apart."""
-
-    def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        leaves, spec = tree_flatten((args, kwargs))
-        return tree_unflatten([leaves[first] for first in firsts], spec)
-
-    if all(first == number for number, first in enumerate(firsts)):
-        yield
-        return
-    handle = module.register_forward_pre_hook(before, prepend=True, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
+def _exported(flat: Flat, training: bool, dynamic: Sequence[frozenset[int]]) -> ExportedProgram:
+    """The program of a module, with the lengths `dynamic` of its inputs left open."""
+    device, leaves = device_of(flat), [flat.call.leaves[place] for place in flat.places]
+    made = [torch.zeros(x.shape, dtype=x.dtype, device=device) if isinstance(x, Tensor) else x for x in leaves]
+    lengths = tuple(
+        dict.fromkeys(dims, AUTO) if isinstance(x, Tensor) else AUTO for x, dims in zip(made, dynamic, strict=True)
+    )
+    with evaluating(flat), torch.no_grad(), symbolic_len():
+        flat.module.train(training)
+        return torch.export.export(flat, tuple(made), dynamic_shapes={"inputs": lengths}, strict=False)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from secateur.core.model_inputs import ModelInputs
 from secateur.pipeline.structure.codegen.calls import Calls, CodeError, record_all
-from secateur.pipeline.structure.codegen.module_program import ModuleProgram, module_program
+from secateur.pipeline.structure.codegen.module_program import ModuleProgram, module_programs
 from secateur.pipeline.structure.codegen.module_writer import ModuleWriter
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
 from secateur.pipeline.structure.graph.build_groups import Units
@@ -27,7 +27,7 @@ class TracedModel:
     components: Components
     units: Units
     _calls: list[Calls] = field(default_factory=list)
-    _programs: dict[str, ModuleProgram | CodeError] = field(default_factory=dict)
+    _programs: dict[str, list[ModuleProgram] | CodeError] = field(default_factory=dict)
 
     def alive(self, kept: Kept) -> Tensor:
         """For each component of labels whether it stays."""
@@ -47,17 +47,26 @@ class TracedModel:
         `dense` is run on `example`, the first time, to see how its modules are called, and the module is traced on its
         own. Raises `CodeError` when its code cannot be taken over.
         """
-        program = self._program(name, dense, example)
-        sizes = RemainingSizes(name, program.values, self.components.of_label, self.alive(kept))
-        return ModuleWriter(program, sizes, small.get_submodule(name)).write()
+        module, alive = small.get_submodule(name), self.alive(kept)
+        writers = []
+        for program in self._of(name, dense, example):
+            sizes = RemainingSizes(name, program.values, self.components.of_label, alive)
+            writers.append(ModuleWriter(program, sizes, module))
+        codes = [writer.write() for writer in writers]
+        if not any(writer.changed for writer in writers):
+            return False
+        if len({*codes}) > 1:
+            raise CodeError(name, "it keeps other units in one of its calls than in another")
+        writers[0].replace_code()
+        return True
 
-    def _program(self, name: str, dense: nn.Module, example: ModelInputs) -> ModuleProgram:
-        """The module's own graph, made once."""
+    def _of(self, name: str, dense: nn.Module, example: ModelInputs) -> list[ModuleProgram]:
+        """The module's own graph, made once, for each of its calls."""
         if not self._calls:
             self._calls.append(record_all(dense, example))
         if name not in self._programs:
             try:
-                self._programs[name] = module_program(self.trace, name, dense, self._calls[0])
+                self._programs[name] = module_programs(self.trace, name, dense, self._calls[0])
             except CodeError as error:
                 self._programs[name] = error
         found = self._programs[name]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 from torch import fx, nn
+from torch.fx.graph import CodeGen
 from torch.fx.graph_module import _format_import_block, _forward_from_src
 from torch.package.importer import sys_importer
 
-from secateur.pipeline.structure.codegen.conditions import by_mode, check_arguments, check_mode, check_same
+from secateur.pipeline.structure.codegen.conditions import by_mode, check_arguments, check_mode, check_names, check_same
 
 
 class WrittenModule:
@@ -18,6 +20,7 @@ class WrittenModule:
     written_graph: fx.Graph
     written_code: str
     written_for: type[nn.Module]
+    written_names: dict[str, Any]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """A copy with parts of its own and the same code."""
@@ -28,16 +31,17 @@ class WrittenModule:
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """What pickle keeps: the code, since there is no class that could be imported."""
-        return _made_of_code, (self.written_for, self.written_code), self.__getstate__()
+        imports = _format_import_block(self.written_names, sys_importer)
+        return _made_of_code, (self.written_for, f"{imports}\n{self.written_code}"), self.__getstate__()
 
 
 class _Retraced:
     """The graph of a module of which only the code is known."""
 
     def __get__(self, module: Any, kind: Any) -> fx.Graph:
-        kind.written_graph = _Tracer(autowrap_functions=(by_mode, check_arguments, check_mode, check_same)).trace(
-            module
-        )
+        called = [found for found in kind.forward.__globals__.values() if isinstance(found, type)]
+        functions: tuple[Any, ...] = (by_mode, check_arguments, check_mode, check_names, check_same, *called)
+        kind.written_graph = _Tracer(autowrap_functions=functions).trace(module)
         found: fx.Graph = kind.written_graph
         return found
 
@@ -47,16 +51,33 @@ class _Tracer(fx.Tracer):
         return True
 
 
+class _Header(CodeGen):
+    """Writes the parameters in the order of a signature, with the star before those that take keywords alone."""
+
+    def __init__(self, signature: inspect.Signature) -> None:
+        super().__init__()
+        self._kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
+
+    def gen_fn_def(self, free_vars: list[str], *args: Any, **kwargs: Any) -> str:
+        """The first line of the function, whose parameters are `free_vars`."""
+        written = {var.partition("=")[0].strip(" *"): var for var in free_vars}
+        ordered, kinds = [written[name] for name in self._kinds], list(self._kinds.values())
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        if keyword in kinds and inspect.Parameter.VAR_POSITIONAL not in kinds:
+            ordered.insert(kinds.index(keyword), "*")
+        return super().gen_fn_def(ordered, *args, **kwargs)
+
+
 def write_forward(module: nn.Module, graph: fx.Graph) -> None:
     """Gives a module, in place, the code of a graph as its forward function.
 
     Its class becomes one of its own, of the same name and with the former one as a base.
     """
     kind = getattr(module, "written_for", type(module))
+    graph.set_codegen(_Header(inspect.signature(module.forward)))
     module.__dict__.pop("forward", None)  # some modules choose among their functions when they are made
     source = graph.python_code("self")
-    code = f"{_format_import_block(source.globals, sys_importer)}\n{source.src}"
-    module.__class__ = _class_of(kind, code, graph, dict(source.globals))
+    module.__class__ = _class_of(kind, source.src, graph, dict(source.globals))
 
 
 def _class_of(kind: type[nn.Module], code: str, graph: Any, known: dict[str, Any]) -> type[nn.Module]:
@@ -65,7 +86,8 @@ def _class_of(kind: type[nn.Module], code: str, graph: Any, known: dict[str, Any
         "written_graph": graph,
         "written_code": code,
         "written_for": kind,
-        "forward": _forward_from_src(code, known),
+        "written_names": known,
+        "forward": _forward_from_src(code, dict(known)),
     }
     return type(kind.__name__, (WrittenModule, kind), parts)
 

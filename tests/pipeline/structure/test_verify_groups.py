@@ -28,14 +28,16 @@ class Block(nn.Module):
         self.look = look
         self.one, self.two = nn.Linear(8, 12), nn.Linear(12, 8)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = self.one(x).relu()
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):  # so that its code cannot be taken over
+            hidden = self.one(x).relu()
         self.look(hidden)
-        return self.two(hidden), x
+        out: Tensor = x + self.two(hidden)
+        return out
 
 
 class Chain(nn.Module):
-    """Blocks whose two results are added, so that their code cannot be taken over."""
+    """Blocks between two layers."""
 
     def __init__(self, *blocks: nn.Module) -> None:
         super().__init__()
@@ -44,8 +46,7 @@ class Chain(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)
         for block in self.blocks:
-            new, old = block(x)
-            x = new + old
+            x = block(x)
         out: Tensor = self.last(x)
         return out
 

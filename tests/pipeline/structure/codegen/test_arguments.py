@@ -9,46 +9,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._pytree import register_dataclass, tree_leaves
 
-from secateur.pipeline.structure.codegen.arguments import by_parameter, copied, leaves_of
+from secateur.pipeline.structure.codegen.arguments import argument_leaves
 from secateur.pipeline.structure.codegen.calls import CodeError, RecordedCall
-
-
-def function(x: Tensor, pair: Any, *, mask: Any = None, names: Any = None, unused: int = 3) -> None:
-    """A signature."""
-
-
-SIGNATURE = inspect.signature(function)
-CALL = RecordedCall(("a", ("b", ["c", 2])), {"names": {"k": "d"}, "mask": None}, None)
-
-
-def test_each_leaf_is_where_its_keys_lead() -> None:
-    leaves = leaves_of("here", SIGNATURE, CALL)
-    arguments = SIGNATURE.bind(*CALL.args, **CALL.kwargs).arguments
-    assert [leaf.of(arguments) for leaf in leaves] == tree_leaves((CALL.args, dict(CALL.kwargs)))
-    assert {leaf.parameter for leaf in leaves} == {"x", "pair", "mask", "names"}
-
-
-def test_other_leaves_take_their_places() -> None:
-    leaves = leaves_of("here", SIGNATURE, CALL)
-    numbers = list(range(len(leaves)))
-    args, kwargs = copied(CALL, numbers)
-    assert tree_leaves((args, kwargs)) == numbers
-    found = by_parameter(SIGNATURE, CALL, numbers)
-    assert [leaf.of(found) for leaf in leaves] == numbers
-    assert "unused" not in found
-
-
-def test_arguments_without_names_are_refused() -> None:
-    def variadic(x: Tensor, *rest: Any, **more: Any) -> None:
-        """A signature."""
-
-    signature = inspect.signature(variadic)
-    assert len(leaves_of("here", signature, RecordedCall(("a",), {}, None))) == 1
-    for call in (RecordedCall(("a", "b"), {}, None), RecordedCall(("a",), {"y": "b"}, None)):
-        with pytest.raises(CodeError, match="have no names"):
-            leaves_of("here", signature, call)
 
 
 @dataclass
@@ -56,9 +19,35 @@ class Held:
     inner: Any
 
 
-register_dataclass(Held)
+class Hidden:
+    """No nest."""
+
+    def __init__(self) -> None:
+        self.tensor = torch.zeros(1)
+
+
+def function(
+    x: Tensor, pair: Any, *rest: Any, mask: Any = None, names: Any = None, unused: int = 3, **more: Any
+) -> None:
+    """A signature."""
+
+
+SIGNATURE = inspect.signature(function)
+CALL = RecordedCall(
+    ("a", ("b", ["c", 2]), "e", Held("f")), {"more": "g", "names": {"k": "d"}, "other": ["h"], "mask": None}, None
+)
+
+
+def test_each_leaf_is_where_its_keys_lead() -> None:
+    leaves = argument_leaves("here", SIGNATURE, CALL)
+    arguments = SIGNATURE.bind(*CALL.args, **CALL.kwargs).arguments
+    assert [leaf.of(arguments) for leaf in leaves] == CALL.leaves == ["a", "b", "c", 2, "e", "f", "g", "d", "h", None]
+    assert [str(leaf) for leaf in leaves] == [
+        "x", "pair[0]", "pair[1][0]", "pair[1][1]", "rest[0]", "rest[1].inner",
+        "more['more']", "names['k']", "more['other'][0]", "mask",
+    ]  # fmt: skip
 
 
 def test_objects_that_hold_tensors_are_refused() -> None:
-    with pytest.raises(CodeError, match="argument pair is an object"):
-        leaves_of("here", SIGNATURE, RecordedCall((torch.zeros(1), Held(torch.zeros(1))), {}, None))
+    with pytest.raises(CodeError, match=r"the code of here .* its argument pair is a Hidden that holds tensors"):
+        argument_leaves("here", SIGNATURE, RecordedCall((torch.zeros(1), Hidden()), {}, None))

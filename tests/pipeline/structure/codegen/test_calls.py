@@ -80,6 +80,12 @@ def test_a_plain_call_has_one_tensor_in_and_one_out(call: RecordedCall, plain: b
     assert is_plain(call) == plain
 
 
+def test_other_leaves_take_the_places_of_a_calls_own() -> None:
+    found = RecordedCall((X, [2, X]), {"mask": {"a": X}}, X)
+    assert found.leaves == [X, 2, X, X] and found.firsts == (0, 1, 0, 0)
+    assert found.with_leaves("abcd") == (("a", ["b", "c"]), {"mask": {"a": "d"}})
+
+
 def test_the_error_names_all_modules_that_are_concerned() -> None:
     error = CodeError("blocks.0", "it is odd", ("blocks.1",))
     assert isinstance(error, SurgeryError)
@@ -113,6 +119,27 @@ def test_which_lengths_follow_the_samples_is_seen_by_calling_again() -> None:
     assert calls.by_samples("inner") == (first, none, none, none, none)
     assert calls.by_size("inner") == (second, first, first, none, none)
     assert calls.by_size("patch") == (frozenset({2, 3}),)
+
+
+class Scales(nn.Module):
+    """Runs one module on maps of two sizes, with and without a mask."""
+
+    def __init__(self, masked: bool) -> None:
+        super().__init__()
+        self.inner, self.masked = Inner(), masked
+
+    def forward(self, x: Tensor) -> Tensor:
+        small = x[..., ::2]
+        out: Tensor = (
+            self.inner(x)[0].mean() + self.inner(small, **({"mask": small > 0} if self.masked else {}))[0].mean()
+        )
+        return x * out
+
+
+def test_lengths_that_differ_from_call_to_call_are_open_too() -> None:
+    none = frozenset[int]()
+    assert record_all(Scales(False), torch.zeros(2, 3, 8)).by_size("inner") == (frozenset({1, 2}),)
+    assert record_all(Scales(True), torch.zeros(2, 3, 8)).by_size("inner") == (none,)
 
 
 def test_a_model_of_one_size_has_no_larger_call() -> None:

@@ -8,60 +8,72 @@ import pytest
 import torch
 
 from secateur.core.errors import SurgeryError
-from secateur.pipeline.structure.codegen.conditions import by_mode, check_arguments, check_mode
+from secateur.pipeline.structure.codegen.conditions import by_mode, check_arguments, check_mode, check_names
 
 X = torch.zeros(2, 49, 8)
-PLACES: dict[str, tuple[str, tuple[Any, ...]]] = {"x": ("x", ()), "second": ("pair", (1,))}
 
 
-def check(given: dict[str, Any], **conditions: Any) -> None:
-    parts = {"lengths": (), "constants": (), "guards": (), "samples": ((PLACES["x"], 2),)}
-    check_arguments("inner", given, **{**parts, **conditions})
+def check(inputs: dict[str, Any], others: dict[str, Any] | None = None, **conditions: Any) -> None:
+    parts = {"lengths": (), "constants": (), "guards": (), "samples": (("x", 2),)}
+    check_arguments("inner", inputs, others or {}, **{**parts, **conditions})
 
 
 def test_lengths_have_to_be_those_of_the_call_that_was_taken_over() -> None:
-    check({"x": X}, lengths=((PLACES["x"], 1, 49),))
+    check({"x": X}, lengths=(("x", 1, 49),))
     with pytest.raises(SurgeryError, match=r"inner was taken .* 49 along dimension 1, got \(2, 36, 8\)"):
-        check({"x": X[:, :36]}, lengths=((PLACES["x"], 1, 49),))
-    with pytest.raises(SurgeryError, match="one size"):
-        check({"x": X, "pair": (X, X[:, :1])}, lengths=((PLACES["second"], 1, 49),))
+        check({"x": X[:, :36]}, lengths=(("x", 1, 49),))
 
 
 @pytest.mark.parametrize(("passed", "fine"), [(None, True), (X, False), (3, False)])
 def test_what_is_no_tensor_has_to_be_the_same(passed: Any, fine: bool) -> None:
     if fine:
-        check({"mask": passed}, constants=((("mask", ()), None),))
+        check({}, {"mask": passed}, constants=(("mask", None),))
     else:
         with pytest.raises(SurgeryError, match="for mask = None, got"):
-            check({"mask": passed}, constants=((("mask", ()), None),))
-
-
-def test_keys_are_named() -> None:
-    with pytest.raises(SurgeryError, match=r"for pair\[1\] = 4, got 5"):
-        check({"pair": (X, 5)}, constants=((PLACES["second"], 4),))
+            check({}, {"mask": passed}, constants=(("mask", None),))
 
 
 def test_torchs_own_conditions_hold_or_are_told() -> None:
-    check({"x": X}, guards=("L['x'].size()[1] % 7 == 0",))
-    check({"pair": (X, X)}, guards=("L['pair'][0].size()[1] == L['pair'][1].size()[1]",), samples=())
+    check({"x": X}, guards=("L['inputs'][0].size()[1] % 7 == 0",))
+    check({"x": X, "pair[0]": X}, guards=("L['inputs'][0].size()[1] == L['inputs'][1].size()[1]",), samples=())
     with pytest.raises(SurgeryError, match="another way for this"):
-        check({"x": X[:, :9]}, guards=("L['x'].size()[1] % 7 == 0",))
-    check({"h": 7, "x": X}, guards=("L['h'] * L['h'] == L['x'].size()[1]",))
+        check({"x": X[:, :9]}, guards=("L['inputs'][0].size()[1] % 7 == 0",))
+    check({"h": 7, "x": X}, guards=("L['inputs'][0] * L['inputs'][0] == L['inputs'][1].size()[1]",))
 
 
 def test_conditions_on_the_number_of_samples_alone_are_let_go() -> None:
-    guard = "L['x'].size()[0] != 1"
+    guard = "L['inputs'][0].size()[0] != 1"
     check({"x": X[:1]}, guards=(guard,))
-    both = "49 * L['x'].size()[0] == L['x'].size()[1] * L['x'].size()[0]"
+    both = "49 * L['inputs'][0].size()[0] == L['inputs'][0].size()[1] * L['inputs'][0].size()[0]"
     check({"x": X[:1]}, guards=(both,))
     with pytest.raises(SurgeryError, match="another way"):
         check({"x": X[:1, :36]}, guards=(both,))
+
+
+@pytest.mark.parametrize(
+    ("passed", "names", "fine"),
+    [
+        ({"b": 1, "a": 2}, ("a", "b"), True),
+        ({"a": 1}, ("a", "b"), False),
+        ({"a": 1, "c": 2}, ("a",), False),
+        ((X, X), (0, 1), True),
+        ((), (0,), False),
+    ],
+)
+def test_what_has_no_parameter_of_its_own_has_to_be_there(passed: Any, names: Any, fine: bool) -> None:
+    if fine:
+        check_names("inner", "more", passed, names)
+    else:
+        with pytest.raises(SurgeryError, match=r"the code of inner was taken over for a call with .* in more, got"):
+            check_names("inner", "more", passed, names)
 
 
 def test_modes() -> None:
     check_mode("inner", False)
     with pytest.raises(SurgeryError, match="the code of inner does something else in training"):
         check_mode("inner", True)
+    with pytest.raises(SurgeryError, match="the code of the model itself does something else"):
+        check_mode("", True)
     assert (by_mode(True, 0.3, 0.0), by_mode(False, 0.3, 0.0)) == (0.3, 0.0)
 
 
@@ -71,6 +83,6 @@ def test_what_another_argument_would_change_is_left_to_the_comparison_of_what_is
     """transformers give their attention a mask of ones when they are traced, and none when they run."""
     given = {"mask": torch.ones(2)}
     with pytest.raises(SurgeryError, match="taken over for mask = None"):
-        check_arguments("attention", given, (), ((("mask", ()), None),), (), ())
+        check_arguments("attention", {}, given, (), (("mask", None),), (), ())
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
-    check_arguments("attention", given, (), ((("mask", ()), None),), (), ())
+    check_arguments("attention", {}, given, (), (("mask", None),), (), ())

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from secateur.pipeline.structure.codegen.calls import CodeError, record_all
-from secateur.pipeline.structure.codegen.module_program import ModuleProgram, module_program
+from secateur.pipeline.structure.codegen.module_program import ModuleProgram, module_programs
 from secateur.pipeline.structure.graph.program import operation_of
 from secateur.pipeline.structure.graph.tracer import trace_model
 from secateur.pipeline.structure.graph.value import Value
@@ -21,7 +21,8 @@ EXAMPLE = torch.randn(2, 3, 6, 6)
 
 def program_of(inner: nn.Module, name: str = "inner", around: type[Around] = Around) -> ModuleProgram:
     model = around(nn.Conv2d(3, 8, 1), inner, nn.Conv2d(8, 2, 1)).eval()
-    return module_program(trace_model(model, EXAMPLE), name, model, record_all(model, EXAMPLE))
+    (found,) = module_programs(trace_model(model, EXAMPLE), name, model, record_all(model, EXAMPLE))
+    return found
 
 
 def test_values_are_those_of_the_same_steps_in_the_whole_model() -> None:
@@ -29,7 +30,7 @@ def test_values_are_those_of_the_same_steps_in_the_whole_model() -> None:
     shapes = {operation_of(node): found.values[node].shape for node in found.own.operations if node in found.values
               and isinstance(found.values[node], Value)}  # fmt: skip
     assert shapes == {"view": (2, 2, 4, 6, 6), "flatten": (2, 8, 6, 6), "conv2d": (2, 8, 6, 6)}
-    (source,) = found.own.inputs
+    (source,) = found.own.inputs.values()
     assert [len(labels.unique()) for labels in found.values[source].on(1)] == [8]
     weights = {path: node for node, path in found.own.attributes.items()}
     assert isinstance(found.values.get(weights["one.weight"], found.values[source]), Value)
@@ -73,7 +74,7 @@ def untraceable(m: Any, x: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("inner", "around", "reason"),
     [
-        (Code(lambda m, x: x * 2), Unused, "runs 0 times"),
+        (Code(lambda m, x: x * 2), Unused, "does not run in a forward pass"),
         (Code(lambda m, x: x.view(int(x.shape[0]), 8, 6, 6)), Around, "one number of samples only"),
         (Code(lambda m, x: x.chunk(2, 1)[0].repeat(1, 2, 1, 1)), Around, ""),
     ],

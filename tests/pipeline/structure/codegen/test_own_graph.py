@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from secateur.pipeline.structure.codegen.calls import CodeError, record_all
 from secateur.pipeline.structure.codegen.own_graph import OwnGraph, own_graph
@@ -17,8 +17,13 @@ from tests.pipeline.structure.codegen.taking_over import Around, Code
 EXAMPLE = torch.randn(2, 3, 6, 6)
 
 
+class Returned(NamedTuple):
+    map: Tensor
+    more: Any
+
+
 def graph_of(function: Any, training: bool = False, **parts: nn.Module | nn.Parameter) -> OwnGraph:
-    model = Around(nn.Conv2d(3, 8, 1), Code(function, **parts), nn.Conv2d(8, 2, 1)).train()
+    model = Around(nn.Conv2d(3, 8, 1), Code(function, **parts), Code(lambda m, x: x[0])).train()
     calls = record_all(model, EXAMPLE)
     found = own_graph(model.get_submodule("inner"), "inner", calls, training)
     assert all(module.training for module in model.modules()), "the model is left as it was"
@@ -27,7 +32,7 @@ def graph_of(function: Any, training: bool = False, **parts: nn.Module | nn.Para
 
 def test_only_lengths_that_follow_the_samples_are_open() -> None:
     found = graph_of(lambda m, x: x * 2)
-    (node,) = found.inputs
+    node = found.inputs[0]
     assert [is_symbol(size) for size in node.meta["val"].shape] == [True, False, True, True]
     settled = graph_of(lambda m, x: x.view(-1, 8, 6, 6))
     assert is_symbol(settled.inputs[0].meta["val"].shape[0])
@@ -43,6 +48,13 @@ def test_parameters_buffers_and_numbers_are_told_apart() -> None:
     assert {node.op for node in found.operations} == {"call_function"}
 
 
+def test_what_is_returned_is_known_leaf_by_leaf() -> None:
+    found = graph_of(lambda m, x: Returned(x * 2, {"size": (x.shape[2], None), "word": "a"}))
+    assert [leaf if not isinstance(leaf, fx.Node) else leaf.op for leaf in found.results] == [
+        "call_function", "call_function", None, "a",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_the_mode_is_that_which_is_asked_for(training: bool) -> None:
     found = graph_of(lambda m, x: F.dropout(x, 0.3, m.training), training)
@@ -52,7 +64,7 @@ def test_the_mode_is_that_which_is_asked_for(training: bool) -> None:
 
 def test_conditions_of_the_way_that_is_taken_are_kept() -> None:
     found = graph_of(lambda m, x: x.relu() if x.shape[2] % 4 == 2 else x)
-    assert found.guards == ("(L['x'].size()[2] % 4) == 2",)
+    assert found.guards == ("(L['inputs'][0].size()[2] % 4) == 2",)
     assert graph_of(lambda m, x: x.relu()).guards == ()
 
 

@@ -47,7 +47,7 @@ class Choosing(Root):
 def written(root: Root) -> Root:
     graph = fx.Graph()
     x = graph.placeholder("x")
-    graph.call_function(check_arguments, ("root", {"x": x}, ((("x", ()), 1, 3),), (), (), ()))
+    graph.call_function(check_arguments, ("root", {"x": x}, {}, (("x", 1, 3),), (), (), ()))
     graph.output(graph.call_function(torch.ops.aten.mul.Tensor, (graph.call_module("used", (x,)), 2)))
     write_forward(root, graph)
     return root
