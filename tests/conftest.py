@@ -41,9 +41,10 @@ def vit() -> nn.Module:
     return make_vit()
 
 
-@pytest.fixture
-def vit_groups(vit: nn.Module) -> Groups:
-    return find_groups(vit, torch.zeros(1, 3, 16, 16))
+@pytest.fixture(scope="session")
+def vit_groups() -> Groups:
+    """The groups of `vit`, and of any model of its structure."""
+    return find_groups(make_vit(), torch.zeros(1, 3, 16, 16))
 
 
 @pytest.fixture

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
-SECONDS = 200
-ROOT = Path(__file__).parents[1]
-CODE = """
-import importlib, pathlib, sys
-sys.path.append(sys.argv[1])
-importlib.import_module(sys.argv[2]).work(pathlib.Path(sys.argv[3]))
+from tests.forked import finished, started
+
+WORK = """
+import importlib, pathlib
+importlib.import_module(module).work(pathlib.Path(folder))
 """
 
 
@@ -25,15 +21,13 @@ def free_port() -> int:
     return port
 
 
+def two_ranks_run(code: str, **names: object) -> None:
+    """Runs `code` with these names as ranks 0 and 1 of two, on CPUs; both must succeed."""
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "ACCELERATE_USE_CPU": "true"}
+    ranks = [started(code, {**common, "RANK": rank, "LOCAL_RANK": rank}, **names) for rank in ("0", "1")]
+    assert finished(*ranks) == [0, 0]
+
+
 def two_ranks_work(module: str, folder: Path) -> None:
     """Runs `work(folder)` of a module as ranks 0 and 1 of two, on CPUs; both must succeed."""
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    common |= {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-P", "-c", CODE, str(ROOT), module, str(folder)],
-            env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank},
-        )
-        for rank in ("0", "1")
-    ]
-    assert [child.wait(SECONDS) for child in children] == [0, 0]
+    two_ranks_run(WORK, module=module, folder=str(folder))

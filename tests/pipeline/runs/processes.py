@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from tests.forked import finished, secateur
 from tests.ranks import free_port
 
 SECONDS = 240
@@ -48,12 +49,18 @@ def workers(logs: Path) -> int:
     return len(list(logs.glob("*/attempt_0/*/stdout.log")))
 
 
-def run_stage(command: str, folder: Path, recipe: Mapping[str, Any], processes: int, *words: str) -> None:
-    """Runs `secateur COMMAND FOLDER WORDS` on a new run of this recipe in so many processes, which must all succeed."""
+def run_stage(command: str, folder: Path, recipe: Mapping[str, Any], *words: str) -> None:
+    """Runs `secateur COMMAND FOLDER WORDS` on a new run of this recipe in one process, which must succeed."""
+    write_recipe(folder, recipe)
+    assert finished(secateur(command, folder, *words)) == [0]
+
+
+def launch_stage(command: str, folder: Path, recipe: Mapping[str, Any], *words: str) -> None:
+    """Runs `secateur COMMAND FOLDER WORDS` on a new run of this recipe in two launched processes; both must succeed."""
     write_recipe(folder, recipe)
     logs = folder.with_name(f"{folder.name}-logs")
-    launch = [*LAUNCH, f"--num_processes={processes}", f"--main_process_port={free_port()}", f"--log_dir={logs}"]
-    start = launch if processes > 1 else PYTHON
-    command_line = [*start, "-m", "secateur", command, str(folder), *words]
-    subprocess.run(command_line, env=ENVIRONMENT, check=True, timeout=SECONDS)
-    assert workers(logs) == (processes if processes > 1 else 0)
+    launch = [*LAUNCH, "--num_processes=2", f"--main_process_port={free_port()}", f"--log_dir={logs}"]
+    subprocess.run(
+        [*launch, "-m", "secateur", command, str(folder), *words], env=ENVIRONMENT, check=True, timeout=SECONDS
+    )
+    assert workers(logs) == 2

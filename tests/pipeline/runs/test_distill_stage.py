@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.pipeline.runs.processes import ENVIRONMENT, LAUNCH, RECIPE, SECONDS, run_stage, workers, write_recipe
+from tests.pipeline.runs.processes import ENVIRONMENT, LAUNCH, RECIPE, SECONDS, launch_stage, run_stage, workers, write_recipe
 
 HOST = ["unshare", "--map-root-user", "--net", "--uts"]
 TOOLS = ("unshare", "nsenter", "ip", "hostname")
@@ -48,7 +48,7 @@ def can_make_hosts() -> bool:
 def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that one process has recovered."""
     folder = tmp_path_factory.mktemp("runs") / "one"
-    run_stage("recover", folder, RECIPE, 1)
+    run_stage("recover", folder, RECIPE)
     return folder
 
 
@@ -67,7 +67,7 @@ def test_two_processes_recover_what_one_does_with_settings_that_only_the_first_h
     one: Path, tmp_path: Path
 ) -> None:
     """Without them the second process would distil for no step, and the first one wait for it."""
-    run_stage("recover", tmp_path / "two", UNTAUGHT, 2, "--set", "recover.distill.epochs=1")
+    launch_stage("recover", tmp_path / "two", UNTAUGHT, "--set", "recover.distill.epochs=1")
     check_same(one, tmp_path / "two")
 
 

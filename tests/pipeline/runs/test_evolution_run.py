@@ -3,7 +3,6 @@ image has a say."""
 
 from __future__ import annotations
 
-import multiprocessing
 from pathlib import Path
 
 import optuna
@@ -11,14 +10,11 @@ import pytest
 from optuna.trial import TrialState
 
 from secateur.core.errors import RecipeError
-from secateur.pipeline.cli import main
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.recipe import Recipe, make_recipe
 from secateur.pipeline.runs.runner import open_run, run_stages
 from secateur.pipeline.structure.plan import Plan
-
-SERVER = multiprocessing.get_context("forkserver")  # children start from a process that never ran a thread
-SERVER.set_forkserver_preload(["secateur.pipeline.cli.stages", "secateur.pipeline.plan.evolution"])
+from tests.forked import finished, secateur
 
 
 def recipe(storage: str = "", population: int = 4) -> Recipe:
@@ -41,11 +37,7 @@ def test_two_processes_share_the_work_and_end_with_one_plan(tmp_path: Path, monk
     folders = [tmp_path / name for name in ("one", "two")]
     for folder in folders:
         open_run(folder, recipe(url))
-    workers = [SERVER.Process(target=main, args=(["plan", str(folder)],)) for folder in folders]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(120)
+    assert finished(*(secateur("plan", folder) for folder in folders)) == [0, 0]
     plans = [Plan.load(folder / "plan.json") for folder in folders]
     assert plans[0] == plans[1]
     (name,) = optuna.get_all_study_names(url)

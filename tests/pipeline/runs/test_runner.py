@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import resource
 import signal
@@ -16,19 +15,19 @@ import yaml
 
 from secateur.core.errors import DataError, ModelError, PlanError, RecipeError, RunError, SecateurError
 from secateur.core.files import sha256_file
-from secateur.pipeline.cli import main
 from secateur.pipeline.report.stage import ALL_STAGES
 from secateur.pipeline.runs.manifest import read_manifest
 from secateur.pipeline.runs.recipe import apply_settings, make_recipe
 from secateur.pipeline.runs.runner import open_run, run_stages
+from tests.forked import secateur
 
 KWARGS = {
     "img_size": 16,
-    "patch_size": 4,
+    "patch_size": 8,
     "in_chans": 1,
     "num_classes": 10,
     "embed_dim": 48,
-    "depth": 2,
+    "depth": 1,
     "num_heads": 3,
 }
 CONTENT = {
@@ -42,28 +41,13 @@ CONTENT = {
 }
 NAMES = tuple(stage.name for stage in ALL_STAGES if stage.wanted(make_recipe(CONTENT, "here")))
 FINAL = ("model/model.safetensors", "model/structure.json", "plan.json", "scores.safetensors", "groups.json")
-PRELOADED = [
-    "secateur.pipeline.runs.runner",
-    "secateur.pipeline.cli.run",
-    "fvcore.nn",
-    "matplotlib.figure",
-    "onnxruntime",
-    "onnxscript",
-    "sklearn.datasets",
-    "torch.onnx._internal.exporter._compat",
-]
-"""What the stages import, so that no child has to."""
-SERVER = multiprocessing.get_context("forkserver")  # children start from a process that never ran a thread
-SERVER.set_forkserver_preload(PRELOADED)
 
 
 def start_run(folder: Path) -> BaseProcess:
     """Starts `secateur run` on the recipe beside `folder`, in a process of its own."""
     recipe = folder.with_suffix(".yaml")
     recipe.write_text(yaml.safe_dump(CONTENT))
-    child = SERVER.Process(target=main, args=(["run", str(recipe), "--out", str(folder)],))
-    child.start()
-    return child
+    return secateur("run", recipe, "--out", folder)
 
 
 @pytest.fixture(scope="module")

@@ -7,20 +7,25 @@ from pathlib import Path
 import torch
 
 from secateur.pipeline.scores.score import Scores
-from tests.pipeline.runs.processes import RECIPE, run_stage
+from tests.forked import COMMAND
+from tests.pipeline.runs.processes import RECIPE, run_stage, write_recipe
+from tests.ranks import two_ranks_run
 
 MASKS = {"method": "xmask", "samples_per_class": 2, "options": {"epochs": 2, "kinds": ["mlp_hidden"]}}
 
 
-def scored(folder: Path, processes: int) -> Scores:
-    """The scores of a run in `folder`, made by so many processes."""
-    run_stage("score", folder, {**RECIPE, "score": MASKS}, processes)
+def scored(folder: Path) -> Scores:
+    """The scores of the run in `folder`."""
     assert not (folder / "xmask.pt").exists()
     return Scores.load(folder / "scores.safetensors")
 
 
 def test_two_processes_score_what_one_does(tmp_path: Path) -> None:
-    one, two = (scored(tmp_path / str(count), count) for count in (1, 2))
+    recipe = {**RECIPE, "score": MASKS}
+    run_stage("score", tmp_path / "one", recipe)
+    write_recipe(tmp_path / "two", recipe)
+    two_ranks_run(COMMAND, words=["score", str(tmp_path / "two")])
+    one, two = scored(tmp_path / "one"), scored(tmp_path / "two")
     assert one.options == MASKS["options"]
     (value,), (other,) = one.values.values(), two.values.values()
     assert value.shape == (10, 192)
