@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.exporter import keep_the_table
 from tests.postgresql import postgresql as postgresql  # a fixture
 
 torch.set_num_threads(1)
+gc.set_threshold(50_000)  # graphs of models are many small objects, and looking through all of them often takes long
 
 
 def make_vit(seed: int = 0, **kwargs: object) -> nn.Module:

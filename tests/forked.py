@@ -1,4 +1,4 @@
-"""Processes that start at once: forked from one that has imported what secateur runs on, and that never ran a thread."""
+"""Processes that start at once: forked from one that has imported what secateur runs on and never ran a thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
         *("secateur.pipeline.runs.runner", "secateur.pipeline.cli.run", "secateur.pipeline.cli.stages"),
-        *("secateur.pipeline.plan.evolution", "secateur.pipeline.recover.distill", "secateur.pipeline.scores.xmask.learn"),
+        *(
+            "secateur.pipeline.plan.evolution",
+            "secateur.pipeline.recover.distill",
+            "secateur.pipeline.scores.xmask.learn",
+        ),
         *("accelerate.commands.launch", "fvcore.nn", "matplotlib.figure", "onnxruntime", "onnxscript"),
         *("sklearn.datasets", "torch.onnx._internal.exporter._compat", "torch.distributed.run", "torch.export"),
     ]

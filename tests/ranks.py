@@ -23,7 +23,12 @@ def free_port() -> int:
 
 def two_ranks_run(code: str, **names: object) -> None:
     """Runs `code` with these names as ranks 0 and 1 of two, on CPUs; both must succeed."""
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "ACCELERATE_USE_CPU": "true"}
+    common = {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "ACCELERATE_USE_CPU": "true",
+    }
     ranks = [started(code, {**common, "RANK": rank, "LOCAL_RANK": rank}, **names) for rank in ("0", "1")]
     assert finished(*ranks) == [0, 0]
 

@@ -11,7 +11,6 @@ from secateur.benchmarks.gate import Verdict, judge
 from secateur.benchmarks.limits import COUNT_UNITS, SIZE_UNITS, Limits, parse_amount
 from secateur.benchmarks.results_file import BenchResult, read_bench, split_key
 from secateur.core.errors import BenchError
-from secateur.pipeline.runs.runner import open_run, overdue
 from secateur.pipeline.runs.subjects import is_run
 
 Measurement = BenchResult | str | Path
@@ -66,10 +65,17 @@ def _read(what: Measurement) -> BenchResult:
     if isinstance(what, BenchResult):
         return what
     folder = Path(what)
-    if is_run(folder) and (reasons := overdue(open_run(folder), "bench")):
+    if is_run(folder) and (reasons := _overdue(folder)):
         later = f", and {len(reasons) - 1} later stages" * (len(reasons) > 1)
         raise BenchError(
             f"the measurements in {folder} are not of what it holds now ({reasons[0]}{later}): bring it up to date "
             f"with `secateur bench {folder}`, or judge what was measured with `secateur gate {folder / 'bench.json'}`"
         )
     return read_bench(folder)
+
+
+def _overdue(folder: Path) -> tuple[str, ...]:
+    """Why the measurements in a run directory are not of what it holds now."""
+    from secateur.pipeline.runs.runner import open_run, overdue  # a bench.json alone is judged without all that runs
+
+    return overdue(open_run(folder), "bench")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,13 +14,14 @@ from torch import Tensor, nn
 
 from secateur.core.errors import ExportError
 from secateur.export.program import load_program, save_program
+from tests.forked import finished, started
 from tests.signatures import towers, towers_inputs
 
 AGAIN = """
 import sys, torch
 from secateur.export.program import load_program
-inputs, expected = torch.load(sys.argv[2], weights_only=True)
-found = load_program(sys.argv[1])(**inputs)
+inputs, expected = torch.load(expected, weights_only=True)
+found = load_program(path)(**inputs)
 assert "tests" not in sys.modules and found["note"] is None
 found = [found["image"], found["text"]["text"], found["similarity"]]
 for one, two in zip(found, expected, strict=True):
@@ -36,7 +35,7 @@ def test_a_program_gives_the_same_in_another_process_at_another_batch(tmp_path: 
     assert model.training and not model._forward_hooks
     found = model.eval()(**inputs)
     torch.save((inputs, [found.image, found.text["text"], found.similarity]), tmp_path / "expected.pt")
-    subprocess.run([sys.executable, "-P", "-c", AGAIN, path, tmp_path / "expected.pt"], check=True, cwd=tmp_path)
+    assert finished(started(AGAIN, path=path, expected=tmp_path / "expected.pt")) == [0]
     with zipfile.ZipFile(path) as archive:
         assert str(Path(__file__).parent).encode() not in archive.read("archive/models/model.json")
 

@@ -24,20 +24,20 @@ def test_the_overview_names_every_command() -> None:
     assert all(f"\n  {command} " in output for command in COMMANDS)
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-P", "-m", "secateur", *words], capture_output=True, text=True)
-
-
 def test_a_misspelt_command_is_a_usage_error_with_a_suggestion() -> None:
-    done = run("inspekt", "x")
+    done = subprocess.run([sys.executable, "-P", "-m", "secateur", "inspekt", "x"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "did you mean 'inspect'" in done.stderr
 
 
-def test_an_error_is_one_sentence_and_debug_shows_the_traceback() -> None:
-    done = run("inspect", "deit_tiny_patch16_225")
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert "deit_tiny_patch16_224" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "Traceback" in run("inspect", "deit_tiny_patch16_225", "--debug").stderr
+def test_an_error_is_one_sentence_and_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*words: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["inspect", "deit_tiny_patch16_225", *words])
+        found = capsys.readouterr()
+        assert (ended.value.code, found.out) == (2, "")
+        return found.err
+
+    assert "deit_tiny_patch16_224" in said()
+    assert "Traceback" not in said()
+    assert "Traceback" in said("--debug")

@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from secateur.core.errors import SecateurError
 from secateur.pipeline.cli import cli, main
 from tests.benchmarks.samples import HERE, result
+from tests.forked import finished, secateur
 
 WORKFLOW = Path(__file__).parents[3] / ".github" / "workflows" / "gate.yml"
 
@@ -50,14 +51,21 @@ def test_the_exit_codes(folder: Path) -> None:
 
 
 def test_the_exit_codes_of_the_program(folder: Path) -> None:
-    def code(*words: object) -> int:
-        return subprocess.run(
-            [sys.executable, "-P", "-m", "secateur", "gate", *map(str, words)], check=False
-        ).returncode
+    cases = [
+        ("slow.json", "--min-speedup", 1.3),
+        ("elsewhere.json", folder / "run"),
+        ("edge.json", "--min-speedup", 1.2),
+    ]
+    assert finished(*(secateur("gate", folder / name, *words) for name, *words in cases)) == [1, 2, 3]
 
-    assert code(folder / "slow.json", "--min-speedup", 1.3) == 1
-    assert code(folder / "elsewhere.json", folder / "run") == 2
-    assert code(folder / "edge.json", "--min-speedup", 1.2) == 3
+
+def test_a_bench_json_is_judged_without_what_runs_need(folder: Path) -> None:
+    code = (
+        "import sys; from secateur.pipeline.runs.gate_run import gate\n"
+        "print(gate(sys.argv[1]).outcome, {'timm', 'onnx', 'optuna'} & set(sys.modules))"
+    )
+    words = [sys.executable, "-P", "-c", code, str(folder / "baseline.json")]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "pass set()\n"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.pipeline.runs.processes import ENVIRONMENT, LAUNCH, RECIPE, SECONDS, launch_stage, run_stage, workers, write_recipe
+from tests.pipeline.runs.processes import (
+    ENVIRONMENT,
+    LAUNCH,
+    RECIPE,
+    SECONDS,
+    launch_stage,
+    run_stage,
+    workers,
+    write_recipe,
+)
 
 HOST = ["unshare", "--map-root-user", "--net", "--uts"]
 TOOLS = ("unshare", "nsenter", "ip", "hostname")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +26,7 @@ from secateur.pipeline.structure.history import Classes, Units, steps_of
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.storage import STRUCTURE, WEIGHTS, load, save
 from secateur.pipeline.structure.surgery import prune
+from tests.forked import finished, started
 from tests.pipeline.structure.test_surgery import random_plan
 
 KWARGS = {"img_size": 16, "patch_size": 4, "embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 5}
@@ -45,11 +46,18 @@ def same(one: nn.Module, two: nn.Module) -> bool:
     )
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    save(pruned(create_model("vit_tiny_patch16_224", **KWARGS)), tmp_path / "small")
-    return tmp_path / "small"
+    folder = tmp_path_factory.mktemp("saved") / "small"
+    save(pruned(create_model("vit_tiny_patch16_224", **KWARGS)), folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A saved model, which the test may change."""
+    return Path(shutil.copytree(saved, tmp_path / "small"))
 
 
 def rewritten(folder: Path, change: Callable[[dict[str, Any]], None], former: bool = False) -> Path:
@@ -69,10 +77,10 @@ def test_a_loaded_model_gives_the_same_logits_in_another_process(folder: Path) -
     x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     torch.save(x, folder / "x.pt")
     code = (
-        "import sys, torch; from secateur.pipeline.structure.storage import load\n"
-        "torch.save(load(sys.argv[1])(torch.load(sys.argv[1] + '/x.pt')), sys.argv[1] + '/y.pt')"
+        "import torch; from secateur.pipeline.structure.storage import load\n"
+        "torch.save(load(folder)(torch.load(folder + '/x.pt')), folder + '/y.pt')"
     )
-    subprocess.run([sys.executable, "-P", "-c", code, str(folder)], check=True)
+    assert finished(started(code, folder=str(folder))) == [0]
     assert torch.equal(load(folder)(x), torch.load(folder / "y.pt"))
 
 
