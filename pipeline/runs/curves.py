@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 
 from secateur.core.errors import PlanError, RunError
 from secateur.core.files import sha256_file, sha256_json
+from secateur.pipeline.analysis.accuracy import chance_warning
 from secateur.pipeline.analysis.pruning_curve import Shape, curve
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.sampling import few_shot
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Report = Callable[[str], None]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,9 @@ def trace_curves(
     """The curves of these lines, measured where `curve.json` in `folder` has them not yet; `curve.png` lies beside it.
 
     Seeds decide the calibration images (and random scores); accuracy is on the run's evaluation images, of which
-    `images_per_class` (0: all) are used. The file is written after every point, so that a killed command goes on
-    where it stopped; it keeps the curves of earlier commands too. Raises `RunError` when it holds curves measured
-    otherwise.
+    `images_per_class` (0: all) are used. A dense model that might be guessing is warned of. The file is written after
+    every point, so that a killed command goes on where it stopped; it keeps the curves of earlier commands too. Raises
+    `RunError` when it holds curves measured otherwise.
     """
     check_classifies(run, "curves")
     evaluation = run.data.evaluation
@@ -90,6 +93,7 @@ def trace_curves(
     content = CurveFile(sha256_json(setting), shape.kinds, shape.allocate, held_out.samples, dense)
     path = folder / "curve.json"
     found = _there(path, content.setting)
+    classes, said = len(evaluation.classes), ""
     for line in lines:
         for seed in line.seeds(seeds, random_seeds):
             new = TracedCurve(line.label, seed, _key(line))
@@ -108,6 +112,8 @@ def trace_curves(
                     (point,) = curve(run.dense, run.groups, scores, held_out, one, verify)
                     report(f"{line.label}, seed {seed}: {point.top1:.1f} % at {rate:.0%} removed")
                     _write(path, content, replace(new, points=(*new.points, point)), found)
+                if rate == 0 and not said and (said := chance_warning(point.top1, classes, held_out.samples)):
+                    _log.warning(said)
                 new = replace(new, points=(*new.points, point))
             content = replace(content, curves=(*content.curves, new.finished()))
             _write(path, content, None, found)

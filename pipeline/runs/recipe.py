@@ -27,6 +27,7 @@ from secateur.pipeline.models.spec import ModelSpec
 from secateur.pipeline.plan.budget import Budget, clear_other_measures
 from secateur.pipeline.plan.spec import PlanSpec, default_spec
 from secateur.pipeline.recover.spec import RecoverSpec
+from secateur.pipeline.scores.lrp.composite import NAMED
 from secateur.pipeline.scores.score import check_by_class
 from secateur.pipeline.scores.spec import ScoreSpec
 from secateur.pipeline.tasks.spec import TaskSpec
@@ -34,8 +35,15 @@ from secateur.pipeline.tasks.spec import TaskSpec
 STRICT = ConfigDict(extra="forbid")
 SEEDS = Range(0, 2**32 - 1)
 """What every generator of random numbers takes."""
-PATHS = ("model.weights", "data.path", "data.calibration", "data.evaluation", "data.class_map")
-"""The keys that name files or folders."""
+PATHS = (
+    "model.weights",
+    "data.path",
+    "data.calibration",
+    "data.evaluation",
+    "data.class_map",
+    "score.options.composite",
+)
+"""The keys that name files or folders; a word that is a composite's name is no file."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -239,14 +247,17 @@ def _allowed(hint: Any) -> str:
 def _anchored(content: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
     """The content with paths that exist beside the recipe made absolute; other words stay as they are."""
     result: dict[str, Any] = plain(content)
-    for section, _, key in (path.partition(".") for path in PATHS if folder is not None):
-        if isinstance(values := result.get(section), dict) and key in values:
+    for *sections, key in (path.split(".") for path in PATHS if folder is not None):
+        values: Any = result
+        for section in sections:
+            values = values.get(section) if isinstance(values, dict) else None
+        if isinstance(values, dict) and key in values:
             values[key] = _absolute(values[key], folder)
     return result
 
 
 def _absolute(word: Any, folder: Path | None) -> Any:
     """A path in `folder` made absolute, where there is one; any other value as it is."""
-    if folder is not None and isinstance(word, str) and word and (folder / word).exists():
+    if folder is not None and isinstance(word, str) and word and word not in NAMED and (folder / word).exists():
         return str((folder / word).resolve())
     return word

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 
+from secateur.pipeline.plan.allocation import DEFAULT_KINDS, Constraints
+from secateur.pipeline.plan.make import prunable
 from secateur.pipeline.runs.distributed import together
 from secateur.pipeline.runs.inputs import Inputs
 from secateur.pipeline.scores.registry import TrainedMethod
 from secateur.pipeline.scores.score import Scores, score
+from secateur.pipeline.structure.groups import KINDS, Groups
 
 FILE = "scores.safetensors"
 KEPT = ("xmask.pt",)
@@ -16,12 +20,22 @@ KEPT = ("xmask.pt",)
 
 
 def score_run(inputs: Inputs, say: Callable[[str], None] = lambda message: None) -> Scores:
-    """The scores of a run's model by its recipe's method; a training that was stopped goes on."""
+    """The scores of a run's model by its recipe's method; a training that was stopped goes on.
+
+    Of the groups that the plan skips there are none, and none of the kinds that it leaves out where it names kinds.
+    """
     spec = inputs.recipe.score
     loader = inputs.calibration(spec.samples_per_class, spec.batch_size)
     say(f"{spec.method} on {loader.samples} images")
     folder = inputs.working_folder
-    return score(inputs.dense, inputs.groups, loader, spec.made(), inputs.recipe.seed, say, folder, inputs.model_task)
+    return score(inputs.dense, scored(inputs), loader, spec.made(), inputs.recipe.seed, say, folder, inputs.model_task)
+
+
+def scored(inputs: Inputs) -> Groups:
+    """The groups whose scores a plan may need; of all kinds, for the report to show, unless the recipe names some."""
+    asked = inputs.recipe.plan
+    kinds = KINDS if asked.kinds == DEFAULT_KINDS else asked.kinds
+    return replace(inputs.groups, groups=tuple(prunable(inputs.groups, Constraints(kinds=kinds, skip=asked.skip))))
 
 
 def score_together(inputs: Inputs, say: Callable[[str], None]) -> list[str]:

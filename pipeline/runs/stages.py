@@ -64,7 +64,7 @@ STAGES = (
     Stage("groups", (DENSE, TRACED), _groups),
     Stage(
         "score",
-        (DENSE, IMAGES, TRACED, *recipe_parts("score", "seed", "task")),
+        (DENSE, IMAGES, TRACED, *recipe_parts("score", "plan.kinds", "plan.skip", "seed", "task")),
         score_stage.score_together,
         keeps=score_stage.KEPT,
         help=score_stage.score_run,

@@ -66,6 +66,16 @@ def test_the_command_writes_a_picture_and_a_file(run: Run) -> None:
     assert json.loads((run.folder / "curves/curve.json").read_text())["schema"] == "secateur.curve/1"
 
 
+def test_a_dense_model_that_guesses_or_has_no_weights_is_warned_of(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trace(open_run(run.folder), tmp_path / "first", "random", "magnitude")
+    assert caplog.text.count("has random weights, whose scores and accuracy mean nothing") == 1
+    assert caplog.text.count("which guessing among 10 classes reaches too") == 1
+    trace(run, tmp_path / "first", "random", "magnitude")  # all is there
+    assert caplog.text.count("which guessing among 10 classes reaches too") == 2
+
+
 def test_a_stopped_command_goes_on_and_ends_with_the_same(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

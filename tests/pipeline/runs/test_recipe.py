@@ -84,13 +84,28 @@ def test_paths_beside_the_recipe_are_found(tmp_path: Path) -> None:
     (tmp_path / "weights.safetensors").touch()
     (tmp_path / "images").mkdir()
     (tmp_path / "classes.txt").touch()
+    (tmp_path / "rules.yaml").write_text("first: gamma\n")
     data = {"path": "images", "class_map": "classes.txt"}
-    content = {**MINIMAL, "model": {"name": "vit", "weights": "weights.safetensors"}, "data": data}
+    score = {"method": "lrp", "options": {"composite": "rules.yaml"}}
+    content = {**MINIMAL, "model": {"name": "vit", "weights": "weights.safetensors"}, "data": data, "score": score}
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(content))
     recipe = read_recipe(tmp_path / "r.yaml")
     assert recipe.model.weights == str((tmp_path / "weights.safetensors").resolve())
     assert recipe.data.path == str((tmp_path / "images").resolve())
     assert recipe.data.class_map == str((tmp_path / "classes.txt").resolve())
+    assert recipe.score.options == {"composite": str((tmp_path / "rules.yaml").resolve())}
+
+
+def test_a_composites_file_is_found_from_where_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the recipe, or where the command is given; a file that is called like a composite is no matter."""
+    (tmp_path / "here").mkdir()
+    for name in ("rules.yaml", "gamma"):
+        (tmp_path / "here" / name).write_text("first: z_plus\n")
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump({**MINIMAL, "score": {"method": "lrp"}}))
+    monkeypatch.chdir(tmp_path / "here")
+    for given, found in (("rules.yaml", str(tmp_path / "here" / "rules.yaml")), ("gamma", "gamma")):
+        recipe = read_recipe(tmp_path / "r.yaml", [f"score.options.composite={given}"])
+        assert recipe.score.options == {"composite": found}
 
 
 def test_files_that_are_no_recipes_are_refused(tmp_path: Path) -> None:

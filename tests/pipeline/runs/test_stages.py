@@ -23,6 +23,7 @@ from secateur.pipeline.runs.inputs import Inputs
 from secateur.pipeline.runs.manifest import read_manifest
 from secateur.pipeline.runs.runner import open_run, overdue, run_stages
 from secateur.pipeline.runs.stage import Stage
+from secateur.pipeline.scores.score import Scores
 from tests.pipeline.runs.opens import allowed, undeclared_opens
 from tests.pipeline.runs.small_run import make_inputs, make_weights, recipe_of
 
@@ -128,6 +129,22 @@ def test_latency_is_measured_again_on_another_machine_and_with_other_threads(
     other = replace(environment(), cpu_model="another processor")
     monkeypatch.setattr(declarations, "environment", lambda threads: other)
     assert late(place) == ["bench"]
+
+
+def test_only_kinds_that_the_recipe_names_are_scored_and_others_anew(place: Path) -> None:
+    every = {group.name: group.kind for group in open_run(place / "run").groups}
+    assert {every[name] for name in Scores.load(place / "run" / "scores.safetensors").values} == set(every.values())
+    assert late(place, "plan.allocate=uniform") == from_("plan")
+    for settings, wanted in (
+        (["plan.kinds=[mlp_hidden]"], {"mlp_hidden"}),
+        (["plan.kinds=[mlp_hidden, head]", "plan.skip=['*.heads']"], {"mlp_hidden"}),
+        (["plan.skip=['*.hidden']"], set(every.values()) - {"mlp_hidden"}),
+    ):
+        recipe = recipe_of(place, *settings, "plan.align=1", "budget.macs=0.95")
+        run = open_run(place / "run", recipe, update=True)
+        assert any(said.startswith("score: ") for said in overdue(run, "score"))
+        run_stages(run, "score")
+        assert {every[name] for name in Scores.load(run.folder / "scores.safetensors").values} == wanted
 
 
 def test_weights_that_are_overwritten_are_what_the_next_run_prunes(place: Path) -> None:
