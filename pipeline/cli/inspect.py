@@ -59,3 +59,5 @@ def command(model: str, align: int, as_json: bool) -> None:
         console.print(f"not verifiable: {hidden.name}: {hidden.reason}", highlight=False)
     for operation in found.uncounted:
         console.print(f"not counted: {operation} may carry MACs that nobody knows here", highlight=False)
+    for name in found.one_size:
+        console.print(f"one size: the code of {name}, once pruned, takes inputs of this size only", highlight=False)

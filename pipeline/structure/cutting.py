@@ -60,15 +60,15 @@ def adapt(small: nn.Module, dense: nn.Module, groups: Groups, kept: Kept) -> Non
     if not groups.adapted or groups.traced is None:
         return
     example = example_for(dense, groups.inputs, batch=SAMPLES)
-    errors: list[CodeError] = []
-    for name in sorted(groups.adapted, key=lambda name: -name.count(".")):
+    errors: dict[str, CodeError] = {}
+    for name in sorted(groups.adapted, key=lambda name: -len(name.split(".")) if name else 0):
         try:
             groups.traced.take_over(name, small, dense, example, kept)
         except CodeError as error:
-            errors.append(error)
+            errors[name] = error
     if errors:
-        others = tuple(error.modules[0] for error in errors[1:])
-        raise CodeError(errors[0].modules[0], errors[0].reason, others)
+        (name, first), *others = errors.items()
+        raise CodeError(name, first.reason, [error for _, error in others])
 
 
 def example_for(model: nn.Module, inputs: InputSpec | Sequence[int], batch: int = 1, seed: int = 0) -> Any:

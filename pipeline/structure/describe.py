@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from secateur.core.records import read_record, write_record
+from secateur.pipeline.structure.codegen.calls import called
 from secateur.pipeline.structure.groups import Fixed, Groups, Kind, Unverifiable
 from secateur.pipeline.structure.steps import step_size
 
@@ -36,7 +37,7 @@ class GroupTable:
     """What can be removed from a model and what is `fixed` or `unverifiable`, and why.
 
     `input_shape` is that of one sample, or what `InputSpec.to_json` says of several inputs. `macs` leaves out those
-    of the operations `uncounted`.
+    of the operations `uncounted`. `one_size` are the modules that, once pruned, take inputs of that size only.
     """
 
     fingerprint: str
@@ -48,6 +49,7 @@ class GroupTable:
     fixed: tuple[Fixed, ...]
     unverifiable: tuple[Unverifiable, ...] = ()
     uncounted: tuple[str, ...] = ()
+    one_size: tuple[str, ...] = ()
 
     def save(self, path: Path) -> None:
         """Writes the table as JSON."""
@@ -92,4 +94,5 @@ def describe(groups: Groups, align: int = 8) -> GroupTable:
         groups.fixed,
         groups.unverifiable,
         groups.uncounted,
+        tuple(map(called, groups.one_size)),
     )

@@ -153,7 +153,8 @@ class Groups(Sequence[Group]):
     `shapes` holds every tensor of the model's state dict with its dense shape; `inputs` says what the model is called
     with. `norms` has, for each module that normalises over units of a group, its width;
     `architecture` is the fingerprint where it is not that of these groups alone. The code of the modules `adapted`
-    repeats numbers of units, so that surgery takes it from the graph, `traced`. `unverifiable` are groups of which a
+    repeats numbers of units, so that surgery takes it from the graph, `traced`; that of the modules `one_size` then
+    works at one size of the inputs only, though the dense model takes others. `unverifiable` are groups of which a
     mistake would not be seen, as far as the groups were verified. `ungrouped` says of (tensor, dim) with positions of
     no group why that is, `uncounted` which operations may carry MACs that are in no term.
 
@@ -172,6 +173,7 @@ class Groups(Sequence[Group]):
     norms: Mapping[str, Norm] = field(default_factory=dict)
     architecture: str = ""
     adapted: tuple[str, ...] = ()
+    one_size: tuple[str, ...] = ()
     unverifiable: tuple[Unverifiable, ...] = ()
     ungrouped: Mapping[tuple[str, int], str] = field(default_factory=dict)
     uncounted: tuple[str, ...] = ()

@@ -8,6 +8,8 @@ from dataclasses import replace
 from torch import nn
 
 from secateur.core.errors import PlanError
+from secateur.pipeline.structure.codegen.calls import called
+from secateur.pipeline.structure.codegen.written_module import WrittenModule
 from secateur.pipeline.structure.cutting import cut, example_for
 from secateur.pipeline.structure.equivalence import Verification, verify_equivalence
 from secateur.pipeline.structure.find import find_groups
@@ -24,8 +26,9 @@ def prune(model: nn.Module, plan: Plan, groups: Groups | None = None) -> nn.Modu
     """A new module without the units that `plan` drops; `model` is left untouched.
 
     The result is verified before it is returned (`verify`); groups of which a mistake would not have been seen are
-    logged as a warning. Raises `PlanError` when the plan was made for another architecture and `SurgeryError`, naming
-    the first group that disagrees, when removed is not equal to masked.
+    logged as a warning, and so is that the size of the inputs is fixed now (`Groups.one_size`). Raises `PlanError` when
+    the plan was made for another architecture and `SurgeryError`, naming the first group that disagrees, when removed
+    is not equal to masked.
 
     >>> small = sc.prune(model, plan)
     >>> sum(tensor.numel() for tensor in small.parameters()) < sum(tensor.numel() for tensor in model.parameters())
@@ -35,6 +38,14 @@ def prune(model: nn.Module, plan: Plan, groups: Groups | None = None) -> nn.Modu
     small = cut(model, groups, plan)
     for found in verify_equivalence(model, small, groups, plan).unverifiable:
         _log.warning("not verifiable: %s: %s", found.name, found.reason)
+    fixed = [called(name) for name in groups.one_size if isinstance(small.get_submodule(name), WrittenModule)]
+    if fixed:
+        _log.warning(
+            "the size of the inputs is fixed now, since the code of %s was taken over for %s: to use another one, find "
+            "the groups and prune with an example of it",
+            ", ".join(fixed),
+            groups.inputs,
+        )
     return small
 
 

@@ -13,9 +13,13 @@ from secateur.pipeline.structure.graph.program import operation_of, stack_of
 
 @dataclass(frozen=True)
 class ChildCall:
-    """A call of the child at `path` (within the module): `nodes` make the tensor `result` of the tensor `source`."""
+    """A call of the child at `path` (within the module): `nodes` make the tensor `result` of the tensor `source`.
+
+    Beside it the child is passed what it was in the recorded `call`.
+    """
 
     path: str
+    call: RecordedCall
     source: fx.Node
     result: fx.Node
     nodes: tuple[fx.Node, ...]
@@ -79,7 +83,7 @@ class Body:
             inside = self._within[key]
             entering, leaving = self.entering(inside), self.leaving(inside)
             if seen and all(map(is_plain, seen)) and len(entering) == len(leaving) == 1:
-                return ChildCall(name, entering[0], leaving[0], tuple(inside))
+                return ChildCall(name, seen[0], entering[0], leaving[0], tuple(inside))
         return None
 
 

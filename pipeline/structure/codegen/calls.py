@@ -18,6 +18,8 @@ from secateur.pipeline.structure.codegen.nested import Key, leaves_of, leaves_wi
 
 Dims = tuple[frozenset[int], ...]
 """For each leaf of a call's arguments some of its dimensions; a number that is no tensor has the dimension 0 alone."""
+PLAIN = (bool, int, float, str, type(None))
+"""What is passed beside tensors and is compared by what it is."""
 GROWTHS = (64, 32)
 """By how many pixels (or tokens) another example is longer; the first that the model takes."""
 
@@ -28,12 +30,14 @@ def called(module: str) -> str:
 
 
 class CodeError(SurgeryError):
-    """The code of the modules `modules` cannot be taken over from the graph."""
+    """The code of a module cannot be taken over from the graph; `reasons` has those of it and of `others` by path."""
 
-    def __init__(self, module: str, reason: str, others: tuple[str, ...] = ()) -> None:
+    def __init__(self, module: str, reason: str, others: Sequence[CodeError] = ()) -> None:
         super().__init__(f"the code of {called(module)} cannot be taken over from the graph: {reason}")
         self.reason = reason
-        self.modules = (module, *others)
+        self.reasons: dict[str, str] = {module: reason}
+        for other in others:
+            self.reasons.update(other.reasons)
 
 
 @dataclass(frozen=True)
@@ -154,13 +158,10 @@ def record_calls(dense: nn.Module, example: ModelInputs) -> dict[str, list[Recor
 
 
 def is_plain(call: RecordedCall) -> bool:
-    """Whether a call has one tensor in and one out."""
-    return (
-        len(call.args) == 1
-        and isinstance(call.args[0], Tensor)
-        and all(value is None for value in call.kwargs.values())
-        and isinstance(call.result, Tensor)
-    )
+    """Whether a call has one tensor in, in one or several places, and one out, and nothing else but plain values."""
+    tensors = {id(leaf) for leaf in call.leaves if isinstance(leaf, Tensor)}
+    returned = [leaf for leaf in leaves_of(call.result) if isinstance(leaf, Tensor)]
+    return len(tensors) == len(returned) == 1 and all(isinstance(leaf, (Tensor, *PLAIN)) for leaf in call.leaves)
 
 
 def _varying(base: Sequence[RecordedCall], others: Sequence[RecordedCall]) -> Dims:

@@ -47,7 +47,7 @@ def check_arguments(
     if torch.compiler.is_compiling():
         return  # lengths are symbols, and what was exported is compared with what runs
     for guard in guards:
-        if not _holds(guard, inputs, ()) and not _holds(guard, inputs, samples):
+        if not holds(guard, inputs) and not holds(guard, inputs, samples):
             raise SurgeryError(
                 f"the code of {called(module)} was taken over for one size of its inputs, and would take another way "
                 f"for this one ({guard} does not hold): prune the model with an example of the size that you need"
@@ -98,8 +98,8 @@ class _Sized:
         return self._lengths
 
 
-def _holds(guard: str, inputs: Mapping[str, Any], samples: Sequence[tuple[str, int]]) -> bool:
-    """Whether a condition on the inputs is true."""
+def holds(guard: str, inputs: Mapping[str, Any], samples: Sequence[tuple[str, int]] = ()) -> bool:
+    """Whether one of torch's conditions on the inputs is true, with other first lengths where `samples` has some."""
     first = dict(samples)
 
     def sized(name: str, value: Any) -> Any:

@@ -14,15 +14,13 @@ from secateur.core.model_inputs import tensors_in
 from secateur.pipeline.structure.codegen.alignment import Alignment, align
 from secateur.pipeline.structure.codegen.arguments import Leaf, argument_leaves
 from secateur.pipeline.structure.codegen.body import Body
-from secateur.pipeline.structure.codegen.calls import Calls, CodeError, RecordedCall
+from secateur.pipeline.structure.codegen.calls import PLAIN, Calls, CodeError, RecordedCall
+from secateur.pipeline.structure.codegen.conditions import holds
 from secateur.pipeline.structure.codegen.nested import holds_tensors, leaves_of, leaves_with_keys
 from secateur.pipeline.structure.codegen.own_graph import OwnGraph, own_graph
 from secateur.pipeline.structure.graph.program import hint_of, is_symbol, stack_of
 from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.graph.value import Value
-
-PLAIN = (bool, float, str, type(None))
-"""Values that decide what code does and that are compared by what they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +44,17 @@ class ModuleProgram:
     def fixed_by_leaf(self) -> list[tuple[int, Mapping[int, int]]]:
         """What is fixed of each leaf of the arguments, by its number."""
         return [(number, self.fixed[node]) for number, node in self.own.inputs.items()]
+
+    def takes(self, call: RecordedCall) -> bool:
+        """Whether the code runs for another call, of a larger example say, of which it is not known to fail."""
+        leaves = call.leaves
+        if call.keys != self.call.keys:
+            return False
+        inputs = {str(self.leaves[number]): leaves[number] for number in self.own.inputs}
+        lengths = (
+            (leaves[number].shape[dim], size) for number, dims in self.fixed_by_leaf for dim, size in dims.items()
+        )
+        return all(one == two for one, two in lengths) and all(holds(guard, inputs) for guard in self.own.guards)
 
 
 def module_programs(trace: Trace, name: str, dense: nn.Module, calls: Calls) -> list[ModuleProgram]:
@@ -93,10 +102,11 @@ def module_programs(trace: Trace, name: str, dense: nn.Module, calls: Calls) -> 
 
 
 def _form(call: RecordedCall) -> list[Any]:
-    """What has to be alike in all calls of a module: what is passed where, and returned."""
+    """What has to be alike in all calls of a module: what is passed where, lengths aside, and returned."""
+    lengths = [isinstance(leaf, int) and not isinstance(leaf, bool) for leaf in call.leaves]
     passed = [
-        leaf if isinstance(leaf, PLAIN) else None if isinstance(leaf, (Tensor, int)) else id(leaf)
-        for leaf in call.leaves
+        None if isinstance(leaf, Tensor) or length else leaf if isinstance(leaf, PLAIN) else id(leaf)
+        for leaf, length in zip(call.leaves, lengths, strict=True)
     ]
     return [call.keys, passed, call.firsts, [keys for keys, _ in leaves_with_keys(call.result)]]
 
@@ -119,11 +129,23 @@ def _whole_bodies(trace: Trace, name: str, calls: Calls) -> list[Body]:
 
 
 def _children(calls: Calls, name: str) -> dict[str, list[RecordedCall]]:
-    """The calls of a module's children, by their paths within it."""
+    """The calls of a module's children, by their paths within it, of those that are passed the same plain values."""
     prefix = f"{name}." if name else ""
     return {
-        path.removeprefix(prefix): seen for path, seen in calls.base.items() if path != name and path.startswith(prefix)
+        path.removeprefix(prefix): seen
+        for path, seen in calls.base.items()
+        if seen and path != name and path.startswith(prefix) and not _varies(calls, path)
     }
+
+
+def _varies(calls: Calls, path: str) -> bool:
+    """Whether a module is passed something else than tensors that changes from call to call."""
+    (first, *others) = calls.base[path]
+    plain = [isinstance(leaf, PLAIN) for leaf in first.leaves]
+    dims = zip(plain, calls.by_samples(path), calls.by_size(path), strict=True)
+    return any(_form(call) != _form(first) for call in others) or any(
+        one and (two or three) for one, two, three in dims
+    )
 
 
 def _same_parameters(trace: Trace, name: str, own: OwnGraph, alignment: Alignment) -> bool:

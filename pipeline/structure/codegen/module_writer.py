@@ -11,12 +11,11 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import GetAttrKey
 
 from secateur.pipeline.structure.codegen.alignment import arguments_of
-from secateur.pipeline.structure.codegen.arguments import Leaf
 from secateur.pipeline.structure.codegen.body import ChildCall
-from secateur.pipeline.structure.codegen.calls import CodeError
+from secateur.pipeline.structure.codegen.calls import PLAIN, CodeError
 from secateur.pipeline.structure.codegen.conditions import by_mode, check_arguments, check_mode, check_names, check_same
 from secateur.pipeline.structure.codegen.module_program import ModuleProgram
-from secateur.pipeline.structure.codegen.nested import number_of, refilled
+from secateur.pipeline.structure.codegen.nested import Key, leaves_with_keys, number_of, refilled
 from secateur.pipeline.structure.codegen.resized_ops import Operation, resized
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
 from secateur.pipeline.structure.codegen.stacked import Stack, write_apart, write_stacked
@@ -25,7 +24,6 @@ from secateur.pipeline.structure.graph.program import lengths as shape_of
 from secateur.pipeline.structure.graph.program import operation_of
 from secateur.pipeline.structure.graph.value import Value
 
-_PLAIN = (bool, int, float, str, type(None))
 _SKIPPED = ("_assert_tensor_metadata",)
 STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
@@ -61,13 +59,22 @@ class ModuleWriter:
             if child is None:
                 self._operation(node)
             elif node is child.result:
-                self.copies[child.result] = self.graph.call_module(child.path, (self._copy(child.source),))
+                self._call(child)
         leaves = (self._copy(leaf) if isinstance(leaf, fx.Node) else leaf for leaf in self.program.own.results)
         self.graph.output(refilled(self.program.call.result, leaves, self.graph.call_function))
         for node in reversed(self.graph.nodes):  # lengths that only the children's own code needs
             if not node.users and operation_of(node) == "sym_size":
                 self.graph.erase_node(node)
         return self.graph.python_code("self").src
+
+    def _call(self, child: ChildCall) -> None:
+        """Calls a child as it was called; what it returns besides a tensor is of no use."""
+        source = self._copy(child.source)
+        leaves = [source if isinstance(leaf, Tensor) else leaf for leaf in child.call.leaves]
+        args, kwargs = refilled((child.call.args, dict(child.call.kwargs)), iter(leaves), self.graph.call_function)
+        returned = leaves_with_keys(child.call.result)
+        keys = next(keys for keys, leaf in returned if isinstance(leaf, Tensor))
+        self.copies[child.result] = self._at(self.graph.call_module(child.path, args, kwargs), keys)
 
     def replace_code(self) -> None:
         """Gives the small module the code that was written."""
@@ -93,14 +100,14 @@ class ModuleWriter:
             holders[name] = self.graph.create_node("placeholder", written, default, {}, name)
             if parameter.kind in STARS:
                 self._check_names(name, holders[name])
-            elif name not in passed and default and isinstance(parameter.default, _PLAIN):
+            elif name not in passed and default and isinstance(parameter.default, PLAIN):
                 given[name] = holders[name]
                 constants.append((name, parameter.default))
         leaves, own = self.program.leaves, self.program.own
-        taken = [self._taken_from(holders, leaf) for leaf in leaves]
+        taken = [self._at(holders[leaf.parameter], leaf.keys) for leaf in leaves]
         inputs = {str(leaves[number]): taken[number] for number in own.inputs}
         for number, (leaf, value) in enumerate(zip(leaves, self.program.call.leaves, strict=True)):
-            if number not in own.inputs and isinstance(value, _PLAIN):
+            if number not in own.inputs and isinstance(value, PLAIN):
                 given[str(leaf)] = taken[number]
                 constants.append((str(leaf), value))
         lengths = [(str(leaves[number]), *item) for number, dims in self.program.fixed_by_leaf for item in dims.items()]
@@ -127,9 +134,9 @@ class ModuleWriter:
         expected = dict.fromkeys(number_of(key) for key in keys if not isinstance(key, GetAttrKey))
         self.graph.call_function(check_names, (self.name, parameter, holder, tuple(expected)))
 
-    def _taken_from(self, holders: dict[str, fx.Node], leaf: Leaf) -> fx.Node:
-        found = holders[leaf.parameter]
-        for key in leaf.keys:
+    def _at(self, found: fx.Node, keys: tuple[Key, ...]) -> fx.Node:
+        """What keys lead to in what a node stands for."""
+        for key in keys:
             if isinstance(key, GetAttrKey):
                 found = self.graph.call_function(getattr, (found, key.name))
             else:

@@ -60,6 +60,14 @@ class TracedModel:
         writers[0].replace_code()
         return True
 
+    def one_size(self, name: str) -> bool:
+        """Whether the code of a module that was taken over refuses a larger example, which the dense model takes."""
+        programs = self._programs.get(name, [])
+        larger = self._calls[0].larger.get(name, []) if self._calls else []
+        return not isinstance(programs, CodeError) and not all(
+            program.takes(call) for program, call in zip(programs, larger, strict=False)
+        )
+
     def _of(self, name: str, dense: nn.Module, example: ModelInputs) -> list[ModuleProgram]:
         """The module's own graph, made once, for each of its calls."""
         if not self._calls:

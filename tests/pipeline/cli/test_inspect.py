@@ -47,13 +47,14 @@ def test_groups_that_are_not_verifiable_and_operations_not_counted_are_named(mon
     def found(model: nn.Module, x: Tensor) -> Groups:
         groups = find_groups(model, x, verify=False)
         hidden = Unverifiable(groups[0].name, "nothing moves")
-        return replace(groups, unverifiable=(hidden,), uncounted=("aten::cdist in head",))
+        return replace(groups, unverifiable=(hidden,), uncounted=("aten::cdist in head",), one_size=("blocks.0",))
 
     monkeypatch.setattr("secateur.pipeline.structure.find.find_groups", found)
     result = CliRunner().invoke(cli.cli, ["inspect", "test_vit2"], terminal_width=200)
     assert result.exit_code == 0, result.output
     said = " ".join(result.stdout.split())
     assert "not verifiable: patch_embed.proj.width: nothing moves" in said
+    assert "one size: the code of blocks.0, once pruned, takes inputs of this size only" in said
     assert "not counted: aten::cdist in head may carry MACs that nobody knows here" in said
 
 

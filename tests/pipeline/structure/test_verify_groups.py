@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secateur.core.errors import ModelError
+from secateur.core.errors import ModelError, SurgeryError
 from secateur.pipeline.structure.codegen.calls import CodeError
 from secateur.pipeline.structure.codegen.traced_model import TracedModel
+from secateur.pipeline.structure.describe import describe
 from secateur.pipeline.structure.find import find_groups
-from secateur.pipeline.structure.groups import Group
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
-from secateur.pipeline.structure.verify_groups import _some_gone, verify_groups
+from secateur.pipeline.structure.verify_groups import verify_groups
 
 
 class Block(nn.Module):
@@ -168,22 +168,120 @@ def test_dimensions_in_the_way_of_a_take_over_are_fixed_alone(monkeypatch: pytes
     assert {group.name for group in groups} >= {f"{n}.qkv.{part}" for n in (1, 2) for part in ("heads", "v")}
 
 
-def test_more_go_from_one_half_of_units_that_have_no_blocks() -> None:
-    def gone(units: int, blocks: int) -> list[int]:
-        kept = _some_gone(Group("x", "channel", units, (), blocks=blocks), 3)
-        return sorted(set(range(units)) - set(kept))
+class Gated(nn.Module):
+    """Repeats numbers of units in its own code."""
 
-    assert gone(24, 1) == [1, 4, 7, 10, 16, 22]
-    assert gone(4, 1) == [1]
-    assert gone(12, 2) == [1, 4, 8, 11]
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(6, 16), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = self.one(x).relu().reshape(len(x), 2, 8).unbind(1)
+        out: Tensor = self.two(left * right)
+        return out
 
 
-@pytest.mark.parametrize("width", range(3, 70))
-def test_more_or_fewer_query_than_value_dimensions_go(width: int) -> None:
-    """Code that expects as many of both would otherwise fail with the first plan that keeps other numbers."""
-    for steps in ((3, 4), (4, 5), (5, 3)):
-        qk, v = (
-            len(_some_gone(Group("x", kind, 2 * width, (), blocks=2), step))
-            for kind, step in zip(("qk_dim", "v_dim"), steps, strict=True)
-        )
-        assert 0 < qk < 2 * width and 0 < v < 2 * width and qk != v
+class Outer(nn.Module):
+    """One more module around another."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.inner(x) + 1
+        return out
+
+
+def test_a_models_own_code_is_taken_over_like_that_of_any_module() -> None:
+    torch.manual_seed(0)
+    alone, around = (find_groups(model.eval(), EXAMPLE) for model in (Gated(), Outer(Gated())))
+    assert [(group.name, group.units) for group in alone] == [("hidden", 8)]
+    assert [(group.name, group.units) for group in around] == [("inner.hidden", 8)]
+    assert (alone.adapted, around.adapted) == (("",), ("inner",))
+    model = Gated().eval()
+    small = prune(model, plan_from_kept(alone, {"hidden": [0, 3, 4]}), alone)
+    assert type(small) is not Gated and isinstance(small, Gated)
+    assert small(torch.randn(3, 6)).shape == (3, 5) and model(EXAMPLE).shape == (1, 5)
+
+
+class Halves(nn.Module):
+    """Cuts at a fixed position, which runs with fewer units and then computes something else."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.one, self.scale = nn.Linear(width, width), nn.Parameter(torch.rand(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.one(x)
+        return torch.cat([x[..., :4].relu(), x[..., 4:]], -1) * self.scale
+
+
+class Harmless(Block):
+    """Has code of its own that does with any number."""
+
+
+def test_of_code_that_computes_something_else_only_that_to_blame_is_taken_over() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), Harmless(), Halves(), Harmless(), nn.Linear(8, 3)).eval()
+    groups = find_groups(model, EXAMPLE)
+    assert groups.adapted == ("2",) and not groups.fixed
+
+
+class Wide(nn.Module):
+    """Insists on its width in a way that taking code over does not cure, as do the modules around it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block, self.last = Block(twelve), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(self.block(x)) * 2
+        return out
+
+
+def test_what_was_taken_over_in_vain_is_given_back() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), Wide(), nn.Linear(8, 3)).eval()
+    groups = find_groups(model, EXAMPLE)
+    assert groups.adapted == ()
+    (fixed,) = groups.fixed
+    assert fixed.name == "1.block.hidden"
+    assert fixed.reason.endswith(
+        "(twelve units were expected), and the code of 1.block cannot be taken over from the graph: it opens a graph "
+        "of its own, such as autocast"
+    )
+
+
+class Mixing(nn.Module):
+    """Halves of channels that are mixed over pixels, whose number a table may repeat."""
+
+    def __init__(self, table: bool) -> None:
+        super().__init__()
+        self.one, self.table = nn.Conv2d(3, 16, 1), nn.Parameter(torch.rand(36)) if table else None
+        self.two = nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = self.one(x).relu().split((8, 8), 1)
+        if self.table is not None and right.shape[2] == 6:
+            right = right * self.table.view(6, 6)
+        out: Tensor = self.two(left * right)
+        return out
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_code_that_works_at_one_size_from_now_on_is_told(table: bool, caplog: pytest.LogCaptureFixture) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(Mixing(table)).eval()
+    groups = find_groups(model, torch.randn(1, 3, 6, 6))
+    assert groups.adapted == ("0",) and groups.one_size == (("0",) if table else ())
+    assert describe(groups).one_size == groups.one_size
+    small = prune(model, plan_from_kept(groups, {"0.one.channels": [0, 3, 4]}), groups)
+    told = "the size of the inputs is fixed now, since the code of 0 was taken over for float [batch, 3, 6, 6]"
+    assert [told in record.message for record in caplog.records if record.levelname == "WARNING"] == [True] * table
+    larger = torch.randn(2, 3, 8, 8)
+    if table:
+        with pytest.raises(SurgeryError, match="the code of 0 was taken over for one size of its inputs"):
+            small(larger)
+    else:
+        assert small(larger).shape == (2, 4, 8, 8)

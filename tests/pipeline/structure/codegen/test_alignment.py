@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from secateur.pipeline.structure.codegen.alignment import Alignment, align, arguments_of
-from secateur.pipeline.structure.codegen.body import Body, ChildCall
+from secateur.pipeline.structure.codegen.body import Body
 from secateur.pipeline.structure.codegen.calls import record_calls
 from secateur.pipeline.structure.graph.program import exported, operation_of
 from tests.pipeline.structure.codegen.taking_over import Code
@@ -101,4 +101,3 @@ def test_arguments_have_their_names_and_defaults() -> None:
     flat = graph.call_function(torch.ops.aten.flatten.using_ints, (x,))
     assert arguments_of(flat) == {"self": x, "start_dim": 0, "end_dim": -1}
     assert arguments_of(graph.call_function(max, (x, 3))) == {"0": x, "1": 3}
-    assert isinstance(ChildCall("a", x, x, ()), ChildCall)

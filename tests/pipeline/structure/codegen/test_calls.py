@@ -61,19 +61,19 @@ def test_a_model_is_left_as_it_was() -> None:
     assert not any(module._forward_hooks for module in model.modules())
 
 
-X = torch.empty(2, 3)
+X, Y = torch.empty(2, 3), torch.empty(2, 3)
 
 
 @pytest.mark.parametrize(
     ("call", "plain"),
     [
         (RecordedCall((X,), {}, X), True),
-        (RecordedCall((X,), {"mask": None}, X), True),
-        (RecordedCall((X,), {"mask": X}, X), False),
-        (RecordedCall((X, 2), {}, X), False),
+        (RecordedCall((X, 2), {"mask": None}, (X, None)), True),
+        (RecordedCall((), {"x": [X, X]}, {"found": X}), True),
+        (RecordedCall((X,), {"mask": Y}, X), False),
+        (RecordedCall((X, object()), {}, X), False),
         (RecordedCall((2,), {}, X), False),
-        (RecordedCall((X,), {}, (X,)), False),
-        (RecordedCall((), {"x": X}, X), False),
+        (RecordedCall((X,), {}, (X, X)), False),
     ],
 )
 def test_a_plain_call_has_one_tensor_in_and_one_out(call: RecordedCall, plain: bool) -> None:
@@ -87,9 +87,12 @@ def test_other_leaves_take_the_places_of_a_calls_own() -> None:
 
 
 def test_the_error_names_all_modules_that_are_concerned() -> None:
-    error = CodeError("blocks.0", "it is odd", ("blocks.1",))
+    error = CodeError("blocks.0", "it is odd", [CodeError("blocks.1", "it is even")])
     assert isinstance(error, SurgeryError)
-    assert error.modules == ("blocks.0", "blocks.1") and error.reason == "it is odd"
+    assert error.reasons == {"blocks.0": "it is odd", "blocks.1": "it is even"} and error.reason == "it is odd"
+    assert (
+        str(CodeError("", "it is odd")) == "the code of the model itself cannot be taken over from the graph: it is odd"
+    )
     assert str(error) == "the code of blocks.0 cannot be taken over from the graph: it is odd"
 
 

@@ -225,13 +225,14 @@ class Insisting(Block):
 
 
 class Flexible(Insisting):
-    """Code that takes any dimensions of its heads, and returns two values, so that it cannot be taken over."""
+    """Code that takes any dimensions of its heads, and opens a graph of its own, so that it cannot be taken over."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # that is the point
         q = self.q(x).unflatten(-1, (HEADS, -1)).transpose(1, 2)
         k, v = self.kv(x).tensor_split((q[0, 0].shape[1] * HEADS,), dim=-1)
         k, v = (part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in (k, v))
-        return self.proj(self.attend(q, k, v).transpose(1, 2).flatten(2)), x
+        with torch.autocast("cpu", enabled=False):
+            return self.proj(self.attend(q, k, v).transpose(1, 2).flatten(2)), x
 
 
 def test_code_that_insists_on_all_heads_is_taken_over() -> None:
