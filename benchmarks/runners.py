@@ -15,10 +15,12 @@ from torch import nn
 from secateur.benchmarks.latency import Clock, CpuClock, CudaClock
 from secateur.core.errors import BenchError
 from secateur.core.input_spec import InputSpec
-from secateur.core.model_inputs import ModelInputs, call, moved
+from secateur.core.model_inputs import ModelInputs, call, moved, tensors_in
 from secateur.core.modules import copied, shared_copy
 from secateur.export.engine import Engine
 from secateur.export.engines import open_engine
+from secateur.export.graph_types import read_graph
+from secateur.export.parity import noted_inputs
 from secateur.export.targets import Target, TypedTarget, parse_typed_target
 from secateur.export.tensors import DYNAMIC
 
@@ -99,7 +101,8 @@ def make_runner(
     if isinstance(form, nn.Module) and subject.inputs is not None:
         return torch_runner(form, subject.inputs.draw(batch, seed), goal.target.device, cuda_graph)
     assert isinstance(form, Path)  # for the type checker: a module is a form where its inputs are known
-    return engine_runner(open_engine(form, goal.target, threads=threads), batch, seed)
+    noted = noted_inputs(read_graph(form)) if form.suffix == ".onnx" else None
+    return engine_runner(open_engine(form, goal.target, threads=threads), batch, seed, noted or subject.inputs)
 
 
 def no_form(subject: Subject, goal: Goal) -> str:
@@ -136,17 +139,22 @@ def torch_runner(model: nn.Module, example: ModelInputs, device: str = "cpu", cu
     return Runner(_captured(run) if cuda_graph else run, CudaClock(), torch.cuda.empty_cache)
 
 
-def engine_runner(engine: Engine, batch: int = 1, seed: int = 0) -> Runner:
+def engine_runner(engine: Engine, batch: int = 1, seed: int = 0, called_with: InputSpec | None = None) -> Runner:
     """An opened engine of any runtime, which the runner closes; nothing is copied in a timed run.
 
-    Timed from the call until the host sees the result ready on the device.
+    Whole numbers and truth values are drawn from those that its model was `called_with`, in the order of its inputs;
+    they are zero where that is not known, since others may be out of range. Timed from the call until the host sees
+    the result ready on the device.
     """
     rng = np.random.default_rng(seed)
+    drawn = [] if called_with is None else [tensor.numpy() for tensor in tensors_in(called_with.draw(batch, seed))]
+    known = dict(zip(engine.inputs, drawn, strict=True)) if len(drawn) == len(engine.inputs) else {}
     inputs = {}
     for tensor in engine.inputs:
         shape = [batch if size == DYNAMIC else size for size in tensor.shape]
         values = rng.standard_normal(shape)
-        inputs[tensor.name] = np.asarray(values if tensor.dtype.startswith("float") else np.zeros(shape), tensor.dtype)
+        whole = known.get(tensor, np.zeros(shape))
+        inputs[tensor.name] = np.asarray(values if tensor.dtype.startswith("float") else whole, tensor.dtype)
     if not any(array.shape[:1] == (batch,) for array in inputs.values()):
         engine.close()
         takes = ", ".join(map(str, engine.inputs))

@@ -100,8 +100,10 @@ class EngineInfo:
     @staticmethod
     def load(folder: Path) -> EngineInfo:
         """What `engine.json` in `folder` says; raises `RunError` or `EngineError` for a file that is none."""
-        content = {key: value for key, value in read_json(folder / INFO_FILE, "engine").items() if key != "folder"}
-        info = parse_record(EngineInfo, content, str(folder / INFO_FILE), EngineError, "build the engine again")
+        content, remedy = read_json(folder / INFO_FILE, "engine"), "build the engine again"
+        if "folder" in content:
+            raise EngineError(f"{folder / INFO_FILE} has an unknown key 'folder', which is not written: {remedy}")
+        info = parse_record(EngineInfo, content, str(folder / INFO_FILE), EngineError, remedy)
         return dataclasses.replace(info, folder=folder)
 
     def check_file(self) -> None:

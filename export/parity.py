@@ -123,11 +123,16 @@ def check_parity(
     return Parity(allowed, tuple(found), widened)
 
 
+def noted_inputs(graph: onnx.ModelProto) -> InputSpec | None:
+    """What the graph's model is called with, as `export_onnx` has noted it; None for a graph of others."""
+    notes = {entry.key: entry.value for entry in graph.metadata_props}
+    return InputSpec.from_json(json.loads(notes["secateur.inputs"])) if "secateur.inputs" in notes else None
+
+
 def _spec(graph: onnx.ModelProto, takes: Sequence[TensorInfo]) -> InputSpec:
     """What the graph's model is called with: as `export_onnx` has noted it, or else the shape of its one input."""
-    notes = {entry.key: entry.value for entry in graph.metadata_props}
-    if "secateur.inputs" in notes:
-        return InputSpec.from_json(json.loads(notes["secateur.inputs"]))
+    if (noted := noted_inputs(graph)) is not None:
+        return noted
     if len(takes) > 1:
         raise ExportError(
             f"the graph has the inputs {[tensor.name for tensor in takes]}, and no note of what the model is called "

@@ -14,7 +14,8 @@ from secateur.pipeline.cli.common import json_option, print_json
 @click.option("--align", default=8, show_default=True, type=click.IntRange(1), help="Widths are multiples of this.")
 @json_option
 def command(model: str, align: int, as_json: bool) -> None:
-    """Lists the groups of a timm model or of a run: kind, units, parameters, share of the MACs; and what is fixed.
+    """Lists the groups of a timm model or of a run's pruned model: kind, units, parameters, share of the MACs; and what
+    is fixed.
 
     A step is how many units go at once, so that widths keep their alignment. A group is not verifiable when the
     outputs would not show that surgery took its wrong units.
@@ -35,16 +36,16 @@ def command(model: str, align: int, as_json: bool) -> None:
     from secateur.pipeline.structure.storage import load
     from secateur.pipeline.structure.surgery import example_for
 
-    folder = Path(model)
+    folder, shown = Path(model), model
     if is_run(folder):
-        module = open_run(folder).small
+        module, shown = open_run(folder).small, f"the pruned model of {model}"
     else:
         module = load(folder) if folder.is_dir() else create_model(model)
     found = describe(find_groups(module, example_for(module, input_shape(module))), align)
     if as_json:
         print_json(asdict(found))
         return
-    table = Table(title=f"{model}: {found.macs / 1e9:.3f} GMACs, {found.params / 1e6:.2f} M parameters")
+    table = Table(title=f"{shown}: {found.macs / 1e9:.3f} GMACs, {found.params / 1e6:.2f} M parameters")
     for column in ("group", "kind", "units", "step", "parameters", "MACs"):
         table.add_column(column, justify="left" if column in ("group", "kind") else "right")
     for row in found.groups:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -45,6 +45,32 @@ def reestimate(small: nn.Module, dense: nn.Module, stays: Mapping[str, Tensor], 
         for images, _ in loader:
             inputs = moved(images, device)
             call(dense, inputs), call(small, inputs)
+
+
+def adapt_statistics(small: nn.Module, loader: Batches) -> None:
+    """Gives every normalisation of `small` the means and variances of what it reads of the images of `loader`.
+
+    What the stored ones came from is forgotten: for images of another kind than those that the dense model was trained
+    on (AdaBN; Li et al., 2016, arXiv 1603.04779). One pass, in which each uses the statistics so far.
+    """
+    device = device_of(small)
+    with ExitStack() as hooks, frozen(small), torch.no_grad():
+        for module in small.modules():
+            if keeps_statistics(module):
+                hooks.callback(module.register_forward_pre_hook(_adapting(_Moments())).remove)
+        for images, _ in loader:
+            call(small, moved(images, device))
+
+
+def _adapting(moments: _Moments) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+    """A hook that stores the moments of all that a normalisation has read."""
+
+    def read(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        moments.add(inputs[0])
+        module.get_buffer("running_mean").copy_(moments.mean)
+        module.get_buffer("running_var").copy_(moments.variance)
+
+    return read
 
 
 class _Pair:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from secateur.core.modules import copied
 from secateur.pipeline.data.loader import Batches, any_batches
-from secateur.pipeline.recover.batch_norm import reestimate
+from secateur.pipeline.recover.batch_norm import adapt_statistics, reestimate
 from secateur.pipeline.recover.front_to_back import refit_front_to_back
 from secateur.pipeline.recover.low_rank_heads import Packed, repair_products, value_mixtures, write_values
 from secateur.pipeline.recover.narrowed import Narrowed, NarrowedHeads, NarrowedLayer, narrowed_by
@@ -69,7 +69,8 @@ def repair(
     chosen so for each layer unless the `options` give it; where nothing is better than surgery alone, the layer stays
     as it was. Then, unless `options.front_to_back` is off, layers are refitted on what the pruned model feeds them
     (`front_to_back`), and the statistics of batch normalisations are moved by what has changed before them
-    (`reestimate`). Where several plans are repaired, `statistics` (of `gather_statistics`) saves each of them a pass.
+    (`reestimate`), or replaced by those of the images with `options.adapt_statistics`. Where several plans are
+    repaired, `statistics` (of `gather_statistics`) saves each of them a pass.
     Raises `DataError` for fewer than two images.
     """
     options = options or Compensation()
@@ -78,6 +79,8 @@ def repair(
     narrowed = narrowed_by(dense, groups, plan)
     repaired = copied(small)
     if not narrowed.layers and not narrowed.heads:
+        if options.adapt_statistics:
+            adapt_statistics(repaired, loader)
         return repaired, ()
     moments = gather_moments(dense, narrowed.probes(dense), loader, FOLDS) if statistics is None else statistics
     behind_norms = norm_statistics(repaired, dense, narrowed, loader, FOLDS)
@@ -85,7 +88,10 @@ def repair(
     repairs = refit(repaired, dense, narrowed, {**moments, **behind_norms}, ridges)
     if options.front_to_back:
         repairs += refit_front_to_back(repaired, dense, narrowed, loader)
-    reestimate(repaired, dense, narrowed.statistics, loader)
+    if options.adapt_statistics:
+        adapt_statistics(repaired, loader)
+    else:
+        reestimate(repaired, dense, narrowed.statistics, loader)
     return repaired, tuple(repairs)
 
 

@@ -17,13 +17,16 @@ Count = Annotated[int, Range(1)]
 class Compensation:
     """Closed-form repair: by this `ridge`, or without it by one that images held out choose for each layer.
 
-    `front_to_back` adapts layers to what the pruned model feeds them.
+    `front_to_back` adapts layers to what the pruned model feeds them. `adapt_statistics` replaces the statistics of
+    batch normalisations by those of the images that are given: only for images of the kind that the model will meet,
+    where the dense model was trained on others. By default they are moved by what pruning has changed.
 
     >>> repaired = sc.compensate(small, model, plan, loader, sc.Compensation(ridge=1e-3))
     """
 
     ridge: Annotated[float, Range(0)] | None = None
     front_to_back: bool = True
+    adapt_statistics: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, "recover", RecipeError)

@@ -103,7 +103,8 @@ def _recovery(recover: RecoverSpec) -> str:
     steps = []
     if recover.compensate:
         ridge = "chosen for each layer" if recover.ridge is None else f"{recover.ridge:g}"
-        steps.append(f"ridge compensation ({ridge}){', front to back' if recover.front_to_back else ''}")
+        words = ", front to back" * recover.front_to_back + ", statistics of the images" * recover.adapt_statistics
+        steps.append(f"ridge compensation ({ridge}){words}")
     if (lessons := recover.distill).epochs:
         epochs = f"{lessons.epochs} epoch{'s' if lessons.epochs > 1 else ''}"
         steps.append(f"{epochs} of distillation, {lessons.labels:.0%} of it on labels")

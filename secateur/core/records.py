@@ -42,14 +42,17 @@ def parse_record(
 def checked(kind: type[T], content: object, where: str, error: type[SecateurError] = RunError, remedy: str = "") -> T:
     """What JSON has in a place as the type that belongs there.
 
-    Raises `error` with the first field that does not fit; `where` names the file, `remedy` what to do about it.
+    Raises `error` with the first field that does not fit, or that there is not, at any depth; `where` names the file,
+    `remedy` what to do about it.
     """
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(kind).validate_python(content)
+        return TypeAdapter(kind).validate_python(content, extra="forbid")
     except ValidationError as mistake:
         first = mistake.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole"
         advice = remedy or "restore the file or make it again"
+        if first["type"] == "unexpected_keyword_argument":
+            raise error(f"{where} has an unknown key {place!r}: {advice}") from None
         raise error(f"{where}: {place}: {first['msg']}: {advice}") from None

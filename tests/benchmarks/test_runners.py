@@ -18,6 +18,7 @@ from secateur.benchmarks.runners import Subject, engine_runner, make_runner, tor
 from secateur.core.errors import BenchError, EngineError, MissingPackageError
 from secateur.core.input_spec import InputSpec
 from secateur.export.engine import Arrays, Engine
+from secateur.export.ort_engine import OrtEngine
 from secateur.export.tensors import DYNAMIC, TensorInfo
 from secateur.export.to_onnx import export_onnx
 from tests.signatures import towers, towers_inputs
@@ -131,6 +132,25 @@ def test_an_engine_is_given_the_batch_and_closed_once() -> None:
     assert engine.given["x"].dtype == np.float16
     assert np.ptp(engine.given["x"]) > 1
     assert not engine.given["mask"].any()
+
+
+def test_whole_numbers_are_those_that_the_model_is_called_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zeros alone would look up one row of a table, or mask everything."""
+    spec = InputSpec.of((torch.zeros(2, 4), torch.tensor([[3, 9], [5, 7]]), torch.ones(2, 2, dtype=torch.int64)))
+    engine = FakeEngine(*(TensorInfo(name, "int64", (DYNAMIC, 2)) for name in ("ids", "mask")))
+    floats = TensorInfo("x", "float32", (DYNAMIC, 4))
+    engine.inputs = (floats, *engine.inputs)
+    engine_runner(engine, batch=64, called_with=spec)
+    assert set(engine.given["ids"].ravel().tolist()) == set(range(3, 10))
+    assert engine.given["mask"].all()
+    assert np.ptp(engine.given["x"]) > 1
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    path = export_onnx(towers(), tmp_path / "towers.onnx", towers_inputs()).path
+    original, given = OrtEngine._prepare, dict[str, Any]()
+    monkeypatch.setattr(OrtEngine, "_prepare", lambda self, arrays: given.update(arrays) or original(self, arrays))
+    make_runner(Subject("towers", onnx=path), "onnxruntime:cpu", batch=16).run()  # the file alone says it
+    assert given["ids"].shape == (16, 5) and 1 <= given["ids"].min() < given["ids"].max() < 30
+    assert given["mask"].all()
 
 
 def test_an_engine_of_another_batch_is_refused_and_closed() -> None:

@@ -53,6 +53,8 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
             {"parts": [{"name": "a", "sizes": ["wide"]}]},
             r"x\.json: parts\.0\.sizes\.0: Input should be a valid integer",
         ),
+        ({"parts": [], "sizes": []}, r"x\.json has an unknown key 'sizes': make it again"),
+        ({"parts": [{"name": "a", "size": 1}]}, r"x\.json has an unknown key 'parts\.0\.size': make it again"),
         ({"parts": [], "shares": {"a": None}}, r"x\.json: shares\.a: Input should be a valid number"),
     ],
 )

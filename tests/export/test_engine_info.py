@@ -68,12 +68,14 @@ def test_another_engine_file_is_refused(info: EngineInfo) -> None:
         {"layers": [{"name": "a"}]},
         {"inputs": [{"name": "x", "dtype": "f", "shape": 3}]},
         {"profile": None},
+        {"sped": 1},
+        {"folder": "elsewhere"},
     ],
 )
 def test_a_damaged_description_is_refused(info: EngineInfo, change: dict[str, object]) -> None:
     path = info.folder / INFO_FILE
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(EngineError, match=r"engine\.json: .*build the engine again"):
+    with pytest.raises(EngineError, match=r"engine\.json.*build the engine again"):
         EngineInfo.load(info.folder)
 
 

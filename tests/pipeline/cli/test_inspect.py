@@ -68,3 +68,5 @@ def test_a_run_of_a_model_by_its_import_path_is_made_by_its_recipe(tmp_path: Pat
     result = CliRunner().invoke(cli.cli, ["inspect", str(tmp_path / "run"), "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["input_shape"] == [3, 16, 16]
+    shown = CliRunner().invoke(cli.cli, ["inspect", str(tmp_path / "run")])
+    assert "the pruned model of" in shown.stdout

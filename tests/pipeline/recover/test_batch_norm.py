@@ -10,9 +10,10 @@ from timm.layers.norm_act import FrozenBatchNormAct2d
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from secateur.pipeline.recover.batch_norm import keeps_statistics, reestimate
+from secateur.pipeline.recover.batch_norm import adapt_statistics, keeps_statistics, reestimate
 from secateur.pipeline.recover.compensate import compensate
 from secateur.pipeline.recover.narrowed import narrowed_by
+from secateur.pipeline.recover.spec import Compensation
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.plan import Plan, plan_from_kept
 from secateur.pipeline.structure.surgery import prune
@@ -174,3 +175,28 @@ def test_modules_that_store_statistics_are_known_by_what_they_hold() -> None:
     assert all(keeps_statistics(module) for module in norms)
     others = [nn.BatchNorm2d(2, track_running_stats=False), nn.LayerNorm(2), nn.GroupNorm(1, 2), nn.Linear(2, 2)]
     assert not any(keeps_statistics(module) for module in others)
+
+
+def test_adapted_statistics_are_those_of_the_images(model: nn.Module) -> None:
+    small, _, _ = half(model)
+    batches = images(12, scale=0.3, shift=-3.0)
+    adapt_statistics(small, batches)
+    for name in NORMS:
+        norm, values = small.get_submodule(name), read(small, batches, name)
+        torch.testing.assert_close(norm.running_mean, values.mean(1).float(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(norm.running_var, values.var(1, correction=0).float(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_images_that_are_shifted_are_told_apart_better_with_adapted_statistics(model: nn.Module, share: float) -> None:
+    small, _, plan = half(model)
+    if share == 1:  # nothing is removed, and nothing to be repaired
+        small, plan = model, Plan({}, plan.fingerprint, plan.inputs)
+    (known, _), (given, labels), (test, _) = (*images(64), *images(32, scale=0.3, shift=-3.0), *images(64))
+    wanted = model(known).argmax(1)  # as the dense model sees them unshifted
+
+    def right(adapt: bool) -> float:
+        repaired = compensate(small, model, plan, [(given, labels)], Compensation(adapt_statistics=adapt))
+        return float((repaired(0.3 * test - 3.0).argmax(1) == wanted).float().mean())
+
+    assert right(adapt=True) > max(0.7, right(adapt=False) + 0.2)

@@ -16,7 +16,10 @@ MINIMAL = {"model": {"name": "deit_tiny_patch16_224"}, "data": {"path": "digits"
 
 def test_the_keys_are_those_of_the_options() -> None:
     names = {field.name for field in fields(RecoverSpec)}
-    assert names == {"compensate", "ridge", "front_to_back", "distill", "samples_per_class", "batch_size"}
+    assert names == {
+        *("compensate", "ridge", "front_to_back", "adapt_statistics"),
+        *("distill", "samples_per_class", "batch_size"),
+    }
     assert {field.name for field in fields(Compensation)} < names
     content = plain(make_recipe(MINIMAL, "recipe.yaml"))["recover"]
     assert content == {**plain(Compensation()), "compensate": True, "samples_per_class": 0, "batch_size": 32} | {
