@@ -96,13 +96,21 @@ def sliced(tensor: Tensor, name: str, index: Mapping[tuple[str, int], Tensor]) -
     for dim in range(tensor.ndim):
         if (name, dim) in index:
             found = found.index_select(dim, index[name, dim].to(tensor.device))
-    last = _CHANNELS_LAST.get(tensor.ndim)
-    if last is not None and tensor.is_contiguous(memory_format=last) and not tensor.is_contiguous():
-        found = found.contiguous(memory_format=last)
-    return found
+    return in_channels_last(found) if is_channels_last(tensor) else found
 
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def is_channels_last(tensor: Tensor) -> bool:
+    """Whether a tensor lies in memory with its channels last, and not as tensors usually do."""
+    last = _CHANNELS_LAST.get(tensor.ndim)
+    return last is not None and tensor.is_contiguous(memory_format=last) and not tensor.is_contiguous()
+
+
+def in_channels_last(tensor: Tensor) -> Tensor:
+    """A tensor of an image's or a volume's weights with its channels last in memory."""
+    return tensor.contiguous(memory_format=_CHANNELS_LAST[tensor.ndim])
 
 
 def copied_with(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:

@@ -17,7 +17,7 @@ from secateur.core.files import sha256_file, write_tensors
 from secateur.pipeline.models.create import create_model
 from secateur.pipeline.models.spec import Origin, OwnModel
 from secateur.pipeline.structure.classes import cut_classifier
-from secateur.pipeline.structure.cutting import cut, example_for
+from secateur.pipeline.structure.cutting import cut, example_for, in_channels_last, is_channels_last
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.history import Classes, Units, history_of
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 def save(small: nn.Module, folder: str | Path) -> None:
-    """Writes a pruned (or dense) model as a folder that `load` reads again, in the precision of each tensor.
+    """Writes a pruned (or dense) model as a folder that `load` reads again, as precise and in the same memory format.
 
     Its history, which `prune` leaves on it, is written with it: who made the dense model, and what was cut. Of a
     model that timm does not make, only the name of its class is known, and `load` wants a factory. Raises `ModelError`
@@ -54,7 +54,8 @@ def save(small: nn.Module, folder: str | Path) -> None:
             "timm makes %s in another form: sc.load(%r, factory=...) will need a function that makes it in this one",
             *(history.made.claims[0].name, str(folder)),
         )
-    structure = Structure(origin, history.steps, shapes, Precision.of(small))
+    last = tuple(name for name, tensor in small.state_dict().items() if is_channels_last(tensor))
+    structure = Structure(origin, history.steps, shapes, Precision.of(small), last)
     write_tensors(folder / WEIGHTS, tensors, {"format": "pt", DIGEST: structure.digest})
     StructureFile(structure, sha256_file(folder / WEIGHTS), structure.digest).write(folder / STRUCTURE)
 
@@ -99,6 +100,9 @@ def load(
     if file.structure.precision or precision != Precision():
         precision.give(small)
     small.load_state_dict(tensors)
+    found = small.state_dict(keep_vars=True)
+    for name in file.structure.channels_last:
+        found[name].data = in_channels_last(found[name].data)
     return small.eval()
 
 

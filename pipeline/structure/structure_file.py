@@ -21,12 +21,16 @@ _APART = ("schema", "weights_sha256", DIGEST)
 
 @dataclass(frozen=True)
 class Structure:
-    """A model's `origin`, the `steps` that cut it, the shapes of its tensors, and their precision where it is known."""
+    """A model's `origin`, the `steps` that cut it, the shapes of its tensors, and their precision where it is known.
+
+    `channels_last` are the tensors that lie in memory so, and not as tensors usually do.
+    """
 
     origin: Origin | OwnModel
     steps: tuple[Step, ...]
     shapes: Mapping[str, tuple[int, ...]]
     precision: Precision | None = None
+    channels_last: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -46,6 +50,8 @@ class Structure:
         content["shapes"] = {name: list(shape) for name, shape in self.shapes.items()}
         if self.precision is not None:
             content["precision"] = self.precision.to_json()
+        if self.channels_last:
+            content["channels_last"] = list(self.channels_last)
         return content
 
     @staticmethod
@@ -60,9 +66,10 @@ class Structure:
             origin = OwnModel(str(model["class"])) if "class" in model else Origin(str(model["name"]), model["kwargs"])
             shapes = {str(name): tuple(int(size) for size in shape) for name, shape in content["shapes"].items()}
             precision = Precision.from_json(content["precision"]) if "precision" in content else None
+            last = tuple(name for name in content.get("channels_last", ()) if len(shapes[name]) in (4, 5))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{where} is incomplete ({error!r}): copy the whole folder again") from error
-        return Structure(origin, tuple(steps), shapes, precision)
+        return Structure(origin, tuple(steps), shapes, precision, last)
 
 
 @dataclass(frozen=True)

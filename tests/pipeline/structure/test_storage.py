@@ -21,6 +21,7 @@ from secateur.core.files import sha256_file, write_tensors
 from secateur.pipeline.models.create import create_model
 from secateur.pipeline.structure import storage
 from secateur.pipeline.structure.classes import specialised
+from secateur.pipeline.structure.cutting import is_channels_last
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.history import Classes, Units, steps_of
 from secateur.pipeline.structure.plan import plan_from_kept
@@ -446,3 +447,17 @@ def test_a_loaded_model_is_saved_as_the_same_bytes(tmp_path: Path) -> None:
     for folder in ("again", "cut again"):
         for name in (STRUCTURE, WEIGHTS):
             assert (tmp_path / folder / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
+
+
+def test_channels_that_come_last_in_memory_still_do(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = create_model("test_resnet", num_classes=3).to(memory_format=torch.channels_last)
+    small = pruned(model, size=32)
+    wanted = {name for name, one in small.state_dict().items() if is_channels_last(one)}
+    assert "layer1.0.conv1.weight" in wanted
+    save(small, tmp_path)
+    found = load(tmp_path)
+    assert {name for name, one in found.state_dict().items() if is_channels_last(one)} == wanted
+    assert same(found, small)
+    save(found, tmp_path / "again")
+    assert (tmp_path / "again" / STRUCTURE).read_bytes() == (tmp_path / STRUCTURE).read_bytes()
