@@ -7,6 +7,7 @@ fails while a page says anything else than the files.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from secateur_studies.oneshot_tables import (
     peers_best,
     peers_oneshot,
 )
+from secateur_studies.random_pieces import PIECES
 from secateur_studies.score_tables import Table, cnn_a_pr, relevance_speed, transformer_a_pr
 from secateur_studies.whole_way import mistakes, reached
 from secateur_studies.xpruner_tables import class_specialised, curves_of, variants_of
@@ -85,6 +87,21 @@ def foreign_coverage(results: Path) -> str:
     return markdown(head, lines)
 
 
+def random_networks(results: Path) -> str:
+    """What became of networks put together at random."""
+    rows = read_json(results / "random_networks.json", "random_networks")["rows"]
+    ends = Counter(row["end"] for row in rows.values())
+    groups = sum(row.get("groups", 0) for row in rows.values())
+    lines = [
+        (f"pruned at random in {groups} groups, trained, and run at other sizes: removed equal to masked", "proven"),
+        ("refused in a sentence", "refused"),
+        ("something else computed, or no longer trained", "wrong"),
+        ("ended in an error of PyTorch or Python", "raised"),
+    ]
+    head = (f"of {len(rows)} random networks of {len(PIECES)} kinds of blocks", "secateur")
+    return markdown(head, [(words, str(ends[end])) for words, end in lines])
+
+
 def structure_speed(results: Path) -> str:
     """Seconds and memory of pruning, beside Torch-Pruning."""
     models = read_json(results / "structure_speed.json", "structure_speed")["models"]
@@ -116,7 +133,8 @@ def of_scores(table: Callable[[Path], Table]) -> Callable[[Path], str]:
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
-    **{table.__name__: table for table in (demo, coverage, foreign_coverage, structure_speed, beyond_classes)},
+    **{table.__name__: table for table in (demo, coverage, foreign_coverage, random_networks)},
+    **{table.__name__: table for table in (structure_speed, beyond_classes)},
     **{table.__name__: of_scores(table) for table in (transformer_a_pr, cnn_a_pr, relevance_speed)},
     **{table.__name__: of_scores(table) for table in (deit_by_part, deit_by_way, deit_grid)},
     **{table.__name__: of_scores(table) for table in (peers_best, peers_oneshot, latency_plan)},
