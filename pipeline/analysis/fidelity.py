@@ -71,7 +71,8 @@ def fidelity(
     A map is the relevance of the pixels under `rules` (a composite, or `gradient` for gradient x input), summed over
     colours and over the cells of a grid of `grid` x `grid` (0: pixels). `target` is the label, or what the dense
     model predicts. `examples` are the places of images in the loader's order that come back with both maps. Both
-    models are left as they were. Raises `DataError` without images, and for an example that is not there.
+    models are left as they were. Raises `DataError` without images, for inputs that are not images alone, and for an
+    example that is not there.
 
     >>> found = sc.fidelity(small, model, loader, rules="gradient")
     >>> len(found.cosine), -1 <= found.mean_cosine <= 1
@@ -125,7 +126,7 @@ def _both(
     small: nn.Module, dense: nn.Module, loader: Batches, rules: Rules, target: Target
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """For each batch: images, classes `[B]`, and the maps `[B, H, W]` of the dense and of the small model."""
-    first, second = tee(any_batches(loader))  # both models go through the batches in step: one batch is held, no more
+    first, second = tee(_images_alone(loader))  # both models go through the batches in step: one batch is held, no more
     images: list[Tensor] = []
     of_dense: list[Tensor] = []
 
@@ -137,6 +138,17 @@ def _both(
 
     for found, classes in _maps(small, explained(), rules, "label"):
         yield images.pop(), classes, of_dense.pop(), found
+
+
+def _images_alone(loader: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches; raises `DataError` for those of models that take more than images."""
+    for images, labels in any_batches(loader):
+        if not isinstance(images, Tensor):
+            raise DataError(
+                f"maps are of the pixels of one tensor of images, but the batches hold a {type(images).__name__}: wrap "
+                "both models in a module that takes the images alone, and give batches of these"
+            )
+        yield images, labels
 
 
 def _maps(model: nn.Module, batches: Batches, rules: Rules, target: Target) -> Iterator[tuple[Tensor, Tensor]]:

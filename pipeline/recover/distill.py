@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -57,7 +58,8 @@ def distill(
     time to time, and a run that was stopped goes on from it with the same result. All processes of `accelerator` take
     part; the result does not depend on their number but for rounding. Of a model that is no classifier, `task` says how
     far its answers are from the teacher's, and what its labels teach. Raises `DataError` for fewer images than a step
-    takes, `RunError` for a batch that the processes cannot share, and `ModelError` for a model all of which is frozen.
+    takes, `RunError` for a batch that the processes cannot share, and `ModelError` for a model all of which is frozen,
+    or that takes more than images.
 
     >>> data = sc.open_data("digits")
     >>> dense = sc.create_model("vit_tiny_patch16_224", in_chans=1, img_size=8, patch_size=4, embed_dim=48, depth=1)
@@ -83,6 +85,7 @@ def distill(
     steps = len(images) // spec.batch_size * spec.epochs
     if spec.epochs and not steps:
         raise DataError(f"{len(images)} images are fewer than recover.distill.batch_size = {spec.batch_size}")
+    _check_takes_images(dense)
     _say_what_is_frozen(small, say)
     student = copied(small).train()
     keep = get_ema_multi_avg_fn(spec.ema)  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -125,6 +128,18 @@ def distill(
     if place and accelerator.is_main_process:
         place.path.unlink(missing_ok=True)
     return copied(result).to(device_of(small)).train(small.training)
+
+
+def _check_takes_images(model: nn.Module) -> None:
+    """Raises `ModelError` for a model that cannot be called with images alone."""
+    every = inspect.signature(model.forward).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    needed = [one.name for one in every if one.default is inspect.Parameter.empty and one.kind in kinds]
+    if len(needed) > 1:
+        raise ModelError(
+            f"distillation teaches by images alone, but the {type(model).__name__} takes {', '.join(needed)}: wrap "
+            "both models in a module that takes the images and fills in the rest"
+        )
 
 
 def _say_what_is_frozen(model: nn.Module, say: Say) -> None:

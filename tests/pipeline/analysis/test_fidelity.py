@@ -18,6 +18,7 @@ from secateur.pipeline.scores.lrp.relevance import IMAGES, relevances
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.surgery import prune
+from tests.signatures import towers, towers_inputs
 
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -101,3 +102,10 @@ def test_bad_input_is_refused(vit: nn.Module, batches: Batches) -> None:
         fidelity(vit, vit, batches, examples=[3, 12])
     with pytest.raises(PlanError, match="one of label, predicted"):
         fidelity(vit, vit, batches, target="best")
+
+
+def test_models_of_more_than_images_are_refused_in_a_sentence() -> None:
+    inputs, model = towers_inputs(2), towers()
+    for given, word in ((inputs, "dict"), ((inputs["pixels"], inputs["ids"]), "tuple")):
+        with pytest.raises(DataError, match=f"batches hold a {word}: wrap both models in a module"):
+            fidelity(model, model, [(given, torch.zeros(2, dtype=torch.long))])

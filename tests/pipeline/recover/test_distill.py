@@ -24,6 +24,7 @@ from secateur.pipeline.recover.spec import DistillSpec
 from secateur.pipeline.tasks.classify import Classify
 from tests.conftest import make_vit
 from tests.ranks import two_ranks_work
+from tests.signatures import towers
 
 TRANSFORM = Transform((3, 16, 16), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 SPEC = DistillSpec(epochs=2, batch_size=8, lr=3e-3, ema=0.5, checkpoint_steps=3)
@@ -289,3 +290,8 @@ def test_what_is_frozen_is_named_and_stays(tmp_path: Path) -> None:
     assert "parameters are frozen and stay as they are: cls_token to norm.bias" in said[0]
     changed = {name for name, value in taught.named_parameters() if not torch.equal(value, small.get_parameter(name))}
     assert changed == {"head.weight", "head.bias"}
+
+
+def test_models_of_more_than_images_are_refused_in_a_sentence() -> None:
+    with pytest.raises(ModelError, match=r"the Towers takes pixels, ids.*: wrap both models in a module"):
+        distill(towers(), towers(), pictures(16), SPEC, TRANSFORM)
