@@ -243,6 +243,35 @@ def test_children_stay_what_they_are_and_train() -> None:
     assert not torch.equal(found.small(x), found.small(x)), "dropout drops in training"
 
 
+class Weighted(nn.Module):
+    """A child that is passed more than a tensor, and returns one in an object."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(12, 16, 1)
+
+    def forward(self, x: Tensor, power: int, *, box: Any) -> Any:
+        return Named(None, {"found": (self.one(x) * box[0]) ** power})
+
+
+def test_children_are_called_as_they_were() -> None:
+    torch.manual_seed(0)
+    model, example = around(
+        Code(
+            lambda m, x: m.child(m.one(x.view(-1, 16, 6, 6)), 2, box=[3.0, None]).two["found"] * 2,
+            one=nn.Conv2d(16, 12, 1),
+            child=Weighted(),
+        )
+    )
+    found = take_over(model, example)
+    check(found, example)
+    seen: list[Any] = []
+    child = found.inner.get_submodule("child")
+    child.register_forward_hook(lambda _, args, kwargs, out: seen.append((args[1:], kwargs)), with_kwargs=True)
+    found.small(example)
+    assert seen == [((2,), {"box": [3.0, None]})]
+
+
 def check_sizes(found: TakenOver, *sizes: int) -> None:
     for size in sizes:
         x = torch.randn(2, 3, size, size)
