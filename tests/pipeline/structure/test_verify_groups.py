@@ -217,8 +217,16 @@ class Halves(nn.Module):
         return torch.cat([x[..., :4].relu(), x[..., 4:]], -1) * self.scale
 
 
-class Harmless(Block):
+class Harmless(nn.Module):
     """Has code of its own that does with any number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(8, 12), nn.Linear(12, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.two(self.one(x).relu())
+        return out
 
 
 def test_of_code_that_computes_something_else_only_that_to_blame_is_taken_over() -> None:
@@ -228,59 +236,82 @@ def test_of_code_that_computes_something_else_only_that_to_blame_is_taken_over()
     assert groups.adapted == ("2",) and not groups.fixed
 
 
-class Wide(nn.Module):
-    """Insists on its width in a way that taking code over does not cure, as do the modules around it."""
+class Checked(nn.Module):
+    """Insists on its width, and has no code that could be taken over."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.block, self.last = Block(twelve), nn.Linear(8, 8)
+        self.one, self.two = nn.Linear(8, 12), nn.Linear(12, 8)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.last(self.block(x)) * 2
+        hidden = self.one(x)
+        twelve(hidden)
+        out: Tensor = self.two(hidden)
+        return out
+
+
+class Wide(nn.Module):
+    """Runs a module with code of its own, which taking over does not cure."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.inner(x) * 2
         return out
 
 
 def test_what_was_taken_over_in_vain_is_given_back() -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 8), Wide(), nn.Linear(8, 3)).eval()
-    groups = find_groups(model, EXAMPLE)
+    groups = find_groups(nn.Sequential(nn.Linear(6, 8), Wide(Checked()), nn.Linear(8, 3)).eval(), EXAMPLE)
     assert groups.adapted == ()
+    assert [fixed.name for fixed in groups.fixed] == ["1.inner.hidden"]
+    assert groups.fixed[0].reason.endswith("(twelve units were expected)")
+
+
+def test_the_reason_says_why_the_code_that_fails_could_not_be_taken_over() -> None:
+    torch.manual_seed(0)
+    groups = find_groups(nn.Sequential(nn.Linear(6, 8), Wide(Block(twelve)), nn.Linear(8, 3)).eval(), EXAMPLE)
     (fixed,) = groups.fixed
-    assert fixed.name == "1.block.hidden"
+    assert groups.adapted == () and fixed.name == "1.inner.hidden"
     assert fixed.reason.endswith(
-        "(twelve units were expected), and the code of 1.block cannot be taken over from the graph: it opens a graph "
+        "(twelve units were expected), and the code of 1.inner cannot be taken over from the graph: it opens a graph "
         "of its own, such as autocast"
     )
 
 
 class Mixing(nn.Module):
-    """Halves of channels that are mixed over pixels, whose number a table may repeat."""
+    """Halves of channels, one of which may be scaled pixel by pixel, or at some sizes only."""
 
-    def __init__(self, table: bool) -> None:
+    def __init__(self, kind: str) -> None:
         super().__init__()
-        self.one, self.table = nn.Conv2d(3, 16, 1), nn.Parameter(torch.rand(36)) if table else None
-        self.two = nn.Conv2d(8, 4, 1)
+        self.one, self.two = nn.Conv2d(3, 16, 1), nn.Conv2d(8, 4, 1)
+        self.table = nn.Parameter(torch.rand(36)) if kind == "a table" else None
+        self.kind = kind
 
     def forward(self, x: Tensor) -> Tensor:
         left, right = self.one(x).relu().split((8, 8), 1)
         if self.table is not None and right.shape[2] == 6:
             right = right * self.table.view(6, 6)
+        if self.kind == "a condition" and right.shape[2] % 5 == 1:
+            right = right * 2
         out: Tensor = self.two(left * right)
         return out
 
 
-@pytest.mark.parametrize("table", [True, False])
-def test_code_that_works_at_one_size_from_now_on_is_told(table: bool, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("kind", ["a table", "a condition", "any size"])
+def test_code_that_works_at_one_size_from_now_on_is_told(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(Mixing(table)).eval()
+    model, one_size = nn.Sequential(Mixing(kind)).eval(), kind != "any size"
     groups = find_groups(model, torch.randn(1, 3, 6, 6))
-    assert groups.adapted == ("0",) and groups.one_size == (("0",) if table else ())
+    assert groups.adapted == ("0",) and groups.one_size == (("0",) if one_size else ())
     assert describe(groups).one_size == groups.one_size
     small = prune(model, plan_from_kept(groups, {"0.one.channels": [0, 3, 4]}), groups)
     told = "the size of the inputs is fixed now, since the code of 0 was taken over for float [batch, 3, 6, 6]"
-    assert [told in record.message for record in caplog.records if record.levelname == "WARNING"] == [True] * table
+    assert [told in record.message for record in caplog.records if record.levelname == "WARNING"] == [True] * one_size
     larger = torch.randn(2, 3, 8, 8)
-    if table:
+    if one_size:
         with pytest.raises(SurgeryError, match="the code of 0 was taken over for one size of its inputs"):
             small(larger)
     else:
