@@ -67,7 +67,7 @@ def _looked_at(model: nn.Module, example_input: ModelInputs, verify: bool) -> Gr
         if cost.module.rpartition(".")[0] in attentions
     }
     attentions = {name: module for name, module in attentions.items() if f"{name}.qkv" in reuse}
-    found = with_heads(trace, components, build_groups(model, trace, components, leave=tuple(attentions)))
+    found = with_heads(model, trace, components, build_groups(model, trace, components, leave=tuple(attentions)))
     groups: list[Group] = [_may_go(model, group) for group in found.groups]
     fixed: list[Fixed] = list(found.fixed)
     extra: list[Term] = []

@@ -18,7 +18,6 @@ from secateur.pipeline.structure.groups import Fixed, Group, Slice
 
 Units = dict[int, tuple[tuple[str, int], ...]]
 """For each component that belongs to groups, their names and the number of its unit in each."""
-PIECE = "numbers that are the same for all heads, as angles of a rotation or lengths, take all dimensions of a head"
 UNSEEN = "no layer is called whose input or output shows the units' values"
 
 
@@ -38,25 +37,30 @@ def build_groups(model: nn.Module, trace: Trace, components: Components, leave: 
     alone: list[tuple[list[Place], list[int]]] = []
     units: Units = {}
     taken: set[str] = set()
+    parts, components = components, components.of_units
+    heads = {int(components.of_label[label]) for coarse, _ in trace.coupling.blocks for label in coarse.reshape(-1)}
     inside = tuple(f"{name}." for name in leave)
     for places, members in by_signature(components):
         if all(tensor.startswith(inside) for tensor, _ in places):
             continue
         roles = {trace.roles.get(place, "norm") for place in places}
-        read = "in" in roles or members[0] in components.marks["query_key"]
+        read = "in" in roles or members[0] in components.marks["query_key"] or members[0] in components.pieces
         if "out" not in roles or not read or members == [components.of_label[FIXED]]:
-            alone.append((places, members))  # nothing would get smaller
+            if not heads.issuperset(members):  # what each head has one of is told with the heads
+                alone.append((places, members))  # nothing would get smaller
             continue
         kind = kind_of(model, trace, components, members[0], places)
         name = name_of(trace, places, kind, taken)
-        live, blocks = by_head(components, [component for component in members if component not in components.reasons])
+        free = [component for component in members if component not in components.reasons]
+        live, blocks = by_head(components, free)
         if len(live) < len(members):
             why = components.reasons[next(component for component in members if component not in live)]
             fixed.append(Fixed(name, kind, len(members) - len(live), why))
-        if len(live) < 2:
+        if live and kind in ("qk_dim", "v_dim") and live[0] in components.pieces:
+            number = int(np.isin(components.at[places[0]], live).sum())
+            fixed.append(Fixed(name, kind, number, components.pieces[live[0]]))
             continue
-        if kind in ("qk_dim", "v_dim") and live[0] in components.pieces:
-            fixed.append(Fixed(name, kind, int(np.isin(components.at[places[0]], live).sum()), PIECE))
+        if len(live) < 2:
             continue
         sites = sites_of(model, trace, places, components, live)
         if not sites:
@@ -68,6 +72,6 @@ def build_groups(model: nn.Module, trace: Trace, components: Components, leave: 
             for tensor, dim in places
         )
         groups.append(Group(name, kind, len(live), slices, sites, blocks, "", family_of(trace, kind, places), 1))
-        units.update({component: ((name, unit),) for unit, component in enumerate(live)})
+        units.update({part: ((name, unit),) for unit, one in enumerate(live) for part in parts.within(one)})
     fixed += fixed_alone(model, trace, components, alone)
     return BuiltGroups(tuple(groups), tuple(fixed), units)

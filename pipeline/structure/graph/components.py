@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import get_args
 
 import numpy as np
@@ -22,8 +22,9 @@ class Components:
     """The sets of labels that go together: the connected components of the coupling.
 
     `of_label` has the component of every label, `at[place]` that of every position of a parameter's dimension, `heads`
-    those of queries, keys and values, `[heads, dims]` each, and `pieces` those that are all dimensions of a head.
-    `reasons` says why a component stays.
+    those of queries, keys and values, `[heads, dims]` each, and `pieces` those that are all dimensions of a head, with
+    the reason. `reasons` says why a component stays. What is coupled across heads has components of its own in each
+    head: `units` has what goes together as one dimension of all heads, and `unit_of` for each component its one there.
     """
 
     of_label: NDArray[np.int64]
@@ -31,12 +32,29 @@ class Components:
     at: dict[Place, NDArray[np.int64]]
     reasons: dict[int, str]
     marks: dict[Mark, set[int]]
-    pieces: frozenset[int] = frozenset()
+    pieces: Mapping[int, str] = field(default_factory=dict)
+    units: Components | None = None
+    unit_of: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @property
+    def of_units(self) -> Components:
+        """What goes together as one unit that is no head."""
+        return self.units or self
+
+    def within(self, unit: int) -> list[int]:
+        """The components of one of `of_units`."""
+        return np.flatnonzero(self.unit_of == unit).tolist() if self.units else [unit]
 
 
 def components_of(trace: Trace) -> Components:
     """Solves what the trace has collected."""
-    of_label = trace.coupling.components()
+    units, parts = _solved(trace, trace.coupling.components()), trace.coupling.parts()
+    unit_of = np.zeros(int(parts.max()) + 1, dtype=np.int64)
+    unit_of[parts] = units.of_label
+    return replace(_solved(trace, parts), units=units, unit_of=unit_of)
+
+
+def _solved(trace: Trace, of_label: NDArray[np.int64]) -> Components:
     at = {
         (name, dim): of_label[labels.numpy()]
         for name, dims in trace.tensors.items()
@@ -45,9 +63,8 @@ def components_of(trace: Trace) -> Components:
     }
     marks = {mark: trace.coupling.marked(mark, of_label) for mark in get_args(Mark)}
     heads = [of_label[labels.numpy()] for labels in trace.heads]
-    whole = [rows[(rows == rows[:, :1]).all(axis=1), 0] for rows in heads if rows.shape[1] > 1]
-    pieces = frozenset(np.concatenate(whole).tolist()) if whole else frozenset()
-    return Components(of_label, heads, at, trace.coupling.reasons(of_label), marks, pieces)
+    reasons, pieces = trace.coupling.reasons(of_label), trace.coupling.pieces(of_label)
+    return Components(of_label, heads, at, reasons, marks, pieces)
 
 
 def by_signature(components: Components) -> list[tuple[list[Place], list[int]]]:
@@ -77,7 +94,7 @@ def by_head(components: Components, live: list[int]) -> tuple[list[int], int]:
     members = set(live)
     for found in components.heads:
         heads = list(dict.fromkeys(map(tuple, found.tolist())))
-        order = [component for head in heads for component in head]
+        order = [component for head in heads for component in dict.fromkeys(head)]
         if len(heads) > 1 and len(order) == len(live) and set(order) == members:
             return order, len(heads)
     return live, 1

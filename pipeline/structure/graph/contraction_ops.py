@@ -8,7 +8,7 @@ from typing import Any
 from secateur.benchmarks.mac_handlers import einsum_labels, einsum_products, macs_of
 from secateur.pipeline.structure.graph.rules import Call, Result, Rules, traced_result
 from secateur.pipeline.structure.graph.trace import Trace
-from secateur.pipeline.structure.graph.unify import Cost, contract, unify
+from secateur.pipeline.structure.graph.unify import contract, costs_of, unify
 from secateur.pipeline.structure.graph.value import Value, dims_of, placed
 from secateur.pipeline.structure.graph.weights import note_weight, with_bias
 
@@ -22,8 +22,8 @@ def _linear(trace: Trace, call: Call) -> Result:
     rank = len(x.shape)
     letters = [*range(rank - 1), rank]  # all but the last of x, then what is summed, then what is made
     operands = [placed(x, letters, rank + 1), placed(weight, [rank - 1, rank], rank + 1)]
-    maps, cost = contract(trace.coupling, operands, {rank}, call.module)
-    trace.costs.append(cost)
+    maps, costs = contract(trace.coupling, operands, {rank}, call.module)
+    trace.costs.extend(costs)
     note_weight(trace, call, 1, 0)
     made = [labels.squeeze(rank) for labels in maps]
     result = Value(call.shape, tuple(made), None, x.computed)
@@ -53,17 +53,23 @@ def _product(trace: Trace, call: Call, operands: list[Value], summed: int, heads
     Values are columns of the second factor (`attn @ v`), or rows of the first (`v @ attn.T`).
     """
     if heads:
-        for operand in operands:
-            for labels in operand.on(summed):
-                trace.attends(labels, summed, "query_key")
-        for operand, dim in zip(operands, (summed - 1, summed + 1), strict=True):
-            for labels in operand.on(dim):
-                if not dims_of(labels) & {summed}:
-                    trace.attends(labels, dim, "value")
-    maps, cost = contract(trace.coupling, operands, {summed}, call.module, heads)
-    trace.costs.append(cost)
+        _attended(trace, operands, {summed})
+    maps, costs = contract(trace.coupling, operands, {summed}, call.module, any(value.computed for value in operands))
+    trace.costs.extend(costs)
     made = [labels.squeeze(summed) for labels in maps]
     return Value(call.shape, tuple(made), None, any(operand.computed for operand in operands))
+
+
+def _attended(trace: Trace, operands: list[Value], summed: set[int]) -> None:
+    """Marks labels that are summed over as queries and keys, and those of one operand alone as values."""
+    for operand in operands:
+        others = [other for other in operands if other is not operand]
+        for labels in operand.maps:
+            inner = max(dims_of(labels), default=0)
+            if dims_of(labels) & summed:
+                trace.attends(labels, max(dims_of(labels) & summed), "query_key")
+            elif dims_of(labels) and all(other.shape[inner] == 1 for other in others):
+                trace.attends(labels, inner, "value")
 
 
 @RULES.rule("scaled_dot_product_attention")
@@ -82,8 +88,8 @@ def _attention(trace: Trace, call: Call) -> Result:
         trace.attends(labels, len(v.shape) - 1, "value")
     left = placed(q, [*batch, row, inner], rank)
     right = placed(k, [*batch, column, inner], rank)
-    logits, cost = contract(coupling, [left, right], {inner}, call.module, heads=True)
-    trace.costs.append(cost)
+    logits, costs = contract(coupling, [left, right], {inner}, call.module, heads=True)
+    trace.costs.extend(costs)
     shape = (*q.shape[:-1], k.shape[-2])
     scores = Value(shape, tuple(labels.squeeze(inner) for labels in logits), None, True)
     if isinstance(mask, Value):
@@ -93,8 +99,8 @@ def _attention(trace: Trace, call: Call) -> Result:
         coupling.fix(labels, f"{call.module}: softmax runs over it")
     scores = Value(shape, tuple(labels for labels in scores.maps if labels.shape[-1] == 1), None, True)
     operands = [placed(scores, [*batch, row, inner], rank), placed(v, [*batch, inner, column], rank)]
-    maps, cost = contract(coupling, operands, {inner}, call.module)
-    trace.costs.append(cost)
+    maps, costs = contract(coupling, operands, {inner}, call.module)
+    trace.costs.extend(costs)
     return Value(call.shape, tuple(labels.squeeze(inner) for labels in maps), None, True)
 
 
@@ -118,14 +124,16 @@ def _einsum(trace: Trace, call: Call) -> Result:
             shared = every.count(letter) > 1
             if shared != (letter in output):  # neither a factor of each element, nor summed on its own
                 trace.role(node, dim, "in" if shared else "out")
-    heads = all(value.computed for value in values)
-    maps, whole = contract(trace.coupling, operands, summed, call.module, heads)
+    if all(value.computed for value in values):
+        _attended(trace, operands, summed)
+    met = unify(trace.coupling, operands, call.module)
+    maps, _ = contract(trace.coupling, operands, summed, call.module, any(value.computed for value in values))
     for sizes in einsum_products(inputs, output, shapes, call.kwargs.get("path") or ()):
         places = {letters.index(letter): size for letter, size in sizes.items()}
-        within = tuple(labels for labels in whole.maps if dims_of(labels) <= places.keys())
+        within = tuple(labels for labels in met if dims_of(labels) <= places.keys())
         mapped = frozenset[int]().union(*map(dims_of, within))
         rest = math.prod(size for place, size in places.items() if place not in mapped)
-        trace.costs.append(Cost(call.module, rest, within))
+        trace.costs.extend(costs_of(call.module, rest, within))
     kept = [labels.reshape(labels.shape[: len(output)]) for labels in maps]
     return Value(call.shape, tuple(kept), None, True)
 

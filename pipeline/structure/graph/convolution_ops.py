@@ -25,6 +25,8 @@ def _convolution(trace: Trace, call: Call) -> Result:
     x, weight = call.args[:2]
     groups = call.get(6, "groups", 1)
     channel = len(x.shape) - len(weight.shape) + 1
+    if groups == weight.shape[0] == x.shape[channel] and (heads := _heads(x, channel)) is not None:
+        return _head_by_head(trace, call, heads, channel)
     cin, (out, per) = _channels(trace, call, x, channel), weight.shape[:2]
     wout, win = _vector(weight, 0), _vector(weight, 1)
     positions = math.prod(call.shape[channel + 1 :]) * call.shape[0]
@@ -59,6 +61,23 @@ def _transposed(trace: Trace, call: Call) -> Result:
             trace.coupling.fix(found, f"{call.module}: a grouped transposed convolution")
         return _made(trace, call, wout.repeat(groups), channel)
     return _made(trace, call, win, channel)
+
+
+def _heads(x: Value, channel: int) -> Tensor | None:
+    """The map of heads that lie along the batch and their dimensions along the channels; None for any other input."""
+    found = x.on(channel)
+    return found[0] if len(found) == 1 and len(x.maps) == 1 and dims_of(found[0]) == {channel - 1, channel} else None
+
+
+def _head_by_head(trace: Trace, call: Call, heads: Tensor, channel: int) -> Result:
+    """A depthwise convolution that all heads share: the same dimension of every head goes, or a head."""
+    wout = _vector(call.args[1], 0)
+    made = _made(trace, call, wout, channel)
+    assert isinstance(made, Value)  # for the type checker: a convolution has one result
+    trace.coupling.couple(heads, made.maps[0], across=True)
+    taps = math.prod(call.args[1].shape[2:])
+    trace.costs.append(Cost(call.module, math.prod(call.shape[channel + 1 :]) * taps, (heads,)))
+    return Value(made.shape, (heads,), None, True)
 
 
 def _grouped(trace: Trace, call: Call, cin: Tensor, wout: Tensor, win: Tensor) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import numpy as np
@@ -22,13 +23,18 @@ class Coupling:
 
     Labels that are coupled go together when one of them goes; those that are fixed stay, with a reason. A mark says
     where a label was seen: in a residual sum, in a normalisation, in the product of queries and keys or values.
-    `blocks` pairs labels with those of a coarser axis: a head goes when all of its dimensions go.
+    `blocks` pairs labels with those of a coarser axis: a head goes when all of its dimensions go. Labels coupled
+    `across` the heads go together when a dimension of all heads does, but not when one head does: what is of one head
+    (`parts`) is finer than what goes with a unit (`components`).
     """
 
     def __init__(self) -> None:
         self.count = 1
         self._edges: list[NDArray[np.int64]] = []
+        self._across: list[NDArray[np.int64]] = []
         self._parts: list[NDArray[np.int64]] = []
+        self._pieces: list[tuple[NDArray[np.int64], str]] = []
+        self._heads: set[int] = set()
         self._fixed: list[tuple[NDArray[np.int64], str]] = []
         self._marks: dict[Mark, list[NDArray[np.int64]]] = {}
         self._fixed_labels: set[int] = {FIXED}
@@ -50,9 +56,15 @@ class Coupling:
         """Whether all labels are those of constants, which lie between an even and an odd bound."""
         return bool((np.searchsorted(self._constants, labels.numpy().reshape(-1), side="right") % 2 == 1).all())
 
-    def couple(self, one: Tensor, two: Tensor) -> None:
+    def couple(self, one: Tensor, two: Tensor, across: bool = False) -> None:
         """Elements of two tensors of labels go together, after broadcasting one to the other."""
-        self._edges.append(_pairs(one, two))
+        (self._across if across else self._edges).append(_pairs(one, two))
+
+    def piece(self, labels: Tensor, reason: str) -> None:
+        """All labels along the last dimension in which they change go together, since something needs all of them."""
+        rows = labels.movedim(max(dim for dim, size in enumerate(labels.shape) if size > 1), -1)
+        self.couple(rows, rows[..., :1])
+        self._pieces.append((np.unique(labels.numpy()), reason))
 
     def couple_parts(self, one: Tensor, two: Tensor) -> None:
         """The same for two equal parts of a tensor, unless they are queries, keys or values, which go on their own."""
@@ -76,12 +88,32 @@ class Coupling:
         """Each label of `coarse` is a block of those of `fine` that it broadcasts to."""
         self.blocks.append((coarse, fine))
 
+    def heads_of(self, labels: Tensor, dims: Collection[int]) -> Tensor:
+        """New labels of the blocks that labels form along `dims`: of the heads of dimensions."""
+        shape = [1 if dim in dims else size for dim, size in enumerate(labels.shape)]
+        coarse = self.fresh(math.prod(shape)).reshape(shape)
+        self.block(coarse, labels)
+        self._heads.update(coarse.reshape(-1).tolist())
+        return coarse
+
+    def is_heads(self, labels: Tensor) -> bool:
+        """Whether labels are those of heads."""
+        return self._heads.issuperset(labels.reshape(-1).tolist())
+
     def components(self) -> NDArray[np.int64]:
         """For each label the number of the set that it goes with."""
-        found = self._connected(self._edges)
+        return self._connected([*self._edges, *self._across, *self._equal_parts()])
+
+    def parts(self) -> NDArray[np.int64]:
+        """For each label the number of the set that it goes with when a head goes."""
+        return self._connected([*self._edges, *self._equal_parts()])
+
+    def _equal_parts(self) -> list[NDArray[np.int64]]:
+        if not self._parts:
+            return []
+        found = self._connected([*self._edges, *self._across])
         attended = [*(self.marked("query_key", found) | self.marked("value", found))]
-        parts = [pairs for pairs in self._parts if not np.isin(found[pairs], attended).any()]
-        return self._connected([*self._edges, *parts]) if parts else found
+        return [pairs for pairs in self._parts if not np.isin(found[pairs], attended).any()]
 
     def _connected(self, pairs: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
         edges = np.concatenate([np.zeros((0, 2), dtype=np.int64), *pairs])
@@ -95,6 +127,14 @@ class Coupling:
             for component in np.unique(components[labels]).tolist():
                 found.setdefault(component, reason)
         found.setdefault(int(components[FIXED]), "it is tied to values that are not made by any parameter")
+        return found
+
+    def pieces(self, components: NDArray[np.int64]) -> dict[int, str]:
+        """For each component that holds all dimensions of a head, why."""
+        found: dict[int, str] = {}
+        for labels, reason in self._pieces:
+            for component in np.unique(components[labels]).tolist():
+                found.setdefault(component, reason)
         return found
 
     def marked(self, mark: Mark, components: NDArray[np.int64]) -> set[int]:

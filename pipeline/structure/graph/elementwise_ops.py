@@ -61,11 +61,14 @@ def _prelu(trace: Trace, call: Call) -> Result:
 
 @RULES.rule("copy")
 def _copy(trace: Trace, call: Call) -> Result:
-    """A write into a part of a tensor: what is written and what is written to stay."""
-    for value in call.values():
-        for labels in value.maps:
-            trace.coupling.fix(labels, f"{call.module}: it is written into a tensor of fixed size")
-    return traced_result(call)
+    """A write into a part of a tensor: what is written goes with what is there; where only one has units they stay."""
+    there, written = call.args[:2]
+    rank = len(there.shape)
+    for labels in () if there.maps else written.maps:
+        trace.coupling.fix(labels, f"{call.module}: it is written into a tensor of fixed size")
+    operands = [there, placed(written, range(rank - len(written.shape), rank), rank)]
+    maps = unify(trace.coupling, operands, call.module)
+    return Value(there.shape, maps, None, True)
 
 
 @RULES.rule(

@@ -9,9 +9,12 @@ import numpy as np
 import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from torch import nn
 
 from secateur.pipeline.structure.graph.build_groups import BuiltGroups
-from secateur.pipeline.structure.graph.components import Components, Place
+from secateur.pipeline.structure.graph.components import Components, Place, numbered
+from secateur.pipeline.structure.graph.naming import numbered_name
+from secateur.pipeline.structure.graph.sites import sites_of
 from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.groups import Fixed, Group, Slice
 
@@ -28,32 +31,33 @@ class Head:
     places: tuple[tuple[Place, int], ...]
 
 
-def with_heads(trace: Trace, components: Components, found: BuiltGroups) -> BuiltGroups:
+def with_heads(model: nn.Module, trace: Trace, components: Components, found: BuiltGroups) -> BuiltGroups:
     """What was found, with a group of heads for each attention whose heads can go one by one.
 
-    Groups of dimensions per head become its children (`Group.parent`). Heads that share keys and values are one unit.
+    Groups of dimensions per head become its children (`Group.parent`); dimensions that all heads share stay groups of
+    their own. Heads that share keys and values are one unit.
     """
     groups, fixed, units = list(found.groups), list(found.fixed), dict(found.units)
+    taken = {group.name for group in groups}
     for heads in _families(trace, components):
         number = {component: unit for unit, head in enumerate(heads) for component in head.members}
-        within = [
-            group
-            for group in groups
-            if any(unit[0] == group.name for member in number for unit in found.units.get(member, ()))
-        ]
-        values = next((group for group in within if group.kind == "v_dim"), None)
-        if values is None:
+        names = {name for member in number for name, _ in found.units.get(member, ())}
+        within = [group for group in groups if group.name in names]
+        named = next((group for kind in ("v_dim", "qk_dim") for group in within if group.kind == kind), None)
+        if named is None:
             continue
-        name = f"{values.name.removesuffix('.v')}.heads"
+        name = numbered_name(f"{named.name.removesuffix('.v').removesuffix('.qk')}.heads", taken)
+        taken.add(name)
         stuck = next((components.reasons[member] for member in number if member in components.reasons), None)
-        order = [_order(group, number, found) for group in within]
+        children = [group for group in within if not _across(group, number, found)]
+        order = [_order(group, number, found) for group in children] or [list(range(len(heads)))]
         if stuck is not None or any(blocks != order[0] or len(blocks) != len(heads) for blocks in order):
-            fixed.append(Fixed(name, "head", values.blocks, stuck or (ORDER if len(heads) > 1 else SHARED)))
+            fixed.append(Fixed(name, "head", named.blocks, stuck or (ORDER if len(heads) > 1 else SHARED)))
             continue
         unit_of = {number: unit for unit, number in enumerate(order[0])}
         number = {component: unit_of[head] for component, head in number.items()}
-        groups.insert(groups.index(within[0]), _group(trace, components, name, number, values, within))
-        for group in within:
+        groups.insert(groups.index(within[0]), _group(model, trace, components, name, number, within))
+        for group in children:
             groups[groups.index(group)] = replace(group, parent=name)
         for component, unit in number.items():
             units[component] = (*units.get(component, ()), (name, unit))
@@ -104,20 +108,29 @@ def _order(group: Group, number: dict[int, int], found: BuiltGroups) -> list[int
     return order if len(set(order)) == len(order) == group.blocks and -1 not in order else []
 
 
+def _across(group: Group, number: dict[int, int], found: BuiltGroups) -> bool:
+    """Whether each unit of a group is a dimension of all heads."""
+    heads: dict[int, set[int]] = defaultdict(set)
+    for component, memberships in found.units.items():
+        for name, unit in memberships:
+            if name == group.name and component in number:
+                heads[unit].add(number[component])
+    every = set(number.values())
+    return len(every) > 1 and len(heads) == group.units and all(one == every for one in heads.values())
+
+
 def _group(
-    trace: Trace, components: Components, name: str, number: dict[int, int], values: Group, within: list[Group]
+    model: nn.Module, trace: Trace, components: Components, name: str, number: dict[int, int], within: list[Group]
 ) -> Group:
     """The group of heads: each position of each tensor that belongs to a head, seen where the values are read."""
-    units = np.full(len(components.of_label), -1)
+    heads = max(number.values()) + 1
+    units = np.full(len(components.of_label), heads)
     units[list(number)] = list(number.values())
+    at = {place: units[found] for place, found in components.at.items() if (units[found] < heads).any()}
     slices = tuple(
-        Slice(tensor, dim, trace.roles.get((tensor, dim), "table"), tuple(units[found].tolist()))
-        for (tensor, dim), found in components.at.items()
-        if (units[found] >= 0).any()
+        Slice(tensor, dim, trace.roles.get((tensor, dim), "table"), numbered(found, range(heads)))
+        for (tensor, dim), found in at.items()
     )
-    width = values.units // values.blocks
-    sites = tuple(
-        replace(site, units=tuple(unit // width if unit >= 0 else -1 for unit in site.units)) for site in values.sites
-    )
+    sites = sites_of(model, trace, list(at), replace(components, at=at), range(heads))
     family = "head:" + ",".join(sorted(group.family for group in within))
-    return Group(name, "head", values.blocks, slices, sites, family=family, min_units=1)
+    return Group(name, "head", heads, slices, sites, family=family, min_units=1)

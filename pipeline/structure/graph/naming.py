@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from torch import nn
 
@@ -25,13 +25,14 @@ def kind_of(model: nn.Module, trace: Trace, components: Components, component: i
 
     What a layer reads reaches the output otherwise than by the attention's scores: it is a value, whatever else it is.
     """
-    if component in components.marks["width"]:
-        return "width"
     query_key, value = (component in components.marks[mark] for mark in ("query_key", "value"))
-    if query_key and not (value and any(trace.roles.get(place) == "in" for place in places)):
-        return "qk_dim"
-    if query_key or value:
+    if component in components.marks["width"] and not (query_key and value):  # queries may be added to what comes out
+        return "width"
+    read = any(trace.roles.get(place) == "in" for place in places)
+    if value and (read or not (query_key or component in components.pieces)):
         return "v_dim"
+    if query_key or value:
+        return "qk_dim"
     linear = {"in": False, "out": False}
     for tensor, dim in places:
         role: Role = trace.roles.get((tensor, dim), "norm")
@@ -55,6 +56,11 @@ def name_of(trace: Trace, places: Sequence[Place], kind: Kind, taken: set[str]) 
     name = f"{layer.rpartition('.')[0] if kind == 'mlp_hidden' else layer}.{_SUFFIX[kind]}".lstrip(".")
     if name in taken:
         name = f"{layer}.{_SUFFIX[kind]}"
+    return numbered_name(name, taken)
+
+
+def numbered_name(name: str, taken: Container[str]) -> str:
+    """The name, with the first number from 2 that makes it another one where it is taken."""
     number, first = 2, name
     while name in taken:
         name = f"{first}.{number}"

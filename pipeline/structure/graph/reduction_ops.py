@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from secateur.pipeline.structure.graph.rules import Call, Result, Rules, traced_result
@@ -49,12 +48,12 @@ def _sum(trace: Trace, call: Call) -> Result:
         if not dims_of(labels) & dims:
             shape = [size for dim, size in enumerate(labels.shape) if dim not in dims]
             maps.append(labels if keep else labels.reshape(shape))
-        elif (outer := dims_of(labels) - dims) and max(dims_of(labels)) in dims:
+        elif dims_of(labels) - dims and max(dims_of(labels)) in dims:
             # what is reduced over a block, as the length of a head's queries, goes with the block
-            shape = [size if dim in outer else 1 for dim, size in enumerate(labels.shape)]
-            coarse = trace.coupling.fresh(math.prod(shape)).reshape(shape)
-            trace.coupling.block(coarse, labels)
-            maps.append(coarse if keep else coarse.reshape([n for dim, n in enumerate(shape) if dim not in dims]))
+            coarse = trace.coupling.heads_of(labels, dims)
+            maps.append(
+                coarse if keep else coarse.reshape([n for dim, n in enumerate(coarse.shape) if dim not in dims])
+            )
     return traced_result(call, maps, value.computed)
 
 
@@ -74,9 +73,18 @@ def _argument(call: Call, name: str) -> Any:
 
 @RULES.rule("softmax", "log_softmax", "cumsum", "cumprod", "sort", "topk", "_softmax")
 def _along(trace: Trace, call: Call) -> Result:
-    """Operations that mix all elements of one dimension, none of which may be missing."""
+    """Operations that mix all elements of one dimension, none of which may be missing; heads may go whole."""
     value: Value = call.args[0]
     dim = call.get(2 if call.name == "topk" else 1, "dim", -1) % len(value.shape)
+    maps = [labels for labels in value.maps if labels.shape[dim] == 1]
     for labels in value.on(dim):
-        trace.coupling.fix(labels, f"{call.module}: {call.name} runs over it")
-    return traced_result(call, [labels for labels in value.maps if labels.shape[dim] == 1], value.computed)
+        if len(dims_of(labels)) > 1 and dim == max(dims_of(labels)):
+            trace.coupling.piece(labels, f"{call.module}: {call.name} runs over all dimensions of a head")
+            heads = trace.coupling.heads_of(labels, {dim})
+            finer = [one for one in maps if dims_of(one) & dims_of(heads)]
+            for one in finer:
+                trace.coupling.block(heads, one)
+            maps += [] if finer else [heads]
+        else:
+            trace.coupling.fix(labels, f"{call.module}: {call.name} runs over it")
+    return traced_result(call, maps, value.computed)

@@ -51,7 +51,7 @@ def _interleave(trace: Trace, labels: LabelMap) -> None:
     inner = max(dims_of(labels))
     rows = labels.movedim(inner, -1).reshape(-1, labels.shape[inner])
     if any(torch.equal(heads, rows.T) for heads in trace.heads if len(heads) > 1):
-        trace.coupling.couple(rows, rows[:, :1])
+        trace.coupling.couple(rows, rows[:, :1], across=True)
 
 
 @RULES.rule("reshape_as", "expand_as")

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, fx
 
 from secateur.pipeline.structure.graph.coupling import Coupling, Mark
 from secateur.pipeline.structure.graph.normalising import Entries
-from secateur.pipeline.structure.graph.program import Ancestry
+from secateur.pipeline.structure.graph.program import Ancestry, operation_of
 from secateur.pipeline.structure.graph.unify import Cost
-from secateur.pipeline.structure.graph.value import LabelMap, Value
+from secateur.pipeline.structure.graph.value import LabelMap, Value, dims_of
 from secateur.pipeline.structure.groups import Role
 
 OUTPUT = "it is an output of the model"
+_PARTS = ("getitem", "split", "split_with_sizes", "chunk", "tensor_split", "slice", "narrow")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,9 @@ class Trace:
         return Value(tuple(tensor.shape), tuple(maps))
 
     def role(self, node: Any, dim: int, role: Role) -> None:
-        """Says what an operation does with one dimension of the parameter that a node stands for."""
+        """Says what an operation does with one dimension of the parameter that a node stands for, or is a part of."""
+        while isinstance(node, fx.Node) and node not in self.names and operation_of(node) in _PARTS:
+            node = node.args[0]
         if isinstance(node, fx.Node) and node in self.names:
             self.roles.setdefault((self.names[node], dim), role)
 
@@ -94,9 +96,12 @@ class Trace:
         norm = self.normalises(module)
         place = None if norm is None else self._along(norm, one)
         if norm is None or place is None:
-            self.coupling.fix(labels, f"{module}: a statistic is taken over it")
+            if dims_of(labels) - dims and dims_of(labels) & dims == {max(dims_of(labels))}:
+                self.coupling.piece(labels, f"{module}: a statistic is taken over all dimensions of a head")
+            else:
+                self.coupling.fix(labels, f"{module}: a statistic is taken over it")
             return
-        self.coupling.couple(labels, one)
+        self.coupling.couple(labels, one, across=True)
         self.coupling.mark(one, "norm")
         self.norms.setdefault(norm, (place, one.reshape(-1)))
 
@@ -106,8 +111,9 @@ class Trace:
         for entry in self.entries[norm]:
             value = self.values.get(entry)
             for other in value.maps if isinstance(value, Value) else ():
-                for dim, size in enumerate(other.shape):
-                    if size == labels.numel() and bool(torch.isin(labels, other).all()):
+                for dim in dims_of(other):
+                    rows = other.movedim(dim, -1).reshape(-1, other.shape[dim])
+                    if rows.shape[1] == labels.numel() and bool((rows == labels.reshape(-1)).all(dim=1).any()):
                         found.add(dim)
         return found.pop() if len(found) == 1 else None
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from secateur.pipeline.structure.graph.build_groups import PIECE, Units
+from secateur.pipeline.structure.graph.build_groups import Units
 from secateur.pipeline.structure.graph.components import Components, Place
 from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.graph.unread import UNREAD
@@ -22,6 +22,8 @@ def ungrouped(trace: Trace, components: Components, units: Units) -> dict[Place,
 
     A place whose units a layer makes and another one reads, two or more of them, has no reason: it is left out.
     """
+    parts, components = components, components.of_units
+    grouped = {unit for unit in components.of_label.tolist() if all(part in units for part in parts.within(unit))}
     roles: dict[int, set[Role]] = defaultdict(set)
     alike: dict[int, set[Place]] = defaultdict(set)
     inside = {place: np.unique(found).tolist() for place, found in components.at.items()}
@@ -36,14 +38,13 @@ def ungrouped(trace: Trace, components: Components, units: Units) -> dict[Place,
     reasons: dict[Place, str] = {}
     for place, found in inside.items():
         for component in found:
-            if component in units:
+            if component in grouped:
                 continue
             reason = trace.unread.get(place[0]) or components.reasons.get(component)
             makes, reads = "out" in roles[component], "in" in roles[component]
             if reason is None and not (makes and (reads or component in components.marks["query_key"])):
                 reason = UNREAD if makes else UNMADE if reads else NOT_UNITS
-            if reason is None and component in components.pieces:
-                reason = PIECE
+            reason = reason or components.pieces.get(component)
             if reason is None and count[frozenset(alike[component])] == 1:
                 reason = SINGLE
             if reason is not None:

@@ -10,6 +10,8 @@ from itertools import combinations
 from secateur.pipeline.structure.graph.coupling import Coupling
 from secateur.pipeline.structure.graph.value import LabelMap, Value, dims_of
 
+PIECE = "numbers that are the same for all heads, as angles of a rotation or lengths, take all dimensions of a head"
+CROSSED = "each dimension of a head meets all the others of it"
 SEVERAL = "it meets values that several kinds of units make together"
 WHOLE = "it meets values along it that no parameter makes"
 
@@ -37,7 +39,8 @@ def unify(coupling: Coupling, operands: Sequence[Value], where: str) -> tuple[La
 
     Maps of two operands that change along common dimensions are coupled, position by position. A map over heads
     and dimensions that meets one over heads alone stays finer: the head is a block of it. One that meets a constant
-    along the dimensions, the same for all heads, goes head by head.
+    along the dimensions, the same for all heads, goes head by head. Two over the same heads whose dimensions lie
+    apart, as keys and values in linear attention, have only the heads in common.
     """
     for one, two in combinations(operands, 2):
         for a, b in ((one, two), (two, one)):
@@ -47,7 +50,7 @@ def unify(coupling: Coupling, operands: Sequence[Value], where: str) -> tuple[La
     every = [labels for operand in operands for labels in operand.maps if dims_of(labels)]
     free = [labels for labels in every if not coupling.all_fixed(labels)]
     for labels in sorted(free, key=lambda labels: -len(dims_of(labels))):
-        if not any(dims_of(labels) & dims_of(other) for other in merged):
+        if not any(dims_of(labels) & dims_of(other) and not _apart(labels, other) for other in merged):
             merged.append(labels)
     return tuple(merged)
 
@@ -57,8 +60,14 @@ def _meet(coupling: Coupling, labels: LabelMap, own: Value, other: Value, where:
     dims = dims_of(labels)
     if not dims:
         return
-    partners = [found for found in other.maps if dims_of(found) & dims]
-    real = {dim for dim in dims if other.shape[dim] > 1}
+    beside = [found for found in other.maps if _apart(labels, found)]
+    for found in beside:
+        heads = coupling.heads_of(labels, {max(dims)})
+        coupling.block(heads, found)
+    partners = [found for found in other.maps if dims_of(found) & dims and not _apart(labels, found)]
+    real = {dim for dim in dims if other.shape[dim] > 1 and not (beside and dim != max(dims))}
+    if len(partners) > 1 and all(_coarser(dims, dims_of(partner), own) for partner in partners):
+        return  # heads, which their dimensions meet from the other side
     if len(partners) > 1:
         coupling.fix(labels, f"{where}: {SEVERAL}")
         for partner in partners:
@@ -68,18 +77,25 @@ def _meet(coupling: Coupling, labels: LabelMap, own: Value, other: Value, where:
         if coupling.is_constant(labels) and _alike(dims_of(partner), dims, own):
             return  # the other side says what becomes of the blocks
         if coupling.is_constant(partner) and _alike(dims, dims_of(partner), other):
-            _in_one_piece(coupling, labels)
+            coupling.piece(labels, PIECE)
             coupling.fix(partner, f"{where}: {WHOLE}")
             return
-        if len([found for found in own.maps if dims_of(found) & dims_of(partner)]) > 1:
-            return  # seen from the other side, which fixes them
         if _coarser(dims_of(partner), dims, other):
             coupling.block(partner, labels)
-        elif not _coarser(dims, dims_of(partner), own):
-            coupling.couple(labels, partner)
+            return
+        if len([one for one in own.maps if dims_of(one) & dims_of(partner) and not _apart(one, partner)]) > 1:
+            return  # seen from the other side, which fixes them
+        if not _coarser(dims, dims_of(partner), own):
+            if dims_of(partner) < dims and max(dims) not in dims_of(partner):
+                coupling.piece(labels, PIECE)
+            coupling.couple(
+                labels, partner, across=_shared(dims, partner, other) or _shared(dims_of(partner), labels, own)
+            )
     elif real and max(dims) in real:
-        if _alike(dims, frozenset(real), other):
-            _in_one_piece(coupling, labels)
+        if beside and len(dims) > 1:
+            coupling.piece(labels, CROSSED)
+        elif _alike(dims, frozenset(real), other):
+            coupling.piece(labels, PIECE)
         else:
             coupling.fix(labels, f"{where}: {WHOLE}")
 
@@ -90,10 +106,18 @@ def _alike(dims: frozenset[int], met: frozenset[int], other: Value) -> bool:
     return len(dims) > 1 and met & dims == {inner} and all(other.shape[dim] == 1 for dim in dims - {inner})
 
 
-def _in_one_piece(coupling: Coupling, labels: LabelMap) -> None:
-    """All labels of a block go together, so that the constant need not change."""
-    rows = labels.movedim(max(dims_of(labels)), -1)
-    coupling.couple(rows, rows[..., :1])
+def _apart(one: LabelMap, two: LabelMap) -> bool:
+    """Whether two maps speak of the same heads, and each of other dimensions of them."""
+    outer = [dims_of(labels) - {max(dims_of(labels), default=0)} for labels in (one, two)]
+    if not outer[0] or outer[0] != outer[1] or max(dims_of(one)) == max(dims_of(two)):
+        return False
+    return all(one.shape[dim] == two.shape[dim] for dim in outer[0])
+
+
+def _shared(dims: frozenset[int], common: LabelMap, owner: Value) -> bool:
+    """Whether a map of `owner` speaks of the inner one of `dims` alone, the same for all heads."""
+    inner = dims_of(common)
+    return inner < dims and max(dims) in inner and all(owner.shape[dim] == 1 for dim in dims - inner)
 
 
 def _coarser(coarse: frozenset[int], fine: frozenset[int], owner: Value) -> bool:
@@ -103,8 +127,8 @@ def _coarser(coarse: frozenset[int], fine: frozenset[int], owner: Value) -> bool
 
 def contract(
     coupling: Coupling, operands: Sequence[Value], summed: set[int], where: str, heads: bool = False
-) -> tuple[tuple[LabelMap, ...], Cost]:
-    """The maps of a sum of products over the dimensions `summed`, and the cost; operands as for `unify`.
+) -> tuple[tuple[LabelMap, ...], list[Cost]]:
+    """The maps of a sum of products over the dimensions `summed`, and what it costs; operands as for `unify`.
 
     With `heads`, a head whose dimensions are summed over leaves a label of its own behind.
     """
@@ -117,8 +141,37 @@ def contract(
     for labels in maps:
         outer = dims_of(labels) - summed
         if heads and outer and dims_of(labels) & summed:
-            shape = [size if dim in outer else 1 for dim, size in enumerate(labels.shape)]
-            coarse = coupling.fresh(math.prod(shape)).reshape(shape)
-            coupling.block(coarse, labels)
-            kept.append(coarse)
-    return tuple(kept), Cost(where, rest, maps)
+            coarse = coupling.heads_of(labels, summed)
+            finer = [one for one in kept if dims_of(one) & outer]
+            for one in finer:
+                coupling.block(coarse, one)
+            kept += [] if finer else [coarse]
+    return _crossed(coupling, kept), costs_of(where, rest, maps)
+
+
+def costs_of(where: str, factor: float, maps: Sequence[LabelMap]) -> list[Cost]:
+    """What `factor` times the elements of all maps together cost; of maps over the same heads, head by head."""
+    shared = {dim for one, two in combinations(maps, 2) for dim in dims_of(one) & dims_of(two)}
+    if not shared:
+        return [Cost(where, factor, tuple(maps))]
+    dim = min(shared)
+    return [
+        cost
+        for index in range(max(labels.shape[dim] for labels in maps))
+        for cost in costs_of(where, factor, [m.narrow(dim, index, 1) if m.shape[dim] > 1 else m for m in maps])
+    ]
+
+
+def _crossed(coupling: Coupling, maps: Sequence[LabelMap]) -> tuple[LabelMap, ...]:
+    """The maps with one over heads and dimensions in place of one over heads and one over dimensions that they share.
+
+    Each head makes its own of what comes of shared values.
+    """
+    heads = [labels for labels in maps if len(dims_of(labels)) == 1 and coupling.is_heads(labels)]
+    dims = [labels for labels in maps if len(dims_of(labels)) == 1 and not coupling.is_heads(labels)]
+    if len(heads) != 1 or len(dims) != 1 or len(maps) != 2 or max(dims_of(dims[0])) < max(dims_of(heads[0])):
+        return tuple(maps)
+    fine = coupling.fresh(heads[0].numel() * dims[0].numel()).reshape((heads[0] + dims[0]).shape)
+    coupling.block(heads[0], fine)
+    coupling.couple(fine, dims[0], across=True)
+    return (fine,)

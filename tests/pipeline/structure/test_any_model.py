@@ -268,7 +268,7 @@ class Layered(nn.Module):
 def test_a_model_that_takes_another_way_without_gradients_is_right_in_both() -> None:
     model, x = Layered().eval(), torch.randn(2, 3, 16, 16)
     groups = find_groups(model, x)
-    assert [group.kind for group in groups] == ["width", "head", "mlp_hidden"]
+    assert [group.kind for group in groups] == ["width", "head", "qk_dim", "v_dim", "mlp_hidden"]
     small = prune(model, half(groups), groups)
     with torch.no_grad():
         plain = small(x)

@@ -570,7 +570,8 @@ class SelfAttention(nn.Module):
 def test_what_is_passed_as_one_tensor_is_taken_over_as_one() -> None:
     model, x = SelfAttention().eval(), torch.randn(2, 3, 16, 16)
     groups = find_groups(model, x)
-    assert [(group.kind, group.units) for group in groups] == [("width", 32), ("head", 4)]
+    found = [(group.kind, group.units) for group in groups]
+    assert found == [("width", 32), ("head", 4), ("qk_dim", 32), ("v_dim", 32)]
     small = prune(model, plan_from_kept(groups, {"attention.heads": [0, 3]}), groups)
     tokens = torch.randn(2, 7, 32)
     small.attention(tokens, tokens, tokens, need_weights=False)

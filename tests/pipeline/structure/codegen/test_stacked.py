@@ -39,6 +39,12 @@ def unbound_later(m: Any, x: Tensor) -> Tensor:
     return m.proj(attend(q, k, v).reshape(x.shape[0], 5, 16))
 
 
+def taken_apart_by_a_new_dimension(m: Any, x: Tensor) -> Tensor:  # as nn.MultiheadAttention does
+    qkv = m.qkv(x).unflatten(-1, (3, 16)).unsqueeze(0).transpose(0, -2).squeeze(-2).contiguous()
+    q, k, v = (qkv[part].view(x.shape[0], 5, 2, 8).transpose(1, 2) for part in range(3))
+    return m.proj(attend(q, k, v).reshape(x.shape[0], 5, 16))
+
+
 def doubled(m: Any, x: Tensor) -> Tensor:
     qkv = m.qkv(x).reshape(x.shape[0], 5, 3, 2, 8).permute(2, 0, 3, 1, 4) * 2.0
     return m.proj(attend(qkv[0], qkv[1], qkv[2]).reshape(x.shape[0], 5, 16))
@@ -53,7 +59,7 @@ def model(function: Any) -> nn.Module:
     return Around(nn.Linear(8, 16), Code(function, qkv=nn.Linear(16, 48), proj=nn.Linear(16, 16)), nn.Linear(16, 4))
 
 
-@pytest.mark.parametrize("function", [unbound, selected, turned, unbound_later])
+@pytest.mark.parametrize("function", [unbound, selected, turned, unbound_later, taken_apart_by_a_new_dimension])
 def test_packed_projections_may_lose_dimensions_of_values_alone(function: Any) -> None:
     found = take_over(model(function), EXAMPLE, but=("qk_dim", "head"))
     qkv = found.inner.get_submodule("qkv")

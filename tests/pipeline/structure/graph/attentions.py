@@ -54,6 +54,28 @@ class Chunked(nn.Module):
         return F.scaled_dot_product_attention(q, k, v)
 
 
+class OfOther(nn.Module):
+    """PyTorch's own attention, of other tokens than those that ask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        other = x.flip(1)
+        found: Tensor = self.attention(x, other, other, need_weights=False)[0]
+        return found
+
+
+class Linear(Chunked):
+    """Keys meet values before queries do, with positive functions of both in place of a softmax."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k = F.elu(q) + 1, F.elu(k) + 1
+        lengths = (q * k.sum(-2, keepdim=True)).sum(-1, keepdim=True)
+        return q @ (k.mT @ v) / lengths
+
+
 def _pooled(residual: bool) -> Between:
     """Queries, keys and values that are pooled head by head, the queries added to the result or not (MViTv2)."""
     kernels: dict[str, Any] = {"kernel_q": (3, 3), "kernel_kv": (3, 3), "stride_kv": (2, 2)}
@@ -70,6 +92,8 @@ def _biased() -> Between:
 
 ATTENTIONS: dict[str, Callable[[], Between]] = {
     "chunked": lambda: Between(Chunked()),
+    "of other tokens": lambda: Between(OfOther()),
+    "linear": lambda: Between(Linear()),
     "biased by a network": _biased,
     "talking heads": lambda: Between(TalkingHeadAttn(WIDTH, HEADS)),
     "many queries": lambda: Between(MultiQueryAttention2d(WIDTH, WIDTH, HEADS, 6, value_dim=DIMS, kv_stride=2), True),

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from secateur.pipeline.structure.account import unaccounted
 from secateur.pipeline.structure.find import find_groups
-from secateur.pipeline.structure.graph.build_groups import PIECE
-from secateur.pipeline.structure.graph.heads import SHARED
-from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.graph.unify import PIECE
+from secateur.pipeline.structure.groups import Group, Groups
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
+from tests.pipeline.structure.graph.attentions import IMAGE, made
 
 HEADS, DIMS, WIDTH, TOKENS = 4, 3, 10, 5
 
@@ -79,8 +79,7 @@ class Model(nn.Module):
         self.first, self.a, self.last = nn.Linear(WIDTH, WIDTH), attention, nn.Linear(WIDTH, 7)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.a(self.first(x))
-        out: Tensor = self.last((x[0] if isinstance(x, tuple) else x).mean(1))
+        out: Tensor = self.last(self.a(self.first(x)).mean(1))
         return out
 
 
@@ -128,12 +127,19 @@ def test_heads_that_share_keys_go_together() -> None:
     assert small.state_dict()["a.kv.weight"].shape == (2 * DIMS, WIDTH)
 
 
-@pytest.mark.parametrize(("kind", "reason"), [(Normalised, SHARED), (Scaled, SHARED)])
-def test_heads_that_are_not_apart_stay_with_the_reason(kind: type[Block], reason: str) -> None:
-    groups = found(kind())
-    assert "head" not in {group.kind for group in groups}
-    assert {"v_dim"} <= {group.kind for group in groups if group.blocks == HEADS}
-    assert [(one.units, one.reason) for one in groups.fixed if one.kind == "head"] == [(HEADS, reason)]
+@pytest.mark.parametrize("kind", [Normalised, Scaled])
+def test_heads_go_where_all_share_what_treats_their_dimensions(kind: type[Block]) -> None:
+    torch.manual_seed(0)
+    model = Model(kind()).eval()
+    groups = find_groups(model, torch.zeros(1, TOKENS, WIDTH))
+    found = {group.kind: group for group in groups}
+    assert (found["head"].units, found["qk_dim"].units, found["v_dim"].units) == (HEADS, DIMS, HEADS * DIMS)
+    assert (found["qk_dim"].parent, found["v_dim"].parent) == ("", found["head"].name)
+    kept = {found["head"].name: (0, 3), found["qk_dim"].name: (0, 2)}
+    small = prune(model, plan_from_kept(groups, kept), groups)
+    rows = [head * DIMS + dim for head in (0, 3) for dim in (0, 2)]
+    assert torch.equal(small.state_dict()["a.q.weight"], model.a.q.weight[rows])
+    assert groups.params(kept) == sum(p.numel() for p in small.parameters())
 
 
 class Rotated(Block):
@@ -227,12 +233,16 @@ class Insisting(Block):
 class Flexible(Insisting):
     """Code that takes any dimensions of its heads, and opens a graph of its own, so that it cannot be taken over."""
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # that is the point
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return super().attend(q, k, v)
+
+    def forward(self, x: Tensor) -> Tensor:
         q = self.q(x).unflatten(-1, (HEADS, -1)).transpose(1, 2)
         k, v = self.kv(x).tensor_split((q[0, 0].shape[1] * HEADS,), dim=-1)
         k, v = (part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in (k, v))
-        with torch.autocast("cpu", enabled=False):
-            return self.proj(self.attend(q, k, v).transpose(1, 2).flatten(2)), x
+        out: Tensor = self.proj(self.attend(q, k, v).transpose(1, 2).flatten(2))
+        return out
 
 
 def test_code_that_insists_on_all_heads_is_taken_over() -> None:
@@ -245,6 +255,62 @@ def test_dimensions_stay_free_where_heads_cannot_go() -> None:
     groups = found(Flexible())
     assert {group.kind: group.parent for group in groups} == {"mlp_hidden": "", "qk_dim": "", "v_dim": ""}
     assert [one.kind for one in groups.fixed if "own code" in one.reason] == ["head"]
+
+
+PACKED = {"head": (4, 1), "qk_dim": (16, 4), "v_dim": (16, 4)}
+CHANNELS = {"head": (4, 1), "v_dim": (16, 4)}
+FOUND: dict[str, dict[str, tuple[int, int]]] = {
+    "chunked": PACKED,
+    "biased by a network": PACKED,
+    "linear": {"head": (4, 1), "v_dim": (16, 4)},
+    "of other tokens": {"head": (4, 1), "v_dim": (16, 4)},
+    "many queries": {"head": (4, 1), "qk_dim": (6, 1), "v_dim": (4, 1)},
+    "pooled": {"head": (4, 1), "qk_dim": (4, 1), "v_dim": (4, 1)},
+    "pooled with its queries": {"head": (4, 1), "v_dim": (4, 1)},
+    "channels (EdgeNeXt)": CHANNELS,
+    "channels (XCiT)": CHANNELS,
+    "channels (DaViT)": CHANNELS,
+    "channels (DaViT 2)": CHANNELS,
+}
+"""For each attention the kinds of its groups, with their units and blocks; what is missing is fixed."""
+
+
+@pytest.mark.parametrize("name", list(FOUND))
+def test_whole_heads_and_their_dimensions_go_in_attention_of_many_kinds(name: str) -> None:
+    model = made(name)
+    groups = find_groups(model, IMAGE)
+    own = [group for group in groups if group.kind in ("head", "qk_dim", "v_dim")]
+    assert {group.kind: (group.units, group.blocks) for group in own} == FOUND[name]
+    assert unaccounted(groups) == () and groups.unverifiable == ()
+    told = {one.kind for one in groups.fixed}
+    assert told <= {"qk_dim"} and ("qk_dim" in told) != any(
+        "queries" in name or group.kind == "qk_dim" for group in own
+    )
+    for kinds in (("head",), ("qk_dim", "v_dim")):
+        kept = {group.name: _half(group) for group in own if group.kind in kinds}
+        small = prune(model, plan_from_kept(groups, kept), groups)
+        assert sum(p.numel() for p in small.parameters()) == groups.params(kept) < groups.params()
+        assert groups.macs(kept) < groups.macs()
+
+
+def _half(group: Group) -> list[int]:
+    """The first half of the units of each block."""
+    width = group.units // group.blocks
+    return [unit for unit in range(group.units) if unit % width < (width + 1) // 2]
+
+
+def test_heads_that_are_mixed_go_as_queries_and_as_values() -> None:
+    groups = find_groups(made("talking heads"), IMAGE)
+    heads = {group.name: [part.tensor for part in group.slices] for group in groups if group.kind == "head"}
+    assert heads == {
+        "a.qkv.heads": ["a.qkv.weight", "a.proj_l.weight"],
+        "a.qkv.heads.2": ["a.qkv.weight", "a.proj.weight", "a.proj_w.weight", "a.proj_w.bias"],
+    }
+    assert {group.kind: group.parent for group in groups if group.parent} == {
+        "qk_dim": "a.qkv.heads",
+        "v_dim": "a.qkv.heads.2",
+    }
+    assert groups.fixed == ()
 
 
 SWIN: dict[str, Any] = {"img_size": 32, "depths": (2, 1), "num_heads": (2, 4), "embed_dim": 16, "window_size": 4}

@@ -48,6 +48,32 @@ def test_a_scale_of_dimensions_that_heads_share_ties_the_heads() -> None:
     dims, scale = coupling.fresh(8).reshape(2, 1, 4), coupling.fresh(4).reshape(1, 1, 4)
     unify(coupling, [Value((2, 5, 4), (dims,)), Value((1, 1, 4), (scale,))], "here")
     assert united(coupling, dims[0], dims[1]) and united(coupling, dims[0], scale)
+    assert len(set(coupling.parts()[dims.reshape(-1).numpy()].tolist())) == 8, "a head may go without the others"
+
+
+def test_what_has_only_heads_in_common_keeps_its_dimensions() -> None:
+    coupling = Coupling()
+    keys, values = coupling.fresh(6).reshape(2, 3, 1), coupling.fresh(8).reshape(2, 1, 4)
+    left, right = Value((2, 3, 1), (keys,), None, True), Value((2, 1, 4), (values,), None, True)
+    maps, costs = contract(coupling, [left, right], set(), "here", heads=True)
+    assert len(maps) == 2 and sum(cost.macs for cost in costs) == 2 * 3 * 4
+    queries = Value((2, 3, 1), (coupling.fresh(6).reshape(2, 3, 1),), None, True)
+    (made,), costs = contract(coupling, [queries, Value((2, 3, 4), maps)], {1}, "there", heads=True)
+    assert torch.equal(made, values) and sum(cost.macs for cost in costs) == 2 * 3 * 4
+    assert united(coupling, queries.maps[0], keys)
+    assert len(set(coupling.components()[torch.cat([keys.flatten(), values.flatten()]).numpy()].tolist())) == 14
+
+
+def test_each_head_makes_its_own_of_values_that_all_share() -> None:
+    coupling = Coupling()
+    queries, values = coupling.fresh(6).reshape(2, 1, 3, 1), coupling.fresh(4).reshape(1, 1, 1, 4)
+    keys = Value((1, 5, 3, 1), (coupling.fresh(3).reshape(1, 1, 3, 1),), None, True)
+    (heads,), _ = contract(coupling, [Value((2, 1, 3, 1), (queries,), None, True), keys], {2}, "here", heads=True)
+    scores = Value((2, 5, 1, 1), (heads,), None, True)
+    (made,), _ = contract(coupling, [scores, Value((1, 5, 1, 4), (values,), None, True)], {1}, "here")
+    assert dims_of(made) == {0, 3}
+    assert united(coupling, made[0], values) and united(coupling, made[1], values)
+    assert len(set(coupling.parts()[made.reshape(-1).numpy()].tolist())) == 8
 
 
 def test_several_kinds_of_units_that_meet_one_are_fixed() -> None:
@@ -63,7 +89,7 @@ def test_a_product_ties_what_it_sums_over_and_leaves_the_head_behind() -> None:
     coupling = Coupling()
     q, k = coupling.fresh(8).reshape(1, 2, 1, 1, 4), coupling.fresh(8).reshape(1, 2, 1, 1, 4)
     left, right = Value((3, 2, 5, 1, 4), (q,), None, True), Value((3, 2, 1, 7, 4), (k,), None, True)
-    maps, cost = contract(coupling, [left, right], {4}, "here", heads=True)
+    maps, (cost,) = contract(coupling, [left, right], {4}, "here", heads=True)
     assert united(coupling, q, k)
     assert [dims_of(labels) for labels in maps] == [{1}]
     assert cost.macs == 3 * 2 * 5 * 7 * 4
