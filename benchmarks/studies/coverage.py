@@ -22,6 +22,7 @@ import click
 from secateur_studies.whole_way import (
     STAGES,
     check_same,
+    heads_cell,
     in_a_process,
     mistakes,
     noticed_cell,
@@ -85,16 +86,17 @@ def table(rows: Mapping[str, Mapping[str, Any]], reference: Mapping[str, str]) -
         f"Of {len(rows)} families {pruned} are pruned and proven, {same} reach parity in ONNX Runtime, {built} become "
         f"an engine. Of {planted} planted wrong readers {noticed} are noticed; {hidden} groups are not verifiable.",
         "",
-        "| model | secateur | Torch-Pruning 1.6.1 | MACs left | kinds | groups | not verifiable | wrong readers "
-        "noticed | removed - masked | fixed | parity | s | commit | error |",
-        "|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---|---|",
+        "| model | secateur | Torch-Pruning 1.6.1 | MACs left | kinds | groups | heads | not verifiable | wrong "
+        "readers noticed | removed - masked | fixed | parity | s | commit | error |",
+        "|---|---|---|---:|---|---:|---|---:|---:|---:|---:|---:|---:|---|---|",
     ]
     for name, row in rows.items():
         hidden_here = str(len(row["unverifiable"])) if "unverifiable" in row else ""
         lines.append(
             f"| {name} | {row['stage']} | {reference.get(name, '')} | {number(row.get('macs_left'), '.1%')} | "
-            f"{', '.join(row.get('kinds', []))} | {row.get('groups', '')} | {hidden_here} | {noticed_cell(row)} | "
-            f"{number(row.get('difference'), '.1e')} | {row.get('fixed', '')} | {number(row.get('parity'), '.1e')} | "
+            f"{', '.join(row.get('kinds', []))} | {row.get('groups', '')} | {heads_cell(row)} | {hidden_here} | "
+            f"{noticed_cell(row)} | {number(row.get('difference'), '.1e')} | {row.get('fixed', '')} | "
+            f"{number(row.get('parity'), '.1e')} | "
             f"{row['seconds']:.0f} | {row.get('commit', '')[:7]} | {row.get('error', '').replace('|', '/')} |"
         )
     return "\n".join(lines) + "\n"

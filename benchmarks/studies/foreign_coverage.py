@@ -26,6 +26,7 @@ from secateur_studies.foreign_models import MODELS
 from secateur_studies.whole_way import (
     as_trained,
     check_same,
+    heads_cell,
     in_a_process,
     mistakes,
     noticed_cell,
@@ -105,14 +106,14 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
         f"parity in ONNX Runtime, {built} become an engine; with Torch-Pruning 1.6.1 {peers} reach parity. Of "
         f"{planted} planted wrong readers {noticed} are noticed; {hidden} groups are not verifiable.",
         "",
-        "| model | secateur | Torch-Pruning 1.6.1 | MACs left | kinds | groups | groups of heads | wrong readers "
+        "| model | secateur | Torch-Pruning 1.6.1 | MACs left | kinds | groups | heads | wrong readers "
         "noticed | fixed | parity | s | error |",
-        "|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|---|",
+        "|---|---|---|---:|---|---:|---|---:|---:|---:|---:|---|",
     ]
     for name, row in rows.items():
         lines.append(
             f"| {name} | {row['stage']} | {row['peer']['stage']} | {number(row.get('macs_left'), '.1%')} | "
-            f"{', '.join(row.get('kinds', []))} | {row.get('groups', '')} | {row.get('heads', '')} | "
+            f"{', '.join(row.get('kinds', []))} | {row.get('groups', '')} | {heads_cell(row)} | "
             f"{noticed_cell(row)} | {row.get('fixed', '')} | "
             f"{number(row.get('parity'), '.1e')} | {row['seconds']:.0f} | "
             f"{row.get('error', '').replace('|', '/')} |"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,30 @@ def mistakes(rows: Mapping[str, Mapping[str, Any]]) -> tuple[int, int, int]:
 def noticed_cell(row: Mapping[str, Any]) -> str:
     """How many of its wrong readers were noticed, as a cell of a table."""
     return f"{row['noticed']} of {row['planted']}" if "planted" in row else ""
+
+
+HEADS = {"head": "whole heads", "qk_dim": "query/key dimensions", "v_dim": "value dimensions"}
+
+
+def heads_summary(groups: Any) -> str:
+    """Of whole heads and their dimensions what goes, in how many groups, and the commonest reason where some do not.
+
+    A dash stands for a model without attention.
+    """
+    said = []
+    for kind, word in HEADS.items():
+        free = sum(group.kind == kind for group in groups)
+        reasons = Counter(re.sub(r"^[\w.]+: ", "", one.reason) for one in groups.fixed if one.kind == kind)
+        if free:
+            said.append(f"{free} {word}")
+        if reasons:
+            said.append(f"{reasons.total()} fixed {word} ({reasons.most_common(1)[0][0][:60]})")
+    return "; ".join(said) or "-"
+
+
+def heads_cell(row: Mapping[str, Any]) -> str:
+    """What of its heads goes, as a cell of a table; a dash where that was not noted."""
+    return str(row.get("attention", "-")).replace("|", "/")
 
 
 def number(value: float | None, form: str) -> str:
@@ -97,6 +123,7 @@ def whole_way(create: Callable[[], tuple[Any, Any]], load: Callable[[Path, Any],
     groups = sc.find_groups(model, example)
     heads = sorted({group.name for group in groups if group.kind == "head"})
     row.update(groups=len(groups), fixed=len(groups.fixed), adapted=len(groups.adapted), heads=len(heads))
+    row["attention"] = heads_summary(groups)
     row["reasons"] = sorted({one.reason for one in groups.fixed})
     stage("plan")
     scores = sc.score(model, groups, (), "magnitude")

@@ -10,10 +10,21 @@ from typing import Any
 import pytest
 import torch
 from secateur_studies.foreign_models import MODELS
-from secateur_studies.whole_way import STAGES, check_same, in_a_process, mistakes, reached, whole_way
+from secateur_studies.whole_way import (
+    STAGES,
+    check_same,
+    heads_cell,
+    heads_summary,
+    in_a_process,
+    mistakes,
+    reached,
+    whole_way,
+)
 from torch import nn
 
 from secateur.core.model_inputs import call, joined
+from secateur.pipeline.structure.find import find_groups
+from tests.pipeline.structure.graph.attentions import IMAGE, made
 
 OWN = [name for name in MODELS if name.startswith("own/")]
 
@@ -26,6 +37,16 @@ def test_stages_count_as_done_only_when_they_are_over() -> None:
 def test_mistakes_are_counted_over_rows_that_may_lack_them() -> None:
     rows = {"a": {"noticed": 3, "planted": 4, "unverifiable": ["x"]}, "b": {"stage": "prune"}}
     assert mistakes(rows) == (3, 4, 1)
+
+
+def test_a_row_says_which_parts_of_heads_go_and_why_others_do_not() -> None:
+    found = find_groups(made("channels (XCiT)"), IMAGE, verify=False)
+    said = heads_summary(found)
+    assert said == (
+        "1 whole heads; 1 fixed query/key dimensions (softmax runs over all dimensions of a head); 1 value dimensions"
+    )
+    assert heads_summary(find_groups(nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 3)), torch.zeros(1, 4))) == "-"
+    assert (heads_cell({"attention": said}), heads_cell({"stage": "done"})) == (said, "-")
 
 
 def test_what_a_process_dies_of_is_its_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
