@@ -71,12 +71,12 @@ def write_stacked(graph: fx.Graph, sizes: RemainingSizes, node: fx.Node, stack: 
         one, two = (at % rank for at in _ints(args[1:3]))
         return _each(graph, node, stack, {one: two, two: one}.get(stack.dim, stack.dim))
     if name == "unsqueeze":
-        (place,) = (at % (rank + 1) for at in _ints(args[1:2]))
-        return _each(graph, node, stack, stack.dim + (place <= stack.dim))
+        (new,) = (at % (rank + 1) for at in _ints(args[1:2]))
+        return _each(graph, node, stack, stack.dim + (new <= stack.dim))
     if name == "squeeze" and len(args) == 2:
         gone = {at % rank for at in _ints(args[1] if isinstance(args[1], (list, tuple)) else args[1:])}
         if stack.dim not in gone:
-            return _each(graph, node, stack, stack.dim - sum(place < stack.dim for place in gone))
+            return _each(graph, node, stack, stack.dim - sum(at < stack.dim for at in gone))
     if name in ("contiguous", "clone", "alias"):
         return _each(graph, node, stack, stack.dim)
     if name == "unbind" and (_ints(args[1:2]) or [0])[0] % rank == stack.dim:

@@ -12,13 +12,12 @@ from secateur.pipeline.structure.graph.value import Value
 def note_weight(trace: Trace, call: Call, reads: int | None, makes: int | None) -> None:
     """Notes what the dimensions of a layer's weight do, and which module's call it is."""
     node = call.node.args[1]
-    if not isinstance(node, fx.Node) or node not in trace.names:
-        return
     if reads is not None:
         trace.role(node, reads, "in")
     if makes is not None:
         trace.role(node, makes, "out")
-    trace.owners[trace.names[node]] = call.module
+    if isinstance(node, fx.Node) and node in trace.names:
+        trace.owners[trace.names[node]] = call.module
 
 
 def with_bias(trace: Trace, call: Call, result: Value, bias: Value | None, channel: int) -> Value:
