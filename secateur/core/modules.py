@@ -29,6 +29,22 @@ def evaluating(*models: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
+@contextmanager
+def remembering(model: nn.Module) -> Iterator[None]:
+    """The model, whose modules have their attributes and buffers of before afterwards, also after an error.
+
+    Modules may replace them when they run, such as positions that are kept for the next picture of the same size.
+    """
+    states = [(part, dict(vars(part)), dict(part._buffers)) for part in model.modules()]
+    try:
+        yield
+    finally:
+        for part, attributes, buffers in states:
+            for names, before in ((part._buffers, buffers), (vars(part), attributes)):
+                names.clear()
+                names.update(before)
+
+
 CHECKPOINTING = ("grad_checkpointing", "gradient_checkpointing")
 """By what name modules of timm and of transformers know whether their blocks run under gradient checkpointing."""
 

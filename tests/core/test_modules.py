@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import ModelError
-from secateur.core.modules import copied, device_of, evaluating, frozen, shared_copy
+from secateur.core.modules import copied, device_of, evaluating, frozen, remembering, shared_copy
 
 
 def mixed() -> nn.Sequential:
@@ -45,6 +45,29 @@ def test_a_part_that_is_switched_inside_comes_back() -> None:
         model.train().requires_grad_(True)
     assert modes(model) == [True, True, False, True]
     assert asking(model) == [False, True]
+
+
+def test_what_a_run_replaces_comes_back() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.runs, self.last, self.scale = 0, None, nn.Parameter(torch.ones(1))
+            self.register_buffer("table", torch.zeros(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.runs, self.last, self.table, self.more = self.runs + 1, x, x + 1, "new"
+            return x * self.scale
+
+    model = nn.Sequential(Counting())
+    table, scale = model[0].table, model[0].scale
+    with pytest.raises(RuntimeError, match="stop"), remembering(model):
+        model(torch.ones(2))
+        assert (model[0].runs, model[0].more) == (1, "new")
+        raise RuntimeError("stop")
+    assert model[0].runs == 0 and model[0].last is None and not hasattr(model[0], "more")
+    assert model[0].table is table and model[0].scale is scale
+    model[0].register_buffer("table", scale.detach())
+    assert model.state_dict().keys() == {"0.scale", "0.table"}
 
 
 def test_the_device_of_a_model() -> None:

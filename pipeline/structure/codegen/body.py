@@ -45,7 +45,7 @@ class Body:
         calls: Mapping[str, Sequence[RecordedCall]],
     ) -> None:
         self.nodes, self._depth, self._calls = nodes, depth, calls
-        self._aside = {*parameters, *_constants(nodes, known)}
+        self._parameters, self._constants = {*parameters}, _constants(nodes, known)
         self._within: dict[str, list[fx.Node]] = {}
         for node in nodes:
             for key, _ in stack_of(node)[depth:]:
@@ -63,10 +63,11 @@ class Body:
                 self.steps.append(node)
 
     def entering(self, nodes: Iterable[fx.Node]) -> list[fx.Node]:
-        """The tensors that some nodes read from elsewhere, parameters and constants of any batch aside."""
+        """The tensors that some nodes read from elsewhere, parameters aside; constants of any batch if nothing else."""
         inside = dict.fromkeys(nodes)
-        sources = dict.fromkeys(source for node in inside for source in node.all_input_nodes if source not in inside)
-        return [source for source in sources if has_tensors(source) and source not in self._aside]
+        read = dict.fromkeys(source for node in inside for source in node.all_input_nodes if source not in inside)
+        sources = [source for source in read if has_tensors(source) and source not in self._parameters]
+        return [source for source in sources if source not in self._constants] or sources
 
     def leaving(self, nodes: Iterable[fx.Node]) -> list[fx.Node]:
         """The tensors among some nodes that others read."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from secateur.core.errors import SurgeryError
 from secateur.core.model_inputs import ModelInputs, call, chosen, has_batch, joined, map_tensors, samples_of, tensors_in
-from secateur.core.modules import evaluating
+from secateur.core.modules import evaluating, remembering
 from secateur.pipeline.structure.codegen.nested import Key, leaves_of, leaves_with_keys, refilled
 
 Dims = tuple[frozenset[int], ...]
@@ -152,7 +152,7 @@ def recorded(model: nn.Module, names: list[str]) -> Iterator[dict[str, list[Reco
 def record_calls(dense: nn.Module, example: ModelInputs) -> dict[str, list[RecordedCall]]:
     """The calls of all modules in a run of the dense model in evaluation mode."""
     names = [name for name, _ in dense.named_modules(remove_duplicate=False)]
-    with evaluating(dense), torch.no_grad(), recorded(dense, names) as seen:
+    with evaluating(dense), remembering(dense), torch.no_grad(), recorded(dense, names) as seen:
         call(dense, example)
     return seen
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import get_args
 
 import numpy as np
@@ -43,7 +44,16 @@ class Components:
 
     def within(self, unit: int) -> list[int]:
         """The components of one of `of_units`."""
-        return np.flatnonzero(self.unit_of == unit).tolist() if self.units else [unit]
+        if self.units is None:
+            return [unit]
+        ordered, starts = self._by_unit
+        return ordered[starts[unit] : starts[unit + 1]].tolist()
+
+    @cached_property
+    def _by_unit(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The components in the order of their units, and where those of each unit start."""
+        ordered = np.argsort(self.unit_of, kind="stable")
+        return ordered, np.searchsorted(self.unit_of[ordered], np.arange(self.unit_of.max() + 2))
 
 
 def components_of(trace: Trace) -> Components:

@@ -23,7 +23,9 @@ def ungrouped(trace: Trace, components: Components, units: Units) -> dict[Place,
     A place whose units a layer makes and another one reads, two or more of them, has no reason: it is left out.
     """
     parts, components = components, components.of_units
-    grouped = {unit for unit in components.of_label.tolist() if all(part in units for part in parts.within(unit))}
+    grouped = {
+        unit for unit in np.unique(components.of_label).tolist() if all(part in units for part in parts.within(unit))
+    }
     roles: dict[int, set[Role]] = defaultdict(set)
     alike: dict[int, set[Place]] = defaultdict(set)
     inside = {place: np.unique(found).tolist() for place, found in components.at.items()}

@@ -168,6 +168,36 @@ def test_dimensions_in_the_way_of_a_take_over_are_fixed_alone(monkeypatch: pytes
     assert {group.name for group in groups} >= {f"{n}.qkv.{part}" for n in (1, 2) for part in ("heads", "v")}
 
 
+class Positioned(nn.Module):
+    """Attention that keeps its table of positions for the next picture of the same size, as ConViT's does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qk, self.v, self.proj, self.places = nn.Linear(8, 16), nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(1, 2)
+        self.register_buffer("table", torch.zeros(1, 1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, _ = x.shape
+        if self.table.shape[1] != tokens:
+            ranks = torch.arange(tokens, dtype=torch.float32)
+            self.table = (ranks[None] - ranks[:, None])[None, :, :, None]
+        q, k = self.qk(x).reshape(batch, tokens, 2, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        attention = (q @ k.transpose(-2, -1) / 2 + self.places(self.table).permute(0, 3, 1, 2)).softmax(-1)
+        v = self.v(x).reshape(batch, tokens, 2, 4).transpose(1, 2)
+        return x + self.proj((attention @ v).transpose(1, 2).reshape(batch, tokens, 8))
+
+
+def test_what_modules_keep_from_a_run_does_not_come_between_them_and_their_graphs() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), Positioned(), Positioned()).eval()
+    groups = find_groups(model, torch.randn(1, 5, 8))
+    assert {group.kind for group in groups} >= {"head", "qk_dim", "v_dim"}
+    assert set(groups.adapted) == {"1", "2"}
+    assert model[1].table.shape == (1, 1, 1, 1), "the model is as it was"
+    kept = {group.name: range(0, group.units, 2) for group in groups if group.kind in ("qk_dim", "v_dim")}
+    small = prune(model, plan_from_kept(groups, kept), groups)
+    assert small(torch.randn(3, 5, 8)).shape == (3, 5, 8)
+
+
 class Gated(nn.Module):
     """Repeats numbers of units in its own code."""
 

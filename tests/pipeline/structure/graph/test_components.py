@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -50,6 +51,14 @@ def test_heads_that_share_keys_are_one() -> None:
 def test_positions_have_the_number_of_their_component(found: list[int], live: list[int]) -> None:
     expected = [live.index(component) if component in live else -1 for component in found]
     assert list(numbered(np.array(found), live)) == expected
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=12))
+def test_the_components_of_a_unit_are_those_that_belong_to_it(of: list[int]) -> None:
+    found = replace(components([0]), units=components([0]), unit_of=np.array(of))
+    for unit in range(max(of) + 1):
+        assert found.within(unit) == [component for component, its in enumerate(of) if its == unit]
+    assert components([0]).within(3) == [3], "without heads a unit is its component"
 
 
 def test_all_positions_of_a_model_have_their_component() -> None:
