@@ -101,8 +101,9 @@ def make_runner(
     if isinstance(form, nn.Module) and subject.inputs is not None:
         return torch_runner(form, subject.inputs.draw(batch, seed), goal.target.device, cuda_graph)
     assert isinstance(form, Path)  # for the type checker: a module is a form where its inputs are known
+    engine = open_engine(form, goal.target, threads=threads)
     noted = noted_inputs(read_graph(form)) if form.suffix == ".onnx" else None
-    return engine_runner(open_engine(form, goal.target, threads=threads), batch, seed, noted or subject.inputs)
+    return engine_runner(engine, batch, seed, noted or subject.inputs)
 
 
 def no_form(subject: Subject, goal: Goal) -> str:

@@ -34,6 +34,12 @@ def make_vit(seed: int = 0, **kwargs: object) -> nn.Module:
 
 
 @pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """The same random numbers for a test, whichever tests ran before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def _exporter() -> None:
     keep_the_table()
 

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from secateur.pipeline.statistics.moments import Moments
 
+ROUNDING = 1e-12
+"""Directions in which h varies by less than this share of the most are rounding errors of its moments in float64."""
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -83,7 +86,7 @@ def fit_towards(there: Fit, pairs: Pairs, ridge: float) -> Fit:
         strength = ridge * within.diagonal().mean().clamp_min(1e-30)
         weight = there.weight + torch.linalg.solve(within + strength * torch.eye(len(within)).to(within), lost.T).T
     else:
-        weight = there.weight + lost @ torch.linalg.pinv(within, hermitian=True)
+        weight = there.weight + lost @ torch.linalg.pinv(within, hermitian=True, rtol=ROUNDING)
     return Fit(weight, None if there.bias is None else (pairs.t - weight @ pairs.h) / pairs.count)
 
 

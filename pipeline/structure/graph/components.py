@@ -47,7 +47,8 @@ class Components:
         if self.units is None:
             return [unit]
         ordered, starts = self._by_unit
-        return ordered[starts[unit] : starts[unit + 1]].tolist()
+        found: list[int] = ordered[starts[unit] : starts[unit + 1]].tolist()
+        return found
 
     @cached_property
     def _by_unit(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -66,6 +66,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "recover.compensate": TRUTH,
     "recover.ridge": ("-1", ".nan", "much", "true"),
     "recover.front_to_back": TRUTH,
+    "recover.adapt_statistics": TRUTH,
     "recover.samples_per_class": COUNT,
     "recover.batch_size": POSITIVE,
     "recover.distill.epochs": COUNT,
