@@ -97,7 +97,7 @@ def table(rows: Mapping[str, Mapping[str, Any]], reference: Mapping[str, str]) -
             f"{', '.join(row.get('kinds', []))} | {row.get('groups', '')} | {heads_cell(row)} | {hidden_here} | "
             f"{noticed_cell(row)} | {number(row.get('difference'), '.1e')} | {row.get('fixed', '')} | "
             f"{number(row.get('parity'), '.1e')} | "
-            f"{row['seconds']:.0f} | {row.get('commit', '')[:7]} | {row.get('error', '').replace('|', '/')} |"
+            f"{row['seconds']:.0f} | {(row.get('commit') or '')[:7]} | {row.get('error', '').replace('|', '/')} |"
         )
     return "\n".join(lines) + "\n"
 

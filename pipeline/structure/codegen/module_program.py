@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
@@ -60,8 +61,9 @@ class ModuleProgram:
 def module_programs(trace: Trace, name: str, dense: nn.Module, calls: Calls) -> list[ModuleProgram]:
     """The programs of a module of the `dense` model, which is left as it was: the same graph for each of its calls.
 
-    It is that of training, if that takes the same steps as evaluation but for what a mode decides. Raises `CodeError`
-    for a module that does not run, that is called in different ways, or that cannot be traced on its own.
+    It is that for any size of samples, if that takes the steps that the example takes, and that of training, if that
+    takes the same as evaluation but for what a mode decides. Raises `CodeError` for a module that does not run, that is
+    called in different ways, or that cannot be traced on its own.
     """
     seen, wholes = calls.base.get(name, []), _whole_bodies(trace, name, calls)
     if not seen:
@@ -74,11 +76,11 @@ def module_programs(trace: Trace, name: str, dense: nn.Module, calls: Calls) -> 
         raise CodeError(name, f"it returns a {type(seen[0].result).__name__}, whose tensors are not known")
     module = dense.get_submodule(name)
     leaves = argument_leaves(name, inspect.signature(module.forward), seen[0])
-    for training in (True, False):
+    for any_size, training in product((True, False), (True, False)):
         try:
-            own = own_graph(module, name, calls, training)
+            own = own_graph(module, name, calls, training, any_size)
         except Exception as error:  # whatever a module's code raises is the reason why it cannot be traced
-            if training:
+            if training or any_size:
                 continue
             if isinstance(error, CodeError):
                 raise
@@ -96,7 +98,7 @@ def module_programs(trace: Trace, name: str, dense: nn.Module, calls: Calls) -> 
         samples = calls.by_samples(name)
         if all(not dims.keys() & samples[number] for one in programs for number, dims in one.fixed_by_leaf):
             return programs
-        if not training:
+        if not training and not any_size:
             raise CodeError(name, "it works for one number of samples only")
     raise CodeError(name, "on its own it takes other steps than within the model")
 

@@ -70,14 +70,17 @@ def varies(leaf: object) -> bool:
     return isinstance(leaf, (Tensor, int, torch.SymInt)) and not isinstance(leaf, bool)
 
 
-def own_graph(module: nn.Module, name: str, calls: Calls, training: bool) -> OwnGraph:
+def own_graph(module: nn.Module, name: str, calls: Calls, training: bool, any_size: bool = True) -> OwnGraph:
     """The graph of a module that a model calls `name`, as in the first of its calls; the module is left as it was.
 
-    Lengths that follow the number or the size of samples are symbols in it, unless the code settles them. Raises
-    `CodeError` where a part of it is a graph of its own, and whatever the module's code raises when it is traced.
+    Lengths that follow the number of samples, and their size if it is for `any_size`, are symbols in it, unless the
+    code settles them. Raises `CodeError` where a part of it is a graph of its own, and whatever the module's code
+    raises when it is traced.
     """
     call = calls.base[name][0]
-    dynamic = [one | two for one, two in zip(calls.by_samples(name), calls.by_size(name), strict=True)]
+    dynamic = list(calls.by_samples(name))
+    if any_size:
+        dynamic = [one | two for one, two in zip(dynamic, calls.by_size(name), strict=True)]
     places = [
         number
         for number, (leaf, first, dims) in enumerate(zip(call.leaves, call.firsts, dynamic, strict=True))

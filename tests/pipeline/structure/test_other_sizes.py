@@ -9,7 +9,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from secateur.core.errors import SurgeryError
 from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
 from tests.pipeline.structure.test_any_model import half
 
@@ -66,3 +68,22 @@ def test_a_vit_of_hugging_face_is_pruned() -> None:
         "width": 1,
     }
     assert prune(model, half(groups), groups)(x).shape == (2, 7)
+
+
+def test_code_that_takes_other_steps_for_any_size_is_that_of_the_examples_size(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """torchvision's Swin makes its mask piece by piece, in as many steps as its windows need."""
+    swin = pytest.importorskip("torchvision.models.swin_transformer", reason="torchvision is not installed")
+    model = swin.SwinTransformer([4, 4], 12, [2], [3], [7, 7], num_classes=5).eval()
+    groups = find_groups(model, torch.randn(1, 3, 40, 40))
+    attentions = ("features.1.0.attn", "features.1.1.attn")
+    assert (groups.fixed, groups.adapted, groups.one_size) == ((), attentions, attentions)
+    kept = {group.name: range(0, group.units, 2) for group in groups if group.kind in ("qk_dim", "v_dim")}
+    assert len(kept) == 4
+    small = prune(model, plan_from_kept(groups, kept), groups)
+    assert "the size of the inputs is fixed now" in caplog.text
+    assert small.train()(torch.randn(3, 3, 40, 40)).shape == (3, 5)
+    for size in (38, 64):
+        with pytest.raises(SurgeryError, match="taken over for one size of its inputs"):
+            small(torch.randn(2, 3, size, size))
