@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,12 @@ class TracedModel:
 
     def own_code(self, module: str) -> bool:
         """Whether the forward function of a module computes anything itself, not only its children."""
-        return any(stack and stack[-1][1] == module for stack in map(stack_of, self.trace.values))
+        return module in self._computing
+
+    @cached_property
+    def _computing(self) -> frozenset[str]:
+        """The modules that compute something themselves."""
+        return frozenset(stack[-1][1] for stack in map(stack_of, self.trace.values) if stack)
 
     def take_over(self, name: str, small: nn.Module, dense: nn.Module, example: ModelInputs, kept: Kept) -> bool:
         """Gives the module `name` of `small` traced code of the new sizes; False where no number in it changes.

@@ -7,7 +7,7 @@ import dataclasses
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +23,7 @@ from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
 from tests.pipeline.structure.codegen.taking_over import Around, Code, TakenOver, check, take_over
+from tests.pipeline.structure.codegen.test_nested import Data, Named
 
 IMAGE, TOKENS = torch.randn(1, 3, 6, 6), torch.randn(1, 5, 8)
 
@@ -421,18 +422,6 @@ def test_attributes_and_parts_that_the_code_does_not_use_stay() -> None:
     found = take_over(around(inner)[0], IMAGE)
     assert found.inner.heads == 4
     assert "inner.unused.weight" in found.small.state_dict()
-
-
-class Named(NamedTuple):
-    one: Any
-    two: Any = None
-
-
-@dataclasses.dataclass
-class Data:
-    one: Any
-    number: int = 0
-    two: Any = None
 
 
 class Output(OrderedDict[str, Any]):
