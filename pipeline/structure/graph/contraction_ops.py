@@ -8,7 +8,7 @@ from typing import Any
 from secateur.benchmarks.mac_handlers import einsum_labels, einsum_products, macs_of
 from secateur.pipeline.structure.graph.rules import Call, Result, Rules, traced_result
 from secateur.pipeline.structure.graph.trace import Trace
-from secateur.pipeline.structure.graph.unify import contract, costs_of, unify
+from secateur.pipeline.structure.graph.unify import contract, costs_of, summed_over, unify
 from secateur.pipeline.structure.graph.value import Value, dims_of, placed
 from secateur.pipeline.structure.graph.weights import note_weight, with_bias
 
@@ -127,7 +127,7 @@ def _einsum(trace: Trace, call: Call) -> Result:
     if all(value.computed for value in values):
         _attended(trace, operands, summed)
     met = unify(trace.coupling, operands, call.module)
-    maps, _ = contract(trace.coupling, operands, summed, call.module, any(value.computed for value in values))
+    maps = summed_over(trace.coupling, met, summed, any(value.computed for value in values))
     for sizes in einsum_products(inputs, output, shapes, call.kwargs.get("path") or ()):
         places = {letters.index(letter): size for letter, size in sizes.items()}
         within = tuple(labels for labels in met if dims_of(labels) <= places.keys())

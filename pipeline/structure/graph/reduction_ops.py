@@ -6,6 +6,7 @@ from typing import Any
 
 from secateur.pipeline.structure.graph.rules import Call, Result, Rules, traced_result
 from secateur.pipeline.structure.graph.trace import Trace
+from secateur.pipeline.structure.graph.unify import heads_left
 from secateur.pipeline.structure.graph.value import Value, dims_of
 
 RULES = Rules()
@@ -80,11 +81,7 @@ def _along(trace: Trace, call: Call) -> Result:
     for labels in value.on(dim):
         if len(dims_of(labels)) > 1 and dim == max(dims_of(labels)):
             trace.coupling.piece(labels, f"{call.module}: {call.name} runs over all dimensions of a head")
-            heads = trace.coupling.heads_of(labels, {dim})
-            finer = [one for one in maps if dims_of(one) & dims_of(heads)]
-            for one in finer:
-                trace.coupling.block(heads, one)
-            maps += [] if finer else [heads]
+            maps += heads_left(trace.coupling, labels, {dim}, maps)
         else:
             trace.coupling.fix(labels, f"{call.module}: {call.name} runs over it")
     return traced_result(call, maps, value.computed)

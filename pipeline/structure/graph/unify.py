@@ -137,16 +137,27 @@ def contract(
     sizes = [max(operand.shape[dim] for operand in operands) for dim in range(rank)]
     mapped = frozenset[int]().union(*map(dims_of, maps))
     rest = math.prod(size for dim, size in enumerate(sizes) if dim not in mapped)
+    return summed_over(coupling, maps, summed, heads), costs_of(where, rest, maps)
+
+
+def summed_over(
+    coupling: Coupling, maps: Sequence[LabelMap], summed: set[int], heads: bool = False
+) -> tuple[LabelMap, ...]:
+    """What a sum over the dimensions `summed` leaves of the maps of its terms; `heads` as for `contract`."""
     kept = [labels for labels in maps if not dims_of(labels) & summed]
     for labels in maps:
-        outer = dims_of(labels) - summed
-        if heads and outer and dims_of(labels) & summed:
-            coarse = coupling.heads_of(labels, summed)
-            finer = [one for one in kept if dims_of(one) & outer]
-            for one in finer:
-                coupling.block(coarse, one)
-            kept += [] if finer else [coarse]
-    return _crossed(coupling, kept), costs_of(where, rest, maps)
+        if heads and dims_of(labels) - summed and dims_of(labels) & summed:
+            kept += heads_left(coupling, labels, summed, kept)
+    return _crossed(coupling, kept)
+
+
+def heads_left(coupling: Coupling, labels: LabelMap, dims: set[int], kept: Sequence[LabelMap]) -> list[LabelMap]:
+    """A map of the heads whose dimensions lie along `dims`, which go; none where a finer one of the heads is `kept`."""
+    heads = coupling.heads_of(labels, dims)
+    finer = [one for one in kept if dims_of(one) & dims_of(heads)]
+    for one in finer:
+        coupling.block(heads, one)
+    return [] if finer else [heads]
 
 
 def costs_of(where: str, factor: float, maps: Sequence[LabelMap]) -> list[Cost]:
