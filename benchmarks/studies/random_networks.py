@@ -78,7 +78,7 @@ def examined(number: int) -> dict[str, Any]:
     except SurgeryError as error:
         row |= {"end": "wrong", "why": str(error)[:300]}
     except SecateurError as error:
-        row |= {"end": "refused", "why": str(error)[:300]}
+        row |= {"end": "refused", "why": str(error).replace(f"{Path(__file__).parent}/", "")[:300]}
     except Exception as error:  # the study counts what no user should see
         row |= {"end": "raised", "why": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
     return {**row, "seconds": round(time.perf_counter() - started, 2)}
