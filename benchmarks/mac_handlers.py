@@ -7,8 +7,10 @@ pooling, interpolation, and the movement of data. An operation in neither table 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 Arguments = Sequence[Any]
@@ -40,6 +42,32 @@ def _plain(value: Any) -> Any:
 def _linear(inputs: Arguments, outputs: Arguments) -> int:
     weight = inputs[1]  # [out, in], or [in] for a single output
     return math.prod(inputs[0]) * (weight[0] if len(weight) == 2 else 1)
+
+
+def _bilinear(inputs: Arguments, outputs: Arguments) -> int:
+    """x1 `[..., I]` and x2 `[..., J]` with a weight `[O, I, J]`, each element of which is met once for each row."""
+    return int(math.prod(inputs[0][:-1]) * math.prod(inputs[2]))
+
+
+def _vector_product(inputs: Arguments, outputs: Arguments) -> int:
+    shapes = zip_longest(reversed(inputs[0]), reversed(inputs[1]), fillvalue=1)
+    return int(math.prod(max(sizes) for sizes in shapes))
+
+
+def _chain(inputs: Arguments, outputs: Arguments) -> int:
+    """A product of several matrices, in the order that costs least, as torch does it; vectors may be at its ends."""
+    first, *others = inputs[0]
+    sizes = [1, *first] if len(first) == 1 else list(first)
+    sizes += [size[1] if len(size) == 2 else 1 for size in others]
+
+    @functools.cache
+    def least(start: int, end: int) -> int:
+        """The MACs of the product of the matrices from number `start` to before `end`."""
+        middles = range(start + 1, end)
+        ends = sizes[start] * sizes[end]
+        return min((least(start, at) + least(at, end) + ends * sizes[at] for at in middles), default=0)
+
+    return least(0, len(sizes) - 1)
 
 
 def _matmul(inputs: Arguments, outputs: Arguments) -> int:
@@ -185,6 +213,10 @@ HANDLERS: Mapping[str, Handler] = {
     "aten::vdot": _contraction,
     "aten::inner": _contraction,
     "aten::tensordot": _contraction,
+    "aten::linalg_vecdot": _vector_product,
+    "aten::linalg_multi_dot": _chain,
+    "aten::chain_matmul": _chain,
+    "aten::bilinear": _bilinear,
     "aten::einsum": _einsum,
     "aten::scaled_dot_product_attention": _attention,
     "aten::_native_multi_head_attention": _self_or_cross_attention,
@@ -199,27 +231,28 @@ HANDLERS: Mapping[str, Handler] = {
     "aten::rnn_relu_cell": _cell,
 }
 
-_ELEMENTWISE = """abs add addcdiv addcmul bernoulli bitwise_and bitwise_not bitwise_or ceil clamp clamp_max clamp_min
-cos cumsum div eq erf exp expm1 floor floor_divide fmod ge gt isinf isnan le lerp log log1p log2 logical_and
-logical_not logical_or lt masked_fill maximum minimum mul nan_to_num ne neg pow reciprocal remainder round rsqrt rsub
-sigmoid sign sin sqrt square sub tanh true_divide trunc where __and__ __or__"""
+_ELEMENTWISE = """abs add addcdiv addcmul addr bernoulli bitwise_and bitwise_not bitwise_or ceil clamp clamp_max
+clamp_min cos cross cumsum div eq erf exp expm1 floor floor_divide fmod ge ger gt isinf isnan kron le lerp linalg_cross
+log log1p log2 logical_and logical_not logical_or lt masked_fill maximum minimum mul nan_to_num ne neg outer pow
+reciprocal remainder round rsqrt rsub sigmoid sign sin sqrt square sub tanh true_divide trunc where __and__ __or__"""
 _ACTIVATIONS = """celu dropout feature_dropout elu gelu glu hardshrink hardsigmoid hardswish hardtanh leaky_relu
 log_sigmoid log_softmax mish prelu relu relu6 rrelu selu silu softmax softplus softshrink softsign threshold"""
-_REDUCTIONS = """adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d
-all amax amin any argmax argmin argsort avg_pool1d avg_pool2d avg_pool3d batch_norm cosine_similarity frobenius_norm
-group_norm instance_norm layer_norm linalg_norm linalg_vector_norm logsumexp max max_pool1d max_pool2d max_pool3d mean
-min norm normalize prod rms_norm sort std std_mean sum topk var var_mean"""
+_REDUCTIONS = """adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d all
+amax amin any argmax argmin argsort avg_pool1d avg_pool2d avg_pool3d batch_norm cosine_similarity frobenius_norm
+group_norm instance_norm layer_norm linalg_norm linalg_vector_norm logsumexp max max_pool1d max_pool1d_with_indices
+max_pool2d max_pool2d_with_indices max_pool3d max_pool3d_with_indices mean median min nanquantile norm normalize prod
+quantile rms_norm sort std std_mean sum topk var var_mean"""
 _MOVEMENT = """adaptive_max_pool3d alias arange as_strided broadcast_tensors broadcast_to cat channel_shuffle chunk
-clone col2im concat constant_pad_nd contiguous copy copy_ detach diagonal embedding empty empty_like expand expand_as
-eye fill flatten flip full full_like gather grid_sampler im2col index index_add index_put index_select item lift_fresh
-linspace meshgrid movedim mT narrow native_channel_shuffle new_empty new_full new_ones new_zeros nonzero numpy_T
-one_hot ones ones_like pad permute pixel_shuffle pixel_unshuffle rand rand_like randn reflection_pad1d
-reflection_pad2d repeat repeat_interleave replication_pad1d replication_pad2d reshape reshape_as resolve_conj
-resolve_neg roll scatter scatter_add select size slice split split_with_sizes squeeze stack swapaxes swapdims t T
-take take_along_dim tensor_split tile to transpose tril triu type_as unbind unflatten unfold unsafe_chunk unsafe_split
-unsqueeze upsample_bicubic2d upsample_bilinear2d upsample_linear1d upsample_nearest1d upsample_nearest2d
-upsample_nearest_exact2d upsample_trilinear3d view view_as zero zeros zeros_like Bool Float Int IntImplicit
-ScalarImplicit complex imag real view_as_complex view_as_real"""
+clone col2im concat constant_pad_nd contiguous copy copy_ detach diagonal embedding embedding_bag empty empty_like
+expand expand_as eye fft_fftshift fft_ifftshift fill flatten flip full full_like gather grid_sampler im2col index
+index_add index_put index_select item lift_fresh linspace max_unpool2d max_unpool3d meshgrid movedim mT narrow
+native_channel_shuffle new_empty new_full new_ones new_zeros nonzero numel numpy_T one_hot ones ones_like pad permute
+pixel_shuffle pixel_unshuffle rand rand_like randn reflection_pad1d reflection_pad2d repeat repeat_interleave
+replication_pad1d replication_pad2d reshape reshape_as resolve_conj resolve_neg roll scatter scatter_add select size
+slice split split_with_sizes squeeze stack swapaxes swapdims t T take take_along_dim tensor_split tile to transpose tril
+triu type_as unbind unflatten unfold unsafe_chunk unsafe_split unsqueeze upsample_bicubic2d upsample_bilinear2d
+upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest_exact2d upsample_trilinear3d view view_as zero
+zeros zeros_like Bool Float Int IntImplicit ScalarImplicit complex imag real view_as_complex view_as_real"""
 
 FREE: frozenset[str] = frozenset(
     f"aten::{name}{place}"

@@ -17,6 +17,8 @@ def update(module: nn.Module, dense: tuple[int, ...]) -> None:
     assert isinstance(weight, Tensor)  # for the type checker: the caller has seen its shape
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = weight.shape
+    elif isinstance(module, nn.Bilinear):
+        module.out_features, module.in1_features, module.in2_features = weight.shape
     elif isinstance(module, _ConvNd):
         if drops_groups(module.groups, dense[1]):
             module.groups = weight.shape[0] // (dense[0] // module.groups)

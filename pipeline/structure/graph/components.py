@@ -59,7 +59,8 @@ class Components:
 
 def components_of(trace: Trace) -> Components:
     """Solves what the trace has collected."""
-    units, parts = _solved(trace, trace.coupling.components()), trace.coupling.parts()
+    of_label, parts = trace.coupling.solved()
+    units = _solved(trace, of_label)
     unit_of = np.zeros(int(parts.max()) + 1, dtype=np.int64)
     unit_of[parts] = units.of_label
     return replace(_solved(trace, parts), units=units, unit_of=unit_of)

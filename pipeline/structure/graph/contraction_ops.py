@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from secateur.benchmarks.mac_handlers import einsum_labels, einsum_products, macs_of
 from secateur.pipeline.structure.graph.rules import Call, Result, Rules, traced_result
 from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.graph.unify import contract, costs_of, summed_over, unify
-from secateur.pipeline.structure.graph.value import Value, dims_of, placed
+from secateur.pipeline.structure.graph.value import Value, dims_of, moved, placed
 from secateur.pipeline.structure.graph.weights import note_weight, with_bias
 
 RULES = Rules()
@@ -77,6 +78,8 @@ def _attention(trace: Trace, call: Call) -> Result:
     """Softmax(q k^T + mask) v; the logits are not kept, so that only heads and value dimensions are left."""
     q, k, v = call.args[:3]
     mask = call.get(3, "attn_mask")
+    if call.kwargs.get("enable_gqa"):  # several heads of queries share one of keys and one of values
+        k, v = (moved(x, lambda t: t.repeat_interleave(q.shape[-3] // t.shape[-3], -3)) for x in (k, v))
     rank = len(q.shape) + 1
     batch = range(rank - 3)
     row, inner, column = rank - 3, rank - 2, rank - 1
@@ -108,27 +111,56 @@ def _attention(trace: Trace, call: Call) -> Result:
 def _einsum(trace: Trace, call: Call) -> Result:
     """Any product in Einstein's notation; labels that come twice in one operand, a diagonal, stay as they are."""
     values = call.args[1]
-    shapes = [value.shape for value in values]
-    inputs, output = einsum_labels(call.args[0], shapes)
+    inputs, output = einsum_labels(call.args[0], [value.shape for value in values])
     if any(len(set(labels)) < len(labels) for labels in inputs):
         return _stay(trace, call)
+    products = einsum_products(inputs, output, [value.shape for value in values], call.kwargs.get("path") or ())
+    return _summed(trace, call, (values, _nodes(call.node.args[1])), inputs, output, products)
+
+
+@RULES.rule("bilinear")
+def _bilinear(trace: Trace, call: Call) -> Result:
+    """The sum over i and j of x1 `[..., i]`, the weight `[o, i, j]` and x2 `[..., j]`, and a bias `[o]`."""
+    one, two, weight = call.args[:3]
+    bias = call.get(3, "bias")
+    rows = [f"<{place}>" for place in range(len(one.shape) - 1)]
+    inputs, output = [[*rows, "i"], [*rows, "j"], ["o", "i", "j"]], [*rows, "o"]
+    sizes = {**dict(zip(inputs[0], one.shape, strict=True)), **dict(zip(inputs[2], weight.shape, strict=True))}
+    nodes = list(call.node.args[:3])
+    result = _summed(trace, call, ([one, two, weight], nodes), inputs, output, [sizes])
+    return with_bias(trace, call, result, bias, len(one.shape) - 1, 3)
+
+
+def _summed(
+    trace: Trace,
+    call: Call,
+    operands: tuple[Sequence[Value], Sequence[Any]],
+    inputs: Sequence[Sequence[str]],
+    output: Sequence[str],
+    products: Sequence[Mapping[str, int]],
+) -> Value:
+    """A sum of products of operands (values, nodes) whose dimensions are called `inputs`, those of its result `output`.
+
+    It costs the `products` of sizes.
+    """
+    values, nodes = operands
     every = [label for labels in inputs for label in labels]
     letters = [*output, *sorted(set(every) - set(output))]
-    operands = [
+    factors = [
         placed(value, [letters.index(letter) for letter in labels], len(letters))
         for value, labels in zip(values, inputs, strict=True)
     ]
     summed = set(range(len(output), len(letters)))
-    for node, labels in zip(_nodes(call.node.args[1]), inputs, strict=True):
+    for node, labels in zip(nodes, inputs, strict=True):
         for dim, letter in enumerate(labels):
             shared = every.count(letter) > 1
             if shared != (letter in output):  # neither a factor of each element, nor summed on its own
                 trace.role(node, dim, "in" if shared else "out")
     if all(value.computed for value in values):
-        _attended(trace, operands, summed)
-    met = unify(trace.coupling, operands, call.module)
+        _attended(trace, factors, summed)
+    met = unify(trace.coupling, factors, call.module)
     maps = summed_over(trace.coupling, met, summed, any(value.computed for value in values))
-    for sizes in einsum_products(inputs, output, shapes, call.kwargs.get("path") or ()):
+    for sizes in products:
         places = {letters.index(letter): size for letter, size in sizes.items()}
         within = tuple(labels for labels in met if dims_of(labels) <= places.keys())
         mapped = frozenset[int]().union(*map(dims_of, within))

@@ -64,7 +64,7 @@ class Coupling:
         """All labels along the last dimension in which they change go together, since something needs all of them."""
         rows = labels.movedim(max(dim for dim, size in enumerate(labels.shape) if size > 1), -1)
         self.couple(rows, rows[..., :1])
-        self._pieces.append((np.unique(labels.numpy()), reason))
+        self._pieces.append((np.unique(labels.numpy()), _placed(reason)))
 
     def couple_parts(self, one: Tensor, two: Tensor) -> None:
         """The same for two equal parts of a tensor, unless they are queries, keys or values, which go on their own."""
@@ -73,7 +73,7 @@ class Coupling:
     def fix(self, labels: Tensor, reason: str) -> None:
         """The labels stay; of several reasons the first one is told."""
         found = np.unique(labels.numpy())
-        self._fixed.append((found[found != FIXED], reason))
+        self._fixed.append((found[found != FIXED], _placed(reason)))
         self._fixed_labels.update(found.tolist())
 
     def all_fixed(self, labels: Tensor) -> bool:
@@ -102,13 +102,15 @@ class Coupling:
 
     def components(self) -> NDArray[np.int64]:
         """For each label the number of the set that it goes with."""
-        return self._connected([*self._edges, *self._across, *self._equal_parts()])
+        return self.solved()[0]
 
-    def parts(self) -> NDArray[np.int64]:
-        """For each label the number of the set that it goes with when a head goes."""
-        return self._connected([*self._edges, *self._equal_parts()])
+    def solved(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """For each label the number of the set that it goes with, and that of the one that goes when a head goes."""
+        alone = [*self._edges, *self._equal_parts()]
+        return self._connected([*alone, *self._across]), self._connected(alone)
 
     def _equal_parts(self) -> list[NDArray[np.int64]]:
+        """The couplings of equal parts but those of queries, keys and values."""
         if not self._parts:
             return []
         found = self._connected([*self._edges, *self._across])
@@ -141,6 +143,11 @@ class Coupling:
         """The components with a label of that mark."""
         found = self._marks.get(mark, [])
         return set(np.unique(components[np.concatenate(found)]).tolist()) if found else set()
+
+
+def _placed(reason: str) -> str:
+    """A reason that starts with the path of a module, which is empty for the model itself."""
+    return f"the model itself{reason}" if reason.startswith(":") else reason
 
 
 def _pairs(one: Tensor, two: Tensor) -> NDArray[np.int64]:

@@ -20,12 +20,12 @@ def note_weight(trace: Trace, call: Call, reads: int | None, makes: int | None) 
         trace.owners[trace.names[node]] = call.module
 
 
-def with_bias(trace: Trace, call: Call, result: Value, bias: Value | None, channel: int) -> Value:
-    """What a layer has made along `channel`, with the positions of its bias coupled to it."""
+def with_bias(trace: Trace, call: Call, result: Value, bias: Value | None, channel: int, place: int = 2) -> Value:
+    """What a layer has made along `channel`, with the positions of its bias, argument `place`, coupled to it."""
     if isinstance(bias, Value):
         for labels in bias.maps:
             for made in result.on(channel):
                 trace.coupling.couple(labels.reshape(-1), made.reshape(-1))
-        node = call.node.args[2] if len(call.node.args) > 2 else call.node.kwargs.get("bias")
+        node = call.node.args[place] if len(call.node.args) > place else call.node.kwargs.get("bias")
         trace.role(node, 0, "out")
     return result

@@ -9,6 +9,7 @@ from secateur.pipeline.structure.module_attributes import drops_groups, resize, 
 
 PAIRS = {
     "linear": (nn.Linear(8, 6), nn.Linear(4, 3)),
+    "bilinear": (nn.Bilinear(8, 6, 4), nn.Bilinear(5, 2, 3)),
     "convolution": (nn.Conv2d(8, 6, 3), nn.Conv2d(5, 2, 3)),
     "depthwise": (nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(3, 3, 3, groups=3)),
     "depthwise with a multiplier": (nn.Conv2d(8, 16, 3, groups=8), nn.Conv2d(3, 6, 3, groups=3)),
@@ -24,7 +25,7 @@ PAIRS = {
 }
 SIZES = (
     *("in_features", "out_features", "in_channels", "out_channels", "groups", "num_features", "num_groups"),
-    *("num_channels", "normalized_shape"),
+    *("num_channels", "normalized_shape", "in1_features", "in2_features"),
 )
 
 

@@ -54,6 +54,39 @@ def test_an_ellipsis_stands_for_dimensions_and_a_diagonal_is_not_followed() -> N
     assert "cannot follow" in found.reason("p0", 1) and "cannot follow" in found.reason("p1", 1)
 
 
+def test_a_bilinear_layer_reads_both_inputs_and_makes() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.pair = nn.Linear(3, 6), nn.Linear(3, 4), nn.Bilinear(6, 4, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.pair(self.one(x), self.two(x))
+            return out
+
+    found = follow(Pair(), torch.randn(1, 7, 3))
+    assert found.at("pair.weight", 1) == found.at("one.weight", 0)
+    assert found.at("pair.weight", 2) == found.at("two.weight", 0)
+    assert found.along(0, 2) == found.at("pair.weight", 0) == found.at("pair.bias", 0)
+    roles = found.trace.roles
+    assert [roles["pair.weight", dim] for dim in range(3)] == ["out", "in", "in"] and roles["pair.bias", 0] == "out"
+    assert sum(cost.macs for cost in found.trace.costs) == SAMPLES * 7 * (3 * 6 + 3 * 4 + 6 * 4 * 5)
+
+
+def test_grouped_queries_meet_the_keys_and_values_that_they_share() -> None:
+    def attended(q: Tensor, k: Tensor, v: Tensor, x: Tensor, fused: bool) -> Tensor:
+        if fused:
+            return F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+        k, v = (part.repeat_interleave(2, 1) for part in (k, v))
+        return F.scaled_dot_product_attention(q, k, v)
+
+    shapes = (1, 4, 7, 3), (1, 2, 7, 3), (1, 2, 7, 5)
+    one, two = (of(lambda *given, fused=fused: attended(*given, fused), *shapes) for fused in (True, False))
+    places = [(f"p{tensor}", dim) for tensor in range(3) for dim in (1, 3)]
+    assert [one.at(*place) for place in places] == [two.at(*place) for place in places]
+    assert sum(cost.macs for cost in one.trace.costs) == SAMPLES * 4 * 7 * 7 * (3 + 5)
+
+
 def test_matrix_products_align_their_dimensions_from_the_end() -> None:
     found = of(lambda p, q, x: p @ q, (2, 3, 4), (4, 5))
     assert found.at("p0", 2) == found.at("p1", 0)

@@ -33,6 +33,13 @@ def test_uniting_broadcasts_position_by_position() -> None:
     assert len(set(found.tolist())) == 1 + 3 + 2
 
 
+def test_a_reason_that_names_no_module_names_the_model() -> None:
+    coupling = Coupling()
+    one = coupling.fresh(1)
+    coupling.fix(one, ": softmax runs over it")
+    assert next(iter(coupling.reasons(coupling.components()).values())) == "the model itself: softmax runs over it"
+
+
 def test_parts_go_together_unless_attention_tells_them_apart() -> None:
     coupling = Coupling()
     parts = coupling.fresh(2), coupling.fresh(2), coupling.fresh(2), coupling.fresh(2)

@@ -48,7 +48,7 @@ def test_a_scale_of_dimensions_that_heads_share_ties_the_heads() -> None:
     dims, scale = coupling.fresh(8).reshape(2, 1, 4), coupling.fresh(4).reshape(1, 1, 4)
     unify(coupling, [Value((2, 5, 4), (dims,)), Value((1, 1, 4), (scale,))], "here")
     assert united(coupling, dims[0], dims[1]) and united(coupling, dims[0], scale)
-    assert len(set(coupling.parts()[dims.reshape(-1).numpy()].tolist())) == 8, "a head may go without the others"
+    assert len(set(coupling.solved()[1][dims.reshape(-1).numpy()].tolist())) == 8, "a head may go without the others"
 
 
 def test_what_has_only_heads_in_common_keeps_its_dimensions() -> None:
@@ -73,7 +73,7 @@ def test_each_head_makes_its_own_of_values_that_all_share() -> None:
     (made,), _ = contract(coupling, [scores, Value((1, 5, 1, 4), (values,), None, True)], {1}, "here")
     assert dims_of(made) == {0, 3}
     assert united(coupling, made[0], values) and united(coupling, made[1], values)
-    assert len(set(coupling.parts()[made.reshape(-1).numpy()].tolist())) == 8
+    assert len(set(coupling.solved()[1][made.reshape(-1).numpy()].tolist())) == 8
 
 
 def test_several_kinds_of_units_that_meet_one_are_fixed() -> None:
