@@ -74,7 +74,7 @@ class RemainingSizes:
         Raises `CodeError` where the dimensions that are left differ from head to head, so that no position is one.
         """
         for labels in value.on(dim):
-            rows = self.stays(labels).movedim(dim, 0).flatten(1)
+            rows = self.stays(labels).movedim(dim, 0).reshape(value.shape[dim], -1)
             columns = rows[:, rows.any(0)]
             if dim == max(dims_of(labels)) and bool((columns != columns[:, :1]).any()):
                 raise CodeError(self.module, "it cuts heads at a position that differs from head to head")

@@ -80,6 +80,8 @@ def test_along_has_the_positions_that_keep_anything(alive: list[bool]) -> None:
     if found is not None:
         assert found.tolist() == alive
     assert sizes(alive).along(Value(SHAPE, (labels((1, 1, 4)),)), 1) is None
+    vector = sizes(alive).along(Value((4,), (labels((4,)),)), 0)
+    assert (vector is None) == all(alive) and (vector is None or vector.tolist() == alive)
 
 
 @given(st.lists(st.booleans(), min_size=12, max_size=12))
