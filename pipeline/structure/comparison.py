@@ -20,6 +20,7 @@ from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.masking import masked
 from secateur.pipeline.structure.outputs import TOLERANCE, comparison_input, largest, relative_difference
 from secateur.pipeline.structure.plan import Plan
+from secateur.pipeline.structure.recomputation import outputs_with_gradients
 from secateur.pipeline.structure.verification_weights import VerificationWeights, calibrated, verification_weights
 from secateur.pipeline.structure.wrong_readers import WrongReader, estimated_moves, planted, wrong_readers
 
@@ -80,8 +81,7 @@ class Comparison:
             self.found = tensors_in(call(self.small, self.x))
         self.difference = relative_difference(self.found, self.expected)
         if self.agrees:
-            with torch.enable_grad():
-                self.found = tensors_in(call(self.small, self.x))
+            self.found = outputs_with_gradients(self.small, self.x)
             self.difference = largest([self.difference, relative_difference(self.found, self.expected)])
         return self.difference
 
