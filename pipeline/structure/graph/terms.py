@@ -25,12 +25,17 @@ def terms_of(trace: Trace, components: Components, units: Units) -> tuple[Term, 
 
 
 def norms_of(trace: Trace, components: Components, found: BuiltGroups) -> dict[str, Norm]:
-    """For each module that normalises over units, its width."""
+    """For each module that normalises over units, its width.
+
+    What normalises in several places, as in every head, loses the positions of units that all places share, not those
+    of a unit, as a head, that is one place.
+    """
     norms = {}
     for module, (dim, labels) in trace.norms.items():
-        axis = _axis(components.of_label[labels.numpy()], found.units)
-        if axis.members:
-            norms[module] = Norm(axis.size, axis.members, dim)
+        first, *others = (_axis(row, found.units) for row in np.unique(components.of_label[labels.numpy()], axis=0))
+        members = tuple(member for member in first.members if all(member in other.members for other in others))
+        if members:
+            norms[module] = Norm(first.size, members, dim)
     return norms
 
 

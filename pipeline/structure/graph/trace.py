@@ -26,8 +26,8 @@ class Trace:
     `tensors` has the labels of every dimension of each floating-point parameter and buffer (none where the length is
     1). `roles` says of (tensor, dim) what a layer does with it, `owners` which module's call reads a weight, and
     `entries` what goes into the modules that normalise, and `norms` along which dimension of it they do, over which
-    labels. `heads` has the labels of queries, keys and values,
-    a row for each head. `values` and `names` say of a node what is known of its result, and of which tensor it is;
+    labels, a row for each place that is normalised alone. `heads` has the labels of queries, keys and values, a row
+    for each head. `values` and `names` say of a node what is known of its result, and of which tensor it is;
     `aliases` has the first name of a shared tensor, `unread` the parameters that nothing reads, with the reason, and
     `uncounted` the operations that may carry MACs which are in no cost.
     """
@@ -103,7 +103,8 @@ class Trace:
             return
         self.coupling.couple(labels, one, across=True)
         self.coupling.mark(one, "norm")
-        self.norms.setdefault(norm, (place, one.reshape(-1)))
+        rows = labels.movedim(sorted(dims), list(range(-len(dims), 0))).reshape(-1, one.numel())
+        self.norms.setdefault(norm, (place, rows))
 
     def _along(self, norm: str, labels: LabelMap) -> int | None:
         """The dimension of what goes into a module along which labels lie; None where it is not one only."""

@@ -24,7 +24,7 @@ from secateur.pipeline.structure.graph.components import components_of
 from secateur.pipeline.structure.graph.terms import norms_of, terms_of
 from secateur.pipeline.structure.graph.tracer import trace_model
 from secateur.pipeline.structure.plan import plan_from_kept
-from secateur.pipeline.structure.surgery import prune
+from secateur.pipeline.structure.surgery import prune, verify
 from tests.counting import torch_macs
 
 EXAMPLE = torch.randn(1, 3, 8, 8)
@@ -71,6 +71,32 @@ def test_widths_of_normalisations_are_axes_of_their_groups() -> None:
     assert [name for name, _ in norms["1"].members] == names
     assert norms["1"].positions({names[0]: (1, 5)}).tolist() == [index in (1, 5) for index in range(8)]
     assert norms["7"].positions({}).all()
+
+
+class NormedHeads(nn.Module):
+    """Attention of two heads whose queries and keys are normalised per head, by one module for both."""
+
+    def __init__(self, norm: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.out = (nn.Linear(12, 12) for _ in range(4))
+        self.q_norm, self.k_norm = norm(6), norm(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (part(x).unflatten(-1, (-1, 6)).transpose(1, 2) for part in (self.q, self.k, self.v))
+        mixed = (self.q_norm(q) @ self.k_norm(k).mT).softmax(-1) @ v
+        found: Tensor = x + self.out(mixed.transpose(1, 2).flatten(2))
+        return found
+
+
+@pytest.mark.parametrize("norm", [nn.LayerNorm, nn.RMSNorm])
+@pytest.mark.parametrize("stays", [0, 1])
+def test_what_normalises_every_head_keeps_its_width_when_heads_go(norm: Callable[[int], nn.Module], stays: int) -> None:
+    model, x = NormedHeads(norm), torch.randn(2, 5, 12)
+    groups = find_groups(model, x)
+    assert {axis.members for axis in groups.norms.values()} == {(("q.qk", (0, 1, 2, 3, 4, 5)),)}
+    plan = plan_from_kept(groups, {"v.heads": [stays], "q.qk": [1, 2, 5]})
+    small = prune(model, plan, groups)
+    assert verify(small, model, plan, groups).unverifiable == ()
 
 
 class Doubled(nn.Module):

@@ -50,7 +50,7 @@ def test_only_modules_that_normalise_may_take_statistics_over_fewer_units() -> N
     trace.normalised("block", two, {0})
     assert not trace.coupling.all_fixed(one) and trace.coupling.all_fixed(two)
     assert [(name, dim, labels.tolist()) for name, (dim, labels) in trace.norms.items()] == [
-        ("block.norm", 1, [1, 2, 3])
+        ("block.norm", 1, [[1, 2, 3]])
     ]
     assert trace.coupling.marked("norm", trace.coupling.components()) == set(trace.coupling.components()[1:4].tolist())
 
@@ -71,7 +71,7 @@ def test_a_norm_of_each_head_has_the_same_units_in_all_heads() -> None:
     trace.values[entry] = Value((2, 2, 5, 3), (labels,), None, True)
     trace.normalised("norm", labels, {3})
     dim, found = trace.norms["norm"]
-    assert (dim, found.tolist()) == (3, [1, 2, 3])
+    assert (dim, found.tolist()) == (3, [[1, 2, 3], [4, 5, 6]])
     components = trace.coupling.components()[labels].reshape(2, 3).tolist()
     assert components[0] == components[1] and len(set(components[0])) == 3
 
