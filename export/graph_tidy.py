@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
+from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
 import torch
@@ -77,6 +78,22 @@ def match_weights(program: ir.Model) -> None:
             array = value.const_value.numpy().astype(wanted.numpy())
             value.const_value = ir.tensor(array, dtype=wanted, name=value.name)
             value.dtype = wanted
+
+
+def plain_einsums(program: ir.Model) -> None:
+    """Writes the equations of einsums in small letters without blanks, the only ones that TensorRT reads.
+
+    The letters keep their order, which decides that of the result where an equation has no arrow.
+    """
+    import onnx_ir as ir
+
+    for node in program.graph.all_nodes():
+        if node.op_type == "Einsum":
+            equation = node.attributes["equation"].as_string().replace(" ", "")
+            letters = sorted({*filter(str.isalpha, equation)})
+            if len(letters) <= len(ascii_lowercase):
+                small = str.maketrans(dict(zip(letters, ascii_lowercase, strict=False)))
+                node.attributes["equation"] = ir.AttrString("equation", equation.translate(small))
 
 
 def _values(program: ir.Model) -> Iterator[ir.Value]:

@@ -18,7 +18,7 @@ from secateur.core.model_inputs import ModelInputs, call, map_tensors, moved, te
 from secateur.core.modules import device_of, evaluating
 from secateur.export.function_modes import FoldAsConvolution, FourDimensions, OneType
 from secateur.export.graph_file import write_graph
-from secateur.export.graph_tidy import adopt_constants, follow_batch, match_weights, tidy
+from secateur.export.graph_tidy import adopt_constants, follow_batch, match_weights, plain_einsums, tidy
 from secateur.export.graph_types import declared_precisions, first_line, graph_precision, graph_tensors, read_graph
 from secateur.export.precision import DTYPES, OPSETS, parse_precision, typed_copy
 from secateur.export.quiet import quiet
@@ -95,6 +95,7 @@ def export_onnx(
     follow_batch(program, path.name, batched)
     adopt_constants(program)
     match_weights(program)
+    plain_einsums(program)
     tidy(program, {**_described(spec), "precision": kind, **(metadata or {})})
     external = write_graph(program, path)
     content = read_graph(path)

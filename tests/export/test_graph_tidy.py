@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from secateur.core.errors import ExportError
-from secateur.export.graph_tidy import adopt_constants, follow_batch, match_weights, tidy
+from secateur.export.graph_tidy import adopt_constants, follow_batch, match_weights, plain_einsums, tidy
 
 
 def program(text: str) -> ir.Model:
@@ -30,6 +30,18 @@ def test_the_dynamic_dimension_is_called_batch_everywhere() -> None:
     follow_batch(model, "model.onnx")
     assert [str(value.shape) for value in (*model.graph.inputs, *model.graph.outputs)] == ["[batch,4]", "[batch,4]"]
     assert str(inner.shape) == "[2*batch,s770]"  # another symbol that begins alike
+
+
+@pytest.mark.parametrize(
+    ("equation", "small"),
+    [("B G I, B G J -> B I J", "abc,abd->acd"), ("bZ, Za", "ca,ab"), ("... K, K m", "...a,ab")],
+)
+def test_einsums_have_small_letters_that_keep_their_order(equation: str, small: str) -> None:
+    model = program(
+        HEADER + f'g (float[2] x, float[2] y) => (float[2] z) {{ z = Einsum <equation = "{equation}"> (x, y) }}'
+    )
+    plain_einsums(model)
+    assert model.graph.node(0).attributes["equation"].as_string() == small
 
 
 def test_inputs_that_never_meet_have_one_batch() -> None:
