@@ -19,7 +19,7 @@ from secateur.pipeline.structure.constant import ConstantBranch
 from secateur.pipeline.structure.graph.program import SAMPLES
 from secateur.pipeline.structure.groups import Groups, Kept
 from secateur.pipeline.structure.history import Units, remember
-from secateur.pipeline.structure.module_attributes import resize, resize_norm, update
+from secateur.pipeline.structure.module_attributes import resize, resize_norm, update, update_recurrent
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.precision import Precision
 from secateur.pipeline.structure.vit import is_mlp
@@ -33,13 +33,16 @@ def cut(model: nn.Module, groups: Groups, plan: Plan) -> nn.Module:
     small = copied_with(dense, {name: sliced(tensor_named(dense, name).detach(), name, index) for name in names})
     touched = {name.rpartition(".")[0] for name in names}
     for name in sorted(touched):
-        shape = groups.shapes.get(f"{name}.weight")
+        module, shape = small.get_submodule(name), groups.shapes.get(f"{name}.weight")
         if shape is not None:
-            update(small.get_submodule(name), shape)
+            update(module, shape)
+        elif isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+            first = "weight_ih_l0" if isinstance(module, nn.RNNBase) else "weight_ih"
+            update_recurrent(module, groups.shapes[f"{name}.{first}"][0])
         else:  # a module whose tensors have other names, such as an anti-aliasing filter
             for (tensor, dim), stays in index.items():
                 if tensor.rpartition(".")[0] == name:
-                    resize(small.get_submodule(name), groups.shapes[tensor][dim], len(stays))
+                    resize(module, groups.shapes[tensor][dim], len(stays))
     for name, axis in groups.norms.items():
         resize_norm(small.get_submodule(name), axis.size, axis.length(plan.kept))
     for name, module in list(small.named_modules()):

@@ -33,6 +33,16 @@ def update(module: nn.Module, dense: tuple[int, ...]) -> None:
         resize(module, dense[-1], weight.shape[-1])
 
 
+def update_recurrent(module: nn.RNNBase | nn.RNNCellBase, rows: int) -> None:
+    """Repeats the new sizes in a recurrent layer or cell, whose first weight had so many `rows` before."""
+    last = "_l0" if isinstance(module, nn.RNNBase) else ""
+    read, state = (module.get_parameter(f"weight_{name}{last}") for name in ("ih", "hh"))
+    gates = rows // module.hidden_size
+    module.input_size, module.hidden_size = read.shape[1], len(read) // gates
+    if isinstance(module, nn.RNNBase) and module.proj_size:
+        module.proj_size = state.shape[1]
+
+
 def drops_groups(groups: int, per_group: int) -> bool:
     """Whether units of a grouped convolution are whole groups, as in depthwise ones, or one channel of each group."""
     return groups > 1 and per_group < groups

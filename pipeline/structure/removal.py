@@ -49,7 +49,8 @@ def compared(model: nn.Module, groups: Groups, some: Sequence[Group]) -> Failure
     return comparison if comparison.agrees else Failure(POSITIONS)
 
 
-_LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+_LAYERS = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase, *_NORMS)
 
 
 def takes_over(groups: Groups, name: str, module: nn.Module) -> bool:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from secateur.benchmarks.mac_handlers import einsum_labels, einsum_products, macs_of
-from secateur.pipeline.structure.graph.rules import Call, Result, Rules, traced_result
+from secateur.benchmarks.mac_handlers import einsum_labels, einsum_products
+from secateur.pipeline.structure.graph.rules import Call, Result, Rules, stays
 from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.graph.unify import contract, costs_of, summed_over, unify
 from secateur.pipeline.structure.graph.value import Value, dims_of, moved, placed
@@ -35,7 +35,7 @@ def _linear(trace: Trace, call: Call) -> Result:
 def _matmul(trace: Trace, call: Call) -> Result:
     one, two = call.args
     if min(len(one.shape), len(two.shape)) < 2:
-        return _stay(trace, call)
+        return stays(trace, call, f"this {call.name}")
     rank = max(len(one.shape), len(two.shape)) + 1  # batch dimensions, then rows, sum, columns
     heads = one.computed and two.computed
     for node, value, reads, makes in zip(call.node.args, (one, two), (-1, -2), (-2, -1), strict=True):
@@ -113,7 +113,7 @@ def _einsum(trace: Trace, call: Call) -> Result:
     values = call.args[1]
     inputs, output = einsum_labels(call.args[0], [value.shape for value in values])
     if any(len(set(labels)) < len(labels) for labels in inputs):
-        return _stay(trace, call)
+        return stays(trace, call, f"this {call.name}")
     products = einsum_products(inputs, output, [value.shape for value in values], call.kwargs.get("path") or ())
     return _summed(trace, call, (values, _nodes(call.node.args[1])), inputs, output, products)
 
@@ -173,11 +173,3 @@ def _summed(
 def _nodes(argument: Any) -> list[Any]:
     """The nodes of an operation's argument that is a list of tensors."""
     return list(argument)
-
-
-def _stay(trace: Trace, call: Call) -> Result:
-    for value in call.values():
-        for labels in value.maps:
-            trace.lose(labels, call.module, f"this {call.name}")
-    trace.count(call.operation, call.module, macs_of(call.operation, *call.plain()))
-    return traced_result(call)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
-from secateur.pipeline.structure.graph.coupling import FIXED
 from secateur.pipeline.structure.graph.rules import Call, Result, Rules
 from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.graph.unify import Cost
 from secateur.pipeline.structure.graph.value import Value, dims_of
-from secateur.pipeline.structure.graph.weights import note_weight, with_bias
+from secateur.pipeline.structure.graph.weights import cost_along, couple_read, features, note_weight, vector, with_bias
 from secateur.pipeline.structure.module_attributes import drops_groups
 
 RULES = Rules()
-INPUT = "it reads values that cannot be removed"
 
 
 @RULES.rule("conv1d", "conv2d", "conv3d")
@@ -27,15 +24,15 @@ def _convolution(trace: Trace, call: Call) -> Result:
     channel = len(x.shape) - len(weight.shape) + 1
     if groups == weight.shape[0] == x.shape[channel] and (heads := _heads(x, channel)) is not None:
         return _head_by_head(trace, call, heads, channel)
-    cin, (out, per) = _channels(trace, call, x, channel), weight.shape[:2]
-    wout, win = _vector(weight, 0), _vector(weight, 1)
+    cin, (out, per) = features(trace, call, x, channel, "a convolution"), weight.shape[:2]
+    wout, win = vector(weight, 0), vector(weight, 1)
     positions = math.prod(call.shape[channel + 1 :]) * call.shape[0]
     taps = math.prod(weight.shape[2:])
     if groups == 1:
-        _read(trace, call, win, cin)
+        couple_read(trace, call, win, cin)
     else:
         _grouped(trace, call, cin.reshape(groups, per), wout.reshape(groups, out // groups), win)
-    trace.costs.append(_cost(call, positions * taps, (wout, out), (win, per)))
+    trace.costs.append(cost_along(call, positions * taps, (wout, out), (win, per)))
     note_weight(trace, call, None if groups > 1 and per == 1 else 1, 0 if groups == 1 or per > 1 else None)
     return _made(trace, call, wout, channel)
 
@@ -46,12 +43,12 @@ def _transposed(trace: Trace, call: Call) -> Result:
     x, weight = call.args[:2]
     groups = call.get(6, "groups", 1)
     channel = len(x.shape) - len(weight.shape) + 1
-    cin, (inside, per) = _channels(trace, call, x, channel), weight.shape[:2]
-    win, wout = _vector(weight, 0), _vector(weight, 1)
+    cin, (inside, per) = features(trace, call, x, channel, "a convolution"), weight.shape[:2]
+    win, wout = vector(weight, 0), vector(weight, 1)
     positions = math.prod(x.shape[channel + 1 :]) * x.shape[0]
-    trace.costs.append(_cost(call, positions * math.prod(weight.shape[2:]), (win, inside), (wout, per)))
+    trace.costs.append(cost_along(call, positions * math.prod(weight.shape[2:]), (win, inside), (wout, per)))
     if groups == 1:
-        _read(trace, call, win, cin)
+        couple_read(trace, call, win, cin)
         note_weight(trace, call, 0, 1)
         return _made(trace, call, wout, channel)
     trace.coupling.couple(win, cin)
@@ -71,7 +68,7 @@ def _heads(x: Value, channel: int) -> Tensor | None:
 
 def _head_by_head(trace: Trace, call: Call, heads: Tensor, channel: int) -> Result:
     """A depthwise convolution that all heads share: the same dimension of every head goes, or a head."""
-    wout = _vector(call.args[1], 0)
+    wout = vector(call.args[1], 0)
     made = _made(trace, call, wout, channel)
     assert isinstance(made, Value)  # for the type checker: a convolution has one result
     trace.coupling.couple(heads, made.maps[0], across=True)
@@ -93,42 +90,6 @@ def _grouped(trace: Trace, call: Call, cin: Tensor, wout: Tensor, win: Tensor) -
     else:
         trace.coupling.couple(cin, win[None])
         trace.coupling.couple(wout, wout[:1])
-
-
-def _channels(trace: Trace, call: Call, x: Value, channel: int) -> Tensor:
-    """The labels of the channels of a convolution's input; what changes along space stays."""
-    found = torch.full((x.shape[channel],), FIXED)
-    for labels in x.maps:
-        if dims_of(labels) == {channel}:
-            found = labels.reshape(-1)
-        else:
-            trace.coupling.fix(labels, f"{call.module}: a convolution runs over it")
-    return found
-
-
-def _read(trace: Trace, call: Call, win: Tensor, cin: Tensor) -> None:
-    if bool((cin == FIXED).all()):
-        trace.coupling.fix(win, f"{call.module}: {INPUT}")
-    else:
-        trace.coupling.couple(win, cin)
-
-
-def _vector(weight: Value, dim: int) -> Tensor:
-    """The labels of one dimension of a weight, `[length]`; computed weights have none."""
-    for labels in weight.maps:
-        if dims_of(labels) == {dim}:
-            return labels.reshape(-1)
-    return torch.full((weight.shape[dim],), FIXED)
-
-
-def _cost(call: Call, factor: float, *axes: tuple[Tensor, int]) -> Cost:
-    maps = []
-    for labels, size in axes:
-        if labels.numel() == size and size > 1:
-            maps.append(labels)
-        else:
-            factor *= size
-    return Cost(call.module, factor, tuple(maps))
 
 
 def _made(trace: Trace, call: Call, wout: Tensor, channel: int) -> Result:

@@ -8,6 +8,7 @@ from secateur.pipeline.structure.graph import (
     convolution_ops,
     elementwise_ops,
     norm_ops,
+    recurrent_ops,
     reduction_ops,
     shape_ops,
     spatial_ops,
@@ -16,7 +17,7 @@ from secateur.pipeline.structure.graph.rules import Rules
 
 TABLES = (
     *(elementwise_ops, reduction_ops, norm_ops, spatial_ops),
-    *(shape_ops, concat_ops, contraction_ops, convolution_ops),
+    *(shape_ops, concat_ops, contraction_ops, convolution_ops, recurrent_ops),
 )
 RULES = Rules()
 for _table in TABLES:

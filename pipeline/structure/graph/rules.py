@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, fx
 
+from secateur.benchmarks.mac_handlers import macs_of
 from secateur.pipeline.structure.graph.program import lengths
 from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.graph.value import LabelMap, Value
@@ -103,6 +104,15 @@ def traced_result(call: Call, maps: Sequence[LabelMap] = (), computed: bool = Tr
             Value(lengths(part), tuple(maps), None, computed) if isinstance(part, Tensor) else part for part in found
         )
     return Value(lengths(found), tuple(maps), None, computed) if isinstance(found, Tensor) else found
+
+
+def stays(trace: Trace, call: Call, words: str) -> Result:
+    """What nothing can be followed through, an operation in `words`: all that goes into it stays as it is."""
+    for value in call.values():
+        for labels in value.maps:
+            trace.lose(labels, call.module, words)
+    trace.count(call.operation, call.module, macs_of(call.operation, *call.plain()))
+    return traced_result(call)
 
 
 def _sizes(argument: Any) -> Any:

@@ -25,7 +25,10 @@ def sites_of(
         layer = model.get_submodule(module)
         if role not in found or tensor not in trace.owners:
             continue
-        known = isinstance(layer, (nn.Linear, nn.modules.conv._ConvNd))
+        recurrent = isinstance(layer, (nn.RNNBase, nn.RNNCellBase))
+        if recurrent and role == "out":
+            continue  # its rows are those of gates
+        known = recurrent or isinstance(layer, (nn.Linear, nn.modules.conv._ConvNd))
         if not known and len(trace.tensors[tensor]) != 2:
             continue  # a convolution whose groups no layer tells
         called = known and model.get_submodule(trace.owners[tensor]) is layer

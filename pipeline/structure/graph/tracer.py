@@ -15,7 +15,7 @@ from secateur.core.model_inputs import ModelInputs
 from secateur.pipeline.structure.graph.normalising import normalising
 from secateur.pipeline.structure.graph.op_rules import RULES
 from secateur.pipeline.structure.graph.program import SAMPLES, aliases_of, exported, lengths, module_of, operation_of
-from secateur.pipeline.structure.graph.rules import Call, Result, leaves, traced_result
+from secateur.pipeline.structure.graph.rules import Call, Result, leaves, stays, traced_result
 from secateur.pipeline.structure.graph.trace import OUTPUT, Trace
 from secateur.pipeline.structure.graph.value import Value
 
@@ -118,7 +118,8 @@ class Tracer:
         if call.name != "getitem" and not any(value.maps or value.computed for value in values):
             result = _constant(self.trace, call, values)
         else:
-            result = (RULES.find(call.name) or _unknown)(self.trace, call)
+            rule = RULES.find(call.name)
+            result = rule(self.trace, call) if rule else stays(self.trace, call, call.name)
         if self._any_batch and not any(map(_has_open_length, (node, *node.all_input_nodes))):  # once for all samples
             self.trace.costs[counted:] = [cost.times(SAMPLES) for cost in self.trace.costs[counted:]]
         written = call.name.endswith("_") and not call.name.startswith("_")
@@ -137,15 +138,6 @@ class Tracer:
             if node in self.trace.names:
                 self.trace.names[hole] = self.trace.names[node]
         return self.follow(graph, dict(zip(holes, call.args[place + 1 :], strict=True)), call.module)
-
-
-def _unknown(trace: Trace, call: Call) -> Result:
-    """An operation that no rule speaks of: all that goes into it stays as it is."""
-    for value in call.values():
-        for labels in value.maps:
-            trace.lose(labels, call.module, call.name)
-    trace.count(call.operation, call.module, macs_of(call.operation, *call.plain()))
-    return traced_result(call)
 
 
 def _has_open_length(node: fx.Node) -> bool:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from torch import fx
+import torch
+from torch import Tensor, fx
 
+from secateur.pipeline.structure.graph.coupling import FIXED
 from secateur.pipeline.structure.graph.rules import Call
 from secateur.pipeline.structure.graph.trace import Trace
-from secateur.pipeline.structure.graph.value import Value
+from secateur.pipeline.structure.graph.unify import Cost
+from secateur.pipeline.structure.graph.value import Value, dims_of
+
+INPUT = "it reads values that cannot be removed"
 
 
 def note_weight(trace: Trace, call: Call, reads: int | None, makes: int | None) -> None:
@@ -29,3 +34,41 @@ def with_bias(trace: Trace, call: Call, result: Value, bias: Value | None, chann
         node = call.node.args[place] if len(call.node.args) > place else call.node.kwargs.get("bias")
         trace.role(node, 0, "out")
     return result
+
+
+def features(trace: Trace, call: Call, x: Value, dim: int, layer: str) -> Tensor:
+    """The labels along the one dimension of its input that a layer reads; what changes along others stays."""
+    found = torch.full((x.shape[dim],), FIXED)
+    for labels in x.maps:
+        if dims_of(labels) == {dim}:
+            found = labels.reshape(-1)
+        else:
+            trace.coupling.fix(labels, f"{call.module}: {layer} runs over it")
+    return found
+
+
+def couple_read(trace: Trace, call: Call, weight: Tensor, read: Tensor) -> None:
+    """What the weight of a layer reads goes with the labels that it meets; it stays where nothing makes these."""
+    if bool((read == FIXED).all()):
+        trace.coupling.fix(weight, f"{call.module}: {INPUT}")
+    else:
+        trace.coupling.couple(weight, read)
+
+
+def vector(weight: Value, dim: int) -> Tensor:
+    """The labels of one dimension of a weight, `[length]`; computed weights have none."""
+    for labels in weight.maps:
+        if dims_of(labels) == {dim}:
+            return labels.reshape(-1)
+    return torch.full((weight.shape[dim],), FIXED)
+
+
+def cost_along(call: Call, factor: float, *axes: tuple[Tensor, int]) -> Cost:
+    """`factor` times the lengths of axes, each with its labels and its length."""
+    maps = []
+    for labels, size in axes:
+        if labels.numel() == size and size > 1:
+            maps.append(labels)
+        else:
+            factor *= size
+    return Cost(call.module, factor, tuple(maps))

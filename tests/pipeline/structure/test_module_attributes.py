@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from secateur.pipeline.structure.module_attributes import drops_groups, resize, resize_norm, update
+from secateur.pipeline.structure.module_attributes import drops_groups, resize, resize_norm, update, update_recurrent
 
 PAIRS = {
     "linear": (nn.Linear(8, 6), nn.Linear(4, 3)),
@@ -38,6 +38,24 @@ def test_a_cut_module_says_of_itself_what_a_small_one_does(name: str) -> None:
             setattr(dense, key, tensor)
     update(dense, shape)
     assert {size: getattr(dense, size, None) for size in SIZES} == {size: getattr(small, size, None) for size in SIZES}
+
+
+@pytest.mark.parametrize(
+    ("dense", "small"),
+    [
+        (nn.LSTM(8, 6, 2, proj_size=4), nn.LSTM(5, 3, 2, proj_size=2)),
+        (nn.GRU(8, 6, bidirectional=True), nn.GRU(5, 3, bidirectional=True)),
+        (nn.RNN(8, 6, bias=False), nn.RNN(5, 3, bias=False)),
+        (nn.GRUCell(8, 6), nn.GRUCell(5, 3)),
+    ],
+)
+def test_a_cut_recurrent_layer_says_of_itself_what_a_small_one_does(dense: nn.RNNBase, small: nn.RNNBase) -> None:
+    rows = len(next(dense.parameters()))
+    for key, tensor in small.named_parameters():
+        setattr(dense, key, tensor)
+    update_recurrent(dense, rows)
+    sizes = ("input_size", "hidden_size", "proj_size")
+    assert {size: getattr(dense, size, None) for size in sizes} == {size: getattr(small, size, None) for size in sizes}
 
 
 def test_groups_are_units_where_there_are_more_of_them_than_channels_in_each() -> None:

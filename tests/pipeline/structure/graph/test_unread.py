@@ -29,16 +29,6 @@ class Net(nn.Module):
         return out
 
 
-class Recurrent(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.cell = nn.GRU(16, 6, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.cell(x.flatten(2).mT)[0].mT[..., None]
-        return out
-
-
 class Product(nn.Module):
     def __init__(self, equation: str = "") -> None:
         super().__init__()
@@ -53,7 +43,6 @@ class Product(nn.Module):
 CASES: dict[str, tuple[Callable[[Tensor], Tensor], dict[str, int], str]] = {
     "softmax over channels": (lambda x: x.softmax(1), {"b.channels": 16}, "softmax runs over it"),
     "an unknown operation": (torch.linalg.matrix_exp, {"b.channels": 16}, "cannot follow units through"),
-    "recurrence": (Recurrent(), {"b.channels": 16, "middle.cell.channels": 18}, "cannot follow units through gru"),
     "a grouped transposed convolution": (
         nn.ConvTranspose2d(16, 8, 2, groups=4),
         {"b.channels": 16, "middle.channels": 2},
