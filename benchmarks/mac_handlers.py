@@ -251,8 +251,9 @@ pixel_shuffle pixel_unshuffle rand rand_like randn reflection_pad1d reflection_p
 replication_pad1d replication_pad2d reshape reshape_as resolve_conj resolve_neg roll scatter scatter_add select size
 slice split split_with_sizes squeeze stack swapaxes swapdims t T take take_along_dim tensor_split tile to transpose tril
 triu type_as unbind unflatten unfold unsafe_chunk unsafe_split unsqueeze upsample_bicubic2d upsample_bilinear2d
-upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest_exact2d upsample_trilinear3d view view_as zero
-zeros zeros_like Bool Float Int IntImplicit ScalarImplicit complex imag real view_as_complex view_as_real"""
+upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_nearest_exact2d upsample_trilinear3d
+view view_as zero zeros zeros_like Bool Float Int IntImplicit ScalarImplicit complex imag real view_as_complex
+view_as_real"""
 
 FREE: frozenset[str] = frozenset(
     f"aten::{name}{place}"

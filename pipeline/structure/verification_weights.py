@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from secateur.core.model_inputs import ModelInputs, call
 from secateur.pipeline.structure.canonical import CALLS
@@ -136,13 +137,17 @@ def calibrated(copied: nn.Module, weights: VerificationWeights, x: ModelInputs) 
 
 
 class _Calibration(TorchFunctionMode):
-    """Rescales each layer, in place, when it is called for the first time; `own` has the names of its tensors."""
+    """Rescales each layer, in place, when it is called for the first time; `own` has the names of its tensors.
+
+    Those that something else has read before stay, such as the table of an embedding that is the last layer's weight.
+    """
 
     def __init__(self, own: Mapping[int, str]) -> None:
         super().__init__()
         self.own = own
         self.factors: dict[str, float] = {}
         self.normalised: set[int] = set()
+        self.read: set[int] = set()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -152,18 +157,21 @@ class _Calibration(TorchFunctionMode):
             self.normalised.add(id(args[1]))
             self._statistics(*args[:3])
         elif func in CHANNEL_OF and len(args) > 1:
-            name = self.own.get(id(args[1]))
+            name = None if id(args[1]) in self.read else self.own.get(id(args[1]))
             if name is not None and name not in self.factors:
                 bias = args[2] if len(args) > 2 else kwargs.pop("bias", None)
                 y = func(args[0], args[1], None, *args[3:], **kwargs)
                 return self._layer(name, args[1], bias, y, CHANNEL_OF[func])
-        return func(*args, **kwargs)
+        found = func(*args, **kwargs)
+        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(found)):  # no shape or type
+            self.read.update(id(leaf) for leaf in tree_leaves((args, kwargs)) if leaf is not found)
+        return found
 
     def _layer(self, name: str, weight: Tensor, bias: Tensor | None, y: Tensor, channel: int) -> Tensor:
         """The output of a layer, given what its weight makes of the input; weight and bias change with it."""
         shape = [1] * y.ndim
         shape[channel] = -1
-        adjustable = bias is not None and id(bias) in self.own
+        adjustable = bias is not None and id(bias) in self.own.keys() - self.read
         if adjustable:
             y = y - (shift := CENTRED * _over_all_but(y, channel)).reshape(shape)
         size = float(torch.linalg.vector_norm(y, dtype=_wide(y))) / math.sqrt(max(y.numel(), 1))

@@ -33,19 +33,35 @@ def _linear(trace: Trace, call: Call) -> Result:
 
 @RULES.rule("matmul", "bmm", "mm")
 def _matmul(trace: Trace, call: Call) -> Result:
-    one, two = call.args
+    return _multiplied(trace, call, call.args[:2], call.node.args[:2])
+
+
+@RULES.rule("addmm", "baddbmm")
+def _added(trace: Trace, call: Call) -> Result:
+    """A product that is added to something, as the mask of `nn.MultiheadAttention` is."""
+    made = _multiplied(trace, call, call.args[1:3], call.node.args[1:3])
+    to = call.args[0]
+    if not isinstance(made, Value) or not isinstance(to, Value):
+        return made
+    rank = len(made.shape)
+    aligned = placed(to, range(rank - len(to.shape), rank), rank)
+    return Value(made.shape, unify(trace.coupling, [made, aligned], call.module), None, True)
+
+
+def _multiplied(trace: Trace, call: Call, operands: Sequence[Value], nodes: Sequence[Any]) -> Result:
+    one, two = operands
     if min(len(one.shape), len(two.shape)) < 2:
         return stays(trace, call, f"this {call.name}")
     rank = max(len(one.shape), len(two.shape)) + 1  # batch dimensions, then rows, sum, columns
     heads = one.computed and two.computed
-    for node, value, reads, makes in zip(call.node.args, (one, two), (-1, -2), (-2, -1), strict=True):
+    for node, value, reads, makes in zip(nodes, (one, two), (-1, -2), (-2, -1), strict=True):
         trace.role(node, len(value.shape) + reads, "in")
         trace.role(node, len(value.shape) + makes, "out")
-    operands = [
+    factors = [
         placed(one, [*range(rank - 1 - len(one.shape), rank - 3), rank - 3, rank - 2], rank),
         placed(two, [*range(rank - 1 - len(two.shape), rank - 3), rank - 2, rank - 1], rank),
     ]
-    return _product(trace, call, operands, rank - 2, heads)
+    return _product(trace, call, factors, rank - 2, heads)
 
 
 def _product(trace: Trace, call: Call, operands: list[Value], summed: int, heads: bool) -> Result:

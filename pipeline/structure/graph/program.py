@@ -35,6 +35,15 @@ def exported(model: nn.Module, example: ModelInputs, training: bool = False) -> 
     """
     if (around := type(model).__name__) in WRAPPED:
         raise ModelError(f"a {around} around a model cannot be traced: give the model inside, its .{WRAPPED[around]}")
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ModelError(
+                f"{name or 'the model'} is scripted, which cannot be traced: give the module it was made of"
+            )
+        if type(module).__name__ == "OptimizedModule":
+            raise ModelError(
+                f"{name} is compiled, which cannot be traced: put the module inside, its ._orig_mod, there"
+            )
     args, kwargs = arguments(joined([chosen(example, slice(0, 1))] * SAMPLES))
     shapes = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     for tensor, spec in zip(tensors_in([args, kwargs]), InputSpec.of(example).tensors, strict=True):
@@ -59,9 +68,17 @@ def exported(model: nn.Module, example: ModelInputs, training: bool = False) -> 
                 raise ModelError(
                     f"the {type(model).__name__} cannot be traced ({first_line(error)}{_place(error)}): its forward "
                     "must be tensor operations on named arguments, which do not depend on the numbers in them"
+                    f"{_part(model)}"
                 ) from error
     finally:
         flat.remove()
+
+
+def _part(model: nn.Module) -> str:
+    """What to do with a model whose largest part may be traced alone, as the backbone of a detector; else nothing."""
+    sizes = {name: sum(tensor.numel() for tensor in part.parameters()) for name, part in model.named_children()}
+    name = max(sizes, key=sizes.__getitem__, default="")
+    return f"; or prune a part of it that is so, such as its .{name}, in its place" if len(sizes) > 1 else ""
 
 
 def _place(error: BaseException) -> str:

@@ -179,3 +179,25 @@ def test_what_runs_twice_is_calibrated_once() -> None:
     with torch.no_grad():
         told, _ = calibrated(model, verification_weights(model), x)
         torch.testing.assert_close(model(x), told)
+
+
+def test_a_layer_whose_weight_was_read_before_stays() -> None:
+    """The table of an embedding may be the weight of the last layer, or the other way round; a bias may be a table."""
+
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.hidden, self.last = nn.Embedding(9, 6), nn.Linear(6, 6), nn.Linear(6, 9)
+            self.last.weight = self.table.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.last(self.hidden(self.table(x) * 2 + self.hidden.bias))
+            return out
+
+    torch.manual_seed(0)
+    model = Tied().eval()
+    x = torch.randint(0, 9, (4, 5))
+    with torch.no_grad():
+        told, weights = calibrated(model, verification_weights(model), x)
+        torch.testing.assert_close(model(x), told)
+    assert weights.factors["hidden.weight"] != verification_weights(model).factors["hidden.weight"]

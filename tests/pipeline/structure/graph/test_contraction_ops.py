@@ -73,6 +73,15 @@ def test_a_bilinear_layer_reads_both_inputs_and_makes() -> None:
     assert sum(cost.macs for cost in found.trace.costs) == SAMPLES * 7 * (3 * 6 + 3 * 4 + 6 * 4 * 5)
 
 
+def test_a_product_that_is_added_is_followed_as_the_product() -> None:
+    example = torch.zeros(2, 3)
+    found = of(lambda p, q, b, x: torch.addmm(b, p, q), (2, 3), (3, 4), (4,), example=example)
+    assert found.at("p0", 1) == found.at("p1", 0) and found.at("p2", 0) == found.at("p1", 1) == found.along(0, 1)
+    batched = of(lambda p, q, x: torch.baddbmm(x[:, None, :1], p, q), (2, 3, 4), (2, 4, 5), example=example)
+    assert batched.at("p0", 2) == batched.at("p1", 1)
+    assert [batched.along(0, dim) for dim in (1, 2)] == [batched.at("p0", 1), batched.at("p1", 2)]
+
+
 def test_grouped_queries_meet_the_keys_and_values_that_they_share() -> None:
     def attended(q: Tensor, k: Tensor, v: Tensor, x: Tensor, fused: bool) -> Tensor:
         if fused:

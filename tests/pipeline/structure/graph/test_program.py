@@ -181,6 +181,34 @@ def test_wrappers_are_to_be_taken_off(around: Callable[[nn.Module], nn.Module]) 
         find_groups(model, torch.randn(2, 3, 8, 8))
 
 
+@pytest.mark.parametrize(
+    ("inside", "said"),
+    [
+        (torch.compile(nn.ReLU(), backend="eager"), "1 is compiled, which cannot be traced: put the module inside"),
+        (torch.jit.script(nn.ReLU()), "1 is scripted, which cannot be traced: give the module it was made of"),
+    ],
+)
+def test_modules_that_are_compiled_already_are_named(inside: nn.Module, said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        exported(nn.Sequential(nn.Linear(3, 4), inside).eval(), torch.randn(2, 3))
+    with pytest.raises(ModelError, match="the model is scripted"):
+        exported(torch.jit.script(nn.Linear(3, 4)), torch.randn(2, 3))
+
+
+def test_a_part_that_may_be_traced_alone_is_named() -> None:
+    class Detector(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone, self.scores = nn.Linear(3, 40), nn.Linear(40, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            scores = self.scores(self.backbone(x))
+            return scores[scores[:, 0] > 0] if scores.max() > 0 else scores
+
+    with pytest.raises(ModelError, match=r"; or prune a part of it that is so, such as its \.backbone, in its place$"):
+        exported(Detector().eval(), torch.randn(2, 3))
+
+
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 1, 8, 8), (2, 3, 2, 2)])
 def test_an_example_that_does_not_fit_is_said_to_be_the_cause(shape: tuple[int, ...]) -> None:
     model = Odd(lambda layer, x: layer(x)).eval()

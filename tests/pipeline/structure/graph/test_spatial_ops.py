@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.pipeline.structure.graph.following import of
 
@@ -28,6 +28,13 @@ def test_resampling_keeps_space_and_frees_channels(function: Callable[[Tensor], 
     assert found.along(0, 1) == found.at("p0", 0)
     for dim in (0, 1):
         assert "resamples" in found.reason("p1", dim)
+
+
+@pytest.mark.parametrize("layer", [nn.AdaptiveAvgPool3d(2), nn.MaxPool3d(2), nn.Upsample(scale_factor=2)])
+def test_volumes_are_resampled_as_images_are(layer: nn.Module) -> None:
+    found = of(lambda p, q, x: layer(p[None, :, None, None, None] * q[None, None]), (3,), (6, 6, 6))
+    assert not found.reason("p0", 0) and found.along(0, 1) == found.at("p0", 0)
+    assert all("resamples" in found.reason("p1", dim) for dim in range(3))
 
 
 def test_shuffled_pixels_need_whole_blocks_of_channels() -> None:
