@@ -39,6 +39,7 @@ def align(own: Body, whole: Body) -> Alignment | None:
     found = Alignment()
     paths = {step.path for step in whole.steps if isinstance(step, ChildCall)}
     rest = list(reversed(whole.steps))
+    first_seen: list[fx.Node] = []
     for step in own.steps:
         if isinstance(step, ChildCall) and step.path not in paths:
             found.idle.append(step)
@@ -48,12 +49,18 @@ def align(own: Body, whole: Body) -> Alignment | None:
             continue
         if _keeps_all(step) and not (rest and not isinstance(rest[-1], ChildCall) and _may_keep_all(step, rest[-1])):
             source = found.partners.get(step.all_input_nodes[0])
-            if source is None or not found.pair(step, source):
+            if source is None:
+                first_seen.append(step)
+            elif not found.pair(step, source):
                 return None
         elif not rest or not _same(found, step, rest.pop()):
             return None
     if rest:
         return None
+    for whole_slice in reversed(first_seen):
+        source = found.partners.get(whole_slice)
+        if source is None or not found.pair(whole_slice.all_input_nodes[0], source):
+            return None
     for step in reversed(found.idle):
         if step.result in found.partners:
             found.partners.setdefault(step.source, found.partners[step.result])

@@ -20,6 +20,7 @@ from secateur.pipeline.structure.codegen.resized_ops import Operation, resized
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
 from secateur.pipeline.structure.codegen.stacked import Stack, write_apart, write_stacked
 from secateur.pipeline.structure.codegen.written_module import write_forward
+from secateur.pipeline.structure.graph.elementwise_ops import PRODUCTS
 from secateur.pipeline.structure.graph.program import lengths as shape_of
 from secateur.pipeline.structure.graph.program import operation_of
 from secateur.pipeline.structure.graph.value import Value
@@ -41,6 +42,7 @@ class ModuleWriter:
         self.graph = fx.Graph()
         self.copies: dict[fx.Node, Any] = {}
         self.constants: dict[str, Tensor] = {}
+        self.positions: dict[tuple[int, ...], fx.Node] = {}
         self.changed = False
 
     def write(self) -> str:
@@ -163,9 +165,24 @@ class ModuleWriter:
         args = list(written.args)
         if operation_of(node) in ("view", "reshape"):
             args[1] = _inferred(args[1])
+        if operation_of(node).removesuffix("_") in PRODUCTS:
+            args = [self._picked(arg, node) if isinstance(arg, fx.Node) else arg for arg in args]
         self.copies[node] = self.graph.call_function(
             written.target, fx.map_arg(tuple(args), self._copy), fx.map_arg(dict(written.kwargs), self._copy)
         )
+
+    def _picked(self, operand: fx.Node, product: fx.Node) -> fx.Node:
+        """A factor of a product without what meets nothing that is left, as in a table of angles for all heads."""
+        value, copy = self.sizes.values.get(operand), self._copy(operand)
+        if not isinstance(value, Value):
+            return operand
+        for dim, found in self.sizes.picked(value, self.sizes.values[product]).items():
+            key = tuple(found.tolist())
+            if key not in self.positions:
+                self.positions[key] = self._constant(found.to(operand.meta["val"].device))
+            picked = (copy, dim, self.positions[key])
+            copy, self.changed = self.graph.call_function(torch.ops.aten.index_select.default, picked), True
+        return copy
 
     def _by_mode(self, node: fx.Node, written: Operation) -> Operation:
         """The operation with the arguments that the mode decides taken from the module's own."""

@@ -14,6 +14,8 @@ from secateur.pipeline.structure.codegen.sizes import RemainingSizes
 from secateur.pipeline.structure.graph.program import operation_of
 from secateur.pipeline.structure.module_attributes import drops_groups
 
+COMPUTED = "it cuts units at a position that it computes"
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -77,28 +79,30 @@ def _split(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
 def _slice(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
     source, place, start, end, step = _arguments(node, "self", "dim", "start", "end", "step")
     dim = (place or 0) % len(sizes.values[source].shape)
-    stays = sizes.along(sizes.values[source], dim)
-    if stays is None:
+    value = sizes.values[source]
+    if sizes.before(value, dim, 0) is None:
         return None
-    if step not in (None, 1):
-        raise CodeError(sizes.module, f"it takes every {step}th unit")
     if isinstance(start, fx.Node) or isinstance(end, fx.Node):
-        raise CodeError(sizes.module, "it cuts units at a position that it computes")
-    first, last, _ = slice(start, end).indices(len(stays))
-    return Operation(node.target, [source, dim, int(stays[:first].sum()), int(stays[:last].sum())], {})
+        raise CodeError(sizes.module, COMPUTED)
+    first, last, _ = slice(start, end).indices(value.shape[dim])
+    if step not in (None, 1):
+        if first >= step or last < value.shape[dim] or not sizes.in_steps(value, dim, step):
+            raise CodeError(sizes.module, f"it takes every {step}th unit, and {step} in a row do not go together")
+        return None
+    return Operation(node.target, [source, dim, *(sizes.before(value, dim, first, last) or ())], {})
 
 
 def _narrow(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
     source, place, start, length = _arguments(node, "self", "dim", "start", "length")
     dim = place % len(sizes.values[source].shape)
-    stays = sizes.along(sizes.values[source], dim)
-    if stays is None:
+    value = sizes.values[source]
+    if sizes.before(value, dim, 0) is None:
         return None
     if isinstance(start, fx.Node) or isinstance(length, fx.Node):
-        raise CodeError(sizes.module, "it cuts units at a position that it computes")
-    first = start % len(stays)
-    new = [source, dim, int(stays[:first].sum()), int(stays[first : first + length].sum())]
-    return Operation(node.target, new, {})
+        raise CodeError(sizes.module, COMPUTED)
+    first = start % value.shape[dim]
+    here, there = sizes.before(value, dim, first, first + length) or (0, 0)
+    return Operation(node.target, [source, dim, here, there - here], {})
 
 
 def _select(sizes: RemainingSizes, node: fx.Node) -> Operation | None:

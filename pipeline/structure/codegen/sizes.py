@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from secateur.pipeline.structure.codegen.calls import CodeError
-from secateur.pipeline.structure.graph.value import Value, dims_of
+from secateur.pipeline.structure.graph.value import LabelMap, Value, dims_of
+
+CUTS = "it cuts heads at a position that differs from head to head"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,17 +70,62 @@ class RemainingSizes:
             raise
         return None
 
+    def picked(self, operand: Value, result: Value) -> dict[int, Tensor]:
+        """The positions of an operand to pick, where it keeps more than the `result` of an elementwise operation.
+
+        They are given by dimension, counted from the last one; so it is with angles for the dimensions of every head.
+        Of equal elements, such as the lengths of heads, one is enough.
+        """
+        before, after = self.of(operand), self.of(result)
+        found: dict[int, Tensor] = {}
+        for place in range(-len(before), 0):
+            if operand.shape[place] == before[place] > 1 and after[place] < result.shape[place]:
+                equal = len(before) + place in operand.expanded
+                stays = None if equal else self.along(result, place % len(after))
+                found[place] = torch.zeros(1, dtype=torch.long) if stays is None else stays.nonzero().flatten()
+        return found
+
     def along(self, value: Value, dim: int) -> Tensor | None:
         """A mask of the positions of one dimension that keep anything, None where all do.
 
         Raises `CodeError` where the dimensions that are left differ from head to head, so that no position is one.
         """
         for labels in value.on(dim):
-            rows = self.stays(labels).movedim(dim, 0).reshape(value.shape[dim], -1)
-            columns = rows[:, rows.any(0)]
-            if dim == max(dims_of(labels)) and bool((columns != columns[:, :1]).any()):
-                raise CodeError(self.module, "it cuts heads at a position that differs from head to head")
-            stays = rows.any(1)
+            columns = self._columns(labels, dim)
+            if bool((columns != columns[:, :1]).any()):
+                raise CodeError(self.module, CUTS)
+            stays = columns.any(1)
             if not bool(stays.all()):
                 return stays
         return None
+
+    def before(self, value: Value, dim: int, *positions: int) -> list[int] | None:
+        """How many positions of one dimension are left before each of some; None where all are left.
+
+        Raises `CodeError` where these are not as many in each head.
+        """
+        for labels in value.on(dim):
+            columns = self._columns(labels, dim)
+            if columns.numel() and bool(columns.all()):
+                continue
+            counts = [set(columns[:position].sum(0).tolist()) for position in positions]
+            if any(len(count) > 1 for count in counts):
+                raise CodeError(self.module, CUTS)
+            return [count.pop() if count else 0 for count in counts]
+        return None
+
+    def in_steps(self, value: Value, dim: int, step: int) -> bool:
+        """Whether of every `step` positions of a dimension, counted from the first, all stay or none, in each head."""
+        for labels in value.on(dim):
+            columns = self._columns(labels, dim)
+            if len(columns) % step:
+                return False
+            blocks = columns.unflatten(0, (-1, step))
+            if bool((blocks != blocks[:, :1]).any()):
+                return False
+        return True
+
+    def _columns(self, labels: LabelMap, dim: int) -> Tensor:
+        """A mask of the positions along `dim` that stay: of dimensions of heads a column for each head that stays."""
+        rows = self.stays(labels).movedim(dim, 0).reshape(labels.shape[dim], -1)
+        return rows[:, rows.any(0)] if dim == max(dims_of(labels)) else rows.any(1, keepdim=True)

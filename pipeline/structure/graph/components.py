@@ -101,13 +101,15 @@ def by_signature(components: Components) -> list[tuple[list[Place], list[int]]]:
 def by_head(components: Components, live: list[int]) -> tuple[list[int], int]:
     """The components in the order of their heads, and how many heads they form; 1 where they are in none.
 
-    Heads that share keys and values are one.
+    Heads that share keys and values are one. The dimensions of a head may also be in other groups, as those of it that
+    a rotation turns.
     """
     members = set(live)
     for found in components.heads:
-        heads = list(dict.fromkeys(map(tuple, found.tolist())))
-        order = [component for head in heads for component in dict.fromkeys(head)]
-        if len(heads) > 1 and len(order) == len(live) and set(order) == members:
+        inside = ([component for component in dict.fromkeys(row) if component in members] for row in found.tolist())
+        heads = list(dict.fromkeys(tuple(row) for row in inside if row))
+        order = [component for head in heads for component in head]
+        if len(heads) > 1 and len(order) == len(live) and len({*map(len, heads)}) == 1 and set(order) == members:
             return order, len(heads)
     return live, 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import fx
 
 from secateur.pipeline.structure.graph.rules import Call, Result, Rules, traced_result
@@ -16,20 +18,42 @@ UNARY = (
     *("cos", "sign", "square", "log_sigmoid", "softsign", "erf", "logical_not", "bitwise_not", "log1p", "expm1"),
     *("round", "floor", "ceil", "hardshrink", "nan_to_num", "logit", "sinc", "isnan", "threshold", "prelu_kernel"),
     *("atan", "tan", "asin", "acos", "sinh", "cosh", "asinh", "acosh", "atanh", "trunc", "frac", "exp2", "log2"),
-    *("log10", "softshrink", "tanhshrink", "erfinv", "isinf", "isfinite", "sgn", "deg2rad", "rad2deg", "zeros_like"),
-    *("ones_like", "full_like", "empty_like", "rand_like", "randn_like", "bernoulli", "zero"),
+    *(
+        "log10",
+        "angle",
+        "real",
+        "imag",
+        "softshrink",
+        "tanhshrink",
+        "erfinv",
+        "isinf",
+        "isfinite",
+        "sgn",
+        "deg2rad",
+        "rad2deg",
+        "zeros_like",
+    ),
+    *("ones_like", "full_like", "empty_like", "zero"),
 )
+RANDOM = ("rand_like", "randn_like", "bernoulli")
 NARY = (
     *("add", "sub", "mul", "div", "pow", "maximum", "minimum", "where", "addcmul", "addcdiv", "clamp", "clamp_min"),
     *("clamp_max", "rsub", "lerp", "fmod", "remainder", "eq", "ne", "lt", "le", "gt", "ge", "atan2", "masked_fill"),
-    *("true_divide", "logical_and", "logical_or", "bitwise_and", "floor_divide"),
+    *("true_divide", "logical_and", "logical_or", "bitwise_and", "floor_divide", "polar", "complex"),
 )
+PRODUCTS = ("mul", "div", "true_divide")
+"""Those that leave a factor of zero at zero."""
 
 
 @RULES.rule(*UNARY)
 def _unary(_trace: Trace, call: Call) -> Result:
     value: Value = call.args[0]
-    return Value(value.shape, value.maps, None, value.computed)
+    return Value(value.shape, value.maps, None, value.computed, value.expanded)
+
+
+@RULES.rule(*RANDOM)
+def _random(_trace: Trace, call: Call) -> Result:
+    return replace(call.args[0], data=None, expanded=frozenset())
 
 
 @RULES.rule(*NARY)
@@ -41,7 +65,7 @@ def _nary(trace: Trace, call: Call) -> Result:
     values = call.values()
     rank = len(call.shape)
     operands = [placed(value, range(rank - len(value.shape), rank), rank) for value in values]
-    maps = unify(trace.coupling, operands, call.module)
+    maps = unify(trace.coupling, operands, call.module, call.name.removesuffix("_") in PRODUCTS)
     nodes = [node for node in call.node.args if isinstance(node, fx.Node)]
     two = call.name.startswith("add") and len(nodes) == 2 and all(value.computed for value in values)
     if two and trace.normalises(call.module) is None and trace.ancestry.related(*nodes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from dataclasses import replace
 
 import torch
 
@@ -31,7 +32,7 @@ def _move(trace: Trace, call: Call) -> Result:
     for before, after in zip(value.maps, result.maps, strict=True):
         if len(dims_of(after)) < len(dims_of(before)):
             _interleave(trace, before)
-    return Value(result.shape, tuple(labels for labels in result.maps if dims_of(labels)), result.data, value.computed)
+    return replace(result, maps=tuple(labels for labels in result.maps if dims_of(labels)))
 
 
 def _other_type(trace: Trace, call: Call, value: Value) -> Result:
@@ -41,6 +42,21 @@ def _other_type(trace: Trace, call: Call, value: Value) -> Result:
     for labels in value.maps:
         trace.lose(labels, call.module, "a view as a type of another size")
     return traced_result(call)
+
+
+@RULES.rule("view_as_complex")
+def _to_complex(trace: Trace, call: Call) -> Result:
+    """Two numbers, along the last dimension, become one: they go together."""
+    value: Value = call.args[0]
+    for labels in value.on(len(value.shape) - 1):
+        trace.coupling.couple(labels, labels[..., :1])
+    return moved(value, lambda x: x[..., 0])
+
+
+@RULES.rule("view_as_real")
+def _to_real(_trace: Trace, call: Call) -> Result:
+    """A number becomes two, along a last dimension."""
+    return moved(call.args[0], lambda x: torch.stack([x, x], -1))
 
 
 def _interleave(trace: Trace, labels: LabelMap) -> None:

@@ -10,7 +10,8 @@ from itertools import combinations
 from secateur.pipeline.structure.graph.coupling import Coupling
 from secateur.pipeline.structure.graph.value import LabelMap, Value, dims_of
 
-PIECE = "numbers that are the same for all heads, as angles of a rotation or lengths, take all dimensions of a head"
+PIECE = "numbers that are of no single dimension of a head, or are added to those of every head, take all of them"
+TABLE = "a table of numbers that heads share, as the angles of a rotation, stays whole: each attention picks from it"
 CROSSED = "each dimension of a head meets all the others of it"
 SEVERAL = "it meets values that several kinds of units make together"
 WHOLE = "it meets values along it that no parameter makes"
@@ -34,18 +35,19 @@ class Cost:
         return replace(self, factor=self.factor * number)
 
 
-def unify(coupling: Coupling, operands: Sequence[Value], where: str) -> tuple[LabelMap, ...]:
+def unify(coupling: Coupling, operands: Sequence[Value], where: str, product: bool = False) -> tuple[LabelMap, ...]:
     """The maps of what elementwise meeting of the operands makes; all have one rank, with length 1 to broadcast.
 
     Maps of two operands that change along common dimensions are coupled, position by position. A map over heads
     and dimensions that meets one over heads alone stays finer: the head is a block of it. One that meets a constant
-    along the dimensions, the same for all heads, goes head by head. Two over the same heads whose dimensions lie
-    apart, as keys and values in linear attention, have only the heads in common.
+    along the dimensions, the same for all heads, goes head by head; in a `product` the same dimension of all heads may
+    go as well, since code that is taken over picks from the constant (`RemainingSizes.picked`). Two over the same heads
+    whose dimensions lie apart, as keys and values in linear attention, have only the heads in common.
     """
-    for one, two in combinations(operands, 2):
+    for one, two in combinations([operand.narrow for operand in operands] if product else operands, 2):
         for a, b in ((one, two), (two, one)):
             for labels in a.maps:
-                _meet(coupling, labels, a, b, where)
+                _meet(coupling, labels, a, b, where, product)
     merged: list[LabelMap] = []
     every = [labels for operand in operands for labels in operand.maps if dims_of(labels)]
     free = [labels for labels in every if not coupling.all_fixed(labels)]
@@ -55,7 +57,7 @@ def unify(coupling: Coupling, operands: Sequence[Value], where: str) -> tuple[La
     return tuple(merged)
 
 
-def _meet(coupling: Coupling, labels: LabelMap, own: Value, other: Value, where: str) -> None:
+def _meet(coupling: Coupling, labels: LabelMap, own: Value, other: Value, where: str, product: bool) -> None:
     """One map of one operand against the other operand."""
     dims = dims_of(labels)
     if not dims:
@@ -68,14 +70,21 @@ def _meet(coupling: Coupling, labels: LabelMap, own: Value, other: Value, where:
     real = {dim for dim in dims if other.shape[dim] > 1 and not (beside and dim != max(dims))}
     if len(partners) > 1 and all(_coarser(dims, dims_of(partner), own) for partner in partners):
         return  # heads, which their dimensions meet from the other side
+    if product and not coupling.is_constant(labels) and _picked(coupling, dims, partners, other):
+        coupling.couple(labels, labels[_first_head(dims)], across=True)
+        for partner in partners:
+            coupling.fix(partner, f"{where}: {TABLE}")
+        return
     if len(partners) > 1:
         coupling.fix(labels, f"{where}: {SEVERAL}")
         for partner in partners:
             coupling.fix(partner, f"{where}: {SEVERAL}")
     elif partners:
         partner = partners[0]
-        if coupling.is_constant(labels) and _alike(dims_of(partner), dims, own):
-            return  # the other side says what becomes of the blocks
+        if coupling.is_constant(labels) and (
+            _alike(dims_of(partner), dims, own) or (product and _picked(coupling, dims_of(partner), [labels], own))
+        ):
+            return  # seen from the other side, which says what becomes of the heads
         if coupling.is_constant(partner) and _alike(dims, dims_of(partner), other):
             coupling.piece(labels, PIECE)
             coupling.fix(partner, f"{where}: {WHOLE}")
@@ -98,6 +107,30 @@ def _meet(coupling: Coupling, labels: LabelMap, own: Value, other: Value, where:
             coupling.piece(labels, PIECE)
         else:
             coupling.fix(labels, f"{where}: {WHOLE}")
+
+
+def _picked(coupling: Coupling, dims: frozenset[int], partners: Sequence[LabelMap], other: Value) -> bool:
+    """Whether what is left of the dimensions of heads can pick from a table: one for all heads, or heads by dimensions.
+
+    That of heads by dimensions may be made of parameters, such as the frequencies of all blocks. Of a single head the
+    dimensions are those of any layer: a table is what changes along another dimension, too.
+    """
+    inner = max(dims)
+    if other.shape[inner] == 1:
+        return False
+    if len(partners) > 1:
+        return len(dims) > 1 and not other.computed and all(len(dims_of(partner)) == 1 for partner in partners)
+    if not all(map(coupling.is_constant, partners)):
+        return False
+    beside = [size for dim, size in enumerate(other.shape) if dim not in dims]
+    if len(dims) == 1:
+        return not other.computed and any(size > 1 for size in beside)
+    return all(other.shape[dim] == 1 for dim in dims - {inner})
+
+
+def _first_head(dims: frozenset[int]) -> tuple[slice, ...]:
+    """The part of a map over `dims`, heads and their dimensions, that is of the first head."""
+    return tuple(slice(0, 1) if dim in dims and dim < max(dims) else slice(None) for dim in range(max(dims) + 1))
 
 
 def _alike(dims: frozenset[int], met: frozenset[int], other: Value) -> bool:

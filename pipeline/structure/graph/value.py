@@ -20,12 +20,20 @@ class Value:
     `[out, in]` has one for each, `[out, 1]` and `[1, in]`, and projected queries `[1, N, heads, dims]` have one that
     changes with heads and dimensions together. A dimension in no map keeps its length. `data` holds the numbers
     themselves where they depend on nothing (indices), and `computed` says whether they depend on the model's input.
+    Along the dimensions `expanded` all elements are equal.
     """
 
     shape: tuple[int, ...]
     maps: tuple[LabelMap, ...] = ()
     data: Tensor | None = None
     computed: bool = False
+    expanded: frozenset[int] = frozenset()
+
+    @property
+    def narrow(self) -> Value:
+        """The value before it was expanded, to broadcast with others."""
+        shape = tuple(1 if dim in self.expanded else size for dim, size in enumerate(self.shape))
+        return Value(shape, self.maps, None, self.computed)
 
     def on(self, dim: int) -> list[LabelMap]:
         """The maps that change along a dimension."""
@@ -47,10 +55,12 @@ def compressed(labels: Tensor) -> LabelMap:
 
 def moved(value: Value, move: Callable[[Tensor], Tensor]) -> Value:
     """The value after an operation that only moves elements, which each map goes through alike."""
-    shape = tuple(move(torch.empty(value.shape, device="meta")).shape)
+    found = move(torch.empty(value.narrow.shape, device="meta").expand(value.shape))
     maps = [compressed(move(labels.expand(value.shape))) for labels in value.maps]
     data = None if value.data is None else move(value.data)
-    return Value(shape, tuple(maps), data, value.computed)
+    shape, steps = tuple(found.shape), found.stride()
+    expanded = frozenset(dim for dim, size in enumerate(shape) if size > 1 and steps[dim] == 0)
+    return Value(shape, tuple(maps), data, value.computed, expanded)
 
 
 def placed(value: Value, dims: Sequence[int], rank: int) -> Value:
@@ -66,4 +76,5 @@ def placed(value: Value, dims: Sequence[int], rank: int) -> Value:
             sizes[dim] = size
         return labels.permute(order).reshape(sizes)
 
-    return Value(tuple(shape), tuple(place(labels) for labels in value.maps), None, value.computed)
+    expanded = frozenset(dims[dim] for dim in value.expanded)
+    return Value(tuple(shape), tuple(place(labels) for labels in value.maps), None, value.computed, expanded)

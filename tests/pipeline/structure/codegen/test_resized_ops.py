@@ -102,6 +102,9 @@ def test_the_scale_of_attention_is_that_of_the_dense_model() -> None:
 def test_steps_and_heads_that_differ_are_refused() -> None:
     with pytest.raises(CodeError, match="every 2th unit"):
         changed(lambda x: x[:, ::2], 2, 12, dim=1, gone=[1])
+    with pytest.raises(CodeError, match="every 2th unit"):
+        changed(lambda x: x[:, 2::2], 2, 12, dim=1, gone=[0, 1])
+    assert changed(lambda x: x[:, 1::2], 2, 12, dim=1, gone=[0, 1, 6, 7]) == {}
     with pytest.raises(CodeError, match="one width only"):
         changed(lambda x: x.view(2, 3, 4), 2, 12, dim=1, gone=[1])
     with pytest.raises(CodeError, match="differs from head to head"):

@@ -99,3 +99,41 @@ def test_positions_within_heads_must_be_those_of_all_heads(alive: list[bool]) ->
             assert stays.tolist() == rows.any(0).tolist()
     heads = found.along(value, 1)
     assert (heads is None) == bool(rows.any(1).all())
+
+
+@given(st.lists(st.booleans(), min_size=12, max_size=12), st.integers(0, 4), st.integers(0, 4))
+def test_before_has_what_is_left_before_a_position_of_every_head(alive: list[bool], one: int, two: int) -> None:
+    value, found = Value((2, 3, 4), (labels((1, 3, 4)),)), sizes(alive)
+    rows = np.array(alive).reshape(3, 4)
+    left = rows[rows.any(1)]
+    expected = [{int(row[:position].sum()) for row in left} or {0} for position in (one, two)]
+    if len(left) and left.all():
+        assert found.before(value, 2, one, two) is None
+    elif any(len(counts) > 1 for counts in expected):
+        with pytest.raises(CodeError, match="differs from head to head"):
+            found.before(value, 2, one, two)
+    else:
+        assert found.before(value, 2, one, two) == [counts.pop() for counts in expected]
+    heads = found.before(value, 1, min(one, 3))
+    assert heads == (None if rows.any(1).all() else [int(rows.any(1)[:one].sum())])
+
+
+@given(st.lists(st.booleans(), min_size=12, max_size=12), st.sampled_from([1, 2, 3, 4]))
+def test_steps_stay_or_go_as_a_whole(alive: list[bool], step: int) -> None:
+    rows = [row for row in np.array(alive).reshape(3, 4).tolist() if any(row)]
+    whole = 4 % step == 0 and all(
+        len(set(row[start : start + step])) == 1 for row in rows for start in range(0, 4, step)
+    )
+    assert sizes(alive).in_steps(Value((2, 3, 4), (labels((1, 3, 4)),)), 2, step) == whole
+
+
+def test_a_table_is_picked_from_where_something_has_gone() -> None:
+    result, found = Value((2, 3, 4), (labels((1, 3, 4)),)), sizes([True, False, True, True] * 3)
+    picked = found.picked(Value((2, 1, 4)), result)
+    assert {place: index.tolist() for place, index in picked.items()} == {-1: [0, 2, 3]}
+    heads = sizes([False] * 4 + [True, False, True, True] * 2).picked(Value((3, 4)), result)
+    assert {place: index.tolist() for place, index in heads.items()} == {-2: [1, 2], -1: [0, 2, 3]}
+    assert found.picked(Value((2, 3, 1)), result) == found.picked(result, result) == {}
+    lengths = Value((2, 3, 4), (), None, True, frozenset({2}))
+    uneven = sizes([True, False, True, True, False, *[True] * 4, False, True, True])
+    assert {place: index.tolist() for place, index in uneven.picked(lengths, result).items()} == {-1: [0]}

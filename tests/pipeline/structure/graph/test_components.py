@@ -43,6 +43,12 @@ def test_units_come_head_by_head_where_they_form_heads() -> None:
     assert by_head(components([0]), [3, 1]) == ([3, 1], 1)
 
 
+def test_units_may_be_some_of_the_dimensions_of_every_head() -> None:
+    rows = [[[7, 0, 2, 8], [7, 1, 3, 8]]]
+    assert by_head(components([0], heads=rows), [0, 1, 2, 3]) == ([0, 2, 1, 3], 2)
+    assert by_head(components([0], heads=rows), [7, 8]) == ([7, 8], 1), "these are of all heads"
+
+
 def test_heads_that_share_keys_are_one() -> None:
     assert by_head(components([0], heads=[[[0, 1], [0, 1], [2, 3], [2, 3]]]), [0, 1, 2, 3]) == ([0, 1, 2, 3], 2)
 

@@ -142,60 +142,28 @@ def test_heads_go_where_all_share_what_treats_their_dimensions(kind: type[Block]
     assert groups.params(kept) == sum(p.numel() for p in small.parameters())
 
 
-class Rotated(Block):
-    """Queries and keys turn by angles that depend on the position; pairs of dimensions are halves or neighbours."""
-
-    def __init__(self, neighbours: bool, buffer: bool) -> None:
-        super().__init__()
-        self.neighbours = neighbours
-        angles = torch.arange(TOKENS)[:, None] * torch.tensor([1.0, 0.1])
-        angles = angles.repeat_interleave(2, 1) if neighbours else angles.repeat(1, 2)
-        self.angles: Tensor
-        if buffer:
-            self.register_buffer("angles", angles, persistent=False)
-        else:
-            self.angles = angles
-        self.q, self.kv, self.proj = nn.Linear(WIDTH, 16), nn.Linear(WIDTH, 32), nn.Linear(16, WIDTH)
-
-    def turned(self, x: Tensor) -> Tensor:
-        if self.neighbours:
-            other = torch.stack([-x[..., 1::2], x[..., ::2]], -1).reshape(x.shape)
-        else:
-            one, two = x.chunk(2, -1)
-            other = torch.cat([-two, one], -1)
-        return x * self.angles.cos() + other * self.angles.sin()
-
-    def forward(self, x: Tensor) -> Tensor:
-        q = self.q(x).unflatten(-1, (HEADS, 4)).transpose(1, 2)
-        k, v = self.kv(x).unflatten(-1, (2, HEADS, 4)).permute(2, 0, 3, 1, 4).unbind(0)
-        y = F.scaled_dot_product_attention(self.turned(q), self.turned(k), v)
-        out: Tensor = self.proj(y.transpose(1, 2).flatten(2))
-        return out
-
-
-ALIKE = {
-    "cosine": Cosine,
-    "rotated halves": lambda: Rotated(neighbours=False, buffer=False),
-    "rotated halves by a buffer": lambda: Rotated(neighbours=False, buffer=True),
-    "rotated neighbours": lambda: Rotated(neighbours=True, buffer=False),
-    "rotated neighbours by a buffer": lambda: Rotated(neighbours=True, buffer=True),
-}
-
-
-@pytest.mark.parametrize("case", list(ALIKE))
-def test_heads_that_all_turn_or_shrink_alike_go_one_by_one(case: str) -> None:
+def test_dimensions_of_queries_and_keys_whose_length_does_not_count_go_in_each_head() -> None:
     torch.manual_seed(0)
-    model = Model(ALIKE[case]()).eval()
+    model = Model(Cosine()).eval()
     groups = find_groups(model, torch.zeros(1, TOKENS, WIDTH))
-    heads = next(group for group in groups if group.kind == "head")
-    dims = len(model.a.q.weight) // HEADS
-    assert (heads.units, [group.kind for group in groups if group.parent]) == (HEADS, ["v_dim"])
+    qk = next(group for group in groups if group.kind == "qk_dim")
+    assert (qk.units, qk.blocks, qk.parent) == (HEADS * DIMS, HEADS, "a.kv.heads")
+    assert groups.fixed == () and unaccounted(groups) == ()
+    small = prune(model, plan_from_kept(groups, {qk.name: (0, 2, 4, 5, 6, 7, 9, 10), "a.kv.heads": (0, 1, 3)}), groups)
+    assert torch.equal(small.state_dict()["a.q.weight"], model.a.q.weight[[0, 2, 4, 5, 9, 10]])
+
+
+class Added(Block):
+    """The same numbers are added to the queries of every head, as a place in the picture might be."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return super().attend(q + torch.linspace(0, 1, DIMS), k, v)
+
+
+def test_heads_alone_go_where_all_get_the_same_numbers() -> None:
+    groups = found(Added())
+    assert {group.kind for group in groups if group.kind != "mlp_hidden"} == {"head", "v_dim"}
     assert [(one.kind, one.reason) for one in groups.fixed] == [("qk_dim", PIECE)]
-    small = prune(model, plan_from_kept(groups, {heads.name: (0, 3)}), groups)
-    rows = [*range(dims), *range(3 * dims, 4 * dims)]
-    assert torch.equal(small.state_dict()["a.q.weight"], model.a.q.weight[rows])
-    assert torch.equal(small.state_dict()["a.proj.weight"], model.a.proj.weight[:, rows])
-    assert unaccounted(groups) == ()
 
 
 class Values(Block):

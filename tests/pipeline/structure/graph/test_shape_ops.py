@@ -96,3 +96,10 @@ def test_like_another_tensor() -> None:
     assert not found.reason("p0", 0)
     found = of(lambda p, q, x: p.expand_as(q), (1, 6), (4, 6))
     assert found.along(0, 1) == found.at("p0", 1)
+
+
+def test_two_numbers_that_become_a_complex_one_go_together_there_and_back() -> None:
+    found = of(lambda p, x: torch.view_as_real(torch.view_as_complex(p.unflatten(-1, (3, 2)))).flatten(1), (4, 6))
+    at = found.at("p0", 1)
+    assert found.along(0, 1) == at and at[::2] == at[1::2] and len(set(at)) == 3
+    assert found.along(0, 0) == found.at("p0", 0) and len(set(found.at("p0", 0))) == 4

@@ -51,6 +51,30 @@ def test_a_scale_of_dimensions_that_heads_share_ties_the_heads() -> None:
     assert len(set(coupling.solved()[1][dims.reshape(-1).numpy()].tolist())) == 8, "a head may go without the others"
 
 
+def test_the_same_dimension_of_all_heads_may_go_from_a_product_with_a_constant_but_not_from_a_sum() -> None:
+    for product in (True, False):
+        coupling = Coupling()
+        dims, angles = coupling.fresh(8).reshape(2, 1, 4), coupling.constant(4).reshape(1, 1, 4)
+        operands = [Value((2, 5, 4), (dims,), None, True), Value((1, 5, 4), (angles,))]
+        (made,) = unify(coupling, operands, "here", product)
+        assert torch.equal(made, dims)
+        found = coupling.components()[dims.reshape(2, 4).numpy()].tolist()
+        assert found[0] == found[1] if product else len(set(found[0])) == 1
+        assert len(set(found[0])) == (4 if product else 1)
+        assert coupling.pieces(coupling.components()).keys() == (set() if product else {*found[0], *found[1]})
+        assert coupling.all_fixed(angles), "the table stays whole"
+        assert len(set(coupling.parts()[dims[:, 0, 0].numpy()].tolist())) == 2, "a head may go alone"
+
+
+def test_equal_numbers_take_no_dimension_of_a_head_in_a_product() -> None:
+    coupling = Coupling()
+    dims, heads = coupling.fresh(8).reshape(2, 1, 4), coupling.fresh(2).reshape(2, 1, 1)
+    lengths = Value((2, 5, 4), (heads,), None, True, frozenset({2}))
+    (made,) = unify(coupling, [Value((2, 5, 4), (dims,), None, True), lengths], "here", True)
+    assert torch.equal(made, dims)
+    assert len(set(coupling.components()[dims.reshape(-1).numpy()].tolist())) == 8
+
+
 def test_what_has_only_heads_in_common_keeps_its_dimensions() -> None:
     coupling = Coupling()
     keys, values = coupling.fresh(6).reshape(2, 3, 1), coupling.fresh(8).reshape(2, 1, 4)

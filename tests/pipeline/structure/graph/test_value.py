@@ -85,3 +85,11 @@ def test_on_has_the_maps_that_change_along_a_dimension() -> None:
     assert [len(value().on(dim)) for dim in range(3)] == [1, 1, 1]
     assert value().on(0)[0] is not value().on(1)[0]
     assert value().on(0)[0].shape == value().on(2)[0].shape == (2, 1, 4)
+
+
+def test_a_value_knows_along_which_dimensions_it_was_expanded() -> None:
+    wide = moved(Value((2, 1, 4)), lambda x: x.expand(2, 3, 4))
+    assert (wide.expanded, wide.narrow.shape) == ({1}, (2, 1, 4))
+    assert moved(wide, lambda x: x.permute(1, 0, 2)).expanded == {0}
+    assert placed(wide, [1, 3, 2], 4).expanded == {3}
+    assert moved(Value((2, 3, 4)), lambda x: x.permute(1, 0, 2)).expanded == set()
