@@ -173,9 +173,10 @@ class ModuleWriter:
 
     def _picked(self, operand: fx.Node, product: fx.Node) -> fx.Node:
         """A factor of a product without what meets nothing that is left, as in a table of angles for all heads."""
-        value, copy = self.sizes.values.get(operand), self._copy(operand)
+        value = self.sizes.values.get(operand)
         if not isinstance(value, Value):
             return operand
+        copy: fx.Node = self._copy(operand)
         for dim, found in self.sizes.picked(value, self.sizes.values[product]).items():
             key = tuple(found.tolist())
             if key not in self.positions:

@@ -120,7 +120,7 @@ class RemainingSizes:
             columns = self._columns(labels, dim)
             if len(columns) % step:
                 return False
-            blocks = columns.unflatten(0, (-1, step))
+            blocks = columns.reshape(len(columns) // step, step, columns.shape[1])
             if bool((blocks != blocks[:, :1]).any()):
                 return False
         return True

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from torch import fx
 
 from secateur.pipeline.structure.graph.rules import Call, Result, Rules, traced_result
@@ -53,7 +51,8 @@ def _unary(_trace: Trace, call: Call) -> Result:
 
 @RULES.rule(*RANDOM)
 def _random(_trace: Trace, call: Call) -> Result:
-    return replace(call.args[0], data=None, expanded=frozenset())
+    value: Value = call.args[0]
+    return Value(value.shape, value.maps, None, value.computed)
 
 
 @RULES.rule(*NARY)

@@ -110,22 +110,18 @@ def _meet(coupling: Coupling, labels: LabelMap, own: Value, other: Value, where:
 
 
 def _picked(coupling: Coupling, dims: frozenset[int], partners: Sequence[LabelMap], other: Value) -> bool:
-    """Whether what is left of the dimensions of heads can pick from a table: one for all heads, or heads by dimensions.
+    """Whether what is left of the dimensions of heads can pick from a table of all of them, or of all heads.
 
     That of heads by dimensions may be made of parameters, such as the frequencies of all blocks. Of a single head the
     dimensions are those of any layer: a table is what changes along another dimension, too.
     """
-    inner = max(dims)
-    if other.shape[inner] == 1:
+    if other.shape[max(dims)] == 1:
         return False
     if len(partners) > 1:
         return len(dims) > 1 and not other.computed and all(len(dims_of(partner)) == 1 for partner in partners)
-    if not all(map(coupling.is_constant, partners)):
+    if len(dims) == 1 and (other.computed or all(size == 1 for dim, size in enumerate(other.shape) if dim not in dims)):
         return False
-    beside = [size for dim, size in enumerate(other.shape) if dim not in dims]
-    if len(dims) == 1:
-        return not other.computed and any(size > 1 for size in beside)
-    return all(other.shape[dim] == 1 for dim in dims - {inner})
+    return all(map(coupling.is_constant, partners))
 
 
 def _first_head(dims: frozenset[int]) -> tuple[slice, ...]:

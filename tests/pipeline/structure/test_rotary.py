@@ -234,6 +234,7 @@ def test_angles_may_be_made_when_they_are_asked_for_and_queries_share_a_key(kept
 def test_angles_of_heads_by_dimensions_are_picked_from_too() -> None:
     model, groups = made([by_heads], "frequencies")
     assert pairs_of(groups, "blocks.0.q") == [HALVES] * HEADS
+    assert [group.units for group in groups if group.kind == "head"] == [HEADS]
     check(model, groups)
 
 

@@ -63,7 +63,7 @@ def test_the_same_dimension_of_all_heads_may_go_from_a_product_with_a_constant_b
         assert len(set(found[0])) == (4 if product else 1)
         assert coupling.pieces(coupling.components()).keys() == (set() if product else {*found[0], *found[1]})
         assert coupling.all_fixed(angles), "the table stays whole"
-        assert len(set(coupling.parts()[dims[:, 0, 0].numpy()].tolist())) == 2, "a head may go alone"
+        assert len(set(coupling.solved()[1][dims[:, 0, 0].numpy()].tolist())) == 2, "a head may go alone"
 
 
 def test_equal_numbers_take_no_dimension_of_a_head_in_a_product() -> None:
