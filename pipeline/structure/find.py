@@ -71,12 +71,14 @@ def _looked_at(model: nn.Module, example_input: ModelInputs, verify: bool) -> Gr
     groups: list[Group] = [_may_go(model, group) for group in found.groups]
     fixed: list[Fixed] = list(found.fixed)
     extra: list[Term] = []
+    norms = norms_of(trace, components, found)
     left = ungrouped(trace, components, found.units)
     for name, module in attentions.items():
-        own = attention_groups(name, module, reuse[f"{name}.qkv"])
+        own = attention_groups(name, module, reuse[f"{name}.qkv"], trace.norms)
         groups += own.groups
         fixed += own.fixed
         extra += own.terms
+        norms.update(own.norms)
         for place in components.at if own.fixed else ():
             if place[0].startswith(f"{name}."):
                 left.setdefault(place, own.fixed[0].reason)
@@ -86,7 +88,7 @@ def _looked_at(model: nn.Module, example_input: ModelInputs, verify: bool) -> Gr
     for name, dims in trace.tensors.items():
         shapes.setdefault(name, tuple(1 if labels is None else len(labels) for labels in dims))
     parameters = frozenset(key for key, _ in model.named_parameters())
-    inputs, norms = InputSpec.of(example_input), norms_of(trace, components, found)
+    inputs = InputSpec.of(example_input)
     traced = TracedModel(trace, components, found.units)
     result = Groups(tuple(groups), tuple(fixed), (), shapes, parameters, inputs, norms, ungrouped=left, traced=traced)
     inside = tuple(f"{name}." for name in attentions)

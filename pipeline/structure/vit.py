@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from timm.layers import Attention, GluMlp, Mlp, SwiGLU
 from torch import nn
 
-from secateur.pipeline.structure.groups import Axis, Fixed, Group, Role, Site, Slice, Term
+from secateur.pipeline.structure.groups import Axis, Fixed, Group, Norm, Role, Site, Slice, Term
 
 MLP_CLASSES = (Mlp, GluMlp, SwiGLU)
 
 
 @dataclass(frozen=True)
 class Found:
-    """The groups and fixed units of one module, and the terms of its operations that have no weight."""
+    """The groups and fixed units of one module, the terms of its operations that have no weight, and its norms."""
 
     groups: tuple[Group, ...] = ()
     fixed: tuple[Fixed, ...] = ()
     terms: tuple[Term, ...] = ()
+    norms: Mapping[str, Norm] = field(default_factory=dict)
 
 
 def is_mlp(module: nn.Module) -> bool:
@@ -27,8 +29,12 @@ def is_mlp(module: nn.Module) -> bool:
     return isinstance(module, MLP_CLASSES) and isinstance(module.fc2, nn.Linear)
 
 
-def attention_groups(name: str, module: Attention, tokens: float) -> Found:
-    """The heads, query/key dims and value dims of one attention; `tokens` is the sequence length it sees."""
+def attention_groups(name: str, module: Attention, tokens: float, known_norms: Container[str] = ()) -> Found:
+    """The heads, query/key dims and value dims of one attention; `tokens` is the sequence length it sees.
+
+    Where queries and keys are normalised by modules among `known_norms`, which all heads share and which can do with
+    fewer dimensions, a unit is the same dimension of all heads.
+    """
     heads, dims = module.num_heads, module.head_dim
     width = heads * dims
     groups: list[Group] = []
@@ -51,7 +57,6 @@ def attention_groups(name: str, module: Attention, tokens: float) -> Found:
         return (Site(f"{name}.{layer}", "input" if side == "input" else "output", -1, index),)
 
     all_heads, v_only = np.tile(head_of, 3), np.concatenate([none, none, values])
-    q_and_k = np.concatenate([values, values, none])
     if isinstance(module.norm, nn.Identity):
         head_slices = (*projection(all_heads), *readers(head_of))
         head_sites = site("proj", "input", head_of)
@@ -64,14 +69,25 @@ def attention_groups(name: str, module: Attention, tokens: float) -> Found:
     else:
         reason = "a normalisation over all heads' values changes when one of them goes"
         fixed += [Fixed(f"{name}.heads", "head", heads, reason), Fixed(f"{name}.v", "v_dim", width, reason)]
-    if not isinstance(module.q_norm, nn.Identity):
-        reason = "queries and keys are normalised over the head's dimensions, which changes when one of them goes"
-        fixed.append(Fixed(f"{name}.qk", "qk_dim", width, reason))
+    normed = [f"{name}.{part}" for part in ("q_norm", "k_norm") if not isinstance(getattr(module, part), nn.Identity)]
+    dim_of = values % dims if normed else values
+    if all(norm in known_norms for norm in normed):
+        units = tuple(int(unit) for unit in np.concatenate([dim_of, dim_of, none]))
+        scales = [
+            Slice(f"{norm}.{key}", 0, "norm", tuple(range(dims)))
+            for norm in normed
+            for key, _ in module.get_submodule(norm.removeprefix(f"{name}.")).named_parameters()
+        ]
+        slices = (*_rows(module, name, "qkv", units), *scales)
+        sites = site("qkv", "output", np.asarray(units))
+        if normed:
+            groups.append(Group(f"{name}.qk", "qk_dim", dims, slices, sites, family=f"qk_dim:{family}", min_units=1))
+        else:
+            parent = f"{name}.heads" if isinstance(module.norm, nn.Identity) else ""
+            groups.append(Group(f"{name}.qk", "qk_dim", width, slices, sites, heads, parent, f"qk_dim:{family}", 1))
     else:
-        parent = f"{name}.heads" if isinstance(module.norm, nn.Identity) else ""
-        sites = site("qkv", "output", q_and_k)
-        slices = tuple(projection(q_and_k))
-        groups.append(Group(f"{name}.qk", "qk_dim", width, slices, sites, heads, parent, f"qk_dim:{family}", 1))
+        reason = "queries and keys are normalised over the head's dimensions in a way that fewer of them would change"
+        fixed.append(Fixed(f"{name}.qk", "qk_dim", width, reason))
 
     def length(kind: str) -> Axis:
         members = []
@@ -79,14 +95,16 @@ def attention_groups(name: str, module: Attention, tokens: float) -> Found:
             if group.kind == "head":
                 members.append((group.name, tuple(int(h) for h in head_of)))
             elif group.kind == kind:
-                members.append((group.name, tuple(range(width))))
+                members.append((group.name, tuple(int(unit) for unit in (dim_of if kind == "qk_dim" else values))))
         return Axis(width, tuple(members))
 
     terms = (
         Term(f"{name}.logits", tokens * tokens, (length("qk_dim"),)),
         Term(f"{name}.values", tokens * tokens, (length("v_dim"),)),
     )
-    return Found(tuple(groups), tuple(fixed), terms)
+    qk = [(group.name, tuple(range(dims))) for group in groups if group.kind == "qk_dim"]
+    norms = {norm: Norm(dims, tuple(qk)) for norm in normed if qk}
+    return Found(tuple(groups), tuple(fixed), terms, norms)
 
 
 def _rows(module: nn.Module, name: str, layer: str, units: tuple[int, ...], role: Role = "out") -> list[Slice]:

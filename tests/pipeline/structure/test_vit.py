@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from timm.layers import Attention, GluMlp, Mlp, SwiGLU
+from timm.layers import Attention, GluMlp, Mlp, RmsNorm, SwiGLU
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Group
+from secateur.pipeline.structure.plan import plan_from_kept
+from secateur.pipeline.structure.surgery import prune
 from secateur.pipeline.structure.vit import attention_groups, is_mlp
 
 HEADS, DIMS, WIDTH = 2, 3, 6
@@ -50,11 +56,30 @@ def test_a_gate_over_the_values_goes_with_them() -> None:
 def test_normalised_queries_or_values_are_fixed_with_the_reason() -> None:
     normed = attention_groups("a", Attention(WIDTH, num_heads=HEADS, qk_norm=True, norm_layer=nn.LayerNorm), 5.0)
     assert [(one.name, one.kind) for one in normed.fixed] == [("a.qk", "qk_dim")]
-    assert {group.kind for group in normed.groups} == {"head", "v_dim"}
+    assert {group.kind for group in normed.groups} == {"head", "v_dim"} and not normed.norms
     values = attention_groups("a", Attention(WIDTH, num_heads=HEADS, scale_norm=True, norm_layer=nn.LayerNorm), 5.0)
     assert [one.kind for one in values.fixed] == ["head", "v_dim"]
     assert [group.parent for group in values.groups] == [""]
     assert all("normali" in one.reason for one in (*normed.fixed, *values.fixed))
+
+
+@pytest.mark.parametrize("norm", [nn.LayerNorm, nn.RMSNorm, RmsNorm])
+def test_queries_and_keys_whose_normalisation_can_be_cut_lose_the_same_dimensions_in_all_heads(norm: Any) -> None:
+    torch.manual_seed(0)
+    kwargs = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 4, "num_classes": 3}
+    model = VisionTransformer(qk_norm=True, norm_layer=norm, **kwargs).eval()  # type: ignore[arg-type]  # timm's own
+    groups = find_groups(model, torch.zeros(1, 3, 16, 16))
+    qk = groups.named("blocks.0.attn.qk")
+    assert (qk.units, qk.blocks, qk.parent) == (4, 1, "")
+    assert "qk_dim" not in {one.kind for one in groups.fixed} and groups.unverifiable == ()
+    kept = {qk.name: (0, 3), "blocks.0.attn.heads": (0, 2, 3), "blocks.0.attn.v": (0, 9, 10, 12)}
+    small = prune(model, plan_from_kept(groups, kept), groups)
+    rows = [head * 4 + dim for head in (0, 2, 3) for dim in (0, 3)]
+    dense = model.get_parameter("blocks.0.attn.qkv.weight")
+    assert torch.equal(small.get_parameter("blocks.0.attn.qkv.weight")[:6], dense[rows])
+    assert torch.equal(small.get_parameter("blocks.0.attn.k_norm.weight"), torch.ones(2))
+    assert sum(tensor.numel() for tensor in small.parameters()) == groups.params(kept)
+    assert groups.macs(kept) < groups.macs({name: kept[name] for name in kept if name != qk.name})
 
 
 def test_the_products_cost_what_two_loops_over_tokens_cost() -> None:
