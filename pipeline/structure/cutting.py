@@ -35,7 +35,8 @@ def cut(model: nn.Module, groups: Groups, plan: Plan) -> nn.Module:
     for name in sorted(touched):
         module, shape = small.get_submodule(name), groups.shapes.get(f"{name}.weight")
         if shape is not None:
-            update(module, shape)
+            rows = index.get((f"{name}.weight", 0))
+            update(module, shape, range(shape[0]) if rows is None else rows.tolist())
         elif isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
             first = "weight_ih_l0" if isinstance(module, nn.RNNBase) else "weight_ih"
             update_recurrent(module, groups.shapes[f"{name}.{first}"][0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
@@ -11,8 +11,8 @@ WIDTHS = ("channels", "num_features", "num_channels", "normalized_shape")
 """Attributes of modules with one width: anti-aliasing filters, normalisations."""
 
 
-def update(module: nn.Module, dense: tuple[int, ...]) -> None:
-    """Repeats the new sizes in a module's attributes, its weight having had the shape `dense` before."""
+def update(module: nn.Module, dense: tuple[int, ...], rows: Sequence[int]) -> None:
+    """Repeats the new sizes in a module's attributes, its weight being the `rows` of one of the shape `dense`."""
     weight = module.weight
     assert isinstance(weight, Tensor)  # for the type checker: the caller has seen its shape
     if isinstance(module, nn.Linear):
@@ -20,8 +20,8 @@ def update(module: nn.Module, dense: tuple[int, ...]) -> None:
     elif isinstance(module, nn.Bilinear):
         module.out_features, module.in1_features, module.in2_features = weight.shape
     elif isinstance(module, _ConvNd):
-        if drops_groups(module.groups, dense[1]):
-            module.groups = weight.shape[0] // (dense[0] // module.groups)
+        in_group = dense[0] // module.groups
+        module.groups = len({row // in_group for row in rows})
         narrow, wide = weight.shape[0], weight.shape[1] * module.groups
         transposed = isinstance(module, _ConvTransposeNd)
         module.out_channels, module.in_channels = (wide, narrow) if transposed else (narrow, wide)
@@ -44,7 +44,10 @@ def update_recurrent(module: nn.RNNBase | nn.RNNCellBase, rows: int) -> None:
 
 
 def drops_groups(groups: int, per_group: int) -> bool:
-    """Whether units of a grouped convolution are whole groups, as in depthwise ones, or one channel of each group."""
+    """Whether units of a grouped convolution are whole groups, as in depthwise ones, or one channel of each group.
+
+    Groups that are parts of heads go with these in both cases.
+    """
     return groups > 1 and per_group < groups
 
 

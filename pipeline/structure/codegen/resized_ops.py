@@ -12,7 +12,6 @@ from torch import fx
 from secateur.pipeline.structure.codegen.calls import CodeError
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
 from secateur.pipeline.structure.graph.program import operation_of
-from secateur.pipeline.structure.module_attributes import drops_groups
 
 COMPUTED = "it cuts units at a position that it computes"
 
@@ -140,10 +139,9 @@ def _attention(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
 def _convolution(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
     """The groups of a convolution that is written as a function and loses groups."""
     groups: Any = node.args[6] if len(node.args) > 6 else node.kwargs.get("groups", 1)
-    value, weight = sizes.values[node], sizes.values[_arguments(node, "input", "weight")[1]]
-    channel = len(value.shape) - len(weight.shape) + 1
-    left = groups * sizes.of(value)[channel] // value.shape[channel]
-    if left == groups or not drops_groups(groups, weight.shape[1]):
+    rows = sizes.along(sizes.values[_arguments(node, "input", "weight")[1]], 0)
+    left = groups if rows is None else int(rows.reshape(groups, -1).any(1).sum())
+    if left == groups:
         return None
     if len(node.args) > 6:
         return Operation(node.target, [*node.args[:6], left, *node.args[7:]], node.kwargs)

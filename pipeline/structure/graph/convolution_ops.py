@@ -80,7 +80,8 @@ def _head_by_head(trace: Trace, call: Call, heads: Tensor, channel: int) -> Resu
 def _grouped(trace: Trace, call: Call, cin: Tensor, wout: Tensor, win: Tensor) -> None:
     """`cin` `[groups, in]`, `wout` `[groups, out]`, `win` `[in]`: whole groups go, or the same channel of every group.
 
-    Whole groups where there are many narrow ones, as in depthwise convolutions and ResNeXt.
+    Whole groups where there are many narrow ones, as in depthwise convolutions and ResNeXt. A group that is a part of a
+    head goes with it.
     """
     groups, per = cin.shape
     if drops_groups(groups, per):
@@ -88,8 +89,10 @@ def _grouped(trace: Trace, call: Call, cin: Tensor, wout: Tensor, win: Tensor) -
         trace.coupling.couple(wout, cin[:, :1])
         trace.coupling.fix(win, f"{call.module}: every group of the convolution has it")
     else:
-        trace.coupling.couple(cin, win[None])
-        trace.coupling.couple(wout, wout[:1])
+        trace.coupling.couple(cin, win[None], across=True)
+        trace.coupling.couple(wout, wout[:1], across=True)
+        if not trace.coupling.all_fixed(cin):
+            trace.coupling.block(trace.coupling.heads_of(cin, {1}), wout)
 
 
 def _made(trace: Trace, call: Call, wout: Tensor, channel: int) -> Result:

@@ -20,6 +20,7 @@ from secateur.pipeline.structure.groups import Fixed, Group, Slice
 
 ORDER = "its queries, keys and values do not come head by head"
 SHARED = "its heads share parameters"
+TOGETHER = "all dimensions of a head are one group of a convolution or of a normalisation, which takes them together"
 WHOLE = "its queries and keys are normalised or mixed in a way that hides which head they are of"
 
 
@@ -66,7 +67,19 @@ def with_heads(model: nn.Module, trace: Trace, components: Components, found: Bu
         name = f"{group.name.removesuffix('.v')}.heads"
         if group.kind == "v_dim" and group.blocks > 1 and not group.parent and name not in told:
             fixed.append(Fixed(name, "head", group.blocks, WHOLE))
-    return BuiltGroups(tuple(groups), tuple(fixed), units)
+    return _without_whole(BuiltGroups(tuple(groups), tuple(fixed), units))
+
+
+def _without_whole(found: BuiltGroups) -> BuiltGroups:
+    """What was found without groups of which each unit is all dimensions of a head: at least one of each head stays."""
+    whole = {group.name: group for group in found.groups if group.units == group.blocks > 1}
+    fixed = [
+        Fixed(name, group.kind, sum(unit >= 0 for unit in group.slices[0].units), TOGETHER)
+        for name, group in whole.items()
+    ]
+    left = {one: tuple(unit for unit in units if unit[0] not in whole) for one, units in found.units.items()}
+    groups = tuple(group for group in found.groups if group.name not in whole)
+    return BuiltGroups(groups, (*found.fixed, *fixed), {one: units for one, units in left.items() if units})
 
 
 def _families(trace: Trace, components: Components) -> list[list[Head]]:

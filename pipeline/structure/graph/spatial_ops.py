@@ -36,7 +36,7 @@ def _spatial(trace: Trace, call: Call) -> Result:
 
 @RULES.rule("pad", "constant_pad_nd")
 def _pad(trace: Trace, call: Call) -> Result:
-    """New elements around: along a dimension with labels, they stay."""
+    """New elements around: along a dimension with labels, they stay; beside the dimensions of a head, go with it."""
     value = call.args[0]
     pads = list(call.args[1])
     shape = call.shape
@@ -46,7 +46,12 @@ def _pad(trace: Trace, call: Call) -> Result:
         for place in range(0, len(pads), 2):
             if labels.shape[-1 - place // 2] > 1:
                 own[place : place + 2] = pads[place : place + 2]
-        maps.append(torch.nn.functional.pad(labels, own, value=FIXED))
+        new = torch.nn.functional.pad(labels, own, value=FIXED)
+        if (inner := max(dims_of(new))) and new.shape[inner] > labels.shape[inner] and len(dims_of(new)) > 1:
+            beside = trace.coupling.fresh(new.numel()).reshape(new.shape)
+            trace.coupling.block(trace.coupling.heads_of(labels, {inner}), beside)
+            new = torch.where(new == FIXED, beside, new)
+        maps.append(new)
     return Value(shape, tuple(maps), None, value.computed)
 
 

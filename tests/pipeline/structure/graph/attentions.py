@@ -12,6 +12,7 @@ from timm.layers.attention2d import MultiQueryAttention2d
 from timm.models.cait import TalkingHeadAttn
 from timm.models.davit import ChannelAttention, ChannelAttentionV2
 from timm.models.edgenext import CrossCovarianceAttn
+from timm.models.efficientvit_mit import LiteMLA
 from timm.models.maxxvit import AttentionCl, RelPosMlp
 from timm.models.mvitv2 import MultiScaleAttention
 from timm.models.xcit import XCA
@@ -103,6 +104,8 @@ ATTENTIONS: dict[str, Callable[[], Between]] = {
     "channels (XCiT)": lambda: Between(XCA(WIDTH, HEADS)),
     "channels (DaViT)": lambda: Between(ChannelAttention(WIDTH, HEADS)),
     "channels (DaViT 2)": lambda: Between(ChannelAttentionV2(WIDTH, HEADS)),
+    "several scales": lambda: Between(LiteMLA(WIDTH, WIDTH, heads=HEADS, dim=3), True),
+    "several scales of wide heads": lambda: Between(LiteMLA(WIDTH, WIDTH, heads=HEADS, dim=16), True),
 }
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from secateur.pipeline.structure.account import unaccounted
 from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.graph.heads import TOGETHER
 from secateur.pipeline.structure.graph.unify import PIECE
 from secateur.pipeline.structure.groups import Group, Groups
 from secateur.pipeline.structure.plan import plan_from_kept
@@ -279,6 +280,24 @@ def test_heads_that_are_mixed_go_as_queries_and_as_values() -> None:
         "v_dim": "a.qkv.heads.2",
     }
     assert groups.fixed == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("several scales", TOGETHER), ("several scales of wide heads", "autocast")]
+)
+def test_heads_that_a_grouped_convolution_sees_one_by_one_go_with_its_groups(name: str, reason: str) -> None:
+    model = made(name)
+    groups = find_groups(model, IMAGE)
+    heads = next(group for group in groups if group.kind == "head")
+    assert heads.units == HEADS and not {"qk_dim", "v_dim"} & {group.kind for group in groups}
+    told = [one.reason for one in groups.fixed if one.kind in ("qk_dim", "v_dim")]
+    assert told and all(reason in one for one in told)
+    assert groups.unverifiable == () and unaccounted(groups) == ()
+    small = prune(model, plan_from_kept(groups, {heads.name: (1, 3, 2)}), groups)
+    dense, left = (one.get_submodule("a.aggreg.0.1") for one in (model, small))
+    assert (dense.groups, left.groups) == (3 * HEADS, 3 * 3)
+    dims = len(dense.weight) // (3 * HEADS)
+    assert torch.equal(left.weight, dense.weight[3 * dims :])
 
 
 SWIN: dict[str, Any] = {"img_size": 32, "depths": (2, 1), "num_heads": (2, 4), "embed_dim": 16, "window_size": 4}
