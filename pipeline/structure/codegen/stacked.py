@@ -47,15 +47,21 @@ def write_apart(
     dim = sizes.unequal(value)
     if dim is None:
         return None
-    if value.shape[:dim] != sizes.values[source].shape[:-1]:
+    whole = sizes.values[source].shape
+    if math.prod(value.shape[dim:]) != whole[-1]:
         raise CodeError(sizes.module, WIDTHS)
     shapes = [sizes.slice(value, dim, index)[dim:] for index in range(value.shape[dim])]
     lengths = [math.prod(shape) for shape in shapes]
     split = graph.call_function(torch.ops.aten.split_with_sizes.default, (value_of(source), lengths, -1))
     pieces = [graph.call_function(operator.getitem, (split, index)) for index in range(len(shapes))]
+    if value.shape[:dim] == whole[:-1]:
+        written: list[tuple[Any, ...]] = [(torch.ops.aten.unflatten.int, -1, shape) for shape in shapes]
+    else:  # pixels are put together, too, as those of windows
+        given: Any = node.args[1]
+        before = fx.map_arg(list(given[:dim]), value_of)
+        written = [(torch.ops.aten.reshape.default, [*before, *shape]) for shape in shapes]
     parts = [
-        graph.call_function(torch.ops.aten.unflatten.int, (piece, -1, shape))
-        for piece, shape in zip(pieces, shapes, strict=True)
+        graph.call_function(target, (piece, *args)) for piece, (target, *args) in zip(pieces, written, strict=True)
     ]
     return Stack(tuple(parts), dim)
 

@@ -10,6 +10,7 @@ from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from secateur.pipeline.structure.graph.coupling import Mark
 from secateur.pipeline.structure.graph.trace import Trace
@@ -61,9 +62,27 @@ def components_of(trace: Trace) -> Components:
     """Solves what the trace has collected."""
     of_label, parts = trace.coupling.solved()
     units = _solved(trace, of_label)
+    if uneven := _uneven(trace, units):
+        for heads in uneven:
+            trace.coupling.couple(heads, heads[:1], across=True)
+        of_label, parts = trace.coupling.solved()
+        units = _solved(trace, of_label)
     unit_of = np.zeros(int(parts.max()) + 1, dtype=np.int64)
     unit_of[parts] = units.of_label
     return replace(_solved(trace, parts), units=units, unit_of=unit_of)
+
+
+def _uneven(trace: Trace, components: Components) -> list[Tensor]:
+    """The queries, keys and values `[heads, dims]` of one attention whose heads lie in different places.
+
+    They would be of several groups, each of a width of its own, but an attention has one for all of its heads. So are
+    those of CoaT, whose values three convolutions see.
+    """
+    family = np.full(int(components.of_label.max()) + 1, -1)
+    for number, (_, members) in enumerate(by_signature(components)):
+        family[[member for member in members if member not in components.reasons]] = number
+    rows = [(labels, family[found]) for labels, found in zip(trace.heads, components.heads, strict=True)]
+    return [labels for labels, found in rows if (found >= 0).all() and (found != found[:1]).any()]
 
 
 def _solved(trace: Trace, of_label: NDArray[np.int64]) -> Components:

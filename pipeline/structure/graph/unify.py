@@ -113,13 +113,17 @@ def _picked(coupling: Coupling, dims: frozenset[int], partners: Sequence[LabelMa
     """Whether what is left of the dimensions of heads can pick from a table of all of them, or of all heads.
 
     That of heads by dimensions may be made of parameters, such as the frequencies of all blocks. Of a single head the
-    dimensions are those of any layer: a table is what changes along another dimension, too.
+    dimensions are those of any layer: a table is what changes along another dimension, too, and cannot be cut itself.
     """
     if other.shape[max(dims)] == 1:
         return False
     if len(partners) > 1:
         return len(dims) > 1 and not other.computed and all(len(dims_of(partner)) == 1 for partner in partners)
-    if len(dims) == 1 and (other.computed or all(size == 1 for dim, size in enumerate(other.shape) if dim not in dims)):
+    if len(dims) == 1 and (
+        other.computed
+        or all(size == 1 for dim, size in enumerate(other.shape) if dim not in dims)
+        or not all(map(coupling.all_fixed, partners))
+    ):
         return False
     return all(map(coupling.is_constant, partners))
 

@@ -94,11 +94,6 @@ def tokens_first(x: Tensor, angles: Tensor) -> Tensor:
     return neighbours(x.transpose(1, 2), angles[:, None]).transpose(1, 2)
 
 
-def but_the_first(x: Tensor, angles: Tensor) -> Tensor:
-    """The class token is not turned."""
-    return torch.cat([x[:, :, :1], halves(x[:, :, 1:], angles[1:])], 2)
-
-
 def by_heads(x: Tensor, angles: Tensor) -> Tensor:
     """As RoPE-ViT's mixed frequencies: each head has angles of its own, of heads by dimensions."""
     scales = torch.linspace(1, 2, x.shape[1])[:, None, None]
@@ -108,17 +103,14 @@ def by_heads(x: Tensor, angles: Tensor) -> Tensor:
 HALVES, NEIGHBOURS = [0, 1, 2, 3] * 2, [0, 0, 1, 1, 2, 2, 3, 3]
 AXES = [0, 1, 0, 1, 2, 3, 2, 3]
 TURNS: dict[str, tuple[Turn, list[int]]] = {
-    "halves": (halves, HALVES),
     "halves by slices": (halves_by_slices, HALVES),
     "halves one by one": (halves_one_by_one, HALVES),
-    "neighbours": (neighbours, NEIGHBOURS),
     "neighbours one by one": (neighbours_one_by_one, NEIGHBOURS),
     "complex numbers": (complex_numbers, NEIGHBOURS),
     "halves of timm": (timm_halves, HALVES),
     "neighbours of timm": (timm_neighbours, NEIGHBOURS),
     "both axes": (both_axes, AXES),
     "tokens first": (tokens_first, NEIGHBOURS),
-    "but the first": (but_the_first, HALVES),
 }
 """For each way to write it the pair that every dimension of a head is in."""
 
@@ -222,7 +214,7 @@ def test_the_dimensions_that_one_rotation_couples_go_in_queries_and_keys_of_all_
     check(model, groups)
 
 
-@pytest.mark.parametrize(("kept", "keys"), [("frequencies", HEADS), ("plain", HEADS), ("buffer", 1), ("plain", 1)])
+@pytest.mark.parametrize(("kept", "keys"), [("frequencies", HEADS), ("buffer", 1), ("plain", 1)])
 def test_angles_may_be_made_when_they_are_asked_for_and_queries_share_a_key(kept: str, keys: int) -> None:
     model, groups = made([halves, timm_neighbours], kept, keys)
     for number, pairs in enumerate((HALVES, NEIGHBOURS)):

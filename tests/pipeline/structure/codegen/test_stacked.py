@@ -45,6 +45,12 @@ def taken_apart_by_a_new_dimension(m: Any, x: Tensor) -> Tensor:  # as nn.Multih
     return m.proj(attend(q, k, v).reshape(x.shape[0], 5, 16))
 
 
+def of_windows(m: Any, x: Tensor) -> Tensor:  # as in Twins, whose windows are pixels put together
+    b = x.shape[0]
+    q, k, v = m.qkv(x.reshape(b, 5, 1, 16)).reshape(b, 5 * 1, 3, 2, 8).permute(2, 0, 3, 1, 4).unbind(0)
+    return m.proj(attend(q, k, v).reshape(b, 5, 16))
+
+
 def doubled(m: Any, x: Tensor) -> Tensor:
     qkv = m.qkv(x).reshape(x.shape[0], 5, 3, 2, 8).permute(2, 0, 3, 1, 4) * 2.0
     return m.proj(attend(qkv[0], qkv[1], qkv[2]).reshape(x.shape[0], 5, 16))
@@ -59,7 +65,10 @@ def model(function: Any) -> nn.Module:
     return Around(nn.Linear(8, 16), Code(function, qkv=nn.Linear(16, 48), proj=nn.Linear(16, 16)), nn.Linear(16, 4))
 
 
-@pytest.mark.parametrize("function", [unbound, selected, turned, unbound_later, taken_apart_by_a_new_dimension])
+PACKED = [unbound, selected, turned, unbound_later, taken_apart_by_a_new_dimension, of_windows]
+
+
+@pytest.mark.parametrize("function", PACKED)
 def test_packed_projections_may_lose_dimensions_of_values_alone(function: Any) -> None:
     found = take_over(model(function), EXAMPLE, but=("qk_dim", "head"))
     qkv = found.inner.get_submodule("qkv")

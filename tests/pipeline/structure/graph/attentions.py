@@ -77,6 +77,20 @@ class Linear(Chunked):
         return q @ (k.mT @ v) / lengths
 
 
+class Kernels(Chunked):
+    """The values of half of the heads are seen by one convolution, those of the others by another (CoaT)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        half = HEADS // 2 * DIMS
+        self.one, self.three = nn.Conv1d(half, half, 1, groups=half), nn.Conv1d(half, half, 3, padding=1, groups=half)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        first, others = v.mT.flatten(1, 2).split(HEADS // 2 * DIMS, 1)
+        seen = torch.cat([self.one(first), self.three(others)], 1).unflatten(1, (HEADS, DIMS))
+        return super().attend(q, k, v) + q * seen.mT
+
+
 def _pooled(residual: bool) -> Between:
     """Queries, keys and values that are pooled head by head, the queries added to the result or not (MViTv2)."""
     kernels: dict[str, Any] = {"kernel_q": (3, 3), "kernel_kv": (3, 3), "stride_kv": (2, 2)}
@@ -104,6 +118,7 @@ ATTENTIONS: dict[str, Callable[[], Between]] = {
     "channels (XCiT)": lambda: Between(XCA(WIDTH, HEADS)),
     "channels (DaViT)": lambda: Between(ChannelAttention(WIDTH, HEADS)),
     "channels (DaViT 2)": lambda: Between(ChannelAttentionV2(WIDTH, HEADS)),
+    "several kernels": lambda: Between(Kernels()),
     "several scales": lambda: Between(LiteMLA(WIDTH, WIDTH, heads=HEADS, dim=3), True),
     "several scales of wide heads": lambda: Between(LiteMLA(WIDTH, WIDTH, heads=HEADS, dim=16), True),
 }

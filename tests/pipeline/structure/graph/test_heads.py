@@ -300,6 +300,22 @@ def test_heads_that_a_grouped_convolution_sees_one_by_one_go_with_its_groups(nam
     assert torch.equal(left.weight, dense.weight[3 * dims :])
 
 
+def test_heads_that_differ_go_on_their_own_and_keep_the_same_dimensions() -> None:
+    model = made("several kernels")
+    groups = find_groups(model, IMAGE)
+    found = {group.name: (group.kind, group.units, group.blocks) for group in groups if group.kind in ("head", "v_dim")}
+    assert found == {
+        "a.qkv.heads": ("head", HEADS // 2, 1),
+        "a.qkv.heads.2": ("head", HEADS // 2, 1),
+        "a.qkv.v": ("v_dim", 4, 1),
+    }
+    assert groups.fixed == () and groups.unverifiable == () and unaccounted(groups) == ()
+    small = prune(model, plan_from_kept(groups, {"a.qkv.heads.2": (1,), "a.qkv.v": (1, 2, 3)}), groups)
+    left = small.state_dict()
+    assert [len(left[f"a.{name}.weight"]) for name in ("qkv", "one", "three")] == [3 * 3 * 3, 2 * 3, 3]
+    assert torch.equal(left["a.three.weight"], model.a.three.weight[[5, 6, 7]])
+
+
 SWIN: dict[str, Any] = {"img_size": 32, "depths": (2, 1), "num_heads": (2, 4), "embed_dim": 16, "window_size": 4}
 FAMILIES: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "shifted windows": ("swin_tiny_patch4_window7_224", SWIN, 32, "layers.0.blocks.1.attn.qkv.heads"),
