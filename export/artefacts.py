@@ -10,19 +10,24 @@ from typing import Any, TypeVar
 from secateur.core.errors import ExportError
 from secateur.core.files import read_json, write_json
 from secateur.core.records import checked
+from secateur.export.onnx_info import OnnxInfo
 from secateur.export.parity import Parity
-from secateur.export.to_onnx import OnnxInfo
+from secateur.export.quantize.quantize import Quantized
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class ExportedGraph:
-    """One ONNX file of a run and its `parity` with PyTorch; where there is none, `not_checked` says why."""
+    """One ONNX file of a run and its `parity` with PyTorch; where there is none, `not_checked` says why.
+
+    `quantized` says how a graph in 8 bits was made.
+    """
 
     info: OnnxInfo
     parity: Parity | None = None
     not_checked: str = ""
+    quantized: Quantized | None = None
 
 
 @dataclass(frozen=True)
@@ -74,13 +79,14 @@ def _flat(graph: ExportedGraph) -> dict[str, Any]:
     """A graph as export.json has it: the fields of `OnnxInfo` beside those of the comparison."""
     parity = None if graph.parity is None else asdict(graph.parity)
     said = {"not_checked": graph.not_checked} if graph.not_checked else {}
-    return {**asdict(graph.info), "parity": parity, **said}
+    made = {"quantized": asdict(graph.quantized)} if graph.quantized else {}
+    return {**asdict(graph.info), "parity": parity, **said, **made}
 
 
 def _apart(content: Any, path: Path) -> dict[str, Any]:
     """What `_flat` made, as the fields of `ExportedGraph`."""
     info = dict(_checked(dict[str, Any], content, path))
-    compared: dict[str, Any] = {key: info.pop(key) for key in ("parity", "not_checked") if key in info}
+    compared: dict[str, Any] = {key: info.pop(key) for key in ("parity", "not_checked", "quantized") if key in info}
     return {"info": info, **compared}
 
 

@@ -15,7 +15,7 @@ from secateur.core.files import atomic_path, sha256_file, write_bytes
 from secateur.export.engine import Engine
 from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo, Layer, Profile, Source, count_precisions
 from secateur.export.graph_types import declared_precisions, external_files, graph_precision, graph_tensors, read_graph
-from secateur.export.targets import Target, TypedTarget, parse_target
+from secateur.export.targets import Target, TypedTarget, check_bits, parse_target
 from secateur.export.tensors import TensorInfo
 from secateur.export.trt_runtime import import_runtime
 
@@ -51,6 +51,7 @@ def build_engine(
     graph = read_graph(path)
     declared = declared_precisions(graph)
     precision = graph_precision(declared)
+    check_bits(goal, precision, _gpu_here(goal))
     folder = Path(out_dir) if out_dir is not None else path.parent / "engines"
     folder = folder / TypedTarget(goal, precision).folder
     start = time.perf_counter()
@@ -146,6 +147,15 @@ class _Made:
     outputs: tuple[TensorInfo, ...] = ()
 
 
+def _gpu_here(goal: Target) -> str:
+    """The GPU of this machine where a target builds for that; empty for the other targets, and without one."""
+    if not goal.needs_build or goal.device:
+        return ""
+    from secateur.export.trt_engine import gpu_capability
+
+    return gpu_capability()
+
+
 def _build_plan(
     path: Path, goal: Target, declared: dict[str, str], profile: Profile, tf32: bool, folder: Path
 ) -> _Made:
@@ -186,8 +196,9 @@ def _build_plan(
 
 
 def _prepare_session(path: Path, graph: onnx.ModelProto, goal: Target, declared: dict[str, str]) -> _Made:
-    from secateur.export.ort_engine import check_session, import_onnxruntime, session_layers
+    from secateur.export.ort_engine import check_fp8, check_session, import_onnxruntime, session_layers
 
+    check_fp8(declared, goal.device)
     layers = session_layers(path, goal.device)
     check_session(layers, declared, goal.device)
     return _Made(

@@ -35,6 +35,11 @@ PRODUCTS = frozenset(
 )
 """The floating-point products of an optimised graph; those with 8-bit operands have names of their own."""
 
+INTEGER_PRODUCTS = frozenset(
+    {"QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "QAttention"}
+)
+"""The products of an optimised graph whose operands are 8-bit integers; some give floats."""
+
 _TYPES = {"float": "float32", "double": "float64"}
 
 
@@ -91,8 +96,12 @@ class OrtEngine(Engine):
         self._session = None
 
 
-def open_session(path: Path, device: str, threads: int | None = None, optimised: Path | None = None) -> Any:
+def open_session(
+    path: Path, device: str, threads: int | None = None, optimised: Path | None = None, *, as_written: bool = False
+) -> Any:
     """A session on `path` whose first provider is really that of `device`; `optimised` receives the fused graph.
+
+    With `as_written` no node is fused or moved, and what lies between is what the graph says.
 
     Raises `EngineError` where ONNX Runtime does not have the provider, falls back to another, or cannot load the
     file, and `MissingPackageError` where it is not installed.
@@ -110,6 +119,8 @@ def open_session(path: Path, device: str, threads: int | None = None, optimised:
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+    if as_written:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.data")
@@ -142,7 +153,10 @@ def session_layers(path: Path, device: str) -> tuple[Layer, ...]:
         open_session(path, device, threads=1, optimised=optimised)
         graph = read_graph(optimised)
     types = element_types(graph)
-    found = ((node, operand_precision(node, types)) for node in graph.graph.node)
+    found = (
+        (node, "int8" if node.op_type in INTEGER_PRODUCTS else operand_precision(node, types))
+        for node in graph.graph.node
+    )
     return tuple(
         Layer(node.name or node.output[0], node.op_type, precision)
         for node, precision in found
@@ -151,7 +165,7 @@ def session_layers(path: Path, device: str) -> tuple[Layer, ...]:
 
 
 def check_session(layers: tuple[Layer, ...], declared: Mapping[str, str], device: str) -> None:
-    """Raises `UnsupportedError` where the graph declares 16-bit products, but all that ONNX Runtime runs are wider.
+    """Raises `UnsupportedError` where the graph declares narrow products, but all that ONNX Runtime runs are wider.
 
     Such a session is slower than the fp32 one.
     """
@@ -162,26 +176,44 @@ def check_session(layers: tuple[Layer, ...], declared: Mapping[str, str], device
         )
 
 
+def check_fp8(declared: Mapping[str, str], device: str) -> None:
+    """Raises `UnsupportedError` for a graph with fp8 products on the CPU, where ONNX Runtime has no such kernels."""
+    if device == "cpu" and "fp8" in declared.values():
+        raise UnsupportedError(
+            "the ONNX graph is typed in fp8, but ONNX Runtime on cpu has no fp8 kernels: use the fp32 graph for this "
+            "target"
+        )
+
+
 def widening(path: Path, device: str) -> str:
     """What is to be known of the times of the graph at `path` on `device`; empty where its types are what runs.
 
-    ONNX Runtime's CPU provider casts fp16 tensors to fp32 and back where the processor has no kernels for them.
+    ONNX Runtime's CPU provider casts fp16 tensors to fp32 and back where the processor has no kernels for them, and
+    multiplies in int8 only where the output of a convolution is quantised too.
     """
     declared = declared_precisions(read_graph(path))
     if graph_precision(declared) == "fp32":
         return ""
+    layers = session_layers(path, device)
     phrases = [
         f"ONNX Runtime on {device} casts the tensors of this {precision} graph and runs its products in {found}: these "
         f"are not the times of {precision} arithmetic"
-        for precision, found in _widened(session_layers(path, device), declared).items()
+        for precision, found in _widened(layers, declared).items()
     ]
+    asked = sum(precision == "int8" for precision in declared.values())
+    run = sum(layer.kind in INTEGER_PRODUCTS for layer in layers)
+    if asked > run > 0:
+        phrases.append(
+            f"ONNX Runtime on {device} runs {asked - run} of the {asked} int8 products of this graph in fp32: these "
+            "are not the times of int8 arithmetic"
+        )
     return "; ".join(phrases)
 
 
 def _widened(layers: tuple[Layer, ...], declared: Mapping[str, str]) -> dict[str, str]:
-    """The declared 16-bit precisions in which no product runs, each with those in which they run instead."""
-    products = {layer.precision for layer in layers if layer.kind in PRODUCTS}
-    wanted = [precision for precision in ("fp16", "bf16") if precision in declared.values()]
+    """The declared narrow precisions in which no product runs, each with those in which they run instead."""
+    products = {layer.precision for layer in layers if layer.kind in PRODUCTS | INTEGER_PRODUCTS}
+    wanted = [precision for precision in ("fp16", "bf16", "int8") if precision in declared.values()]
     found = ", ".join(sorted(products)) or "no product at all"
     return {precision: found for precision in wanted if precision not in products}
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from secateur.core.errors import ExportError, MissingPackageError
 from secateur.core.input_spec import InputSpec
-from secateur.core.model_inputs import call, moved
+from secateur.core.model_inputs import ModelInputs, call, moved, samples_of
 from secateur.core.modules import device_of, evaluating
 from secateur.export.graph_types import declared_precisions, first_line, graph_precision, graph_tensors, read_graph
-from secateur.export.precision import TOLERANCES
+from secateur.export.precision import COSINES, EIGHT_BITS, TOLERANCES
 from secateur.export.signature import flat_inputs, flat_outputs
 from secateur.export.tensors import TensorInfo
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 class Difference:
     """How far one output of one batch is from PyTorch's: `relative` is `max_abs` over the output's own `scale`.
 
-    The scale is the largest absolute value of PyTorch's output over the batch.
+    The scale is the largest absolute value of PyTorch's output over the batch. `agreement` is the share of the batch
+    whose largest value has the same place in both: top-1, of logits.
     """
 
     batch: int
@@ -37,11 +39,13 @@ class Difference:
     max_abs: float
     scale: float
     relative: float
+    cosine: float
+    agreement: float
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The differences for every batch and output, all within `tolerance` (relative).
+    """The differences for every batch and output, all within `tolerance` (relative), with a cosine of `least` or more.
 
     `widened` says that ONNX Runtime has no kernels for the graph's bf16, so that the same graph and rounded weights
     were run in float32.
@@ -50,6 +54,7 @@ class Parity:
     tolerance: float
     differences: tuple[Difference, ...]
     widened: bool
+    least: float
 
     @property
     def worst(self) -> Difference:
@@ -64,11 +69,15 @@ def check_parity(
     tolerance: float | None = None,
     *,
     seed: int = 0,
+    images: Iterable[Any] | None = None,
+    reference: str | Path | None = None,
 ) -> Parity:
     """How far ONNX Runtime on the CPU is from PyTorch on seeded normal inputs, for every batch size.
 
-    The tolerance is relative to the output's scale; by default that of the graph's precision (1e-4 for fp32). Raises
-    `ExportError` naming the batch, the output and the difference when one is above it or not finite, and
+    With `images`, an iterable of (images, labels), these are the inputs instead: graphs in 8 bits need them, for they
+    are right for such images alone. The tolerance is relative to the output's scale; by default that of the graph's
+    precision (1e-4 for fp32). Raises `ExportError` naming the batch, the output and the difference when one is above it
+    or not finite, and with a `reference`, the fp32 graph of an 8-bit one, the first product where they part. Raises
     `MissingPackageError` without ONNX Runtime.
 
     >>> info = sc.export_onnx(small, "small.onnx")
@@ -79,48 +88,82 @@ def check_parity(
     graph = read_graph(path)
     precision = graph_precision(declared_precisions(graph))
     allowed = TOLERANCES.get(precision, TOLERANCES["fp16"]) if tolerance is None else tolerance
+    least = COSINES.get(precision, COSINES["fp16"])
     if not batches or min(batches) < 1:
         raise ExportError(f"the batches to compare are {list(batches)}, but at least one is needed, each 1 or more")
+    if images is None and precision in EIGHT_BITS:
+        raise ExportError(
+            f"{path.name} is in {precision}, which is right for real images alone: give images to compare"
+        )
     widened = precision == "bf16"
-    session = _session(_widened(path) if widened else str(path), path)
+    fp8 = precision == "fp8"  # ONNX Runtime has no kernels for it, and 1.32 cannot fuse a Clip with a pair of it
+    session = session_of(_widened(path) if widened else str(path), path, as_written=fp8)
     takes, gives = graph_tensors(graph)
-    names, spec = [output.name for output in gives], _spec(graph, takes)
+    names, spec = [output.name for output in gives], None if images is not None else _spec(graph, takes)
+    drawn = (spec.draw(batch, seed + number) for number, batch in enumerate(batches)) if spec is not None else ()
     found = []
-    for number, batch in enumerate(batches):
-        inputs = spec.draw(batch, seed + number)
-        feeds = {name: tensor.numpy() for name, tensor in flat_inputs(model, inputs).items()}
-        if sorted(feeds) != sorted(tensor.name for tensor in takes):
-            raise ExportError(
-                f"{path.name} has the inputs {[tensor.name for tensor in takes]}, but the model takes {list(feeds)}: "
-                "export this model again"
-            )
-        with evaluating(model), torch.no_grad():
-            try:
-                returned = call(model, moved(inputs, device_of(model)))
-            except Exception as error:  # a model's forward may raise anything
-                raise ExportError(
-                    f"the model cannot run on the inputs of {path.name} ({first_line(error)}): give the model that "
-                    "it was exported from"
-                ) from error
-            expected = flat_outputs(returned)
-        if list(expected) != names:
-            raise ExportError(
-                f"{path.name} has the outputs {names}, but the model returns {list(expected)}: export this model again"
-            )
-        try:
-            computed = session.run(names, feeds)
-        except Exception as error:  # ONNX Runtime's exceptions share no public base class
-            raise ExportError(f"ONNX Runtime cannot run {path.name} at batch {batch} ({first_line(error)})") from error
-        for name, array in zip(names, computed, strict=True):
-            found.append(_difference(batch, name, expected[name].float().cpu().numpy(), array))
+    for inputs in drawn if images is None else (one for one, _ in images):
+        found += _compared(model, session, path, inputs, [tensor.name for tensor in takes], names)
+    if not found:
+        raise ExportError("there are no images to compare: give one batch or more")
     for difference in found:
-        if not difference.relative <= allowed:
+        if not (difference.relative <= allowed and difference.cosine >= least):
             raise ExportError(
                 f"{path.name} differs from PyTorch at batch {difference.batch}: {difference.output!r} is off by "
                 f"{difference.max_abs:.3g}, {difference.relative:.2g} of its scale {difference.scale:.3g}, but "
-                f"{allowed:.2g} is allowed: do not deploy this file; export it again or in a wider precision"
+                f"{allowed:.2g} is allowed{_cosine_too(difference, least)}{_parting(reference, path, images, least)}: "
+                "do not deploy this file; export it again or in a wider precision"
             )
-    return Parity(allowed, tuple(found), widened)
+    return Parity(allowed, tuple(found), widened, least)
+
+
+def _cosine_too(difference: Difference, least: float) -> str:
+    return f", and its cosine is {difference.cosine:.4f}, below {least}" if not difference.cosine >= least else ""
+
+
+def _parting(reference: str | Path | None, path: Path, images: Iterable[Any] | None, least: float) -> str:
+    """Where the graph parts from its reference, as the end of a sentence."""
+    if reference is None or images is None:
+        return ""
+    from secateur.export.quantize.divergence import first_divergence
+
+    first = first_divergence(reference, path, images, least)
+    return (
+        f"; the first product that differs is {first.tensor} (cosine {first.cosine:.4f}, {first.before:.4f} before it)"
+    )
+
+
+def _compared(
+    model: nn.Module, session: Any, path: Path, inputs: ModelInputs, takes: list[str], names: list[str]
+) -> list[Difference]:
+    """How the outputs `names` of the session differ from the model's for one batch of inputs."""
+    feeds = {name: tensor.cpu().numpy() for name, tensor in flat_inputs(model, inputs).items()}
+    if sorted(feeds) != sorted(takes):
+        raise ExportError(
+            f"{path.name} has the inputs {takes}, but the model takes {list(feeds)}: export this model again"
+        )
+    batch = samples_of(inputs)
+    with evaluating(model), torch.no_grad():
+        try:
+            returned = call(model, moved(inputs, device_of(model)))
+        except Exception as error:  # a model's forward may raise anything
+            raise ExportError(
+                f"the model cannot run on the inputs of {path.name} ({first_line(error)}): give the model that "
+                "it was exported from"
+            ) from error
+        expected = flat_outputs(returned)
+    if list(expected) != names:
+        raise ExportError(
+            f"{path.name} has the outputs {names}, but the model returns {list(expected)}: export this model again"
+        )
+    try:
+        computed = session.run(names, feeds)
+    except Exception as error:  # ONNX Runtime's exceptions share no public base class
+        raise ExportError(f"ONNX Runtime cannot run {path.name} at batch {batch} ({first_line(error)})") from error
+    return [
+        _difference(batch, name, expected[name].float().cpu().numpy(), array)
+        for name, array in zip(names, computed, strict=True)
+    ]
 
 
 def noted_inputs(graph: onnx.ModelProto) -> InputSpec | None:
@@ -150,10 +193,26 @@ def _difference(batch: int, name: str, expected: Any, computed: Any) -> Differen
     max_abs = float(np.abs(expected.astype(np.float64) - computed.astype(np.float64)).max(initial=0.0))
     scale = float(np.abs(expected).max(initial=0.0))
     relative = max_abs / scale if scale > 0 else max_abs
-    return Difference(batch, name, max_abs, scale, relative)
+    return Difference(batch, name, max_abs, scale, relative, cosine(expected, computed), _agreement(expected, computed))
 
 
-def _session(source: str | bytes, path: Path) -> Any:
+def cosine(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """The cosine between two arrays of a shape; 1 where both are zero."""
+    left, right = one.ravel().astype(np.float64), other.ravel().astype(np.float64)
+    lengths = float(np.linalg.norm(left) * np.linalg.norm(right))
+    return float(left @ right) / lengths if lengths > 0 else float(np.array_equal(left, right))
+
+
+def _agreement(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """The share of rows whose largest value has the same place in both."""
+    if one.size == 0 or one.ndim < 2:
+        return float(np.array_equal(one, other))
+    rows = (len(one), -1)
+    return float((one.reshape(rows).argmax(1) == other.reshape(rows).argmax(1)).mean())
+
+
+def session_of(source: str | bytes, path: Path, *, as_written: bool = False) -> Any:
+    """A session on a graph, or on its bytes; `as_written` fuses nothing. `path` names it in errors."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -161,6 +220,8 @@ def _session(source: str | bytes, path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4
+    if as_written:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no public base class

@@ -12,23 +12,39 @@ from secateur.core.modules import copied
 
 Precision = Literal["fp32", "fp16", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""The types that a whole graph can be exported in."""
+
+EIGHT_BITS = ("int8", "fp8")
+"""The types of the products alone, which a graph gets by calibration (`quantize_onnx`)."""
 
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
-TOLERANCES: dict[str, float] = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2}
+TOLERANCES: dict[str, float] = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2, "int8": 0.25, "fp8": 0.25}
 """How far outputs may be from float32 PyTorch, as a fraction of the output's scale: rounding, some layers deep."""
+
+COSINES: dict[str, float] = {"fp32": 0.9999, "fp16": 0.999, "bf16": 0.99, "int8": 0.95, "fp8": 0.95}
+"""The least cosine of outputs with those of float32 PyTorch, over a batch."""
 
 OPSETS: dict[str, int] = {"fp32": 20, "fp16": 20, "bf16": 22}
 """The ONNX opset of each: 20 is the newest that TensorRT 10.3 (JetPack 6) reads; convolutions know bf16 from 22."""
 
 
-def parse_precision(word: str) -> Precision:
+def parse_precision(word: str) -> str:
     """The precision of that name; raises `ExportError` with the choices for any other."""
+    known = (*PRECISIONS, *EIGHT_BITS)
+    if word in known:
+        return word
+    raise ExportError(f"the precision {word!r} is not one of {', '.join(known)}{near_matches(word, known)}: choose one")
+
+
+def parse_type(word: str) -> Precision:
+    """The precision of that name that a whole graph can be exported in; raises `ExportError` for any other."""
     for precision in PRECISIONS:
-        if word == precision:
+        if parse_precision(word) == precision:
             return precision
     raise ExportError(
-        f"the precision {word!r} is not one of {', '.join(PRECISIONS)}{near_matches(word, PRECISIONS)}: choose one"
+        f"{word} needs calibration images: export the model in fp32, and give the graph and the images to "
+        "sc.quantize_onnx"
     )
 
 

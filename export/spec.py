@@ -5,21 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from secateur.core.errors import RecipeError, naming
-from secateur.export.precision import PRECISIONS, parse_precision
-from secateur.export.targets import parse_target
+from secateur.export.precision import EIGHT_BITS, PRECISIONS, parse_precision
+from secateur.export.quantize.spec import QuantizeSpec
+from secateur.export.targets import check_bits, parse_target
+
+DEFAULT = QuantizeSpec()
 
 
 @dataclass(frozen=True)
 class ExportSpec:
-    """Which engines are built, and in which precisions the ONNX graphs are typed; others raise a `SecateurError`."""
+    """Which engines are built, and in which precisions the ONNX graphs are typed; others raise a `SecateurError`.
+
+    `quantize` says how the graphs in 8 bits are made.
+    """
 
     precisions: tuple[str, ...] = ("fp32",)
     targets: tuple[str, ...] = ("onnxruntime:cpu",)
+    quantize: QuantizeSpec = DEFAULT
 
     def __post_init__(self) -> None:
         if not self.precisions or len(set(self.precisions)) < len(self.precisions):
             raise RecipeError(
-                f"export.precisions is {list(self.precisions)}, but must be one or more of {', '.join(PRECISIONS)}, "
+                f"export.precisions is {list(self.precisions)}, but must be one or more of "
+                f"{', '.join((*PRECISIONS, *EIGHT_BITS))}, "
                 "each once"
             )
         for precision in self.precisions:
@@ -27,4 +35,11 @@ class ExportSpec:
                 parse_precision(precision)
         for target in self.targets:
             with naming("export.targets"):
-                parse_target(target)
+                goal = parse_target(target)
+                for precision in self.precisions:
+                    check_bits(goal, precision)
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether any of the graphs needs calibration images."""
+        return any(precision in EIGHT_BITS for precision in self.precisions)

@@ -80,6 +80,20 @@ def parse_target(name: str | Target) -> Target:
     raise EngineError(f"the target {name!r} is not known{near_matches(name, known)}: choose one of {', '.join(known)}")
 
 
+def check_bits(target: Target, precision: str, device: str = "") -> None:
+    """Raises `EngineError` where a target's GPU has no products in that 8-bit precision.
+
+    `device` is the GPU that a target builds for where its name does not say so (`sm_86`). int8 came with sm_72 (Volta
+    has none), fp8 with sm_89.
+    """
+    since, where = {"int8": 72, "fp8": 89}.get(precision, 0), (target.device or device).removeprefix("sm_")
+    if target.needs_build and where.isdigit() and int(where) < since:
+        raise EngineError(
+            f"{target} has no {precision} (sm_{where}; GPUs multiply {precision} from sm_{since} on): leave "
+            f"{precision} out of the precisions, or this target"
+        )
+
+
 def parse_typed_target(name: str | Target | TypedTarget) -> TypedTarget:
     """The target and the precision in a name such as `onnxruntime:cpu@fp16`, fp32 where it names none.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,18 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import ExportError
-from secateur.core.files import sha256_file
 from secateur.core.input_spec import InputSpec
 from secateur.core.model_inputs import ModelInputs, call, map_tensors, moved, tensors_in
 from secateur.core.modules import device_of, evaluating
 from secateur.export.function_modes import FoldAsConvolution, FourDimensions, OneType
 from secateur.export.graph_file import write_graph
 from secateur.export.graph_tidy import adopt_constants, follow_batch, match_weights, plain_einsums, tidy
-from secateur.export.graph_types import declared_precisions, first_line, graph_precision, graph_tensors, read_graph
-from secateur.export.precision import DTYPES, OPSETS, parse_precision, typed_copy
+from secateur.export.graph_types import first_line
+from secateur.export.onnx_info import OnnxInfo, onnx_info
+from secateur.export.precision import DTYPES, OPSETS, parse_type, typed_copy
 from secateur.export.quiet import quiet
 from secateur.export.signature import flat_inputs, flat_outputs
-from secateur.export.tensors import TensorInfo
 from secateur.kernels.fuse import fuse, is_fused
 from secateur.kernels.fused_modules import FusedAttention
 from secateur.kernels.onnx_function import add_functions
@@ -31,24 +29,6 @@ from secateur.kernels.onnx_program import lowered
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-
-@dataclass(frozen=True)
-class OnnxInfo:
-    """What was exported. `external` names the file of the weights where they did not fit into the .onnx itself.
-
-    The name of that file holds the hash of the weights, so that `sha256`, the hash of the .onnx, stands for both.
-    """
-
-    path: Path
-    opset: int
-    precision: str
-    inputs: tuple[TensorInfo, ...]
-    outputs: tuple[TensorInfo, ...]
-    nodes: int
-    size_bytes: int
-    sha256: str
-    external: str = ""
 
 
 def export_onnx(
@@ -79,7 +59,7 @@ def export_onnx(
     ('input float32 [batch, 3, 16, 16]', 'logits float32 [batch, 5]')
     """
     path = Path(path)
-    kind = parse_precision(precision)
+    kind = parse_type(precision)
     spec = _input_spec(model, example, input_shape)
     ours = fuse(model, ["ragged_attention"]) if kernels and not is_fused(model) else model
     if kernels and not any(isinstance(module, FusedAttention) for module in ours.modules()):
@@ -98,20 +78,7 @@ def export_onnx(
     plain_einsums(program)
     tidy(program, {**_described(spec), "precision": kind, **(metadata or {})})
     external = write_graph(program, path)
-    content = read_graph(path)
-    takes, gives = graph_tensors(content)
-    size_bytes = path.stat().st_size + ((path.parent / external).stat().st_size if external else 0)
-    return OnnxInfo(
-        path=path,
-        opset=next(entry.version for entry in content.opset_import if entry.domain in ("", "ai.onnx")),
-        precision=graph_precision(declared_precisions(content)),
-        inputs=takes,
-        outputs=gives,
-        nodes=len(content.graph.node),
-        size_bytes=size_bytes,
-        sha256=sha256_file(path),
-        external=external,
-    )
+    return onnx_info(path, external)
 
 
 class _Graph(nn.Module):

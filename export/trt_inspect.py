@@ -27,14 +27,26 @@ _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 
 
 def network_layers(network: Any) -> tuple[Layer, ...]:
-    """The layers of a parsed network that compute on data, with the type of their first output; no constants."""
+    """The layers of a parsed network that compute on data, with the type of their first output; no constants.
+
+    A product of tensors that all come out of 8 bits has the type that these had there: it runs in that.
+    """
     found = []
+    stored: dict[str, str] = {}  # of each dequantised tensor, the precision that it had
     for index in range(network.num_layers):
         layer = network.get_layer(index)
         kind = layer.type.name
         if kind == "CONSTANT" or layer.num_outputs == 0:
             continue
         precision = precision_of(layer.get_output(0).dtype)
+        if kind == "DEQUANTIZE":
+            stored[layer.get_output(0).name] = precision_of(layer.get_input(0).dtype)
+        elif kind == "SHUFFLE" and layer.get_input(0).name in stored:
+            stored[layer.get_output(0).name] = stored[layer.get_input(0).name]
+        elif kind in PRODUCTS:
+            operands = [layer.get_input(place) for place in range(min(2, layer.num_inputs))]
+            types = {stored.get(tensor.name, "") for tensor in operands if tensor is not None}
+            precision = types.pop() if len(types) == 1 and "" not in types else precision
         if precision in ARITHMETIC:
             found.append(Layer(layer.name, kind, precision))
     return tuple(found)
@@ -84,12 +96,11 @@ def summarise(layers: Iterable[InspectedLayer]) -> tuple[Layer, ...]:
 def check_layers(layers: Iterable[Layer], declared: Mapping[str, str], name: str) -> None:
     """Raises `EngineError` for a product of the network in another precision than the graph declares for it.
 
-    Declared 8-bit operations are left to `check_engine`: in a network they still are floating-point layers between
-    Q/DQ pairs.
+    A product declared in 8 bits has lost its Q/DQ pairs where it is read as a wider one.
     """
     for layer in layers:
         wanted = declared.get(layer.name)
-        if layer.kind in PRODUCTS and wanted in ("fp32", "fp16", "bf16") and layer.precision != wanted:
+        if layer.kind in PRODUCTS and wanted in ARITHMETIC and layer.precision != wanted:
             raise EngineError(
                 f"{name} reads {layer.name} as {layer.precision}, but the ONNX graph declares {wanted}: "
                 "the engine would not run in the precision that was asked for"

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from secateur.export.parity import check_parity as check_parity
     from secateur.export.program import load_program as load_program
     from secateur.export.program import save_program as save_program
+    from secateur.export.quantize.quantize import quantize_onnx as quantize_onnx
+    from secateur.export.quantize.spec import Quantization as Quantization
     from secateur.export.to_onnx import export_onnx as export_onnx
     from secateur.kernels.fuse import fuse as fuse
     from secateur.kernels.fuse import fusions as fusions
@@ -97,6 +99,7 @@ _PLACES = {
     "Lrp": "pipeline.scores.lrp.method",
     "Obs": "pipeline.scores.obs",
     "Plan": "pipeline.structure.plan",
+    "Quantization": "export.quantize.spec",
     "ScoreMethod": "pipeline.scores.registry",
     "Scores": "pipeline.scores.score",
     "SecateurError": "core.errors",
@@ -129,6 +132,7 @@ _PLACES = {
     "open_engine": "export.engines",
     "profile": "pipeline.plan.latency_profile",
     "prune": "pipeline.structure.surgery",
+    "quantize_onnx": "export.quantize.quantize",
     "run": "pipeline.report.run",
     "save": "pipeline.structure.storage",
     "save_program": "export.program",

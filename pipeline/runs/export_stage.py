@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from torch import nn
 
@@ -13,8 +14,13 @@ from secateur.export.artefacts import BuildFile, ExportedGraph, ExportFile
 from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, Profile
 from secateur.export.engines import build_engine
 from secateur.export.parity import check_parity
+from secateur.export.precision import EIGHT_BITS
+from secateur.export.quantize.observe import Quarter
+from secateur.export.quantize.quantize import quantize_onnx
+from secateur.export.quantize.spec import Quantization
 from secateur.export.targets import parse_target, typed_targets
 from secateur.export.to_onnx import export_onnx
+from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.runs.inputs import Inputs
 
@@ -23,18 +29,31 @@ ONNX_BATCHES = (1, 2, 7)
 
 
 def export_run(inputs: Inputs, say: Say) -> list[str]:
-    """Writes the dense and the small model as ONNX in every precision, and `export.json` with the measured parity."""
+    """Writes the dense and the small model as ONNX in every precision, and `export.json` with the measured parity.
+
+    Graphs in 8 bits are made from the fp32 graph and the calibration images, and compared on those of them that
+    calibrated nothing.
+    """
     written: list[str] = []
     described: dict[str, ExportedGraph] = {}
-    small = inputs.model("model")
+    small, spec = inputs.model("model"), inputs.recipe.export
+    shape = input_shape(inputs.dense)
     for side, model in (("pruned", small), ("dense", inputs.dense)):
-        for precision in inputs.recipe.export.precisions:
-            name = onnx_name(side, precision)
-            say(f"writing {name}")
-            described[name] = _export(model, inputs.output(name), input_shape(inputs.dense), precision, say)
-            written.append(name)
-            if external := described[name].info.external:
-                written.append(external)
+        with TemporaryDirectory() as folder:
+            for precision in sorted(spec.precisions, key=lambda word: word in EIGHT_BITS):
+                name = onnx_name(side, precision)
+                say(f"writing {name}")
+                if precision in EIGHT_BITS:
+                    fp32 = inputs.output(onnx_name(side, "fp32"))
+                    if "fp32" not in spec.precisions:  # it is made for this alone
+                        fp32 = export_onnx(model, Path(folder) / fp32.name, input_shape=shape).path
+                    images = inputs.calibration(spec.quantize.samples_per_class, spec.quantize.batch_size)
+                    described[name] = _quantize(model, fp32, inputs.output(name), images, precision, spec.quantize, say)
+                else:
+                    described[name] = _export(model, inputs.output(name), shape, precision, say)
+                written.append(name)
+                if external := described[name].info.external:
+                    written.append(external)
     ExportFile(described).save(inputs.output())
     return [*written, ExportFile.NAME]
 
@@ -89,3 +108,11 @@ def _export(model: nn.Module, path: Path, shape: tuple[int, ...], precision: str
     except MissingPackageError as error:
         say(str(error))
         return ExportedGraph(info, not_checked=str(error))
+
+
+def _quantize(
+    model: nn.Module, fp32: Path, path: Path, images: Loader, precision: str, spec: Quantization, say: Say
+) -> ExportedGraph:
+    info, how = quantize_onnx(fp32, path, images, precision, spec, say=say)
+    parity = check_parity(model, path, images=Quarter(images), reference=fp32)
+    return ExportedGraph(replace(info, path=Path(path.name)), parity, quantized=how)

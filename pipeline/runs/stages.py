@@ -95,6 +95,7 @@ STAGES = (
         "export",
         (DENSE, SMALL, TRACED, Packages("onnx", "onnxscript", "onnxruntime"), *recipe_parts("export")),
         export_run,
+        also=lambda recipe: (IMAGES, *recipe_parts("seed")) if recipe.export.quantizes else (),
     ),
     Stage(
         "build",

@@ -10,8 +10,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from secateur.export.onnx_info import OnnxInfo
 from secateur.export.precision import PRECISIONS
-from secateur.export.to_onnx import OnnxInfo, export_onnx
+from secateur.export.to_onnx import export_onnx
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune

@@ -10,9 +10,10 @@ import pytest
 
 from secateur.core.errors import ExportError, RunError, SecateurError
 from secateur.export.artefacts import BuildFile, ExportedGraph, ExportFile
+from secateur.export.onnx_info import OnnxInfo
 from secateur.export.parity import Difference, Parity
+from secateur.export.quantize.quantize import Quantized
 from secateur.export.tensors import TensorInfo
-from secateur.export.to_onnx import OnnxInfo
 
 INFO = OnnxInfo(
     path=Path("model.fp16.onnx"),
@@ -25,8 +26,15 @@ INFO = OnnxInfo(
     sha256="0" * 64,
     external="model.fp16.onnx.0123456789abcdef.data",
 )
-PARITY = Parity(0.01, (Difference(1, "logits", 0.25, 2.0, 0.125),), widened=False)
-EXPORTED = ExportFile({"model.fp16.onnx": ExportedGraph(INFO, PARITY), "model.onnx": ExportedGraph(INFO, None, "why")})
+PARITY = Parity(0.01, (Difference(1, "logits", 0.25, 2.0, 0.125, 0.875, 1.0),), widened=False, least=0.75)
+QUANTIZED = Quantized("mse", {"mse": 0.5}, 8, 3, 1, 2, {"head": "a reason"})
+EXPORTED = ExportFile(
+    {
+        "model.fp16.onnx": ExportedGraph(INFO, PARITY),
+        "model.onnx": ExportedGraph(INFO, None, "why"),
+        "model.int8.onnx": ExportedGraph(INFO, PARITY, quantized=QUANTIZED),
+    }
+)
 BUILT = BuildFile(("engines/tensorrt/model.engine",), {"tensorrt@fp16": "a reason"})
 
 
@@ -54,9 +62,18 @@ def test_the_formats_of_the_design(tmp_path: Path) -> None:
         "parity": {
             "tolerance": 0.01,
             "differences": [
-                {"batch": 1, "output": "logits", "max_abs": 0.25, "scale": 2.0, "relative": 0.125},
+                {
+                    "batch": 1,
+                    "output": "logits",
+                    "max_abs": 0.25,
+                    "scale": 2.0,
+                    "relative": 0.125,
+                    "cosine": 0.875,
+                    "agreement": 1.0,
+                },
             ],
             "widened": False,
+            "least": 0.75,
         },
     }
     assert (exported["files"]["model.onnx"]["parity"], exported["files"]["model.onnx"]["not_checked"]) == (None, "why")

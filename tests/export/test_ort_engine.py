@@ -12,7 +12,19 @@ from torch import nn
 
 from secateur.core.errors import EngineError, MissingPackageError, UnsupportedError
 from secateur.export.engine_info import Layer
-from secateur.export.ort_engine import PRODUCTS, OrtEngine, check_session, open_session, session_layers, widening
+from secateur.export.ort_engine import (
+    INTEGER_PRODUCTS,
+    PRODUCTS,
+    OrtEngine,
+    check_fp8,
+    check_session,
+    open_session,
+    session_layers,
+    widening,
+)
+from secateur.export.quantize.quantize import quantize_onnx
+from secateur.export.quantize.spec import Quantization
+from secateur.export.to_onnx import export_onnx
 from tests.export.conftest import SHAPE, needs_ort
 
 pytestmark = needs_ort
@@ -84,6 +96,33 @@ def test_what_is_to_be_known_of_the_times_of_a_typed_graph(onnx_files: dict[str,
     kinds = {layer.precision for layer in session_layers(onnx_files["fp16"], "cpu") if layer.kind in PRODUCTS}
     said = widening(onnx_files["fp16"], "cpu")
     assert ("runs its products in fp32: these are not the times of fp16 arithmetic" in said) == ("fp16" not in kinds)
+
+
+def test_products_of_integers_are_told_from_those_that_only_have_pairs() -> None:
+    pair = (Layer("q", "QuantizeLinear", "int8"), Layer("d", "DequantizeLinear", "fp32"))
+    check_session((*pair, Layer("a", "MatMulIntegerToFloat", "int8")), {"a": "int8"}, "cpu")
+    words = "typed in int8, but ONNX Runtime on cpu runs its products in fp32"
+    with pytest.raises(UnsupportedError, match=words):
+        check_session((*pair, Layer("a", "FusedConv", "fp32")), {"a": "int8"}, "cpu")
+    check_fp8({"a": "fp8"}, "cuda")
+    with pytest.raises(UnsupportedError, match="on cpu has no fp8 kernels: use the fp32 graph"):
+        check_fp8({"a": "fp8", "b": "fp32"}, "cpu")
+
+
+def test_products_that_run_wider_than_int8_are_counted(tmp_path: Path) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(16, 16, 3), nn.Linear(16, 16)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.conv(x).sigmoid().flatten(2).transpose(1, 2)).mean(1)
+
+    source = export_onnx(Two().eval(), tmp_path / "model.onnx", input_shape=(16, 5, 5)).path
+    images = [(torch.randn(8, 16, 5, 5), None)]
+    info, _ = quantize_onnx(source, tmp_path / "int8.onnx", images, options=Quantization(rule="minmax", ends=True))
+    assert [layer.precision for layer in session_layers(info.path, "cpu") if layer.kind in INTEGER_PRODUCTS]
+    assert "runs 1 of the 2 int8 products of this graph in fp32" in widening(info.path, "cpu")
 
 
 def test_a_type_without_kernels_is_no_damage(onnx_files: dict[str, Path]) -> None:

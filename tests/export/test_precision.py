@@ -6,12 +6,24 @@ import pytest
 import torch
 
 from secateur.core.errors import ExportError
-from secateur.export.precision import DTYPES, OPSETS, PRECISIONS, TOLERANCES, Precision, parse_precision, typed_copy
+from secateur.export.precision import (
+    COSINES,
+    DTYPES,
+    EIGHT_BITS,
+    OPSETS,
+    PRECISIONS,
+    TOLERANCES,
+    Precision,
+    parse_precision,
+    parse_type,
+    typed_copy,
+)
 from tests.export.conftest import Cnn
 
 
 def test_every_precision_is_complete() -> None:
-    assert set(PRECISIONS) == set(DTYPES) == set(TOLERANCES) == set(OPSETS)
+    assert set(PRECISIONS) == set(DTYPES) == set(OPSETS)
+    assert {*PRECISIONS, *EIGHT_BITS} == set(TOLERANCES) == set(COSINES)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -30,5 +42,7 @@ def test_weights_out_of_range_and_wrong_words() -> None:
     with pytest.raises(ExportError, match=r"norm.running_var holds 1e\+05, but fp16 ends at 6.55e\+04"):
         typed_copy(model, "fp16")
     typed_copy(model, "bf16")
-    with pytest.raises(ExportError, match="'fp61' is not one of fp32, fp16, bf16; did you mean 'fp16'"):
+    with pytest.raises(ExportError, match="'fp61' is not one of fp32, fp16, bf16, int8, fp8; did you mean 'fp16'"):
         parse_precision("fp61")
+    with pytest.raises(ExportError, match="int8 needs calibration images: export the model in fp32, and give"):
+        parse_type("int8")

@@ -9,7 +9,8 @@ from secateur.export.spec import ExportSpec
 def test_what_can_be_exported() -> None:
     ExportSpec()
     ExportSpec(("fp32", "fp16", "bf16"), ("tensorrt", "tensorrt_rtx:sm_86", "onnxruntime:cpu"))
-    ExportSpec(targets=())
+    assert not ExportSpec(targets=()).quantizes
+    assert ExportSpec(("int8", "fp8"), ("tensorrt", "tensorrt_rtx:sm_89", "onnxruntime:cpu")).quantizes
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,14 @@ def test_what_can_be_exported() -> None:
 def test_other_precisions_are_refused(precisions: tuple[str, ...], words: str) -> None:
     with pytest.raises(SecateurError, match=rf"^export\.precisions.*{words}"):
         ExportSpec(precisions)
+
+
+def test_a_target_without_eight_bits_is_refused() -> None:
+    ExportSpec(("int8",), ("tensorrt_rtx:sm_75",))
+    with pytest.raises(SecateurError, match=r"^export\.targets: tensorrt_rtx:sm_86 has no fp8 .*from sm_89 on"):
+        ExportSpec(("fp32", "fp8"), ("tensorrt_rtx:sm_89", "tensorrt_rtx:sm_86"))
+    with pytest.raises(SecateurError, match=r"^export\.targets: .*'tensorrt_rtx:sm_70' is not known"):
+        ExportSpec(("int8",), ("tensorrt_rtx:sm_70",))
 
 
 def test_other_targets_are_refused() -> None:

@@ -10,6 +10,7 @@ from secateur.export.targets import (
     Target,
     TypedTarget,
     all_targets,
+    check_bits,
     parse_target,
     parse_typed_target,
     typed_targets,
@@ -65,3 +66,21 @@ def test_a_precision_that_is_none_or_has_no_graph_is_refused() -> None:
 def test_every_target_goes_with_every_precision_but_modules_with_their_own() -> None:
     found = typed_targets(["onnxruntime:cpu", "torch:cpu", "onnxruntime:cpu"], ["fp16", "fp32"])
     assert [str(goal) for goal in found] == ["onnxruntime:cpu@fp16", "onnxruntime:cpu", "torch:cpu"]
+
+
+def test_eight_bits_need_a_gpu_that_has_them() -> None:
+    for name, precision, here in (
+        ("tensorrt", "int8", "sm_87"),
+        ("tensorrt", "fp8", "sm_89"),
+        ("tensorrt", "fp16", "sm_70"),
+        ("tensorrt", "int8", ""),
+        ("onnxruntime:cpu", "fp8", ""),
+        ("tensorrt_rtx:sm_75", "int8", ""),
+    ):
+        check_bits(parse_target(name), precision, here)
+    with pytest.raises(
+        EngineError, match=r"tensorrt has no int8 \(sm_70; GPUs multiply int8 from sm_72 on\): leave int8"
+    ):
+        check_bits(parse_target("tensorrt"), "int8", "sm_70")
+    with pytest.raises(EngineError, match="tensorrt_rtx:sm_80 has no fp8"):
+        check_bits(parse_target("tensorrt_rtx:sm_80"), "fp8")

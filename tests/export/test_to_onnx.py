@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from secateur.core.errors import ExportError
 from secateur.export import graph_file
+from secateur.export.onnx_info import OnnxInfo
 from secateur.export.parity import check_parity
-from secateur.export.to_onnx import OnnxInfo, export_onnx
+from secateur.export.to_onnx import export_onnx
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune

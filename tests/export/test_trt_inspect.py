@@ -16,6 +16,7 @@ from secateur.export.trt_inspect import (
     check_layers,
     engine_layers,
     inspected_layer,
+    network_layers,
     summarise,
 )
 
@@ -89,10 +90,39 @@ def test_fused_layers_are_judged_together() -> None:
 
 def test_networks_are_checked_product_by_product() -> None:
     declared = {"a": "fp16", "q": "int8"}
-    check_layers([Layer("a", "MATRIX_MULTIPLY", "fp16"), Layer("q", "CONVOLUTION", "fp32")], declared, "T")
+    check_layers([Layer("a", "MATRIX_MULTIPLY", "fp16"), Layer("q", "CONVOLUTION", "int8")], declared, "T")
     check_layers([Layer("a", "CAST", "fp32"), Layer("b", "CONVOLUTION", "fp32")], declared, "T")
     with pytest.raises(EngineError, match="T reads a as fp32, but the ONNX graph declares fp16"):
         check_layers([Layer("a", "MATRIX_MULTIPLY", "fp32")], declared, "T")
+    with pytest.raises(EngineError, match="T reads q as fp32, but the ONNX graph declares int8"):
+        check_layers([Layer("q", "CONVOLUTION", "fp32")], declared, "T")
+
+
+def test_products_between_pairs_run_in_eight_bits() -> None:
+    def tensor(name: str, kind: str) -> SimpleNamespace:
+        return SimpleNamespace(name=name, dtype=SimpleNamespace(name=kind))
+
+    def layer(name: str, kind: str, inputs: list[SimpleNamespace], output: SimpleNamespace) -> SimpleNamespace:
+        return SimpleNamespace(
+            name=name,
+            type=SimpleNamespace(name=kind),
+            num_inputs=len(inputs),
+            num_outputs=1,
+            get_input=inputs.__getitem__,
+            get_output=[output].__getitem__,
+        )
+
+    x, weight, turned = tensor("x", "FLOAT"), tensor("w", "FLOAT"), tensor("t", "FLOAT")
+    layers = [
+        layer("dx", "DEQUANTIZE", [tensor("qx", "INT8")], x),
+        layer("dw", "DEQUANTIZE", [tensor("qw", "INT8")], weight),
+        layer("turn", "SHUFFLE", [weight], turned),
+        layer("q", "MATRIX_MULTIPLY", [x, turned], tensor("y", "FLOAT")),
+        layer("half", "MATRIX_MULTIPLY", [x, tensor("other", "FLOAT")], tensor("z", "FLOAT")),
+    ]
+    network = SimpleNamespace(num_layers=len(layers), get_layer=layers.__getitem__)
+    found = {one.name: one.precision for one in network_layers(network)}
+    assert found == {"dx": "fp32", "dw": "fp32", "turn": "fp32", "q": "int8", "half": "fp32"}
 
 
 def _engine(text: str) -> tuple[Any, Any]:

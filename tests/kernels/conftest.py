@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import secateur.kernels.cuda as cuda
+from secateur.export.onnx_info import OnnxInfo
 from secateur.export.precision import PRECISIONS
-from secateur.export.to_onnx import OnnxInfo, export_onnx
+from secateur.export.to_onnx import export_onnx
 from secateur.kernels import launch as launching
 from secateur.kernels.variants import DeviceLimits, Launch
 from tests.kernels.models import image, pruned

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 import secateur as sc
 from secateur.core.errors import ExportError, KernelError
+from secateur.export.onnx_info import OnnxInfo
 from secateur.export.precision import PRECISIONS
-from secateur.export.to_onnx import OnnxInfo
 from secateur.kernels.fuse import is_fused
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.onnx_function import INPUTS, add_functions, function_name, without_functions

@@ -14,7 +14,7 @@ import pytest
 import secateur as sc
 from secateur.core.errors import KernelError
 from secateur.export import trt_build
-from secateur.export.to_onnx import OnnxInfo
+from secateur.export.onnx_info import OnnxInfo
 from secateur.kernels import trt_plugin
 from secateur.kernels.onnx_function import without_functions
 from secateur.kernels.trt_plugin import needs_plugin, register_plugin

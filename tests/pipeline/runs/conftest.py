@@ -1,4 +1,4 @@
-"""A run in three precisions and two batches, with engines that no GPU here can run, for the tests that read it."""
+"""A run in four precisions and two batches, with engines that no GPU here can run, for the tests that read it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ TYPED: Mapping[str, Any] = {
     "budget": {"macs": 0.7},
     "score": {"method": "magnitude"},
     "recover": {"compensate": False},
-    "export": {"precisions": ["fp32", "fp16", "bf16"], "targets": ["onnxruntime:cpu", "tensorrt_rtx:sm_86"]},
+    "export": {
+        "precisions": ["fp32", "fp16", "bf16", "int8"],
+        "targets": ["onnxruntime:cpu", "tensorrt_rtx:sm_86"],
+        "quantize": {"samples_per_class": 2},
+    },
     "bench": {"targets": ["onnxruntime:cpu", "torch:cpu", "tensorrt_rtx:sm_86"], "batch": [16, 1], "seconds": 0.05},
 }
 

@@ -44,10 +44,12 @@ def measured(run: Run, folder: Path, precisions: tuple[str, ...], target: str) -
 def test_every_precision_and_batch_is_measured_or_has_a_reason(typed_run: Run) -> None:
     found = read_bench(typed_run.folder)
     keys = [
-        f"{goal}@b{batch}" for goal in ("onnxruntime:cpu", "onnxruntime:cpu@fp16", "torch:cpu") for batch in (16, 1)
+        f"{goal}@b{batch}"
+        for goal in ("onnxruntime:cpu", "onnxruntime:cpu@fp16", "onnxruntime:cpu@int8", "torch:cpu")
+        for batch in (16, 1)
     ]
     assert list(found.speedup) == list(found.dense.latency_ms) == list(found.pruned.latency_ms) == keys
-    skipped = [f"tensorrt_rtx:sm_86{typed}" for typed in ("", "@fp16", "@bf16")]
+    skipped = [f"tensorrt_rtx:sm_86{typed}" for typed in ("", "@fp16", "@bf16", "@int8")]
     assert set(found.skipped) >= {*skipped}
     assert set(found.skipped) - {*skipped} <= {"onnxruntime:cpu@bf16@b16", "onnxruntime:cpu@bf16@b1"}
     for goal in skipped:

@@ -9,11 +9,12 @@ import pytest
 from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.engine_info import EngineInfo, Profile
 from secateur.export.graph_types import declared_precisions, graph_precision, read_graph
-from secateur.export.precision import PRECISIONS
+from secateur.export.precision import PRECISIONS as TYPES
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.export_stage import engines_folder, onnx_name
 
 SIDES = ("dense", "pruned")
+PRECISIONS = (*TYPES, "int8")
 needs_rtx = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed")
 
 
@@ -29,7 +30,11 @@ def test_every_precision_is_exported_and_compared_at_the_batches_of_the_proof(ty
         assert graph.info.path.name == name
         assert name == onnx_name("dense" if "dense" in name else "pruned", graph.info.precision)
         assert graph_precision(declared_precisions(read_graph(typed_run.folder / name))) == graph.info.precision
-        if graph.parity is not None:
+        if graph.info.precision == "int8":
+            assert graph.quantized is not None and graph.quantized.images == 20
+            assert graph.quantized.products > 0
+            assert sum(difference.batch for difference in graph.parity.differences) == 5  # every fourth image
+        elif graph.parity is not None:
             assert {difference.batch for difference in graph.parity.differences} == {1, 2, 7}
 
 

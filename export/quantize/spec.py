@@ -1,0 +1,45 @@
+"""How graphs are quantised: the part of a recipe under `export.quantize`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from secateur.core.errors import RecipeError
+from secateur.core.options import check_fields
+from secateur.core.ranges import Range
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How ranges of activations are measured and what is done so that 8 bits lose little.
+
+    `rule` says how far an activation reaches (see `ranges.reach`); `measured` takes the rule whose graph is nearest to
+    the fp32 one on images held out from the calibration. `balance` is the strength with which channels of LayerNorms
+    are evened out (SmoothQuant's alpha; 0: not at all), `correct` moves what rounded weights shift on average into the
+    biases, where that lowers the same error. `softmax` is how far the output of a softmax reaches: as `measured` as any
+    other, or to `one`, its bound.
+    `keep` are globs of modules (`blocks.0.*`) or nodes that keep their type; the first and the last product do unless
+    `ends` quantises these too.
+
+    >>> sc.Quantization(rule="mse", keep=("blocks.0.*",)).balance
+    0.5
+    """
+
+    rule: Literal["measured", "minmax", "entropy", "percentile", "mse"] = "measured"
+    balance: Annotated[float, Range(0, 1)] = 0.5
+    correct: bool = True
+    softmax: Literal["measured", "one"] = "measured"
+    keep: tuple[str, ...] = ()
+    ends: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, "export.quantize", RecipeError)
+
+
+@dataclass(frozen=True)
+class QuantizeSpec(Quantization):
+    """Quantisation with `samples_per_class` calibration images of each class (0: all), `batch_size` at a time."""
+
+    samples_per_class: Annotated[int, Range(0)] = 10
+    batch_size: Annotated[int, Range(1)] = 32
