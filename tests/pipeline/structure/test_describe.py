@@ -47,7 +47,7 @@ def test_groups_that_are_not_verifiable_are_in_the_table(vit_groups: Groups, tmp
 
 
 def test_it_is_read_as_it_was_written_with_the_keys_of_its_schema(tmp_path: Path) -> None:
-    table = describe(find_groups(make_vit(qk_norm=True), torch.zeros(1, 3, 16, 16)))
+    table = describe(find_groups(make_vit(scale_attn_norm=True), torch.zeros(1, 3, 16, 16)))
     assert table.fixed
     table.save(tmp_path / "groups.json")
     assert GroupTable.load(tmp_path / "groups.json") == table

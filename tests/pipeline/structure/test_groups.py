@@ -50,9 +50,12 @@ def test_a_model_without_groups_is_refused() -> None:
 
 
 def test_what_is_fixed_says_why() -> None:
-    groups = find_groups(make_vit(qk_norm=True), torch.zeros(1, 3, 16, 16))
-    assert [(f.name, f.kind) for f in groups.fixed] == [(f"blocks.{i}.attn.qk", "qk_dim") for i in (0, 1)]
-    assert "normalised" in groups.fixed[0].reason
+    groups = find_groups(make_vit(scale_attn_norm=True), torch.zeros(1, 3, 16, 16))
+    kinds = (("heads", "head"), ("v", "v_dim"))
+    assert [(f.name, f.kind) for f in groups.fixed] == [
+        (f"blocks.{i}.attn.{n}", kind) for i in (0, 1) for n, kind in kinds
+    ]
+    assert "a normalisation over all heads' values" in groups.fixed[0].reason
 
 
 def test_the_description_shares_out_the_macs(vit_groups: Groups) -> None:
