@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from secateur.benchmarks.environment import environment
 from secateur.core.errors import BenchError
-from secateur.core.files import write_json
+from secateur.core.files import read_json, write_json
 from secateur.export.graph_types import declared_precisions, graph_precision, read_graph
 from secateur.export.ort_engine import open_session
 from secateur.export.quantize.quantize import quantize_onnx
@@ -60,22 +60,23 @@ Writer = Callable[[Path, Path, Loader], dict[str, Any]]
 @click.option("--images", default=128, show_default=True, help="Calibration images.")
 @click.option("--held-out", default=300, show_default=True, help="Images that are counted.")
 def main(data: Path, out: Path, modelopt: str, models: str, images: int, held_out: int) -> None:
-    """Quantises and counts, and writes what is known after each graph."""
+    """Quantises and counts, and writes what is known after each graph; other models in the file stay."""
     torch.set_num_threads(1)
-    command = f"python -m secateur_studies.eight_bits --images {images} --held-out {held_out} --models {models}"
-    content: dict[str, Any] = {
-        "command": command + (" --modelopt PYTHON" if modelopt else ""),
-        "environment": asdict(environment(1)),
-        "images": images,
-        "held_out": held_out,
-        "models": {},
-    }
+    content = read_json(out, "eight_bits") if out.is_file() else {"runs": {}}
     for name in models.split(","):
-        content["models"][name] = {}
+        command = f"python -m secateur_studies.eight_bits --models {name} --images {images} --held-out {held_out}"
+        run: dict[str, Any] = {
+            "command": command + (" --modelopt PYTHON" if modelopt else ""),
+            "environment": asdict(environment(1)),
+            "images": images,
+            "held_out": held_out,
+            "graphs": {},
+        }
+        content["runs"][name] = run
         for word, row in rows(name, data, modelopt, images, held_out):
-            content["models"][name][word] = row
+            run["graphs"][word] = row
             click.echo(f"{name}, {word}: top-1 {row['top1']:.1f}, agrees {row['agreement']:.1%}", err=True)
-            write_json(out, "eight_bits", content)
+            write_json(out, "eight_bits", {"runs": content["runs"]})
 
 
 def rows(name: str, data: Path, modelopt: str, images: int, held_out: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -167,6 +168,22 @@ def counted(path: Path, labels: NDArray[Any], logits: NDArray[Any], dense: NDArr
         "size_bytes": path.stat().st_size,
         "right": "".join("1" if one else "0" for one in right),
     }
+
+
+def table_of(content: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The head and the rows of the table: a graph a row, three columns for each model."""
+    runs = content["runs"]
+    words = list(dict.fromkeys(word for run in runs.values() for word in run["graphs"]))
+    head = tuple(f"`{name}`, {what}" for name in runs for what in ("top-1", "agrees with fp32", "error"))
+    lines = []
+    for word in words:
+        cells = [run["graphs"].get(word) for run in runs.values()]
+        shown = [
+            (f"{row['top1']:.1f}", f"{row['agreement']:.1%}", f"{row['error']:.2%}") if row else ("-", "-", "-")
+            for row in cells
+        ]
+        lines.append((word, *(cell for part in shown for cell in part)))
+    return ("graph", *head), lines
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from secateur_studies.eight_bits import by_modelopt, counted, predictions, writers
+from secateur_studies.eight_bits import by_modelopt, counted, predictions, table_of, writers
 from torch import Tensor, nn
 
 from secateur.core.errors import BenchError
@@ -54,3 +54,10 @@ def test_what_is_counted(graph: Path) -> None:
 def test_a_modelopt_that_fails_is_told(graph: Path, images: list[tuple[Tensor, Tensor]], tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"(?s)ModelOpt failed \(.*modelopt.*\): give an environment"):
         by_modelopt(graph, tmp_path / "out.onnx", images, sys.executable, "max")  # type: ignore[arg-type]
+
+
+def test_the_table_has_a_row_for_each_graph() -> None:
+    row = {"top1": 50.0, "agreement": 0.975, "error": 0.0123}
+    head, lines = table_of({"runs": {"a": {"graphs": {"fp32": row, "int8": row}}, "b": {"graphs": {"fp32": row}}}})
+    assert len(head) == 7
+    assert lines == [("fp32", *2 * ("50.0", "97.5%", "1.23%")), ("int8", "50.0", "97.5%", "1.23%", "-", "-", "-")]
