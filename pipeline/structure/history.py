@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
-from secateur.core.errors import PlanError
+from secateur.core.errors import ModelError, PlanError
 from secateur.pipeline.models.origin import Made, made_of
+from secateur.pipeline.structure.module_attributes import update
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.precision import Precision
 
@@ -54,32 +56,101 @@ class Units:
     precision: Precision = field(default_factory=Precision)
 
 
-Step = Classes | Units
+@dataclass(frozen=True)
+class Replaced:
+    """Layers that gave way to the same ones in other sizes, as a head for other classes: their tensors' `shapes`."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def to_json(self) -> dict[str, object]:
+        """The shapes as plain JSON values."""
+        return {name: list(shape) for name, shape in self.shapes.items()}
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> Replaced:
+        """The shapes that `to_json` wrote."""
+        return Replaced({str(name): tuple(int(size) for size in shape) for name, shape in content.items()})
+
+    def again(self, model: nn.Module, maker: str) -> nn.Module:
+        """The model that `maker` made with its layers in these sizes, in place; their numbers are to be filled in.
+
+        Raises `ModelError` where it has no such layers.
+        """
+        paths = dict.fromkeys(name.rpartition(".")[0] for name in self.shapes)
+        modules = dict(model.named_modules())
+        for path in paths:
+            layer = modules.get(path)
+            if type(layer) not in PLAIN_LAYERS:
+                raise ModelError(
+                    f"{maker} has a {type(layer).__name__} as {path}, where a layer of torch got another size: give "
+                    "what made it then"
+                )
+            assert isinstance(layer, nn.Linear | _ConvNd)  # for the type checker
+            before = tuple(layer.weight.shape)
+            for name, shape in self.shapes.items():
+                parent, _, leaf = name.rpartition(".")
+                if parent == path:
+                    old = layer.get_parameter(leaf)
+                    setattr(layer, leaf, nn.Parameter(old.new_zeros(shape), requires_grad=old.requires_grad))
+            update(layer, before)
+            if getattr(model, "get_classifier", lambda: None)() is layer:  # of timm, which knows their number
+                model.num_classes = len(layer.weight)  # type: ignore[assignment]  # nn.Module types every attribute as Tensor | Module
+        return model
+
+
+PLAIN_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+"""Layers that their tensors' shapes say everything of, but for what a replacement keeps."""
+Step = Classes | Units | Replaced
 
 
 @dataclass(frozen=True)
 class History:
-    """How a model was `made`, what was cut from it, and the `shapes` that its tensors then had."""
+    """How a model was `made`, what was cut from it, and the `shapes` that its tensors then had.
+
+    `changed` says what was done to it by other means, which cannot be done again; empty where nothing was.
+    """
 
     made: Made
     steps: tuple[Step, ...]
     shapes: Mapping[str, tuple[int, ...]]
+    changed: str = ""
 
 
 def remember(small: nn.Module, before: nn.Module, step: Step) -> None:
     """Leaves on `small` that it is the model `before` after a step."""
     past = history_of(before)
-    shapes = {name: tuple(tensor.shape) for name, tensor in small.state_dict().items()}
-    small.secateur_history = History(past.made, (*past.steps, step), shapes)  # type: ignore[assignment]  # nn.Module types every attribute as Tensor | Module
+    small.secateur_history = replace(past, steps=(*past.steps, step), shapes=shapes_in(small))  # type: ignore[assignment]  # nn.Module types every attribute as Tensor | Module
 
 
 def history_of(model: nn.Module) -> History:
-    """What was left on a model, or of one from which nothing was cut what it shows."""
+    """What was left on a model, with the layers that were replaced since; of one that was not cut what it shows."""
     found = getattr(model, "secateur_history", None)
-    if isinstance(found, History):
+    if not isinstance(found, History):
+        made = made_of(model)
+        return History(made, (), made.shapes)
+    now = shapes_in(model)
+    odd = {
+        name: now.get(name, ()) for name in found.shapes.keys() | now.keys() if found.shapes.get(name) != now.get(name)
+    }
+    if not odd:
         return found
-    made = made_of(model)
-    return History(made, (), made.shapes)
+    layers = {name.rpartition(".")[0] for name in odd}
+    if found.shapes.keys() == now.keys() and all(type(model.get_submodule(path)) in PLAIN_LAYERS for path in layers):
+        return replace(found, steps=(*found.steps, Replaced(odd)), shapes=now)
+    return replace(found, changed=found.changed or differences(found.shapes, now))
+
+
+def shapes_in(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shapes of a model's tensors by name."""
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def differences(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:
+    """How many tensors differ, with the first, or an empty string."""
+    odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    if not odd:
+        return ""
+    return f"{len(odd)} tensors differ, first {odd[0]!r} ({found.get(odd[0])} instead of {wanted.get(odd[0])})"
 
 
 def steps_of(model: nn.Module) -> tuple[Step, ...]:

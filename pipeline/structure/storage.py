@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from secateur.pipeline.structure.classes import cut_classifier
 from secateur.pipeline.structure.cutting import cut, example_for, in_channels_last, is_channels_last
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
-from secateur.pipeline.structure.history import Classes, Units, history_of
+from secateur.pipeline.structure.history import Classes, Replaced, Units, differences, history_of, shapes_in
 from secateur.pipeline.structure.precision import Precision
 from secateur.pipeline.structure.structure_file import DIGEST, Structure, StructureFile
 
@@ -32,8 +32,9 @@ def save(small: nn.Module, folder: str | Path) -> None:
     """Writes a pruned (or dense) model as a folder that `load` reads again, as precise and in the same memory format.
 
     Its history, which `prune` leaves on it, is written with it: who made the dense model, and what was cut. Of a
-    model that timm does not make, only the name of its class is known, and `load` wants a factory. Raises `ModelError`
-    when the model was changed by other means since it was pruned. The weights are written first, so that a folder
+    model that timm does not make, only the name of its class is known, and `load` wants a factory. Layers may have been
+    replaced by the same ones in other sizes, as a head for other classes. Raises `ModelError` when the model was
+    changed by other means since it was pruned. The weights are written first, so that a folder
     with a structure.json is always complete.
 
     >>> sc.save(small, "half")
@@ -43,11 +44,9 @@ def save(small: nn.Module, folder: str | Path) -> None:
     folder = Path(folder)
     history = history_of(small)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in small.state_dict().items()}
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if odd := _differences(history.shapes, shapes):
-        raise ModelError(
-            f"the model was changed since it was pruned: {odd}; change the dense model, and prune that again"
-        )
+    if history.changed:
+        advice = "change the dense model, and prune that again"
+        raise ModelError(f"the model was changed since it was pruned: {history.changed}; {advice}")
     origin = history.made.origin()
     if isinstance(origin, OwnModel) and history.made.claims:  # of others, the user knows
         _log.warning(
@@ -55,7 +54,7 @@ def save(small: nn.Module, folder: str | Path) -> None:
             *(history.made.claims[0].name, str(folder)),
         )
     last = tuple(name for name, tensor in small.state_dict().items() if is_channels_last(tensor))
-    structure = Structure(origin, history.steps, shapes, Precision.of(small), last)
+    structure = Structure(origin, history.steps, shapes_in(small), Precision.of(small), last)
     write_tensors(folder / WEIGHTS, tensors, {"format": "pt", DIGEST: structure.digest})
     StructureFile(structure, sha256_file(folder / WEIGHTS), structure.digest).write(folder / STRUCTURE)
 
@@ -92,9 +91,14 @@ def load(
     if small is None:
         maker, small = _dense(file.structure.origin, folder, factory)
         for step in file.structure.steps:
-            small = cut_classifier(small, step) if isinstance(step, Classes) else _replayed(small, step, maker, folder)
+            if isinstance(step, Replaced):
+                small = step.again(small, maker)
+            else:
+                small = (
+                    cut_classifier(small, step) if isinstance(step, Classes) else _replayed(small, step, maker, folder)
+                )
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if odd := _differences({name: tuple(tensor.shape) for name, tensor in small.state_dict().items()}, shapes):
+    if odd := differences(shapes_in(small), shapes):
         raise ModelError(f"{folder / WEIGHTS} does not fit what {maker} makes and {STRUCTURE} cuts: {odd}")
     precision = file.structure.precision or Precision.among(tensors)  # a former version wrote down none
     if file.structure.precision or precision != Precision():
@@ -167,11 +171,3 @@ def _read_weights(path: Path, file: StructureFile) -> dict[str, torch.Tensor]:
     if digest != file.digest:
         raise ModelError(f"{path} belongs to another {STRUCTURE} than the one beside it: copy the whole folder again")
     return tensors
-
-
-def _differences(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:
-    """How many tensors differ, with the first, or an empty string."""
-    odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-    if not odd:
-        return ""
-    return f"{len(odd)} tensors differ, first {odd[0]!r} ({found.get(odd[0])} instead of {wanted.get(odd[0])})"

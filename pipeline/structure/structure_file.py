@@ -10,7 +10,7 @@ from typing import Any
 from secateur.core.errors import ModelError
 from secateur.core.files import read_json, sha256_json, write_json
 from secateur.pipeline.models.spec import Origin, OwnModel
-from secateur.pipeline.structure.history import Classes, Step, Units
+from secateur.pipeline.structure.history import Classes, Replaced, Step, Units
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.precision import Precision
 
@@ -44,9 +44,7 @@ class Structure:
         units = _units(rest.pop(0)) if rest and isinstance(rest[0], Units) else {"plan": None, "adapted": []}
         content: dict[str, object] = {"model": _model(self.origin), **units, "classes": classes}
         if rest:
-            content["then"] = [
-                _units(step) if isinstance(step, Units) else {"classes": _classes(step)} for step in rest
-            ]
+            content["then"] = [_then(step) for step in rest]
         content["shapes"] = {name: list(shape) for name, shape in self.shapes.items()}
         if self.precision is not None:
             content["precision"] = self.precision.to_json()
@@ -61,7 +59,7 @@ class Structure:
             steps: list[Step] = [Classes.from_json(content["classes"])] if content.get("classes") else []
             steps += [_units_from(content, where)] if content["plan"] is not None else []
             for part in content.get("then", ()):
-                steps.append(Classes.from_json(part["classes"]) if "classes" in part else _units_from(part, where))
+                steps.append(_then_from(part, where))
             model = content["model"]
             origin = OwnModel(str(model["class"])) if "class" in model else Origin(str(model["name"]), model["kwargs"])
             shapes = {str(name): tuple(int(size) for size in shape) for name, shape in content["shapes"].items()}
@@ -105,6 +103,18 @@ def _model(origin: Origin | OwnModel) -> dict[str, object]:
     if isinstance(origin, OwnModel):
         return {"class": origin.kind}
     return {"name": origin.name, "kwargs": dict(sorted(origin.kwargs.items()))}  # in whatever order they were given
+
+
+def _then(step: Step) -> dict[str, object]:
+    if isinstance(step, Replaced):
+        return {"replaced": step.to_json()}
+    return _units(step) if isinstance(step, Units) else {"classes": _classes(step)}
+
+
+def _then_from(content: Mapping[str, Any], where: str) -> Step:
+    if "replaced" in content:
+        return Replaced.from_json(content["replaced"])
+    return Classes.from_json(content["classes"]) if "classes" in content else _units_from(content, where)
 
 
 def _classes(step: Step) -> dict[str, object]:

@@ -23,7 +23,7 @@ from secateur.pipeline.structure import storage
 from secateur.pipeline.structure.classes import specialised
 from secateur.pipeline.structure.cutting import is_channels_last
 from secateur.pipeline.structure.find import find_groups
-from secateur.pipeline.structure.history import Classes, Units, steps_of
+from secateur.pipeline.structure.history import Classes, Replaced, Units, steps_of
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.storage import STRUCTURE, WEIGHTS, load, save
 from secateur.pipeline.structure.surgery import prune
@@ -227,12 +227,43 @@ def test_a_classifier_that_was_reset_before_is_that_of_the_loaded_model(prune_it
     assert same(load(tmp_path), model)
 
 
-def test_a_model_that_was_changed_after_pruning_is_refused(tmp_path: Path) -> None:
+def test_a_model_with_a_new_head_comes_back_and_may_be_pruned_again(tmp_path: Path) -> None:
     small = pruned(create_model("test_efficientnet", num_classes=5))
-    small.classifier = nn.Linear(small.classifier.in_features, 7)
-    with pytest.raises(ModelError, match=r"changed since it was pruned: 2 tensors differ, first 'classifier\.bias'"):
+    small.classifier, small.num_classes = nn.Linear(small.classifier.in_features, 7), 7
+    for number, model in enumerate((small, pruned(small))):
+        save(model, tmp_path / str(number))
+        found = load(tmp_path / str(number))
+        assert same(found, model) and found.num_classes == 7 == found.classifier.out_features
+    shapes = {"classifier.bias": (7,), "classifier.weight": tuple(small.classifier.weight.shape)}
+    assert steps_of(found)[1] == Replaced(shapes)
+    save(found, tmp_path / "again")
+    assert (tmp_path / "again" / STRUCTURE).read_bytes() == (tmp_path / "1" / STRUCTURE).read_bytes()
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_model_that_was_changed_after_pruning_is_refused(again: bool, tmp_path: Path) -> None:
+    small = pruned(create_model("test_efficientnet", num_classes=5))
+    small.classifier = nn.Sequential(nn.Linear(small.classifier.in_features, 7))
+    small = pruned(small) if again else small
+    with pytest.raises(ModelError, match=r"changed since it was pruned: 4 tensors differ, first 'classifier\.0\.bias'"):
         save(small, tmp_path / "small")
     assert not (tmp_path / "small").exists()
+
+
+def test_a_new_head_needs_a_layer_of_the_same_kind_where_it_was(tmp_path: Path) -> None:
+    class Own(nn.Linear):
+        """A layer that shapes do not say everything of."""
+
+    def made(layer: type[nn.Linear] = nn.Linear) -> nn.Module:
+        return nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), layer(6, 2))
+
+    groups = find_groups(made().eval(), torch.randn(1, 3))
+    small = prune(made().eval(), random_plan(groups, 5, 0.4), groups)
+    small[4] = nn.Linear(small[4].in_features, 5)
+    save(small, tmp_path)
+    assert load(tmp_path, made)[4].out_features == 5
+    with pytest.raises(ModelError, match="has a Own as 4, where a layer of torch got another size"):
+        load(tmp_path, lambda: made(Own))
 
 
 # -- models that timm does not make
