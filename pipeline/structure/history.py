@@ -80,7 +80,7 @@ class Replaced:
         modules = dict(model.named_modules())
         for path in paths:
             layer = modules.get(path)
-            if type(layer) not in PLAIN_LAYERS:
+            if layer is None or not is_plain(layer):
                 raise ModelError(
                     f"{maker} has a {type(layer).__name__} as {path}, where a layer of torch got another size: give "
                     "what made it then"
@@ -92,14 +92,20 @@ class Replaced:
                 if parent == path:
                     old = layer.get_parameter(leaf)
                     setattr(layer, leaf, nn.Parameter(old.new_zeros(shape), requires_grad=old.requires_grad))
-            update(layer, before)
+            update(layer, before, range(before[0]))
             if getattr(model, "get_classifier", lambda: None)() is layer:  # of timm, which knows their number
-                model.num_classes = len(layer.weight)  # type: ignore[assignment]  # nn.Module types every attribute as Tensor | Module
+                model.num_classes = self.shapes[f"{path}.weight"][0]  # type: ignore[assignment]  # nn.Module types every attribute as Tensor | Module
         return model
 
 
-PLAIN_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-"""Layers that their tensors' shapes say everything of, but for what a replacement keeps."""
+def is_plain(layer: nn.Module) -> bool:
+    """Whether the shapes of a layer's tensors say everything of it: a linear one, or a convolution of single pixels."""
+    if type(layer) not in (nn.Conv1d, nn.Conv2d, nn.Conv3d):
+        return type(layer) is nn.Linear
+    assert isinstance(layer, _ConvNd)  # for the type checker
+    return layer.groups == 1 and {*layer.kernel_size, *layer.stride} == {1} and {*layer.padding} == {0}
+
+
 Step = Classes | Units | Replaced
 
 
@@ -135,7 +141,7 @@ def history_of(model: nn.Module) -> History:
     if not odd:
         return found
     layers = {name.rpartition(".")[0] for name in odd}
-    if found.shapes.keys() == now.keys() and all(type(model.get_submodule(path)) in PLAIN_LAYERS for path in layers):
+    if found.shapes.keys() == now.keys() and all(is_plain(model.get_submodule(path)) for path in layers):
         return replace(found, steps=(*found.steps, Replaced(odd)), shapes=now)
     return replace(found, changed=found.changed or differences(found.shapes, now))
 

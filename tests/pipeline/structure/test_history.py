@@ -14,7 +14,7 @@ from secateur.pipeline.models.spec import Origin
 from secateur.pipeline.structure.classes import cut_classifier
 from secateur.pipeline.structure.cutting import cut
 from secateur.pipeline.structure.find import find_groups
-from secateur.pipeline.structure.history import Classes, Units, classes_of, history_of, plan_of, steps_of
+from secateur.pipeline.structure.history import Classes, Units, classes_of, history_of, is_plain, plan_of, steps_of
 from secateur.pipeline.structure.precision import Precision
 from tests.conftest import make_vit
 from tests.pipeline.structure.test_surgery import random_plan
@@ -84,3 +84,15 @@ def test_other_attributes_of_that_name_do_not_count() -> None:
     model.secateur_history = "mine"  # type: ignore[assignment]
     assert steps_of(model) == ()
     assert history_of(model).steps == ()
+
+
+def test_layers_of_which_shapes_say_everything() -> None:
+    plain = [nn.Linear(3, 4), nn.Conv2d(3, 4, 1), nn.Conv1d(3, 4, 1, bias=False)]
+    other = [
+        nn.Conv2d(3, 4, 3),
+        nn.Conv2d(3, 4, 1, stride=2),
+        nn.Conv2d(4, 4, 1, groups=2),
+        nn.ConvTranspose2d(3, 4, 1),
+    ]
+    assert [is_plain(layer) for layer in plain] == [True] * 3
+    assert [is_plain(layer) for layer in (*other, nn.Bilinear(2, 3, 4), nn.LayerNorm(3))] == [False] * 6
