@@ -11,17 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secateur.core.errors import ExportError
+from secateur.core.files import sha256_file, sha256_json
 from secateur.export.graph_file import write_graph
 from secateur.export.graph_types import declared_precisions, graph_precision, graph_tensors, read_graph
 from secateur.export.onnx_info import OnnxInfo, onnx_info
-from secateur.export.quantize.balance import balance, balanced_outputs
-from secateur.export.quantize.correct import correct, mean_input
+from secateur.export.quantize.balance import balance
+from secateur.export.quantize.correct import correct
 from secateur.export.quantize.formats import FORMATS, Format
 from secateur.export.quantize.graph_edit import drop_unused, read_program
 from secateur.export.quantize.insert import insert
+from secateur.export.quantize.measure import Measurements, measure
 from secateur.export.quantize.observe import CalibrationFeeds, observed
 from secateur.export.quantize.placement import Placement, place
-from secateur.export.quantize.ranges import RULES, Histogram, Rule, reach
+from secateur.export.quantize.ranges import RULES, Rule, reach
 from secateur.export.quantize.spec import Quantization
 
 if TYPE_CHECKING:
@@ -55,14 +57,17 @@ def quantize_onnx(
     precision: str = "int8",
     options: Quantization | None = None,
     *,
+    cache: str | Path | None = None,
     say: Say = lambda message: None,
 ) -> tuple[OnnxInfo, Quantized]:
     """Writes the float32 graph at `source` to `path` with its products in `precision` (`int8`, `fp8`), as Q/DQ pairs.
 
-    `calibration` is any iterable of (images, labels) that can be read several times; labels are not looked at. Inputs,
-    outputs and everything between the products stay float32. Raises `ExportError` for a graph that is quantised
-    already or not float32, for images that are too few or all alike, and where nothing can run in 8 bits; `path` is
-    then left as it was. `MissingPackageError` without ONNX Runtime.
+    `calibration` is any iterable of (images, labels) that can be read several times; labels are not looked at. A
+    `cache` is a file of what is measured: written where there is none, and else read instead of measuring. Inputs,
+    outputs and everything between the products stay float32. Raises `ExportError` for a graph that is quantised already
+    or not float32, for images that are too few or all alike, for a cache of another graph, other images or other
+    options, and where nothing can run in 8 bits; `path` is then left as it was. `MissingPackageError` without ONNX
+    Runtime.
 
     >>> _ = sc.export_onnx(small, "small.onnx")
     >>> info, how = sc.quantize_onnx("small.onnx", "small.int8.onnx", loader)
@@ -79,15 +84,14 @@ def quantize_onnx(
     say(f"calibrating {len(placement.products)} products on {feeds.images} images")
     names = [str(value.name) for value in program.graph.outputs]
     wanted = list(observed(program, names, feeds.judging()))
-    balanced = _balanced(program, placement, feeds, options.balance) if options.balance else ()
-    histograms, means = _measured(program, placement, feeds)
+    seen = _measurements(program, placement, feeds, options, source, cache)
     known = placement.fixed if options.softmax == "one" else {}
     plain = program.clone()
-    corrected = correct(program, placement, means, form) if options.correct else ()
+    corrected = correct(program, placement, seen.means, form) if options.correct else ()
 
     def candidate(start: ir.Model, rule: Rule) -> tuple[float, ir.Model]:
         made = start.clone()
-        reaches = {name: known.get(name) or reach(one, rule, form.round) for name, one in histograms.items()}
+        reaches = {name: known.get(name) or reach(one, rule, form.round) for name, one in seen.histograms.items()}
         insert(made, placement, reaches, form)
         found = observed(made, names, feeds.judging(), as_written=form.word == "fp8")  # it has no kernels in any case
         return _error(wanted, found), made
@@ -105,7 +109,9 @@ def quantize_onnx(
     drop_unused(chosen)
     chosen.metadata_props["secateur.precision"] = precision
     external = write_graph(chosen, Path(path))
-    how = Quantized(best, errors, feeds.images, len(placement.products), len(balanced), len(corrected), placement.kept)
+    how = Quantized(
+        best, errors, feeds.images, len(placement.products), len(seen.largest), len(corrected), placement.kept
+    )
     return onnx_info(Path(path), external), how
 
 
@@ -124,38 +130,25 @@ def _rules(form: Format, options: Quantization) -> tuple[Rule, ...]:
     return tuple(rule for rule in RULES if rule != "entropy" or form.word == "int8")
 
 
-def _balanced(program: ir.Model, placement: Placement, feeds: CalibrationFeeds, strength: float) -> tuple[str, ...]:
-    outputs = balanced_outputs(program, placement)
-    if not outputs:
-        return ()
-    largest: dict[str, NDArray[Any]] = {}
-    for arrays in observed(program, outputs, feeds.fitting()):
-        for name, array in arrays.items():
-            here = np.abs(array).reshape(-1, array.shape[-1]).max(0)
-            largest[name] = np.maximum(largest[name], here) if name in largest else here
-    return balance(program, placement, largest, strength)
-
-
-def _measured(
-    program: ir.Model, placement: Placement, feeds: CalibrationFeeds
-) -> tuple[dict[str, Histogram], dict[str, NDArray[np.float64]]]:
-    """The histogram of each activation, and the mean of those that meet a weight."""
-    histograms = {name: Histogram() for name in placement.activations}
-    types = {str(node.name): node.op_type for node in program.graph}
-    weighted = {product.activations[0]: types[product.node] for product in placement.products if product.weight}
-    sums: dict[str, NDArray[np.float64]] = {}
-    rows = 0
-    for arrays in observed(program, placement.activations, feeds.fitting()):
-        count = len(next(iter(arrays.values())))
-        rows += count
-        for name, array in arrays.items():
-            if not np.isfinite(array).all():
-                raise ExportError(f"{name} is not finite on the calibration images: correct the model or the images")
-            histograms[name].add(array)
-            if name in weighted:
-                mean = mean_input(weighted[name], array) * count
-                sums[name] = sums[name] + mean if name in sums else mean
-    return histograms, {name: total / rows for name, total in sums.items()}
+def _measurements(
+    program: ir.Model,
+    placement: Placement,
+    feeds: CalibrationFeeds,
+    options: Quantization,
+    source: Path,
+    cache: str | Path | None,
+) -> Measurements:
+    """What is measured in the program, which is balanced by it; from the cache where there is one of just this."""
+    how = sha256_json([options.balance, list(options.keep), options.ends])
+    origin = {"graph": sha256_file(source), "images": feeds.digest, "options": how}
+    if cache is not None and Path(cache).is_file():
+        known = Measurements.load(Path(cache), origin)
+        balance(program, placement, known.largest, options.balance)
+        return known
+    found = measure(program, placement, feeds, options.balance)
+    if cache is not None:
+        found.save(Path(cache), origin)
+    return found
 
 
 def _error(wanted: Iterable[Mapping[str, NDArray[Any]]], found: Iterable[Mapping[str, NDArray[Any]]]) -> float:

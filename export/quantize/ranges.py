@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -20,6 +21,7 @@ Grid = Callable[[NDArray[Any], Any], NDArray[Any]]
 """Rounds values to the numbers of a format that reaches as far as the second argument says."""
 
 
+@dataclass
 class Histogram:
     """How often the magnitudes of a stream of arrays fall into each of `BINS` equal bins from 0 to `limit`.
 
@@ -27,10 +29,9 @@ class Histogram:
     magnitude is kept exactly.
     """
 
-    def __init__(self) -> None:
-        self.counts: Counts = np.zeros(BINS)
-        self.limit = 0.0
-        self.largest = 0.0
+    counts: Counts = field(default_factory=lambda: np.zeros(BINS))
+    limit: float = 0.0
+    largest: float = 0.0
 
     def add(self, values: NDArray[np.float32]) -> None:
         """Counts the values of one more array."""
