@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import fx
 from secateur.pipeline.structure.codegen.calls import CodeError
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
 from secateur.pipeline.structure.graph.program import operation_of
+from secateur.pipeline.structure.graph.value import Value, dims_of
 
 WIDTHS = "it computes heads of one width only"
 
@@ -36,7 +36,7 @@ Written = Stack | fx.Node | tuple[fx.Node, ...]
 def write_apart(
     graph: fx.Graph, sizes: RemainingSizes, node: fx.Node, value_of: Callable[[fx.Node], fx.Node]
 ) -> Stack | None:
-    """The slices that a reshape of the last dimension makes, one part after the other; None where they are equal.
+    """The slices that a reshape of one dimension makes, one part after the other; None where they are equal.
 
     `value_of` has the copy in `graph` of a node that was traced. Raises `CodeError` where the reshape is another one.
     """
@@ -47,23 +47,38 @@ def write_apart(
     dim = sizes.unequal(value)
     if dim is None:
         return None
-    whole = sizes.values[source].shape
-    if math.prod(value.shape[dim:]) != whole[-1]:
+    axis = _taken_apart(sizes.values[source], value, dim)
+    if axis is None:
         raise CodeError(sizes.module, WIDTHS)
-    shapes = [sizes.slice(value, dim, index)[dim:] for index in range(value.shape[dim])]
-    lengths = [math.prod(shape) for shape in shapes]
-    split = graph.call_function(torch.ops.aten.split_with_sizes.default, (value_of(source), lengths, -1))
-    pieces = [graph.call_function(operator.getitem, (split, index)) for index in range(len(shapes))]
-    if value.shape[:dim] == whole[:-1]:
-        written: list[tuple[Any, ...]] = [(torch.ops.aten.unflatten.int, -1, shape) for shape in shapes]
-    else:  # pixels are put together, too, as those of windows
-        given: Any = node.args[1]
-        before = fx.map_arg(list(given[:dim]), value_of)
-        written = [(torch.ops.aten.reshape.default, [*before, *shape]) for shape in shapes]
-    parts = [
-        graph.call_function(target, (piece, *args)) for piece, (target, *args) in zip(pieces, written, strict=True)
-    ]
+    (labels,) = value.on(dim)
+    lengths = [int(sizes.stays(labels.narrow(dim, index, 1)).sum()) for index in range(value.shape[dim])]
+    split = graph.call_function(torch.ops.aten.split_with_sizes.default, (value_of(source), lengths, axis))
+    given: Any = node.args[-1]  # the lengths of all dimensions, or of those that are made of one
+    unflattened = operation_of(node) == "unflatten"
+    first = axis if unflattened else 0
+    parts = []
+    for index in range(len(lengths)):
+        shape = sizes.slice(value, dim, index)[first : first + len(given)]
+        old = value.shape[first : first + len(given)]
+        asked = [
+            after if before != after or first + place == dim else length
+            for place, (length, before, after) in enumerate(zip(given, old, shape, strict=True))
+        ]
+        piece = graph.call_function(operator.getitem, (split, index))
+        args = (piece, axis, fx.map_arg(asked, value_of)) if unflattened else (piece, fx.map_arg(asked, value_of))
+        target: Any = torch.ops.aten.unflatten.int if unflattened else torch.ops.aten.reshape.default
+        parts.append(graph.call_function(target, args))
     return Stack(tuple(parts), dim)
+
+
+def _taken_apart(source: Value, value: Value, dim: int) -> int | None:
+    """The dimension whose parts, one after the other, are the slices along `dim` of what the tensor is reshaped to."""
+    made = value.on(dim)
+    if len(made) != 1 or dim != min(dims_of(made[0])):
+        return None
+    rows = made[0].reshape(-1)
+    found = [one for one in source.maps if len(dims_of(one)) == 1 and torch.equal(one.reshape(-1), rows)]
+    return max(dims_of(found[0])) if found else None
 
 
 def write_stacked(graph: fx.Graph, sizes: RemainingSizes, node: fx.Node, stack: Stack) -> Written:

@@ -51,13 +51,19 @@ def of_windows(m: Any, x: Tensor) -> Tensor:  # as in Twins, whose windows are p
     return m.proj(attend(q, k, v).reshape(b, 5, 16))
 
 
+def of_channels(m: Any, x: Tensor) -> Tensor:  # as in Visformer, whose channels come before pixels
+    y = m.qkv(x).transpose(1, 2).unsqueeze(-1)
+    q, k, v = y.reshape(x.shape[0], 3, 2, 8, -1).permute(1, 0, 2, 4, 3).unbind(0)
+    return m.proj(attend(q, k, v).reshape(x.shape[0], 5, 16))
+
+
 def doubled(m: Any, x: Tensor) -> Tensor:
     qkv = m.qkv(x).reshape(x.shape[0], 5, 3, 2, 8).permute(2, 0, 3, 1, 4) * 2.0
     return m.proj(attend(qkv[0], qkv[1], qkv[2]).reshape(x.shape[0], 5, 16))
 
 
 def heads_first(m: Any, x: Tensor) -> Tensor:
-    qkv = m.qkv(x).transpose(1, 2).reshape(x.shape[0], 3, 2, 8, 5).permute(1, 0, 2, 4, 3)
+    qkv = m.qkv(x).reshape(x.shape[0], 5, 2, 3, 8).permute(3, 0, 2, 1, 4)
     return m.proj(attend(qkv[0], qkv[1], qkv[2]).reshape(x.shape[0], 5, 16))
 
 
@@ -65,7 +71,7 @@ def model(function: Any) -> nn.Module:
     return Around(nn.Linear(8, 16), Code(function, qkv=nn.Linear(16, 48), proj=nn.Linear(16, 16)), nn.Linear(16, 4))
 
 
-PACKED = [unbound, selected, turned, unbound_later, taken_apart_by_a_new_dimension, of_windows]
+PACKED = [unbound, selected, turned, unbound_later, taken_apart_by_a_new_dimension, of_windows, of_channels]
 
 
 @pytest.mark.parametrize("function", PACKED)
