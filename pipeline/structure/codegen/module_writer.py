@@ -153,7 +153,7 @@ class ModuleWriter:
             self.copies[node] = before[node.args[1]]  # type: ignore[index]  # getitem on a tuple has a number
             return
         if isinstance(before, Stack):
-            self.copies[node], self.changed = write_stacked(self.graph, self.sizes, node, before), True
+            self.copies[node], self.changed = write_stacked(self.graph, self.sizes, node, before, self._copy), True
             return
         apart = write_apart(self.graph, self.sizes, node, self._copy)
         if apart is not None:

@@ -39,11 +39,11 @@ def _reshape(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
     if isinstance(given, torch.dtype):
         return None
     assert isinstance(given, Sequence)  # for the type checker: the overload with a dtype has gone
-    shape = _lengths(sizes, given, sizes.values[node].shape, sizes.of(sizes.values[node]))
+    shape = lengths_left(sizes, given, sizes.values[node].shape, sizes.of(sizes.values[node]))
     return Operation(node.target, [source, shape], node.kwargs) if shape != list(given) else None
 
 
-def _lengths(sizes: RemainingSizes, given: Sequence[Any], old: Sequence[int], new: Sequence[int]) -> list[Any]:
+def lengths_left(sizes: RemainingSizes, given: Sequence[Any], old: Sequence[int], new: Sequence[int]) -> list[Any]:
     """A shape that was `given`, of `new` lengths in place of the `old` ones.
 
     What was to be inferred still is, and so is a length that the code computes and that is another one now.
@@ -61,7 +61,7 @@ def _unflatten(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
     source, place, given = _arguments(node, "self", "dim", "sizes")
     dim = place % len(sizes.values[source].shape)
     value, inside = sizes.values[node], slice(dim, dim + len(given))
-    new = _lengths(sizes, given, value.shape[inside], sizes.of(value)[inside])
+    new = lengths_left(sizes, given, value.shape[inside], sizes.of(value)[inside])
     return Operation(node.target, [source, place, new], {}) if new != list(given) else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import fx
 
 from secateur.pipeline.structure.codegen.calls import CodeError
+from secateur.pipeline.structure.codegen.resized_ops import lengths_left
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
 from secateur.pipeline.structure.graph.program import operation_of
 from secateur.pipeline.structure.graph.value import Value, dims_of
@@ -53,22 +54,32 @@ def write_apart(
     (labels,) = value.on(dim)
     lengths = [int(sizes.stays(labels.narrow(dim, index, 1)).sum()) for index in range(value.shape[dim])]
     split = graph.call_function(torch.ops.aten.split_with_sizes.default, (value_of(source), lengths, axis))
-    given: Any = node.args[-1]  # the lengths of all dimensions, or of those that are made of one
-    unflattened = operation_of(node) == "unflatten"
-    first = axis if unflattened else 0
+    place = axis if operation_of(node) == "unflatten" else None
+    pieces = [graph.call_function(operator.getitem, (split, index)) for index in range(len(lengths))]
+    return Stack(tuple(_reshaped(graph, sizes, node, dim, pieces, value_of, place)), dim)
+
+
+def _reshaped(
+    graph: fx.Graph,
+    sizes: RemainingSizes,
+    node: fx.Node,
+    dim: int,
+    pieces: Sequence[fx.Node],
+    value_of: Callable[[fx.Node], fx.Node],
+    place: int | None = None,
+) -> list[fx.Node]:
+    """The slices along `dim` of a reshape, or of a dimension `place` that is unflattened, from the `pieces` of each."""
+    value, given, first = sizes.values[node], list(node.args[-1]), place or 0  # type: ignore[arg-type]  # lengths
+    inside = slice(first, first + len(given))
     parts = []
-    for index in range(len(lengths)):
-        shape = sizes.slice(value, dim, index)[first : first + len(given)]
-        old = value.shape[first : first + len(given)]
-        asked = [
-            after if before != after or first + place == dim else length
-            for place, (length, before, after) in enumerate(zip(given, old, shape, strict=True))
-        ]
-        piece = graph.call_function(operator.getitem, (split, index))
-        args = (piece, axis, fx.map_arg(asked, value_of)) if unflattened else (piece, fx.map_arg(asked, value_of))
-        target: Any = torch.ops.aten.unflatten.int if unflattened else torch.ops.aten.reshape.default
-        parts.append(graph.call_function(target, args))
-    return Stack(tuple(parts), dim)
+    for index, piece in enumerate(pieces):
+        left = sizes.slice(value, dim, index)[inside]
+        asked = lengths_left(sizes, given, value.shape[inside], left)
+        asked[dim - first] = left[dim - first]
+        shape = fx.map_arg(asked, value_of)
+        target: Any = torch.ops.aten.reshape.default if place is None else torch.ops.aten.unflatten.int
+        parts.append(graph.call_function(target, (piece, shape) if place is None else (piece, place, shape)))
+    return parts
 
 
 def _taken_apart(source: Value, value: Value, dim: int) -> int | None:
@@ -81,7 +92,9 @@ def _taken_apart(source: Value, value: Value, dim: int) -> int | None:
     return max(dims_of(found[0])) if found else None
 
 
-def write_stacked(graph: fx.Graph, sizes: RemainingSizes, node: fx.Node, stack: Stack) -> Written:
+def write_stacked(
+    graph: fx.Graph, sizes: RemainingSizes, node: fx.Node, stack: Stack, value_of: Callable[[fx.Node], fx.Node]
+) -> Written:
     """An operation on slices of unequal size: moved one by one, or taken out; raises `CodeError` for any other."""
     name, args = operation_of(node), node.args
     assert isinstance(args[0], fx.Node)  # for the type checker: it is the one that stands for the stack
@@ -98,6 +111,9 @@ def write_stacked(graph: fx.Graph, sizes: RemainingSizes, node: fx.Node, stack: 
         gone = {at % rank for at in _ints(args[1] if isinstance(args[1], (list, tuple)) else args[1:])}
         if stack.dim not in gone:
             return _each(graph, node, stack, stack.dim - sum(at < stack.dim for at in gone))
+    until = slice(stack.dim + 1)
+    if name in ("view", "reshape") and sizes.values[args[0]].shape[until] == sizes.values[node].shape[until]:
+        return Stack(tuple(_reshaped(graph, sizes, node, stack.dim, stack.parts, value_of)), stack.dim)
     if name in ("contiguous", "clone", "alias"):
         return _each(graph, node, stack, stack.dim)
     if name == "unbind" and (_ints(args[1:2]) or [0])[0] % rank == stack.dim:

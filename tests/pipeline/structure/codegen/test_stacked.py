@@ -57,6 +57,14 @@ def of_channels(m: Any, x: Tensor) -> Tensor:  # as in Visformer, whose channels
     return m.proj(attend(q, k, v).reshape(x.shape[0], 5, 16))
 
 
+def heads_in_the_batch(m: Any, x: Tensor) -> Tensor:  # as in SAM
+    b = x.shape[0]
+    qkv = m.qkv(x).reshape(b, 5, 3, 2, 8).permute(2, 0, 3, 1, 4)
+    q, k, v = qkv.reshape(3, b * 2, 5, -1).unbind(0)
+    y = (q @ k.transpose(-2, -1)).softmax(-1) @ v
+    return m.proj(y.view(b, 2, 5, -1).transpose(1, 2).reshape(b, 5, -1))
+
+
 def doubled(m: Any, x: Tensor) -> Tensor:
     qkv = m.qkv(x).reshape(x.shape[0], 5, 3, 2, 8).permute(2, 0, 3, 1, 4) * 2.0
     return m.proj(attend(qkv[0], qkv[1], qkv[2]).reshape(x.shape[0], 5, 16))
@@ -71,7 +79,16 @@ def model(function: Any) -> nn.Module:
     return Around(nn.Linear(8, 16), Code(function, qkv=nn.Linear(16, 48), proj=nn.Linear(16, 16)), nn.Linear(16, 4))
 
 
-PACKED = [unbound, selected, turned, unbound_later, taken_apart_by_a_new_dimension, of_windows, of_channels]
+PACKED = [
+    unbound,
+    selected,
+    turned,
+    unbound_later,
+    taken_apart_by_a_new_dimension,
+    of_windows,
+    of_channels,
+    heads_in_the_batch,
+]
 
 
 @pytest.mark.parametrize("function", PACKED)
