@@ -13,6 +13,7 @@ from secateur.pipeline.structure.codegen.calls import Calls, CodeError, record_a
 from secateur.pipeline.structure.codegen.module_program import ModuleProgram, module_programs
 from secateur.pipeline.structure.codegen.module_writer import ModuleWriter
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
+from secateur.pipeline.structure.codegen.written_module import WrittenModule
 from secateur.pipeline.structure.graph.build_groups import Units
 from secateur.pipeline.structure.graph.components import Components
 from secateur.pipeline.structure.graph.program import stack_of
@@ -50,6 +51,8 @@ class TracedModel:
     def take_over(self, name: str, small: nn.Module, dense: nn.Module, example: ModelInputs, kept: Kept) -> bool:
         """Gives the module `name` of `small` traced code of the new sizes; False where no number in it changes.
 
+        Where the code of a part of it was written before, its own is too: it may do without calling that part, as
+        PyTorch's transformer layers do without gradients.
         `dense` is run on `example`, the first time, to see how its modules are called, and the module is traced on its
         own. Raises `CodeError` when its code cannot be taken over.
         """
@@ -59,7 +62,8 @@ class TracedModel:
             sizes = RemainingSizes(name, program.values, self.components.of_label, alive)
             writers.append(ModuleWriter(program, sizes, module))
         codes = [writer.write() for writer in writers]
-        if not any(writer.changed for writer in writers):
+        rewritten = any(isinstance(part, WrittenModule) for part in module.modules() if part is not module)
+        if not rewritten and not any(writer.changed for writer in writers):
             return False
         if len({*codes}) > 1:
             raise CodeError(name, "it keeps other units in one of its calls than in another")
