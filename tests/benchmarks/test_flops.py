@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import timm
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from secateur.benchmarks.flops import count_macs
 from secateur.core.errors import BenchError
