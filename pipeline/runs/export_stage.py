@@ -40,13 +40,13 @@ def export_run(inputs: Inputs, say: Say) -> list[str]:
     shape = input_shape(inputs.dense)
     for side, model in (("pruned", small), ("dense", inputs.dense)):
         with TemporaryDirectory() as folder:
+            fp32 = inputs.output(onnx_name(side, "fp32"))
+            if spec.quantizes and "fp32" not in spec.precisions:  # it is made for the graphs in 8 bits alone
+                fp32 = export_onnx(model, Path(folder) / fp32.name, input_shape=shape).path
             for precision in sorted(spec.precisions, key=lambda word: word in EIGHT_BITS):
                 name = onnx_name(side, precision)
                 say(f"writing {name}")
                 if precision in EIGHT_BITS:
-                    fp32 = inputs.output(onnx_name(side, "fp32"))
-                    if "fp32" not in spec.precisions:  # it is made for this alone
-                        fp32 = export_onnx(model, Path(folder) / fp32.name, input_shape=shape).path
                     images = inputs.calibration(spec.quantize.samples_per_class, spec.quantize.batch_size)
                     described[name] = _quantize(model, fp32, inputs.output(name), images, precision, spec.quantize, say)
                 else:

@@ -16,22 +16,8 @@ UNARY = (
     *("cos", "sign", "square", "log_sigmoid", "softsign", "erf", "logical_not", "bitwise_not", "log1p", "expm1"),
     *("round", "floor", "ceil", "hardshrink", "nan_to_num", "logit", "sinc", "isnan", "threshold", "prelu_kernel"),
     *("atan", "tan", "asin", "acos", "sinh", "cosh", "asinh", "acosh", "atanh", "trunc", "frac", "exp2", "log2"),
-    *(
-        "log10",
-        "angle",
-        "real",
-        "imag",
-        "softshrink",
-        "tanhshrink",
-        "erfinv",
-        "isinf",
-        "isfinite",
-        "sgn",
-        "deg2rad",
-        "rad2deg",
-        "zeros_like",
-    ),
-    *("ones_like", "full_like", "empty_like", "zero"),
+    *("log10", "angle", "real", "imag", "softshrink", "tanhshrink", "erfinv", "isinf", "isfinite", "sgn", "deg2rad"),
+    *("rad2deg", "zeros_like", "ones_like", "full_like", "empty_like", "zero"),
 )
 RANDOM = ("rand_like", "randn_like", "bernoulli")
 NARY = (
