@@ -97,7 +97,7 @@ def check_parity(
         )
     widened = precision == "bf16"
     fp8 = precision == "fp8"  # ONNX Runtime has no kernels for it, and 1.32 cannot fuse a Clip with a pair of it
-    session = session_of(_widened(path) if widened else str(path), path, as_written=fp8)
+    session = session_of(in_float32(path) if widened else str(path), path, as_written=fp8)
     takes, gives = graph_tensors(graph)
     names, spec = [output.name for output in gives], None if images is not None else _spec(graph, takes)
     drawn = (spec.draw(batch, seed + number) for number, batch in enumerate(batches)) if spec is not None else ()
@@ -228,7 +228,7 @@ def session_of(source: str | bytes, path: Path, *, as_written: bool = False) -> 
         raise ExportError(f"ONNX Runtime cannot load {path.name} ({first_line(error)}): export it again") from error
 
 
-def _widened(path: Path) -> bytes:
+def in_float32(path: Path) -> bytes:
     """The bf16 graph at `path` with every bf16 tensor, cast and weight made float32; the weights stay rounded."""
     import onnx
     from onnx import TensorProto, numpy_helper

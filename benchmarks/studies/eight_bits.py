@@ -1,9 +1,9 @@
-"""DeiT-Tiny and EfficientNet-Lite0 in 8 bits: by secateur, by ONNX Runtime's quantizer and by NVIDIA's ModelOpt.
+"""Trained models, dense and pruned to half, in 16 and 8 bits: by secateur, ONNX Runtime's quantizer and ModelOpt.
 
 `python -m secateur_studies.eight_bits --data DATA --modelopt PYTHON` gives all of them the same fp32 graph and the same
-calibration images, and counts what each graph classifies right in ONNX Runtime on the CPU, on other images. ModelOpt
-pins older packages than secateur takes, so `PYTHON` is an interpreter of an environment of its own; without one it is
-left out.
+calibration images, counts what each graph classifies right in ONNX Runtime on other images, and times it beside the
+fp32 graph. ModelOpt pins older packages than secateur takes, so `PYTHON` is an interpreter of an environment of its
+own; without one it is left out.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from secateur_studies.trained_models import TRAINED, Trained, halved, open_trained
 
 from secateur.benchmarks.environment import environment
+from secateur.benchmarks.paired import measure_pair
+from secateur.benchmarks.runners import Subject, make_runner
 from secateur.core.errors import BenchError
 from secateur.core.files import read_json, write_json
-from secateur.export.graph_types import declared_precisions, graph_precision, read_graph
+from secateur.export.graph_types import declared_precisions, graph_precision, graph_tensors, read_graph
 from secateur.export.ort_engine import open_session
+from secateur.export.parity import in_float32
 from secateur.export.quantize.quantize import quantize_onnx
 from secateur.export.quantize.spec import Quantization
 from secateur.export.to_onnx import export_onnx
-from secateur.pipeline.data.dataset import open_data
-from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.data.spec import DataSpec
-from secateur.pipeline.models.create import create_model
-from secateur.pipeline.models.inputs import transform_for
-from secateur.pipeline.models.spec import ModelSpec
+from secateur.pipeline.data.loader import Batches
 
-MODELS = ("deit_tiny_patch16_224", "tf_efficientnet_lite0")
-BATCH = 16
+SIDES = ("dense", "half")
+SECONDS = 4.0
+"""How long a graph is timed beside the fp32 graph."""
 MODELOPT = """
 import sys, numpy
 from modelopt.onnx.quantization import quantize
@@ -48,7 +48,7 @@ quantize(
 """
 """What ModelOpt's interpreter runs; the products that stay wide are fp32 as in the other graphs."""
 
-Writer = Callable[[Path, Path, Loader], dict[str, Any]]
+Writer = Callable[[Path, Path, Batches], dict[str, Any]]
 """Writes the quantised graph of the first path to the second one, and says how."""
 
 
@@ -56,62 +56,77 @@ Writer = Callable[[Path, Path, Loader], dict[str, Any]]
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/eight_bits.json"))
 @click.option("--modelopt", default="", help="The python of an environment with nvidia-modelopt[onnx].")
-@click.option("--models", default=",".join(MODELS), show_default=True)
-@click.option("--images", default=128, show_default=True, help="Calibration images.")
-@click.option("--held-out", default=300, show_default=True, help="Images that are counted.")
+@click.option("--models", default=",".join(TRAINED), show_default=True)
+@click.option("--images", default=128, show_default=True, help="Calibration images of the quantisation.")
+@click.option("--held-out", default=1000, show_default=True, help="Images that are counted.")
 def main(data: Path, out: Path, modelopt: str, models: str, images: int, held_out: int) -> None:
-    """Quantises and counts, and writes what is known after each graph; other models in the file stay."""
+    """Prunes, quantises and counts, and writes what is known after each graph; other models in the file stay."""
     torch.set_num_threads(1)
     content = read_json(out, "eight_bits") if out.is_file() else {"runs": {}}
     for name in models.split(","):
-        command = f"python -m secateur_studies.eight_bits --models {name} --images {images} --held-out {held_out}"
-        run: dict[str, Any] = {
-            "command": command + (" --modelopt PYTHON" if modelopt else ""),
-            "environment": asdict(environment(1)),
-            "images": images,
-            "held_out": held_out,
-            "graphs": {},
-        }
-        content["runs"][name] = run
-        for word, row in rows(name, data, modelopt, images, held_out):
-            run["graphs"][word] = row
-            click.echo(f"{name}, {word}: top-1 {row['top1']:.1f}, agrees {row['agreement']:.1%}", err=True)
-            write_json(out, "eight_bits", {"runs": content["runs"]})
+        task = open_trained(name, data, images, held_out)
+        for side in SIDES:
+            command = f"python -m secateur_studies.eight_bits --models {name} --images {images} --held-out {held_out}"
+            run: dict[str, Any] = {
+                "command": command + (" --modelopt PYTHON" if modelopt else ""),
+                "environment": asdict(environment(1)),
+                "images": images,
+                "held_out": held_out,
+                "graphs": {},
+            }
+            content["runs"][f"{name}, {side}"] = run
+            for word, row in rows(task, side, modelopt):
+                run["graphs"][word] = row
+                click.echo(f"{name}, {side}, {word}: top-1 {row['top1']:.1f}, agrees {row['agreement']:.1%}", err=True)
+                write_json(out, "eight_bits", {"runs": content["runs"]})
 
 
-def rows(name: str, data: Path, modelopt: str, images: int, held_out: int) -> Iterator[tuple[str, dict[str, Any]]]:
+def rows(task: Trained, side: str, modelopt: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """What each graph of a model classifies right, the fp32 graph's first."""
-    spec = DataSpec(calibration=str(data / "imagenet-train1000"), evaluation=str(data / "imagenet-val1000"))
-    model = create_model(ModelSpec(name, weights=str(data / "weights" / f"{name}.safetensors")), num_classes=None)
-    source, transform = open_data(spec), transform_for(model)
-    generator = np.random.default_rng(0)
-    chosen = [
-        np.sort(generator.permutation(len(side))[:count])
-        for side, count in ((source.calibration, images), (source.evaluation, held_out))
-    ]
-    calibration = Loader(source.calibration, transform, BATCH, chosen[0])
-    evaluation = Loader(source.evaluation, transform, BATCH, chosen[1])
+    model = halved(task) if side == "half" else task.model
     with TemporaryDirectory() as folder:
-        fp32 = export_onnx(model, Path(folder) / "fp32.onnx").path
-        labels, dense = predictions(fp32, evaluation)
-        yield "fp32", counted(fp32, labels, dense, dense)
-        for word, write in writers(modelopt).items():
+        fp32 = export_onnx(model, Path(folder) / "fp32.onnx", input_shape=task.shape).path
+        labels, wide = predictions(fp32, task.evaluation)
+        yield "fp32", counted(fp32, labels, wide, wide)
+        for precision in ("fp16", "bf16"):
+            path = Path(folder) / f"{precision}.onnx"
+            export_onnx(model, path, input_shape=task.shape, precision=precision)
+            row = counted(path, labels, predictions(path, task.evaluation)[1], wide)
+            yield precision, row if precision == "bf16" else {**row, **timed(fp32, path)}
+        for word, write in writers(modelopt, softmax=_has(fp32, "Softmax")).items():
             path = Path(folder) / "quantised.onnx"
-            how = write(fp32, path, calibration)
-            yield word, {**counted(path, labels, predictions(path, evaluation)[1], dense), **how}
+            how = write(fp32, path, task.calibration)
+            row = counted(path, labels, predictions(path, task.evaluation)[1], wide)
+            yield word, {**row, **how, **({} if word == "secateur fp8" else timed(fp32, path))}
             path.unlink()
 
 
-def writers(modelopt: str) -> dict[str, Writer]:
-    """All that quantise, by name."""
+def timed(fp32: Path, path: Path) -> dict[str, Any]:
+    """The times in milliseconds of the fp32 graph and another one in ONNX Runtime on one thread, and their ratio."""
+    sides = [make_runner(Subject("graph", onnx=one), "onnxruntime:cpu", threads=1) for one in (fp32, path)]
+    try:
+        pair = measure_pair(sides[0], sides[1], seconds=SECONDS)
+    finally:
+        for side in sides:
+            side.close()
+    return {"speedup": asdict(pair.interval()), "fp32_ms": pair.a_ms, "ms": pair.b_ms}
+
+
+def _has(path: Path, operation: str) -> bool:
+    return any(node.op_type == operation for node in read_graph(path).graph.node)
+
+
+def writers(modelopt: str, softmax: bool = False) -> dict[str, Writer]:
+    """All that quantise, by name; of graphs with `softmax`, one with its range fixed too."""
     found: dict[str, Writer] = {
         "secateur int8": lambda source, out, images: asdict(quantize_onnx(source, out, images)[1]),
-        "secateur int8, softmax to 1": lambda source, out, images: asdict(
-            quantize_onnx(source, out, images, options=Quantization(softmax="one"))[1]
-        ),
         "secateur fp8": lambda source, out, images: asdict(quantize_onnx(source, out, images, "fp8")[1]),
         "onnxruntime.quantization": by_onnxruntime,
     }
+    if softmax:
+        found["secateur int8, softmax to 1"] = lambda source, out, images: asdict(
+            quantize_onnx(source, out, images, options=Quantization(softmax="one"))[1]
+        )
     if modelopt:
         for method in ("entropy", "max"):
             found[f"ModelOpt {method}"] = lambda source, out, images, method=method: by_modelopt(  # type: ignore[misc]
@@ -120,7 +135,7 @@ def writers(modelopt: str) -> dict[str, Writer]:
     return found
 
 
-def by_onnxruntime(source: Path, out: Path, images: Loader) -> dict[str, Any]:
+def by_onnxruntime(source: Path, out: Path, images: Batches) -> dict[str, Any]:
     """ONNX Runtime's static quantizer with its own defaults, but a scale for each channel of the weights."""
     from onnxruntime.quantization import CalibrationDataReader, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -139,7 +154,7 @@ def by_onnxruntime(source: Path, out: Path, images: Loader) -> dict[str, Any]:
     return {}
 
 
-def by_modelopt(source: Path, out: Path, images: Loader, python: str, method: str) -> dict[str, Any]:
+def by_modelopt(source: Path, out: Path, images: Batches, python: str, method: str) -> dict[str, Any]:
     """ModelOpt's placement and calibration, in its own environment; raises `BenchError` where that fails."""
     arrays = out.with_suffix(".npy")
     np.save(arrays, np.concatenate([batch.numpy() for batch, _ in images]))
@@ -150,40 +165,68 @@ def by_modelopt(source: Path, out: Path, images: Loader, python: str, method: st
     return {}
 
 
-def predictions(path: Path, images: Loader) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The labels `[images]` and the logits `[images, classes]` of a graph in ONNX Runtime."""
-    fp8 = graph_precision(declared_precisions(read_graph(path))) == "fp8"
-    session = open_session(path, "cpu", threads=1, as_written=fp8)
-    pairs = [(labels.numpy(), session.run(["logits"], {"input": batch.numpy()})[0]) for batch, labels in images]
-    return np.concatenate([labels for labels, _ in pairs]), np.concatenate([logits for _, logits in pairs])
+def predictions(path: Path, images: Batches) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The labels `[images]` and the logits `[images, classes]` of a graph in ONNX Runtime.
+
+    It has no kernels for bf16: there the same graph with the same rounded weights runs in float32.
+    """
+    (takes,), (gives,) = graph_tensors(read_graph(path))
+    precision = graph_precision(declared_precisions(read_graph(path)))
+    with TemporaryDirectory() as folder:
+        if precision == "bf16":
+            wide = Path(folder) / path.name
+            wide.write_bytes(in_float32(path))
+            path = wide
+        session = open_session(path, "cpu", threads=1, as_written=precision == "fp8")
+        kind = np.float16 if takes.dtype == "float16" else np.float32
+        pairs = [
+            (labels.numpy(), session.run([gives.name], {takes.name: batch.numpy().astype(kind)})[0])
+            for batch, labels in images
+        ]
+    return np.concatenate([labels for labels, _ in pairs]), np.concatenate(
+        [logits for _, logits in pairs], dtype=np.float32
+    )
 
 
-def counted(path: Path, labels: NDArray[Any], logits: NDArray[Any], dense: NDArray[Any]) -> dict[str, Any]:
+def counted(path: Path, labels: NDArray[Any], logits: NDArray[Any], wide: NDArray[Any]) -> dict[str, Any]:
     """Top-1 in percent, agreement with the fp32 graph, the error's share of the variance, and what was right."""
     right = logits.argmax(1) == labels
     return {
         "top1": 100 * float(right.mean()),
-        "agreement": float((logits.argmax(1) == dense.argmax(1)).mean()),
-        "error": float(((logits - dense) ** 2).mean() / dense.var()),
+        "agreement": float((logits.argmax(1) == wide.argmax(1)).mean()),
+        "error": float(((logits - wide) ** 2).mean() / wide.var()),
         "size_bytes": path.stat().st_size,
         "right": "".join("1" if one else "0" for one in right),
     }
 
 
+def loss(row: dict[str, Any], wide: dict[str, Any]) -> tuple[float, float]:
+    """The points of top-1 that a graph gives more than the fp32 graph, and half of the 95 % interval of that."""
+    more = np.array([int(one) - int(other) for one, other in zip(row["right"], wide["right"], strict=True)])
+    return 100 * float(more.mean()), 100 * 1.96 * float(more.std(ddof=1)) / len(more) ** 0.5
+
+
 def table_of(content: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The head and the rows of the table: a graph a row, three columns for each model."""
-    runs = content["runs"]
-    words = list(dict.fromkeys(word for run in runs.values() for word in run["graphs"]))
-    head = tuple(f"`{name}`, {what}" for name in runs for what in ("top-1", "agrees with fp32", "error"))
-    lines = []
-    for word in words:
-        cells = [run["graphs"].get(word) for run in runs.values()]
-        shown = [
-            (f"{row['top1']:.1f}", f"{row['agreement']:.1%}", f"{row['error']:.2%}") if row else ("-", "-", "-")
-            for row in cells
-        ]
-        lines.append((word, *(cell for part in shown for cell in part)))
-    return ("graph", *head), lines
+    """The head and the rows of the table: a graph a row, those of a model together."""
+    head = ("graph", "top-1", "against fp32, points", "same class", "error of the logits", "MB", "times as fast")
+    lines: list[tuple[str, ...]] = []
+    for name, run in content["runs"].items():
+        graphs = run["graphs"]
+        for word, row in graphs.items():
+            more, around = loss(row, graphs["fp32"])
+            fast = row.get("speedup")
+            lines.append(
+                (
+                    f"{name}: {word}",
+                    f"{row['top1']:.1f}",
+                    "" if word == "fp32" else f"{more:+.1f} ± {around:.1f}",
+                    f"{row['agreement']:.1%}",
+                    f"{row['error']:.2%}",
+                    f"{row['size_bytes'] / 1e6:.1f}",
+                    f"{fast['ratio']:.2f} [{fast['low']:.2f}, {fast['high']:.2f}]" if fast else "",
+                )
+            )
+    return head, lines
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from secateur_studies.eight_bits import by_modelopt, counted, predictions, table_of, writers
+from secateur_studies.eight_bits import by_modelopt, counted, loss, predictions, table_of, timed, writers
 from torch import Tensor, nn
 
 from secateur.core.errors import BenchError
@@ -56,8 +56,32 @@ def test_a_modelopt_that_fails_is_told(graph: Path, images: list[tuple[Tensor, T
         by_modelopt(graph, tmp_path / "out.onnx", images, sys.executable, "max")  # type: ignore[arg-type]
 
 
-def test_the_table_has_a_row_for_each_graph() -> None:
-    row = {"top1": 50.0, "agreement": 0.975, "error": 0.0123}
-    head, lines = table_of({"runs": {"a": {"graphs": {"fp32": row, "int8": row}}, "b": {"graphs": {"fp32": row}}}})
+def test_the_table_compares_with_fp32_by_image() -> None:
+    row = {"top1": 50.0, "agreement": 0.975, "error": 0.0123, "size_bytes": 2_000_000, "right": "0011"}
+    other = {**row, "top1": 75.0, "right": "0111", "speedup": {"ratio": 1.5, "low": 1.4, "high": 1.6}}
+    head, lines = table_of({"runs": {"a, dense": {"graphs": {"fp32": row, "int8": other}}}})
+    assert loss(other, row) == pytest.approx((25.0, 100 * 1.96 * 0.5 / 2))
     assert len(head) == 7
-    assert lines == [("fp32", *2 * ("50.0", "97.5%", "1.23%")), ("int8", "50.0", "97.5%", "1.23%", "-", "-", "-")]
+    assert lines == [
+        ("a, dense: fp32", "50.0", "", "97.5%", "1.23%", "2.0", ""),
+        ("a, dense: int8", "75.0", "+25.0 ± 49.0", "97.5%", "1.23%", "2.0", "1.50 [1.40, 1.60]"),
+    ]
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_graphs_in_sixteen_bits_are_counted(
+    precision: str, graph: Path, images: list[tuple[Tensor, Tensor]], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(*(nn.Conv2d(c, 16, 3) for c in (3, 16, 16)), nn.Flatten(), nn.Linear(64, 16)).eval()
+    path = export_onnx(model, tmp_path / "narrow.onnx", input_shape=(3, 8, 8), precision=precision).path
+    wide, narrow = predictions(graph, images)[1], predictions(path, images)[1]
+    assert narrow.dtype == np.float32
+    assert 0 < np.abs(narrow - wide).max() < (0.001 if precision == "fp16" else 0.01)
+
+
+def test_a_graph_is_timed_beside_the_wide_one(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secateur_studies.eight_bits.SECONDS", 0.05)
+    found = timed(graph, graph)
+    assert found["speedup"]["low"] <= found["speedup"]["ratio"] <= found["speedup"]["high"]
+    assert len(found["fp32_ms"]) == len(found["ms"]) >= 20
