@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from secateur.core.errors import RecipeError, naming
+from secateur.core.ranges import Range, check_ranges
 from secateur.export.precision import EIGHT_BITS, PRECISIONS, parse_precision
 from secateur.export.quantize.spec import QuantizeSpec
 from secateur.export.targets import check_bits, parse_target
@@ -16,12 +17,14 @@ DEFAULT = QuantizeSpec()
 class ExportSpec:
     """Which engines are built, and in which precisions the ONNX graphs are typed; others raise a `SecateurError`.
 
-    `quantize` says how the graphs in 8 bits are made.
+    `quantize` says how the graphs in 8 bits are made, `max_drop` how much of the task's metric they may lose against
+    the fp32 graph (points, or the labels' unit): as many products stay wide as that takes.
     """
 
     precisions: tuple[str, ...] = ("fp32",)
     targets: tuple[str, ...] = ("onnxruntime:cpu",)
     quantize: QuantizeSpec = DEFAULT
+    max_drop: float | None = None
 
     def __post_init__(self) -> None:
         if not self.precisions or len(set(self.precisions)) < len(self.precisions):
@@ -38,6 +41,13 @@ class ExportSpec:
                 goal = parse_target(target)
                 for precision in self.precisions:
                     check_bits(goal, precision)
+
+        check_ranges(self, "export", {"max_drop": Range(0)}, RecipeError)
+        if self.max_drop is not None and not self.quantizes:
+            raise RecipeError(
+                f"export.max_drop is {self.max_drop:g}, but limits graphs in 8 bits, and export.precisions is "
+                f"{list(self.precisions)}: add {' or '.join(EIGHT_BITS)}, or leave max_drop out"
+            )
 
     @property
     def quantizes(self) -> bool:

@@ -29,6 +29,10 @@ OTHERS = {"graph": "another graph", "images": "other images", "options": "other 
 """What a cache can be of that does not fit, by the name of the hash that differs."""
 
 
+class OtherCalibrationError(ExportError):
+    """A calibration cache is of another graph, other images or other options."""
+
+
 @dataclass(frozen=True)
 class Measurements:
     """What was seen on calibration images: the `largest` magnitudes `[channels]` of what is to be balanced, and once
@@ -51,7 +55,9 @@ class Measurements:
 
     @staticmethod
     def load(path: Path, origin: Mapping[str, str]) -> Measurements:
-        """What the file says; raises `ExportError` for one that is damaged, or of another graph, images or options."""
+        """What the file says; raises `ExportError` for one that is damaged, and `OtherCalibrationError` for one of
+        another graph, other images or other options.
+        """
         from safetensors import safe_open
 
         remedy = "remove it, or name another file"
@@ -65,7 +71,7 @@ class Measurements:
             raise ExportError(f"{path} has the schema {notes.get('schema')!r}, not {SCHEMA!r}: {remedy}")
         others = [OTHERS[word] for word, value in origin.items() if notes.get(word) != value]
         if others:
-            raise ExportError(f"the calibration cache {path} is of {' and '.join(others)}: {remedy}")
+            raise OtherCalibrationError(f"the calibration cache {path} is of {' and '.join(others)}: {remedy}")
         parts: dict[str, dict[str, NDArray[Any]]] = {word: {} for word in ("largest", "mean", "counts", "limits")}
         for key, array in arrays.items():
             word, _, name = key.partition(" ")

@@ -58,6 +58,14 @@ class Placement:
         names = [name for product in self.products for name in product.activations]
         return tuple(dict.fromkeys((*names, *self.skips.values())))
 
+    def without(self, program: ir.Model, wide: Mapping[str, str]) -> Placement:
+        """The placement with the products `wide` of the program kept as they are too, for the reasons given."""
+        rest = tuple(product for product in self.products if product.node not in wide)
+        skips = _skips(list(program.graph), {product.node for product in rest})
+        inner = {name for product in rest for name in product.activations}
+        fixed = {name: most for name, most in self.fixed.items() if name in inner}
+        return Placement(rest, skips, fixed, {**self.kept, **wide})
+
 
 def place(program: ir.Model, keep: Iterable[str] = (), ends: bool = False) -> Placement:
     """Which operands of the program's products are quantised.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,14 @@ from secateur.export.graph_file import write_graph
 from secateur.export.graph_types import declared_precisions, graph_precision, graph_tensors, read_graph
 from secateur.export.onnx_info import OnnxInfo, onnx_info
 from secateur.export.quantize.balance import balance
+from secateur.export.quantize.bit_ops import product_macs
 from secateur.export.quantize.correct import correct
 from secateur.export.quantize.formats import FORMATS, Format
 from secateur.export.quantize.graph_edit import drop_unused, read_program
 from secateur.export.quantize.insert import insert
+from secateur.export.quantize.limit import Limit, Limited
 from secateur.export.quantize.measure import Measurements, measure
+from secateur.export.quantize.mixed import keep_limit
 from secateur.export.quantize.observe import CalibrationFeeds, observed
 from secateur.export.quantize.placement import Placement, place
 from secateur.export.quantize.ranges import RULES, Rule, reach
@@ -38,7 +41,7 @@ class Quantized:
 
     `errors` are those of the rules that were tried, on the images held out from the calibration: the mean squared
     error of the outputs over their variance. `products` run in 8 bits, `kept` do not for the reasons given; `balanced`
-    LayerNorms were evened out and `corrected` biases changed.
+    LayerNorms were evened out and `corrected` biases changed. `limited` says what a limit on the loss led to.
     """
 
     rule: str
@@ -48,6 +51,7 @@ class Quantized:
     balanced: int
     corrected: int
     kept: Mapping[str, str]
+    limited: Limited | None = None
 
 
 def quantize_onnx(
@@ -58,12 +62,14 @@ def quantize_onnx(
     options: Quantization | None = None,
     *,
     cache: str | Path | None = None,
+    limit: Limit | None = None,
     say: Say = lambda message: None,
 ) -> tuple[OnnxInfo, Quantized]:
     """Writes the float32 graph at `source` to `path` with its products in `precision` (`int8`, `fp8`), as Q/DQ pairs.
 
     `calibration` is any iterable of (images, labels) that can be read several times; labels are not looked at. A
-    `cache` is a file of what is measured: written where there is none, and else read instead of measuring. Inputs,
+    `cache` is a file of what is measured: written where there is none, and else read instead of measuring. With a
+    `limit`, products stay float32 as far as it asks for that (see `mixed.keep_limit`). Inputs,
     outputs and everything between the products stay float32. Raises `ExportError` for a graph that is quantised already
     or not float32, for images that are too few or all alike, for a cache of another graph, other images or other
     options, and where nothing can run in 8 bits; `path` is then left as it was. `MissingPackageError` without ONNX
@@ -89,10 +95,12 @@ def quantize_onnx(
     plain = program.clone()
     corrected = correct(program, placement, seen.means, form) if options.correct else ()
 
+    def reaches(rule: Rule) -> dict[str, float]:
+        return {name: known.get(name) or reach(one, rule, form.round) for name, one in seen.histograms.items()}
+
     def candidate(start: ir.Model, rule: Rule) -> tuple[float, ir.Model]:
         made = start.clone()
-        reaches = {name: known.get(name) or reach(one, rule, form.round) for name, one in seen.histograms.items()}
-        insert(made, placement, reaches, form)
+        insert(made, placement, reaches(rule), form)
         found = observed(made, names, feeds.judging(), as_written=form.word == "fp8")  # it has no kernels in any case
         return _error(wanted, found), made
 
@@ -106,13 +114,42 @@ def quantize_onnx(
             corrected, chosen = (), uncorrected
     for word, error in errors.items():
         say(f"{word}: {error:.2%} of the variance of the outputs is lost")
-    drop_unused(chosen)
-    chosen.metadata_props["secateur.precision"] = precision
-    external = write_graph(chosen, Path(path))
+    limited = None
+    if limit is not None:
+        far = reaches(best)
+
+        def mixed(wide: Mapping[str, str]) -> tuple[ir.Model, Placement, tuple[str, ...]]:
+            made, rest = plain.clone(), placement.without(plain, wide)
+            changed = correct(made, rest, seen.means, form) if corrected else ()
+            insert(made, rest, far, form)
+            return made, rest, changed
+
+        def write(wide: Iterable[str], there: Path) -> None:
+            _write(mixed(dict.fromkeys(wide, "a trial"))[0], there, precision)
+
+        macs = product_macs(plain, feeds.judging())
+        identity = sha256_json([_origin(source, feeds, options), asdict(options), precision, best, bool(corrected)])
+        returned, limited = keep_limit(plain, placement, macs, precision, write, limit, identity, say)
+        chosen, placement, corrected = mixed(returned)
+        say(limited.said)
+    external = _write(chosen, Path(path), precision)
     how = Quantized(
-        best, errors, feeds.images, len(placement.products), len(seen.largest), len(corrected), placement.kept
+        best, errors, feeds.images, len(placement.products), len(seen.largest), len(corrected), placement.kept, limited
     )
     return onnx_info(Path(path), external), how
+
+
+def _write(program: ir.Model, path: Path, precision: str) -> str:
+    """Writes the finished graph; returns the name of the file of its weights, where they are in one."""
+    drop_unused(program)
+    program.metadata_props["secateur.precision"] = precision
+    return write_graph(program, path)
+
+
+def _origin(source: Path, feeds: CalibrationFeeds, options: Quantization) -> dict[str, str]:
+    """The hashes of what decides a calibration."""
+    how = sha256_json([options.balance, list(options.keep), options.ends])
+    return {"graph": sha256_file(source), "images": feeds.digest, "options": how}
 
 
 def _format(precision: str) -> Format:
@@ -139,8 +176,7 @@ def _measurements(
     cache: str | Path | None,
 ) -> Measurements:
     """What is measured in the program, which is balanced by it; from the cache where there is one of just this."""
-    how = sha256_json([options.balance, list(options.keep), options.ends])
-    origin = {"graph": sha256_file(source), "images": feeds.digest, "options": how}
+    origin = _origin(source, feeds, options)
     if cache is not None and Path(cache).is_file():
         known = Measurements.load(Path(cache), origin)
         balance(program, placement, known.largest, options.balance)

@@ -39,7 +39,11 @@ class Quantization:
 
 @dataclass(frozen=True)
 class QuantizeSpec(Quantization):
-    """Quantisation with `samples_per_class` calibration images of each class (0: all), `batch_size` at a time."""
+    """Quantisation with `samples_per_class` calibration images of each class (0: all), `batch_size` at a time.
+
+    At most `drop_images` others of the calibration split (0: all) tell what `export.max_drop` limits.
+    """
 
     samples_per_class: Annotated[int, Range(0)] = 10
     batch_size: Annotated[int, Range(1)] = 32
+    drop_images: Annotated[int, Range(0)] = 1000

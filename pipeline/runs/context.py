@@ -9,12 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
 from secateur.benchmarks.results_file import BenchResult, read_bench
 from secateur.core.files import sha256_json, sha256_once
 from secateur.core.import_path import is_import_path, source_digest
+from secateur.export.quantize.observe import FEWEST
+from secateur.export.quantize.spec import QuantizeSpec
+from secateur.pipeline.analysis.graph_judge import FOLDS
 from secateur.pipeline.data.classes import logits_of, of_classes
 from secateur.pipeline.data.dataset import Dataset, open_data
 from secateur.pipeline.data.loader import Loader
@@ -173,6 +177,22 @@ class Run:
             _log.warning("%s", short)
         indices = few_shot(images.labels, samples_per_class, self.recipe.seed) if samples_per_class else None
         return Loader(images, self.transform, batch_size, indices)
+
+    def limit_images(self, spec: QuantizeSpec, few: int) -> tuple[Loader, Loader]:
+        """The calibration images that a limit on what 8 bits lose is measured on, and a `few` of those that calibrate.
+
+        The first ones measure no range; they are drawn by the seed, in batches that are many enough for a standard
+        error. Raises `DataError` where there are none.
+        """
+        images, seed = self.data.calibration, self.recipe.seed
+        indices = few_shot(images.labels, spec.samples_per_class, seed)
+        measuring = indices[np.arange(len(indices)) % FEWEST != FEWEST - 1]
+        rest = np.setdiff1d(np.arange(len(images)), measuring)
+        draws = np.random.default_rng(seed)
+        drawn = draws.permutation(rest)[: spec.drop_images or None]
+        size = max(1, min(spec.batch_size, len(drawn) // FOLDS))
+        held_out = Loader(images, self.transform, size, drawn)
+        return held_out, Loader(images, self.transform, spec.batch_size, draws.permutation(measuring)[:few])
 
     @property
     def statistics(self) -> Statistics:

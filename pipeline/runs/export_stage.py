@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,24 +16,29 @@ from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, Profile
 from secateur.export.engines import build_engine
 from secateur.export.parity import check_parity
 from secateur.export.precision import EIGHT_BITS
+from secateur.export.quantize.limit import Limit
+from secateur.export.quantize.measure import OtherCalibrationError
 from secateur.export.quantize.observe import Quarter
 from secateur.export.quantize.quantize import quantize_onnx
-from secateur.export.quantize.spec import Quantization
 from secateur.export.targets import parse_target, typed_targets
 from secateur.export.to_onnx import export_onnx
-from secateur.pipeline.data.loader import Loader
+from secateur.pipeline.analysis.graph_judge import GraphJudge
 from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.runs.inputs import Inputs
 
 Say = Callable[[str], None]
 ONNX_BATCHES = (1, 2, 7)
+SENSITIVE = 32
+"""How many of the images that calibrate tell what each product alone costs."""
+KEPT = ("calibration.*.safetensors", "trials.*.json")
+"""What calibration and the search for mixed precision leave in the run to go on with."""
 
 
 def export_run(inputs: Inputs, say: Say) -> list[str]:
     """Writes the dense and the small model as ONNX in every precision, and `export.json` with the measured parity.
 
     Graphs in 8 bits are made from the fp32 graph and the calibration images, and compared on those of them that
-    calibrated nothing.
+    calibrated nothing; a limit on what they lose is measured on these and on others of the calibration split.
     """
     written: list[str] = []
     described: dict[str, ExportedGraph] = {}
@@ -47,8 +53,7 @@ def export_run(inputs: Inputs, say: Say) -> list[str]:
                 name = onnx_name(side, precision)
                 say(f"writing {name}")
                 if precision in EIGHT_BITS:
-                    images = inputs.calibration(spec.quantize.samples_per_class, spec.quantize.batch_size)
-                    described[name] = _quantize(model, fp32, inputs.output(name), images, precision, spec.quantize, say)
+                    described[name] = _quantize(inputs, side, model, fp32, inputs.output(name), precision, say)
                 else:
                     described[name] = _export(model, inputs.output(name), shape, precision, say)
                 written.append(name)
@@ -111,8 +116,27 @@ def _export(model: nn.Module, path: Path, shape: tuple[int, ...], precision: str
 
 
 def _quantize(
-    model: nn.Module, fp32: Path, path: Path, images: Loader, precision: str, spec: Quantization, say: Say
+    inputs: Inputs, side: str, model: nn.Module, fp32: Path, path: Path, precision: str, say: Say
 ) -> ExportedGraph:
-    info, how = quantize_onnx(fp32, path, images, precision, spec, say=say)
+    spec = inputs.recipe.export
+    images = inputs.calibration(spec.quantize.samples_per_class, spec.quantize.batch_size)
+    cache, limit = inputs.working_file(f"calibration.{side}.safetensors"), None
+    if spec.max_drop is not None:
+        trials = inputs.working_file(f"trials.{side}.{precision}.json")
+        limit = Limit(spec.max_drop, _judge(inputs, model, fp32), trials)
+    written = partial(quantize_onnx, fp32, path, images, precision, spec.quantize, cache=cache, limit=limit, say=say)
+    try:
+        info, how = written()
+    except OtherCalibrationError as error:  # what the recipe, the images or the model were before
+        say(f"{error}, which this stage does: it is measured anew")
+        cache.unlink()
+        info, how = written()
     parity = check_parity(model, path, images=Quarter(images), reference=fp32)
     return ExportedGraph(replace(info, path=Path(path.name)), parity, quantized=how)
+
+
+def _judge(inputs: Inputs, model: nn.Module, fp32: Path) -> GraphJudge:
+    """What measures graphs on calibration images: the loss on those that measure no range, and a few of the others."""
+    spec, images = inputs.recipe.export.quantize, inputs.calibration_images
+    source = [images.fingerprint(), inputs.recipe.seed, asdict(spec), SENSITIVE]
+    return GraphJudge(model, fp32, *inputs.limit_images(spec, SENSITIVE), inputs.model_task, images.classes, source)

@@ -11,6 +11,7 @@ from typing import Any, cast
 from torch import nn
 
 from secateur.core.errors import RunError
+from secateur.export.quantize.spec import QuantizeSpec
 from secateur.pipeline.data.images import Images
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.transform import Transform
@@ -108,6 +109,11 @@ class Inputs:
         """Calibration images, `samples_per_class` of each class (0: all), in a fixed order."""
         self._check(CalibrationImages(), "the calibration images")
         return self._run.calibration(samples_per_class, batch_size)
+
+    def limit_images(self, spec: QuantizeSpec, few: int) -> tuple[Loader, Loader]:
+        """Calibration images that measure no range in 8 bits, and a few of those that do."""
+        self._check(CalibrationImages(), "the calibration images")
+        return self._run.limit_images(spec, few)
 
     @property
     def shared_statistics(self) -> Statistics | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secateur.pipeline.recover.compensate import repair
 from secateur.pipeline.recover.repairs_file import RepairsFile
-from secateur.pipeline.runs import distill_stage, plan_stage, score_stage
+from secateur.pipeline.runs import distill_stage, export_stage, plan_stage, score_stage
 from secateur.pipeline.runs.bench_stage import bench_run
 from secateur.pipeline.runs.declarations import (
     CalibrationImages,
@@ -95,7 +95,8 @@ STAGES = (
         "export",
         (DENSE, SMALL, TRACED, Packages("onnx", "onnxscript", "onnxruntime"), *recipe_parts("export")),
         export_run,
-        also=lambda recipe: (IMAGES, *recipe_parts("seed")) if recipe.export.quantizes else (),
+        also=lambda recipe: (IMAGES, *recipe_parts("seed", "task")) if recipe.export.quantizes else (),
+        keeps=export_stage.KEPT,
     ),
     Stage(
         "build",

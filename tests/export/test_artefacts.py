@@ -12,6 +12,7 @@ from secateur.core.errors import ExportError, RunError, SecateurError
 from secateur.export.artefacts import BuildFile, ExportedGraph, ExportFile
 from secateur.export.onnx_info import OnnxInfo
 from secateur.export.parity import Difference, Parity
+from secateur.export.quantize.limit import Drop, LayerChoice, Limited, Trial
 from secateur.export.quantize.quantize import Quantized
 from secateur.export.tensors import TensorInfo
 
@@ -27,7 +28,10 @@ INFO = OnnxInfo(
     external="model.fp16.onnx.0123456789abcdef.data",
 )
 PARITY = Parity(0.01, (Difference(1, "logits", 0.25, 2.0, 0.125, 0.875, 1.0),), widened=False, least=0.75)
-QUANTIZED = Quantized("mse", {"mse": 0.5}, 8, 3, 1, 2, {"head": "a reason"})
+LAYER = LayerChoice("a", "blocks.0", "MatMul", 8.0, "int8", 512.0, 0.25, "a reason")
+DROP = Drop(0.25, 0.5, 8)
+LIMITED = Limited(0.5, "top-1 accuracy", "%", DROP, (Trial(0, DROP),), (LAYER,), 0.5, 0.25, "a sentence")
+QUANTIZED = Quantized("mse", {"mse": 0.5}, 8, 3, 1, 2, {"head": "a reason"}, LIMITED)
 EXPORTED = ExportFile(
     {
         "model.fp16.onnx": ExportedGraph(INFO, PARITY),

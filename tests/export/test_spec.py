@@ -33,3 +33,13 @@ def test_a_target_without_eight_bits_is_refused() -> None:
 def test_other_targets_are_refused() -> None:
     with pytest.raises(SecateurError, match=r"^export\.targets.*'onnxruntime:gpu'.*cpu, onnxruntime:cuda"):
         ExportSpec(targets=("onnxruntime:cpu", "onnxruntime:gpu"))
+
+
+def test_a_limit_needs_eight_bits_and_is_no_gain() -> None:
+    assert ExportSpec(("fp32", "int8"), max_drop=0.5).max_drop == 0.5
+    with pytest.raises(
+        SecateurError, match=r"^export\.max_drop is 0.5, but limits graphs in 8 bits, .*add int8 or fp8"
+    ):
+        ExportSpec(("fp32", "fp16"), max_drop=0.5)
+    with pytest.raises(SecateurError, match=r"^export\.max_drop is -1"):
+        ExportSpec(("int8",), max_drop=-1.0)

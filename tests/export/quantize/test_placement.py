@@ -90,6 +90,11 @@ def test_convolutions(tmp_path: Path) -> None:
     assert set(kept) == {"stem", "narrow", "up", "head"}
     assert "gives 8" in kept["narrow"]
     assert "ConvTranspose" in kept["up"]
+    first, second = (product.node for product in placement.products[:2])
+    rest = placement.without(program, {second: "a reason"})
+    assert ([product.node for product in rest.products], rest.skips) == ([first, placement.products[2].node], {})
+    assert rest.kept == {**placement.kept, second: "a reason"}
+    assert placement.without(program, {first: "a reason"}).skips == placement.skips
     every = place(program, ends=True)
     assert [modules[product.node] for product in every.products] == ["stem", "first", "second", "depthwise", "head"]
     assert every.products[-1].axis == 0  # the exporter writes Gemm with a transposed weight

@@ -29,7 +29,8 @@ TYPED: Mapping[str, Any] = {
     "export": {
         "precisions": ["fp32", "fp16", "bf16", "int8"],
         "targets": ["onnxruntime:cpu", "tensorrt_rtx:sm_86"],
-        "quantize": {"samples_per_class": 2},
+        "quantize": {"samples_per_class": 2, "drop_images": 40},
+        "max_drop": 50,
     },
     "bench": {"targets": ["onnxruntime:cpu", "torch:cpu", "tensorrt_rtx:sm_86"], "batch": [16, 1], "seconds": 0.05},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
+from secateur.export.quantize.observe import Quarter
+from secateur.export.quantize.spec import QuantizeSpec
 from secateur.pipeline.report.stage import ALL_STAGES
 from secateur.pipeline.runs import context
 from secateur.pipeline.runs.context import Run, Store
@@ -45,6 +49,21 @@ def test_classes_with_fewer_images_than_asked_are_named(tmp_path: Path, caplog: 
     caplog.clear()
     assert run.calibration(0, 8).samples == counts.sum()
     assert not caplog.records
+
+
+def test_images_of_a_limit_calibrate_nothing(tmp_path: Path) -> None:
+    make_inputs(tmp_path)
+    run = Run(tmp_path, recipe_of(tmp_path))
+    spec = QuantizeSpec(samples_per_class=2, batch_size=4)
+    measuring = [image for images, _ in Quarter(run.calibration(2, 4), others=True) for image in images]
+    held_out, few = ([image for images, _ in loader for image in images] for loader in run.limit_images(spec, 3))
+
+    def among(some: list[Tensor], others: list[Tensor]) -> int:
+        return sum(any(torch.equal(one, other) for other in others) for one in some)
+
+    assert (len(measuring), len(held_out), len(few)) == (5, 13, 3)
+    assert (among(held_out, measuring), among(few, measuring)) == (0, 3)
+    assert run.limit_images(replace(spec, drop_images=7), 3)[0].samples == 7
 
 
 def test_a_store_keeps_the_last_of_each_kind_that_was_made_from_the_same() -> None:

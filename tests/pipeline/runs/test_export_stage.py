@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +12,13 @@ from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.engine_info import EngineInfo, Profile
 from secateur.export.graph_types import declared_precisions, graph_precision, read_graph
 from secateur.export.precision import PRECISIONS as TYPES
+from secateur.pipeline.analysis.graph_judge import GraphJudge
 from secateur.pipeline.runs.context import Run
-from secateur.pipeline.runs.export_stage import engines_folder, onnx_name
+from secateur.pipeline.runs.export_stage import engines_folder, export_run, onnx_name
+from secateur.pipeline.runs.recipe import recipe_of
+from secateur.pipeline.runs.runner import open_run
+from tests.pipeline.runs.conftest import TYPED
+from tests.pipeline.runs.handed import handed
 
 SIDES = ("dense", "pruned")
 PRECISIONS = (*TYPES, "int8")
@@ -33,6 +40,9 @@ def test_every_precision_is_exported_and_compared_at_the_batches_of_the_proof(ty
         if graph.info.precision == "int8":
             assert graph.quantized is not None and graph.quantized.images == 20
             assert graph.quantized.products > 0
+            assert graph.quantized.limited is not None
+            assert (graph.quantized.limited.drop.images, graph.quantized.limited.metric) == (40, "top-1 accuracy")
+            assert len(graph.quantized.limited.layers) == 8
             assert sum(difference.batch for difference in graph.parity.differences) == 5  # every fourth image
         elif graph.parity is not None:
             assert {difference.batch for difference in graph.parity.differences} == {1, 2, 7}
@@ -58,3 +68,24 @@ def test_what_was_not_built_is_said(typed_run: Run) -> None:
     folders = {path.parent.name for path in places}
     for goal, folder in (("onnxruntime:cpu", "onnxruntime-cpu"), ("onnxruntime:cpu@fp16", "onnxruntime-cpu.fp16")):
         assert (folder in folders) != (goal in built.skipped)
+
+
+def test_what_was_measured_is_kept_and_that_of_other_images_is_not_taken(
+    typed_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(typed_run.folder, tmp_path / "run")
+    settings = ["export.precisions=[int8]"]
+    before = ExportFile.load(typed_run.folder).files["model.int8.onnx"]
+    for name in ("divergence", "drop"):
+        monkeypatch.setattr(GraphJudge, name, None)  # nothing is measured again
+    said: list[str] = []
+    run = open_run(tmp_path / "run", recipe_of(TYPED, settings), update=True)
+    export_run(handed(run, "export"), said.append)
+    assert ExportFile.load(run.folder).files["model.int8.onnx"] == before
+    monkeypatch.undo()
+    settings += ["export.quantize.samples_per_class=3", "export.quantize.rule=minmax", "export.quantize.correct=false"]
+    run = open_run(tmp_path / "run", recipe_of(TYPED, settings), update=True)
+    export_run(handed(run, "export"), said.append)
+    anew = [words for words in said if "measured anew" in words]
+    assert len(anew) == 2 and "calibration.pruned.safetensors is of other images" in anew[0]
+    assert ExportFile.load(run.folder).files["model.int8.onnx"].quantized.images == 30

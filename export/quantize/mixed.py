@@ -1,0 +1,156 @@
+"""Mixed precision under a limit: the products whose 8 bits cost the most go back to the wider type until it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from secateur.core.errors import ExportError
+from secateur.export.quantize.bit_ops import bit_ops
+from secateur.export.quantize.limit import Drop, LayerChoice, Limit, Limited, Trial
+from secateur.export.quantize.placement import Placement
+from secateur.export.quantize.trials import Trials
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+WIDER = "fp32"
+"""The type of the products that are not in 8 bits."""
+Say = Callable[[str], None]
+Write = Callable[[Collection[str], Path], object]
+"""Writes the graph whose products of these names are wide to the path."""
+
+
+def keep_limit(
+    program: ir.Model,
+    placement: Placement,
+    macs: Mapping[str, float],
+    precision: str,
+    write: Write,
+    limit: Limit,
+    identity: str,
+    say: Say,
+) -> tuple[dict[str, str], Limited]:
+    """The products to return to the wider type, each with the reason, so that the limit holds; and how that was found.
+
+    One pass measures what the answers lose when a product alone is in 8 bits: its quantisation error, weighted by what
+    the answers make of it (the sensitivity of HAWQ, 1905.03696, measured instead of expanded, as ModelOpt's
+    `auto_quantize` does by `kl_div`). Products are ranked by that for each bit-operation which their 8 bits save; the
+    least number of first ones that keeps the limit is found by bisection, in `1 + log2(products)` measurements of the
+    metric. `macs` are those of `product_macs`, `identity` names the graph, its calibration and the options. Raises
+    `ExportError` where the limit holds with no product in 8 bits alone.
+    """
+    judge, names = limit.judge, [product.node for product in placement.products]
+    trials = Trials(f"{identity} {judge.identity}", limit.trials)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "candidate.onnx"
+
+        def alone(name: str) -> float:
+            write([other for other in names if other != name], path)
+            return judge.divergence(path)
+
+        def drop(wide: Sequence[str]) -> Drop:
+            write(wide, path)
+            return judge.drop(path)
+
+        say(f"measuring what each of {len(names)} products costs in {precision}")
+        costs = {name: trials.alone(name, lambda name=name: alone(name)) for name in names}  # type: ignore[misc]
+        ranking = sorted(names, key=lambda name: costs[name] / max(macs[name], 1.0), reverse=True)
+        tried: dict[int, Drop] = {}
+
+        def holds(count: int) -> bool:
+            wide = ranking[:count]
+            tried[count] = found = trials.drop(wide, lambda: drop(wide))
+            say(f"{count} of {len(names)} products in {WIDER}: {_amount(judge.metric, judge.unit, found)}")
+            return found.value <= limit.max_drop + 1e-9  # a drop of one point may be 1.0000000000000142
+
+        count = _fewest(holds, len(names))
+    if count == len(names):
+        raise ExportError(
+            f"no graph with a product in {precision} keeps the limit of {limit.max_drop:g}"
+            f"{_points(judge.unit)}: with {count - 1} of {count} products in {WIDER}, "
+            f"{_amount(judge.metric, judge.unit, tried[count - 1])}; leave {precision} out of export.precisions, raise "
+            "export.max_drop or give more images"
+        )
+    returned = {
+        name: f"returned to {WIDER} as number {place + 1} of {count}: alone it costs the answers {costs[name]:.2g}"
+        for place, name in enumerate(ranking[:count])
+    }
+    layers = _layers(program, placement, macs, costs, returned, precision)
+    wide = sum(bit_ops(layer.macs, WIDER) for layer in layers)
+    least = sum(bit_ops(layer.macs, WIDER if layer.divergence is None else precision) for layer in layers)
+    return returned, Limited(
+        limit.max_drop,
+        judge.metric,
+        judge.unit,
+        tried[count],
+        tuple(Trial(number, found) for number, found in sorted(tried.items())),
+        layers,
+        sum(layer.bit_ops for layer in layers) / wide,
+        least / wide,
+        _sentence(limit, precision, tried, count, len(names)),
+    )
+
+
+def _fewest(holds: Callable[[int], bool], most: int) -> int:
+    """The least count that holds, if more always hold where fewer do; `most` where none below it does."""
+    if holds(0):
+        return 0
+    low, high = 0, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
+def _layers(
+    program: ir.Model,
+    placement: Placement,
+    macs: Mapping[str, float],
+    costs: Mapping[str, float],
+    returned: Mapping[str, str],
+    precision: str,
+) -> tuple[LayerChoice, ...]:
+    """What became of every product of the graph, in its order."""
+    found = []
+    for node in program.graph:
+        if (name := str(node.name)) not in macs:
+            continue
+        reason = placement.kept.get(name) or returned.get(name) or f"alone it costs the answers {costs[name]:.2g}"
+        word = WIDER if name in placement.kept or name in returned else precision
+        module = node.metadata_props.get("module", "")
+        cost, operations = costs.get(name), bit_ops(macs[name], word)
+        found.append(LayerChoice(name, module, node.op_type, macs[name], word, operations, cost, reason))
+    return tuple(found)
+
+
+def _sentence(limit: Limit, precision: str, tried: Mapping[int, Drop], count: int, products: int) -> str:
+    """The outcome, and whether so many images can tell."""
+    judge, found = limit.judge, tried[count]
+    unit, metric = judge.unit, judge.metric
+    if count == 0:
+        words = f"nothing is returned to {WIDER}: with all {products} products in {precision}, "
+    else:
+        words = (
+            f"{count} of {products} products are returned to {WIDER}: with all in {precision}, "
+            f"{_amount(metric, unit, tried[0])}, and now "
+        )
+    words += f"{_amount(metric, unit, found)}, at most {limit.max_drop:g} {'are' if unit == '%' else 'is'} allowed"
+    worst = max(tried.values(), key=lambda one: one.error)
+    if worst.needed(limit.max_drop) <= worst.images and limit.max_drop > 0:
+        return words
+    enough = f"; about {worst.needed(limit.max_drop)} images could" if limit.max_drop > 0 else ""
+    return (
+        f"{words}, but {found.images} images cannot tell a drop of {limit.max_drop:g}{_points(unit)} from none "
+        f"(standard error {worst.error:.2g}){enough}"
+    )
+
+
+def _amount(metric: str, unit: str, drop: Drop) -> str:
+    return f"{metric} is worse by {drop.value:.3g} ± {drop.error:.2g}{_points(unit)} on {drop.images} images"
+
+
+def _points(unit: str) -> str:
+    return " points" if unit == "%" else ""
