@@ -78,12 +78,42 @@ class Side:
 
 
 @dataclass(frozen=True)
+class Narrowed:
+    """The pruned side on one target in 8 bits beside the fastest wider precision, measured in turns.
+
+    `speedup` is wide over narrow, with its 95 % interval.
+    """
+
+    target: str
+    precision: str
+    wider: str
+    wide_ms: Latency
+    narrow_ms: Latency
+    speedup: Interval
+
+    @property
+    def keeps(self) -> str:
+        """The precision to run there: the narrow one only where the whole interval says that it is faster."""
+        return self.precision if self.speedup.low > 1 else self.wider
+
+    @property
+    def said(self) -> str:
+        """What was found, in a sentence."""
+        found, where = self.speedup, f"{self.target}, batch {self.wide_ms.batch}"
+        if self.keeps == self.precision:
+            return f"{where}: {self.precision} is {found} times as fast as {self.wider}"
+        how = "is not faster" if found.high < 1 else "is not shown to be faster"
+        return f"{where}: {self.precision} {how} than {self.wider} ({found} times as fast): keep {self.wider} there"
+
+
+@dataclass(frozen=True)
 class BenchResult:
     """A comparison. `speedup` is dense over pruned: the ratio of median latencies with its 95 % interval.
 
     `skipped` says for each target that was asked for and not measured why; `notes` what a reader should know about
     the numbers. `metric` judges both sides in what the model is for, `other_metrics` tell more; `evaluation_images` is
-    the number of images behind them, where it is known, and `command` the one that measured.
+    the number of images behind them, where it is known, and `command` the one that measured. `narrowed` says where
+    8 bits pay.
     """
 
     environment: Environment
@@ -96,6 +126,7 @@ class BenchResult:
     command: str = ""
     metric: Compared | None = None
     other_metrics: tuple[Compared, ...] = ()
+    narrowed: tuple[Narrowed, ...] = ()
 
     @property
     def judged(self) -> Compared | None:

@@ -39,6 +39,9 @@ HTML = """<!doctype html>
 {% for target, reason in skipped.items() %}
 <p class="sub">Not measured: {{ target }}: {{ reason }}</p>
 {% endfor %}
+{% for sentence in narrowed %}
+<p class="sub">{{ sentence }}</p>
+{% endfor %}
 <h2>How</h2>
 <dl>
 {% for name, phrase in facts %}
@@ -63,6 +66,19 @@ HTML = """<!doctype html>
 </table>
 </details>
 {% endif %}
+{% for table in mixed %}
+<details><summary>Every product of {{ table.graph }} and its precision</summary>
+<p class="sub">{{ table.said }}. {{ table.costs }}.</p>
+<table>
+<thead><tr>{% for word in heads %}<th>{{ word }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in table.rows %}
+<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}
+</tbody>
+</table>
+</details>
+{% endfor %}
 <details><summary>Every pruned group</summary>
 <table>
 <thead><tr><th>group</th><th>kind</th><th>dense</th><th>kept</th></tr></thead>
@@ -94,6 +110,10 @@ MARKDOWN = """# {{ title }}, pruned
 Not measured: {{ target }}: {{ reason }}
 
 {% endfor %}
+{% for sentence in narrowed %}
+{{ sentence }}
+
+{% endfor %}
 {% for name, phrase in facts %}
 * {{ name }}: {{ phrase }}
 {% endfor %}
@@ -110,6 +130,18 @@ Not measured: {{ target }}: {{ reason }}
 {% endfor %}
 
 {% endif %}
+{% for table in mixed %}
+{{ table.graph }}: {{ table.said }}. {{ table.costs }}.
+
+|{% for word in heads %} {{ word }} |{% endfor %}
+
+|---|---|---:|---|---:|---:|---|
+{% for row in table.rows %}
+|{% for cell in row %} {{ cell }} |{% endfor %}
+
+{% endfor %}
+
+{% endfor %}
 | group | kind | dense | kept |
 |---|---|---:|---:|
 {% for name, kind, units, left in layers %}

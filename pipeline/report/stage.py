@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from secateur.benchmarks.results_file import read_bench
+from secateur.export.artefacts import ExportFile
 from secateur.pipeline.report.fidelity_of_run import fidelity_of_run
 from secateur.pipeline.runs.declarations import Output, Packages, recipe_parts
 from secateur.pipeline.runs.inputs import Inputs
@@ -14,6 +15,7 @@ from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.describe import GroupTable
 
 BENCH, GROUPS = Output("bench", "bench.json"), Output("groups", "groups.json")
+EXPORTED = Output("export", ExportFile.NAME)
 
 
 def report_run(inputs: Inputs, say: Callable[[str], None]) -> list[str]:
@@ -28,6 +30,7 @@ def report_run(inputs: Inputs, say: Callable[[str], None]) -> list[str]:
         bench=read_bench(inputs.path("bench.json")),
         classes=inputs.held_out_images.classes if inputs.model_task.scores_classes else (),
         fidelity=fidelity_of_run(inputs, say),
+        graphs=ExportFile.load(inputs.folder_of(EXPORTED)).files if inputs.has(ExportFile.NAME) else {},
     )
     return write_report(inputs.output(), found)
 
@@ -35,7 +38,7 @@ def report_run(inputs: Inputs, say: Callable[[str], None]) -> list[str]:
 REPORT = Stage(
     "report",
     (
-        *(DENSE, HELD_OUT, GROUPS, SCORES, PLAN, SMALL, BENCH, TRACED, Packages("matplotlib")),
+        *(DENSE, HELD_OUT, GROUPS, SCORES, PLAN, SMALL, EXPORTED, BENCH, TRACED, Packages("matplotlib")),
         *recipe_parts("", "report"),
     ),
     report_run,

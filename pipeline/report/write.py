@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from jinja2 import Environment
@@ -12,6 +12,7 @@ from jinja2 import Environment
 from secateur.benchmarks.results_file import BenchResult
 from secateur.core.figures import save_figure
 from secateur.core.files import write_text
+from secateur.export.artefacts import ExportedGraph
 from secateur.pipeline.analysis.fidelity import Fidelity
 from secateur.pipeline.data.classes import spelt_out
 from secateur.pipeline.recover.spec import RecoverSpec
@@ -19,6 +20,7 @@ from secateur.pipeline.report.class_map import ByClass, class_map, class_wise, s
 from secateur.pipeline.report.evidence import evidence
 from secateur.pipeline.report.fidelity_of_run import FidelityFile
 from secateur.pipeline.report.figures import kept_units, latency
+from secateur.pipeline.report.mixed_table import HEADS, mixed_tables
 from secateur.pipeline.report.pages import HTML, MARKDOWN
 from secateur.pipeline.report.table import compact, rows_of
 from secateur.pipeline.runs.recipe import Recipe
@@ -44,7 +46,10 @@ CAPTIONS = {
 
 @dataclass(frozen=True)
 class Findings:
-    """All that a report tells of a run. `classes` are those of the images, by name; the fidelity may be left out."""
+    """All that a report tells of a run. `classes` are those of the images, by name; the fidelity may be left out.
+
+    `graphs` are the exported ones by their names.
+    """
 
     recipe: Recipe
     groups: GroupTable
@@ -53,6 +58,7 @@ class Findings:
     bench: BenchResult
     classes: tuple[str, ...] = ()
     fidelity: Fidelity | None = None
+    graphs: Mapping[str, ExportedGraph] = field(default_factory=dict)
 
 
 def write_report(folder: Path, found: Findings) -> list[str]:
@@ -86,6 +92,9 @@ def write_report(folder: Path, found: Findings) -> list[str]:
         "layers": [(row.name, row.kind, row.units, len(kept[row.name])) for row in groups if row.name in kept],
         "soles": _soles(found.groups, scores, names),
         "skipped": bench.skipped,
+        "narrowed": [one.said for one in bench.narrowed],
+        "mixed": mixed_tables(found.graphs),
+        "heads": HEADS,
         "environment": asdict(bench.environment),
         "titles": TITLES,
         "captions": {name: CAPTIONS[name] for name in pictures},

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from secateur.benchmarks.bootstrap import Interval
 from secateur.benchmarks.environment import environment
-from secateur.benchmarks.results_file import Compared, Latency, latency_key, read_bench, split_key
+from secateur.benchmarks.results_file import Compared, Latency, Narrowed, latency_key, read_bench, split_key
 from secateur.core.errors import BenchError, RunError
 from tests.benchmarks.samples import result
 
@@ -122,3 +123,16 @@ def test_a_file_without_a_metric_is_judged_by_top1(tmp_path: Path) -> None:
         del content[key]
     (tmp_path / "bench.json").write_text(json.dumps(content))
     assert read_bench(tmp_path).metric is None
+
+
+def test_eight_bits_are_kept_where_the_whole_interval_says_that_they_are_faster() -> None:
+    latency = Latency.of([1.0, 2.0], 4)
+
+    def narrowed(*interval: float) -> Narrowed:
+        return Narrowed("onnxruntime:cpu", "int8", "fp16", latency, latency, Interval(*interval))
+
+    assert narrowed(1.2, 1.1, 1.3).keeps == "int8"
+    assert narrowed(1.2, 1.1, 1.3).said.endswith("batch 4: int8 is 1.200 [1.100, 1.300] times as fast as fp16")
+    for interval, words in (((1.1, 0.9, 1.3), "is not shown to be faster"), ((0.9, 0.8, 0.95), "is not faster")):
+        assert narrowed(*interval).keeps == "fp16"
+        assert f"int8 {words} than fp16" in narrowed(*interval).said

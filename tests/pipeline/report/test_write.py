@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 import torch
 
+from secateur.benchmarks.bootstrap import Interval
+from secateur.benchmarks.results_file import Narrowed
 from secateur.pipeline.analysis.fidelity import Example, Fidelity
 from secateur.pipeline.report.fidelity_of_run import FidelityFile
 from secateur.pipeline.report.table import rows_of
 from secateur.pipeline.report.write import write_report
 from secateur.pipeline.scores.score import Scores
-from tests.pipeline.report.findings import HIDDEN, findings
+from tests.export.test_artefacts import EXPORTED
+from tests.pipeline.report.findings import CPU, HIDDEN, findings
 
 
 def test_the_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
@@ -43,6 +46,21 @@ def test_the_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
     assert '<td class="change worse">-0.50 points</td>' in page
     assert '<td class="change">50.0% of dense</td>' in page
     assert "Not measured: torch:cuda: no GPU here" in page
+
+
+def test_precisions_are_told_with_their_reasons(tmp_path: Path) -> None:
+    found = findings()
+    latency = found.bench.pruned.latency_ms[CPU]
+    narrowed = Narrowed(CPU, "int8", "fp16", latency, latency, Interval(0.5, 0.4, 0.6))
+    write_report(tmp_path, replace(found, graphs=EXPORTED.files, bench=replace(found.bench, narrowed=(narrowed,))))
+    page, summary = ((tmp_path / name).read_text() for name in ("report.html", "report.md"))
+    for text in (page, summary):
+        assert "batch 1: int8 is not faster than fp16 (0.500 [0.400, 0.600] times as fast): keep fp16 there" in text
+    assert "<td>blocks.0</td><td>MatMul</td><td>8</td><td>int8</td>" in page
+    lines = summary.splitlines()
+    place = lines.index("| layer | operation | MACs | precision | bit-operations | cost alone | why |")
+    assert lines[place + 2] == "| blocks.0 | MatMul | 8 | int8 | 100.0% | 0.25 | a reason |"
+    assert lines[place - 1] == lines[place + 3] == ""
 
 
 def test_the_summary_holds_the_same_rows(tmp_path: Path) -> None:

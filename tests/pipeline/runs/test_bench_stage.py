@@ -32,7 +32,7 @@ def measured(run: Run, folder: Path, precisions: tuple[str, ...], target: str) -
     ExportFile({name: graph for name, graph in files.items() if graph.info.precision in precisions}).save(folder)
     recipe = replace(
         run.recipe,
-        export=replace(run.recipe.export, precisions=precisions),
+        export=replace(run.recipe.export, precisions=precisions, max_drop=None),
         bench=replace(run.recipe.bench, targets=(target,), batch=(1,)),
     )
     bench_run(handed(Run(folder, recipe), "bench"), lambda message: None)
@@ -49,6 +49,11 @@ def test_every_precision_and_batch_is_measured_or_has_a_reason(typed_run: Run) -
         for batch in (16, 1)
     ]
     assert list(found.speedup) == list(found.dense.latency_ms) == list(found.pruned.latency_ms) == keys
+    assert [(one.target, one.precision, one.wide_ms.batch) for one in found.narrowed] == [
+        ("onnxruntime:cpu", "int8", 16),
+        ("onnxruntime:cpu", "int8", 1),
+    ]
+    assert {one.said for one in found.narrowed} <= set(found.notes)
     skipped = [f"tensorrt_rtx:sm_86{typed}" for typed in ("", "@fp16", "@bf16", "@int8")]
     assert set(found.skipped) >= {*skipped}
     assert set(found.skipped) - {*skipped} <= {"onnxruntime:cpu@bf16@b16", "onnxruntime:cpu@bf16@b1"}
