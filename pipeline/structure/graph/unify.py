@@ -178,10 +178,11 @@ def summed_over(
 ) -> tuple[LabelMap, ...]:
     """What a sum over the dimensions `summed` leaves of the maps of its terms; `heads` as for `contract`."""
     kept = [labels for labels in maps if not dims_of(labels) & summed]
+    left: list[LabelMap] = []
     for labels in maps:
         if heads and dims_of(labels) - summed and dims_of(labels) & summed:
-            kept += heads_left(coupling, labels, summed, kept)
-    return _crossed(coupling, kept)
+            left += heads_left(coupling, labels, summed, [*kept, *left])
+    return (*_crossed(coupling, kept), *left)
 
 
 def heads_left(coupling: Coupling, labels: LabelMap, dims: set[int], kept: Sequence[LabelMap]) -> list[LabelMap]:

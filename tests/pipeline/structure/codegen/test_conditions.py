@@ -41,6 +41,18 @@ def test_torchs_own_conditions_hold_or_are_told() -> None:
     check({"h": 7, "x": X}, guards=("L['inputs'][0] * L['inputs'][0] == L['inputs'][1].size()[1]",))
 
 
+@pytest.mark.filterwarnings("ignore")  # traces say that they are going out of use
+def test_torchs_own_conditions_are_asked_of_numbers_while_a_call_is_traced() -> None:
+    class Guarded(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            count = x.size(1)  # a tensor in a trace
+            guard = "L['inputs'][0].size()[1] != torch.sym_max(1, L['inputs'][1] // 7)"
+            check({"x": x, "count": count}, guards=(guard,))
+            return x + count
+
+    assert torch.jit.trace(Guarded(), X, check_trace=False)(X).shape == X.shape
+
+
 def test_conditions_on_the_number_of_samples_alone_are_let_go() -> None:
     guard = "L['inputs'][0].size()[0] != 1"
     check({"x": X[:1]}, guards=(guard,))

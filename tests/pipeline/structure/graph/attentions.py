@@ -68,6 +68,21 @@ class OfOther(nn.Module):
         return found
 
 
+class LearnedQueries(nn.Module):
+    """Queries that are parameters ask the tokens, as in DETR's decoder; projections are apart."""
+
+    def __init__(self, count: int = 6) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(1, count, WIDTH))
+        self.keys, self.values = nn.Linear(WIDTH, 12), nn.Linear(WIDTH, 12)
+        self.attention = nn.MultiheadAttention(WIDTH, HEADS, kdim=12, vdim=12, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        queries = self.queries.expand(len(x), -1, -1)
+        asked: Tensor = self.attention(queries, self.keys(x), self.values(x), need_weights=False)[0]
+        return x + asked.mean(1, keepdim=True)
+
+
 class Linear(Chunked):
     """Keys meet values before queries do, with positive functions of both in place of a softmax."""
 
@@ -108,6 +123,7 @@ def _biased() -> Between:
 ATTENTIONS: dict[str, Callable[[], Between]] = {
     "chunked": lambda: Between(Chunked()),
     "of other tokens": lambda: Between(OfOther()),
+    "learned queries": lambda: Between(LearnedQueries()),
     "linear": lambda: Between(Linear()),
     "biased by a network": _biased,
     "talking heads": lambda: Between(TalkingHeadAttn(WIDTH, HEADS)),

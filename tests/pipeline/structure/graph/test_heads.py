@@ -233,6 +233,7 @@ FOUND: dict[str, dict[str, tuple[int, int]]] = {
     "biased by a network": PACKED,
     "linear": {"head": (4, 1), "v_dim": (16, 4)},
     "of other tokens": {"head": (4, 1), "v_dim": (16, 4)},
+    "learned queries": PACKED,
     "many queries": {"head": (4, 1), "qk_dim": (6, 1), "v_dim": (4, 1)},
     "pooled": {"head": (4, 1), "qk_dim": (4, 1), "v_dim": (4, 1)},
     "pooled with its queries": {"head": (4, 1), "v_dim": (4, 1)},
