@@ -12,6 +12,7 @@ from secateur.pipeline.structure.graph.unify import Cost
 from secateur.pipeline.structure.graph.value import Value, dims_of
 
 INPUT = "it reads values that cannot be removed"
+COMPUTED = "the weight that reads it is computed from others, and that needs all of it"
 
 
 def note_weight(trace: Trace, call: Call, reads: int | None, makes: int | None) -> None:
@@ -51,6 +52,8 @@ def couple_read(trace: Trace, call: Call, weight: Tensor, read: Tensor) -> None:
     """What the weight of a layer reads goes with the labels that it meets; it stays where nothing makes these."""
     if bool((read == FIXED).all()):
         trace.coupling.fix(weight, f"{call.module}: {INPUT}")
+    elif bool((weight == FIXED).all()):
+        trace.coupling.fix(read, f"{call.module}: {COMPUTED}")
     else:
         trace.coupling.couple(weight, read)
 

@@ -45,3 +45,11 @@ def test_a_computed_weight_has_no_role() -> None:
     found = of(lambda p, x: F.linear(x, p * 2.0), (6, 2))
     assert found.trace.roles == {} and found.trace.owners == {}
     assert found.along(0, 1) == found.at("p0", 0)
+
+
+def test_what_a_weight_reads_that_is_standardised_by_hand_stays_for_that_reason() -> None:
+    def standardised(p: Tensor, q: Tensor, x: Tensor) -> Tensor:
+        return F.conv1d(F.conv1d(x, p), q - q.mean((1, 2), keepdim=True))
+
+    found = of(standardised, (6, 2, 1), (4, 6, 1), example=torch.randn(1, 2, 3))
+    assert "is computed from others" in found.reason("p0", 0)
