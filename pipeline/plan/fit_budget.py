@@ -28,9 +28,18 @@ def check_reach(problem: Problem) -> None:
         dense = problem.cost({})
         raise PlanError(
             f"the budget of {limit:.4g} {problem.budget.measure} ({limit / dense:.1%} of dense) cannot be met: with "
-            f"everything gone that may go, {least:.4g} ({least / dense:.1%}) are left; allow more kinds, fewer minimum "
-            "units or a larger budget"
+            f"everything gone that may go, {least:.4g} ({least / dense:.1%}) are left; {_remedies(problem)}"
         )
+
+
+def _remedies(problem: Problem) -> str:
+    """What would let more go, of what the model has."""
+    chosen = {problem.groups.named(name).kind for name in problem.steps}
+    others = sorted({group.kind for group in problem.groups} - chosen)
+    kinds = f"allow more kinds (the model has {', '.join(others)} too), " if others else "allow "
+    stuck = [name for name, steps in problem.steps.items() if not steps]
+    narrow = f" ({', '.join(stuck[:3])} can lose nothing with this one)" if stuck else ""
+    return f"{kinds}a smaller align{narrow}, fewer minimum units or a larger budget"
 
 
 def fit_budget(problem: Problem, order: Order) -> Choice:

@@ -105,7 +105,7 @@ def holds(guard: str, inputs: Mapping[str, Any], samples: Sequence[tuple[str, in
     def sized(name: str, value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
-        if torch.jit.is_tracing() and value.dim() == 0:
+        if torch.jit.is_tracing() and value.dim() == 0:  # type: ignore[attr-defined, no-untyped-call]
             return int(value)  # a length that was passed on
         lengths = [int(length) for length in value.shape]  # in a trace they are tensors
         return _Sized([first.get(name, lengths[0]), *lengths[1:]] if lengths else lengths)
