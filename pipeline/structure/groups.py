@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["head", "qk_dim", "v_dim", "mlp_hidden", "channel", "width"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-Role = Literal["out", "in", "norm", "table"]
+Role = Literal["out", "in", "tied", "norm", "table"]
+MAKES: tuple[Role, ...] = ("out", "tied")
+READS: tuple[Role, ...] = ("in", "tied")
 Kept = Mapping[str, Sequence[int]]
 """For each group, by name, the sorted indices of the units that stay; a group left out keeps all its units."""
 
@@ -30,8 +32,8 @@ class Slice:
 
     `tensor` is a name in `model.state_dict()`; `units[p]` is the unit that position `p` of dimension `dim` goes
     with, or -1 where the position belongs to no unit of the group. The role says what the dimension does:
-    `out` makes the units' values, `in` reads them, `norm` scales or shifts them one by one, `table` is indexed by
-    them (a bias per head).
+    `out` makes the units' values, `in` reads them, `tied` does both, as a weight that is used once more the other way
+    round, `norm` scales or shifts them one by one, `table` is indexed by them (a bias per head).
     """
 
     tensor: str

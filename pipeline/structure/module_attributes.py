@@ -17,6 +17,8 @@ def update(module: nn.Module, dense: tuple[int, ...], rows: Sequence[int]) -> No
     assert isinstance(weight, Tensor)  # for the type checker: the caller has seen its shape
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = weight.shape
+    elif isinstance(module, nn.Embedding):
+        module.num_embeddings, module.embedding_dim = weight.shape
     elif isinstance(module, nn.Bilinear):
         module.out_features, module.in1_features, module.in2_features = weight.shape
     elif isinstance(module, _ConvNd):

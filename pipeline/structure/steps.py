@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.pipeline.structure.groups import Group
+from secateur.pipeline.structure.groups import READS, Group
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,6 @@ def step_size(group: Group, align: int) -> int:
     """How many units a step removes (per block), so that the reader's width changes by a multiple of `align`."""
     if group.blocks > 1 or group.kind in ("qk_dim", "v_dim"):
         return align  # the width of every single head is aligned
-    readers = [part for part in group.slices if part.role == "in"] or list(group.slices)
+    readers = [part for part in group.slices if part.role in READS] or list(group.slices)
     positions = min(sum(1 for unit in part.units if unit == 0) for part in readers)
     return int(align // np.gcd(align, max(positions, 1)))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.pipeline.structure.cutting import tensor_named
-from secateur.pipeline.structure.groups import Group, Groups, Slice
+from secateur.pipeline.structure.groups import READS, Group, Groups, Slice
 from secateur.pipeline.structure.outputs import scale_of
 from secateur.pipeline.structure.plan import Plan
 
@@ -37,11 +37,12 @@ class WrongReader:
 def wrong_readers(groups: Groups, group: Group, plan: Plan, small: nn.Module) -> tuple[WrongReader, ...]:
     """The readers of a group in a small model, each with its units rolled by one among those that stay.
 
+    Of a tensor that also makes them, which would only number them anew, the first is taken twice and the last is lost.
     Units that no tensor reads, as query and key dimensions, are rolled where they are made, once. A branch without
     units is read as a constant, by its bias. Empty where nothing is left that could be wrong.
     """
     here = dict([*small.named_parameters(), *small.named_buffers()])
-    readers = [part for part in group.slices if part.role == "in"]
+    readers = [part for part in group.slices if part.role in READS]
     found = [_rolled(groups, part, plan, once=False) for part in readers if part.tensor in here]
     if not readers:
         makers = [part for part in group.slices if part.role == "out" and part.tensor in here]
@@ -64,6 +65,8 @@ def _rolled(groups: Groups, part: Slice, plan: Plan, once: bool) -> WrongReader 
         return WrongReader(part.tensor, part.dim, None) if len(places) else None
     order = np.arange(len(units))
     order[places] = np.roll(places, 1)
+    if part.role == "tied":
+        order[places[0]] = places[0]
     return WrongReader(part.tensor, part.dim, torch.from_numpy(order))
 
 

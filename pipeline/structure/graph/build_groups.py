@@ -14,7 +14,7 @@ from secateur.pipeline.structure.graph.naming import family_of, kind_of, name_of
 from secateur.pipeline.structure.graph.sites import sites_of
 from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.graph.unread import fixed_alone
-from secateur.pipeline.structure.groups import Fixed, Group, Slice
+from secateur.pipeline.structure.groups import MAKES, READS, Fixed, Group, Slice
 
 Units = dict[int, tuple[tuple[str, int], ...]]
 """For each component that belongs to groups, their names and the number of its unit in each."""
@@ -44,8 +44,12 @@ def build_groups(model: nn.Module, trace: Trace, components: Components, leave: 
         if all(tensor.startswith(inside) for tensor, _ in places):
             continue
         roles = {trace.roles.get(place, "norm") for place in places}
-        read = "in" in roles or members[0] in components.marks["query_key"] or members[0] in components.pieces
-        if "out" not in roles or not read or members == [components.of_label[FIXED]]:
+        read = (
+            bool(roles.intersection(READS))
+            or members[0] in components.marks["query_key"]
+            or members[0] in components.pieces
+        )
+        if not roles.intersection(MAKES) or not read or members == [components.of_label[FIXED]]:
             if not heads.issuperset(members):  # what each head has one of is told with the heads
                 alone.append((places, members))  # nothing would get smaller
             continue

@@ -8,7 +8,7 @@ from torch import nn
 
 from secateur.pipeline.structure.graph.components import Components, Place
 from secateur.pipeline.structure.graph.trace import Trace
-from secateur.pipeline.structure.groups import Kind, Role
+from secateur.pipeline.structure.groups import MAKES, READS, Kind, Role
 
 _SUFFIX = {
     "width": "width",
@@ -28,7 +28,7 @@ def kind_of(model: nn.Module, trace: Trace, components: Components, component: i
     query_key, value = (component in components.marks[mark] for mark in ("query_key", "value"))
     if component in components.marks["width"] and not (query_key and value):  # queries may be added to what comes out
         return "width"
-    read = any(trace.roles.get(place) == "in" for place in places)
+    read = any(trace.roles.get(place) in READS for place in places)
     if value and (read or not (query_key or component in components.pieces)):
         return "v_dim"
     if query_key or value:
@@ -36,11 +36,11 @@ def kind_of(model: nn.Module, trace: Trace, components: Components, component: i
     linear = {"in": False, "out": False}
     for tensor, dim in places:
         role: Role = trace.roles.get((tensor, dim), "norm")
-        if role in linear and tensor.endswith(".weight"):
+        if role in (*MAKES, *READS) and tensor.endswith(".weight"):
             owner = model.get_submodule(tensor.rpartition(".")[0])
             if not isinstance(owner, nn.Linear):
                 return "channel"
-            linear[role] = True
+            linear.update({"in": role in READS or linear["in"], "out": role in MAKES or linear["out"]})
     return "mlp_hidden" if all(linear.values()) else "channel"
 
 
@@ -50,7 +50,7 @@ def name_of(trace: Trace, places: Sequence[Place], kind: Kind, taken: set[str]) 
     Where no layer makes them it is the first module that has any of their tensors.
     """
     order = {name: index for index, name in enumerate(trace.tensors)}
-    made = [tensor for tensor, dim in places if trace.roles.get((tensor, dim)) == "out"]
+    made = [tensor for tensor, dim in places if trace.roles.get((tensor, dim)) in MAKES]
     first_of = min(made or [tensor for tensor, _ in places], key=order.__getitem__)
     layer = first_of.rpartition(".")[0]
     name = f"{layer.rpartition('.')[0] if kind == 'mlp_hidden' else layer}.{_SUFFIX[kind]}".lstrip(".")

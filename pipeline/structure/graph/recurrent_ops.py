@@ -91,6 +91,7 @@ def _own(trace: Trace, call: Call, node: Any) -> None:
     """Notes whose call reads the first weight, which meets what goes into the module."""
     if node in trace.names:
         trace.owners[trace.names[node]] = call.module
+        trace.handed.add(trace.names[node])
 
 
 def _starts(trace: Trace, call: Call, state: Any, labels: tuple[Tensor, Tensor]) -> None:

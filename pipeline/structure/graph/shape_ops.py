@@ -98,6 +98,20 @@ def _index(trace: Trace, call: Call) -> Result:
     return moved(value, lambda x: call.target(x, [None if i is None else i.to(x.device) for i in known]))
 
 
+@RULES.rule("embedding")
+def _embedding(trace: Trace, call: Call) -> Result:
+    """Rows of a table `[entries, width]` by their numbers: the entries stay, its columns are those of the result."""
+    table: Value = call.args[0]
+    trace.role(call.node.args[0], 1, "out")
+    maps = []
+    for labels in table.maps:
+        if dims_of(labels) == {1}:
+            maps.append(labels.reshape([1] * (len(call.shape) - 1) + [-1]))
+        else:
+            trace.coupling.fix(labels, f"{call.module}: its entries are looked up by their numbers")
+    return Value(call.shape, tuple(maps), None, True)
+
+
 def fix_picked(trace: Trace, call: Call, value: Value, result: Value) -> None:
     """Fixes the one label of a map that is left after elements have been picked: `result` is `value` moved."""
     for before, after in zip(value.maps, result.maps, strict=True):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 
 from secateur.pipeline.structure.graph.coupling import Coupling, Mark
@@ -16,7 +17,12 @@ from secateur.pipeline.structure.graph.value import LabelMap, Value, dims_of
 from secateur.pipeline.structure.groups import Role
 
 OUTPUT = "it is an output of the model"
-_PARTS = ("getitem", "split", "split_with_sizes", "chunk", "tensor_split", "slice", "narrow")
+_MOVES = (
+    *("getitem", "split", "split_with_sizes", "chunk", "tensor_split", "unbind", "slice", "narrow", "t", "transpose"),
+    *("permute", "numpy_T", "mT", "swapaxes", "movedim", "view", "reshape", "flatten", "unflatten", "unsqueeze"),
+    *("squeeze", "expand", "contiguous", "clone", "detach", "to", "_to_copy"),
+)
+"""What leaves the numbers of a parameter as they are: parts of it, in another order, shape or type."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +30,12 @@ class Trace:
     """What the rules of the operations write down, one after the other.
 
     `tensors` has the labels of every dimension of each floating-point parameter and buffer (none where the length is
-    1). `roles` says of (tensor, dim) what a layer does with it, `owners` which module's call reads a weight, and
-    `entries` what goes into the modules that normalise, and `norms` along which dimension of it they do, over which
-    labels, a row for each place that is normalised alone. `heads` has the labels of queries, keys and values, a row
-    for each head. `values` and `names` say of a node what is known of its result, and of which tensor it is;
-    `aliases` has the first name of a shared tensor, `unread` the parameters that nothing reads, with the reason, and
-    `uncounted` the operations that may carry MACs which are in no cost.
+    1). `roles` says of (tensor, dim) what a layer does with it, `owners` which module's call reads a weight, `handed`
+    which weights go into that call as they are. `entries` says what goes into the modules that normalise, and `norms`
+    along which dimension of it they do, over which labels, a row for each place that is normalised alone. `heads` has
+    the labels of queries, keys and values, a row for each head. `values` and `names` say of a node what is known of its
+    result, and of which tensor it is; `aliases` has the first name of a shared tensor, `unread` the parameters that
+    nothing reads, with the reason, and `uncounted` the operations that may carry MACs which are in no cost.
     """
 
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -37,6 +43,7 @@ class Trace:
     tensors: dict[str, tuple[Tensor | None, ...]] = field(default_factory=dict)
     roles: dict[tuple[str, int], Role] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
+    handed: set[str] = field(default_factory=set)
     entries: Entries = field(default_factory=dict)
     norms: dict[str, tuple[int, LabelMap]] = field(default_factory=dict)
     heads: list[Tensor] = field(default_factory=list)
@@ -74,11 +81,22 @@ class Trace:
         return Value(tuple(tensor.shape), tuple(maps))
 
     def role(self, node: Any, dim: int, role: Role) -> None:
-        """Says what an operation does with one dimension of the parameter that a node stands for, or is a part of."""
-        while isinstance(node, fx.Node) and node not in self.names and operation_of(node) in _PARTS:
+        """Says what an operation does with one dimension of a node that stands for a parameter, moved or in part.
+
+        What one operation reads and another makes, as in tied layers, is `tied`.
+        """
+        name, value = self.parameter_of(node), self.values.get(node)
+        for labels in value.on(dim) if name and isinstance(value, Value) else ():
+            for place, own in enumerate(self.tensors.get(name, ())):
+                if own is not None and bool(torch.isin(labels, own).any()):
+                    known = self.roles.setdefault((name, place), role)
+                    self.roles[name, place] = role if known == role else "tied"
+
+    def parameter_of(self, node: Any) -> str:
+        """The name of the parameter that a node stands for, moved or in part; empty where it is computed."""
+        while isinstance(node, fx.Node) and node.op == "call_function" and operation_of(node) in _MOVES:
             node = node.args[0]
-        if isinstance(node, fx.Node) and node in self.names:
-            self.roles.setdefault((self.names[node], dim), role)
+        return self.names.get(node, "") if isinstance(node, fx.Node) else ""
 
     def normalises(self, module: str) -> str | None:
         """The module that normalises in which an operation of `module` lies: itself, or one around it."""

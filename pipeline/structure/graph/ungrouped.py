@@ -10,7 +10,7 @@ from secateur.pipeline.structure.graph.build_groups import Units
 from secateur.pipeline.structure.graph.components import Components, Place
 from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.graph.unread import UNREAD
-from secateur.pipeline.structure.groups import Role
+from secateur.pipeline.structure.groups import MAKES, READS, Role
 
 NOT_UNITS = "no layer makes units along it (taps of a kernel, positions, entries of a table)"
 UNMADE = "no layer makes what it reads"
@@ -43,7 +43,7 @@ def ungrouped(trace: Trace, components: Components, units: Units) -> dict[Place,
             if component in grouped:
                 continue
             reason = trace.unread.get(place[0]) or components.reasons.get(component)
-            makes, reads = "out" in roles[component], "in" in roles[component]
+            makes, reads = (bool(roles[component].intersection(some)) for some in (MAKES, READS))
             if reason is None and not (makes and (reads or component in components.marks["query_key"])):
                 reason = UNREAD if makes else UNMADE if reads else NOT_UNITS
             reason = reason or components.pieces.get(component)

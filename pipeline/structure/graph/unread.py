@@ -11,7 +11,7 @@ from secateur.pipeline.structure.graph.components import Components, Place
 from secateur.pipeline.structure.graph.coupling import FIXED
 from secateur.pipeline.structure.graph.naming import kind_of, name_of
 from secateur.pipeline.structure.graph.trace import OUTPUT, Trace
-from secateur.pipeline.structure.groups import Fixed, Kind
+from secateur.pipeline.structure.groups import MAKES, Fixed, Kind
 
 UNREAD = "no layer reads them"
 
@@ -32,7 +32,7 @@ def fixed_alone(
             continue
         kind = kind_of(model, trace, components, members[0], places)
         name = name_of(trace, places, kind, set())
-        by_layer = any(trace.roles.get(place) == "out" for place in places)
+        by_layer = any(trace.roles.get(place) in MAKES for place in places)
         units = Counter(components.reasons.get(member, UNREAD) for member in members)
         for reason, count in units.items():
             if by_layer and reason != OUTPUT:
@@ -53,7 +53,7 @@ def _tied(
     layers: set[str] = set()
     for place in places:
         layer = place[0].rpartition(".")[0]
-        if trace.roles.get(place) == "out" and layer not in layers:
+        if trace.roles.get(place) in MAKES and layer not in layers:
             layers.add(layer)
             kind = kind_of(model, trace, components, tied, [place])
             key = (name_of(trace, [place], kind, set()), kind, components.reasons[tied])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from secateur.pipeline.structure.graph.coupling import FIXED
 from secateur.pipeline.structure.graph.rules import Call
@@ -22,8 +22,11 @@ def note_weight(trace: Trace, call: Call, reads: int | None, makes: int | None) 
         trace.role(node, reads, "in")
     if makes is not None:
         trace.role(node, makes, "out")
-    if isinstance(node, fx.Node) and node in trace.names:
-        trace.owners[trace.names[node]] = call.module
+    name = trace.parameter_of(node)
+    if name and trace.owners.get(name) != name.rpartition(".")[0]:  # the layer itself may be called, too
+        trace.owners[name] = call.module
+    if node in trace.names:
+        trace.handed.add(name)
 
 
 def with_bias(trace: Trace, call: Call, result: Value, bias: Value | None, channel: int, place: int = 2) -> Value:

@@ -113,7 +113,12 @@ def test_of_nothing_that_can_be_removed_a_reason_is_told() -> None:
 def test_inputs_by_keyword_by_position_and_nested_give_the_same_groups_and_costs() -> None:
     model = towers()
     groups = find_groups(model, towers_inputs())
-    assert {group.name: group.units for group in groups} == {"conv.0.channels": 16, "conv.3.channels": 24, "hidden": 32}
+    assert {group.name: group.units for group in groups} == {
+        "tokens.channels": 16,
+        "conv.0.channels": 16,
+        "conv.3.channels": 24,
+        "hidden": 32,
+    }
     assert groups.unverifiable == ()
     convolutions = 16 * 3 * 9 * 64 + 24 * 16 * 9 * 16
     assert groups.macs() == convolutions + 24 * 12 + 5 * 16 * 32 + 32 * 12
@@ -134,7 +139,7 @@ def test_inputs_by_keyword_by_position_and_nested_give_the_same_groups_and_costs
     words = {key: towers_inputs()[key] for key in ("ids", "mask")}
     found = find_groups(ByPosition(), (words, towers_inputs()["pixels"], torch.tensor(2.0)))
     assert [group.name for group in found] == [
-        f"inner.{name}" for name in ("conv.0.channels", "conv.3.channels", "hidden")
+        f"inner.{name}" for name in ("tokens.channels", "conv.0.channels", "conv.3.channels", "hidden")
     ]
 
 

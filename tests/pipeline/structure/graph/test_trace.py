@@ -6,7 +6,7 @@ import torch
 from torch import fx
 
 from secateur.pipeline.structure.graph.trace import Trace
-from secateur.pipeline.structure.graph.value import Value
+from secateur.pipeline.structure.graph.value import Value, moved
 
 
 def test_each_dimension_of_a_parameter_has_labels_of_its_own() -> None:
@@ -29,15 +29,25 @@ def test_whole_numbers_have_no_labels_but_are_kept() -> None:
     assert trace.tensors == {}
 
 
-def test_the_first_role_of_a_dimension_stays() -> None:
-    trace, node = Trace(), fx.Graph().placeholder("p")
+def test_what_is_both_read_and_made_is_tied_however_the_parameter_is_moved() -> None:
+    trace, graph = Trace(), fx.Graph()
+    node = graph.placeholder("p")
+    turned = graph.call_function(torch.ops.aten.transpose.int, (node, 0, 1))
+    computed = graph.call_function(torch.ops.aten.relu.default, (node,))
+    trace.values[node] = trace.parameter("weight", torch.zeros(3, 4))
+    trace.values[computed] = trace.parameter("weight", torch.zeros(3, 4))
     trace.role(node, 0, "in")
     assert trace.roles == {}, "the node stands for no parameter"
     trace.names[node] = "weight"
+    trace.values[turned] = moved(trace.values[node], lambda x: x.T)
     trace.role(node, 0, "out")
-    trace.role(node, 0, "in")
+    trace.role(node, 0, "out")
+    trace.role(turned, 0, "in")
+    trace.role(computed, 0, "in")
     trace.role(None, 1, "in")
-    assert trace.roles == {("weight", 0): "out"}
+    assert trace.roles == {("weight", 0): "out", ("weight", 1): "in"}
+    trace.role(turned, 1, "in")
+    assert trace.roles == {("weight", 0): "tied", ("weight", 1): "in"}
 
 
 def test_only_modules_that_normalise_may_take_statistics_over_fewer_units() -> None:
