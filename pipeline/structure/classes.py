@@ -11,6 +11,7 @@ from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.structure.comparison import comparison_dtype
 from secateur.pipeline.structure.cutting import copied_with
 from secateur.pipeline.structure.history import Classes, remember
+from secateur.pipeline.structure.one_dtype import OneDtype
 from secateur.pipeline.structure.outputs import TOLERANCE, comparison_input, relative_difference
 from secateur.pipeline.structure.verification_weights import calibrated, verification_weights
 
@@ -28,8 +29,9 @@ def specialised(model: nn.Module, classes: Classes) -> nn.Module:
     with torch.no_grad():
         copied = copied_with(model, weights.tensors(model, dtype)).eval()
         x = comparison_input(InputSpec.shaped(input_shape(model)), next(copied.parameters()).device, dtype)
-        outputs, weights = calibrated(copied, weights, x)
-        found = copied_with(small, weights.tensors(small, dtype, index)).eval()(x)
+        with OneDtype(dtype):
+            outputs, weights = calibrated(copied, weights, x)
+            found = copied_with(small, weights.tensors(small, dtype, index)).eval()(x)
     if not relative_difference([found], [outputs[:, list(classes.kept)]]) <= TOLERANCE[dtype]:
         raise SurgeryError("cutting the classifier has changed the logits of the kept classes: report the model")
     return small

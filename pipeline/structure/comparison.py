@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from secateur.core.model_inputs import call, tensors_in
 from secateur.core.modules import device_of
 from secateur.pipeline.structure.canonical import canonical
-from secateur.pipeline.structure.codegen.written_module import WrittenModule, write_forward
 from secateur.pipeline.structure.cutting import copied_with, positions_kept, tensor_named
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.masking import masked
+from secateur.pipeline.structure.one_dtype import OneDtype
 from secateur.pipeline.structure.outputs import TOLERANCE, comparison_input, largest, relative_difference
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.recomputation import outputs_with_gradients
 from secateur.pipeline.structure.verification_weights import VerificationWeights, calibrated, verification_weights
 from secateur.pipeline.structure.wrong_readers import WrongReader, estimated_moves, planted, wrong_readers
 
-HALF = {torch.float16, torch.bfloat16}
 MARGIN = 10
 """A planted mistake has to move the outputs by this many times the tolerance."""
 
@@ -57,14 +54,13 @@ class Comparison:
         self.tolerance = max(TOLERANCE[self.dtype], TOLERANCE[comparison_dtype(model)])
         self.x = comparison_input(groups.inputs, device_of(model), self.dtype, least)
         weights = weights or verification_weights(model)
-        with torch.no_grad():
+        with torch.no_grad(), OneDtype(self.dtype):
             dense = masked(model, groups, plan, weights, self.dtype).eval()
             outputs, weights = calibrated(dense, weights, self.x)
             del dense
         self.expected = tensors_in(outputs)
         index = positions_kept(groups, plan.kept)
         self.small = copied_with(small, weights.tensors(small, self.dtype, index)).eval().requires_grad_(False)
-        _retype(self.small, self.dtype)
         self.wrong = {name: wrong_readers(groups, groups.named(name), plan, self.small) for name in plan.kept}
         for reader in (reader for readers in self.wrong.values() for reader in readers):
             tensor_named(self.small, reader.tensor).requires_grad_(True)
@@ -77,11 +73,12 @@ class Comparison:
         It runs without gradients, and where that agrees with them, which `sensitivity` needs: PyTorch's transformer
         layers take another way then.
         """
-        with torch.no_grad():
+        with torch.no_grad(), OneDtype(self.dtype):
             self.found = tensors_in(call(self.small, self.x))
         self.difference = relative_difference(self.found, self.expected)
         if self.agrees:
-            self.found = outputs_with_gradients(self.small, self.x)
+            with OneDtype(self.dtype):
+                self.found = outputs_with_gradients(self.small, self.x)
             self.difference = largest([self.difference, relative_difference(self.found, self.expected)])
         return self.difference
 
@@ -97,7 +94,8 @@ class Comparison:
         Groups of which nothing is left that could be wrong are absent.
         """
         mistakes = [(name, reader) for name, readers in self.wrong.items() for reader in readers]
-        moves = estimated_moves(self.small, [reader for _, reader in mistakes], self.found)
+        with OneDtype(self.dtype):  # in which blocks may be computed again
+            moves = estimated_moves(self.small, [reader for _, reader in mistakes], self.found)
         found: dict[str, float] = {}
         for (name, reader), move in zip(mistakes, moves, strict=True):
             sure = move if move >= MARGIN * self.tolerance else self.move(reader)
@@ -106,21 +104,9 @@ class Comparison:
 
     def move(self, *wrong: WrongReader) -> float:
         """How far wrong readers, all of them at once, move the small model's outputs, relative to their scale."""
-        with torch.no_grad(), planted(self.small, wrong):
+        with torch.no_grad(), OneDtype(self.dtype), planted(self.small, wrong):
             moved: list[Tensor] = tensors_in(call(self.small, self.x))
         return relative_difference(moved, [tensor.detach() for tensor in self.found])
-
-
-def _retype(model: nn.Module, dtype: torch.dtype) -> None:
-    """Makes code that was taken from a graph compute in `dtype` where it names the type in which it was traced."""
-    coarser = {torch.float32: HALF, torch.float64: {*HALF, torch.float32}}.get(dtype, set())
-    for module in model.modules():
-        if isinstance(module, WrittenModule):
-            graph = copy.deepcopy(module.written_graph)
-            for node in graph.nodes:
-                args, kwargs = tree_map(lambda leaf: dtype if leaf in coarser else leaf, (node.args, node.kwargs))
-                node.args, node.kwargs = args, kwargs
-            write_forward(module, graph)
 
 
 def compare(
@@ -134,9 +120,9 @@ def compare(
 ) -> Comparison:
     """A comparison on `least` samples or more, `watching` the copy of the small model, in the best precision.
 
-    Single precision serves models of half precision too, unless their code insists on their own. Where single
-    precision disagrees, double precision decides by the same tolerance, since deep models may only have amplified
-    rounding; what was found first stands where the code does not run in double precision.
+    Single precision serves models of half and of mixed precision too, unless an operation insists on its own. Where it
+    disagrees, double precision decides by the same tolerance, since deep models may only have amplified rounding; what
+    was found first stands where an operation does not know double precision.
     """
 
     def run(dtype: torch.dtype) -> Comparison:

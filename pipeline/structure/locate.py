@@ -15,6 +15,7 @@ from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.comparison import Comparison
 from secateur.pipeline.structure.cutting import cut, positions_kept, sliced
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.one_dtype import OneDtype
 from secateur.pipeline.structure.outputs import relative_difference
 from secateur.pipeline.structure.plan import Plan
 
@@ -97,7 +98,7 @@ def wrong_code(model: nn.Module, small: nn.Module, groups: Groups, plan: Plan, d
     """
     fresh = Comparison(model, cut(model, groups, plan), groups, plan, dtype=dtype)
     given = Comparison(model, small, groups, plan, dtype=dtype)
-    with torch.no_grad(), _outputs_of(fresh.small) as expected, _outputs_of(given.small) as found:
+    with torch.no_grad(), OneDtype(dtype), _outputs_of(fresh.small) as expected, _outputs_of(given.small) as found:
         call(fresh.small, fresh.x), call(given.small, given.x)
     differs = [name for name in expected if relative_difference(found.get(name, []), expected[name]) > fresh.tolerance]
     path = next(iter(differs), None)
