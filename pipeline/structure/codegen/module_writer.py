@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import GetAttrKey
 
 from secateur.pipeline.structure.codegen.alignment import arguments_of
-from secateur.pipeline.structure.codegen.body import ChildCall
+from secateur.pipeline.structure.codegen.body import ChildCall, has_tensors
 from secateur.pipeline.structure.codegen.calls import PLAIN, CodeError
 from secateur.pipeline.structure.codegen.conditions import by_mode, check_arguments, check_mode, check_names, check_same
 from secateur.pipeline.structure.codegen.module_program import ModuleProgram
@@ -23,6 +23,7 @@ from secateur.pipeline.structure.codegen.written_module import write_forward
 from secateur.pipeline.structure.graph.elementwise_ops import PRODUCTS
 from secateur.pipeline.structure.graph.program import lengths as shape_of
 from secateur.pipeline.structure.graph.program import operation_of
+from secateur.pipeline.structure.graph.regions import MARKS
 from secateur.pipeline.structure.graph.value import Value
 
 _SKIPPED = ("_assert_tensor_metadata",)
@@ -147,6 +148,9 @@ class ModuleWriter:
 
     def _operation(self, node: fx.Node) -> None:
         """Writes one operation, with the sizes that are left."""
+        if node.target in MARKS:
+            self._mark(node)
+            return
         source = node.args[0] if node.args else None
         before = self.copies.get(source) if isinstance(source, fx.Node) else None
         if node.target is operator.getitem and isinstance(before, tuple):
@@ -170,6 +174,16 @@ class ModuleWriter:
         self.copies[node] = self.graph.call_function(
             written.target, fx.map_arg(tuple(args), self._copy), fx.map_arg(dict(written.kwargs), self._copy)
         )
+
+    def _mark(self, node: fx.Node) -> None:
+        """Begins or ends a region of autocast: on the device of the input, where it was that in the graph."""
+        device, *others = node.args
+        tensors = [(number, own) for number, own in self.program.own.inputs.items() if has_tensors(own)]
+        if tensors and device == tensors[0][1].meta["val"].device.type:
+            device = self.copies[tensors[0][1]]
+        elif isinstance(device, fx.Node):  # what an end belongs to
+            device = self._copy(device)
+        self.copies[node] = self.graph.create_node("call_function", node.target, (device, *others))
 
     def _picked(self, operand: fx.Node, product: fx.Node) -> fx.Node:
         """A factor of a product without what meets nothing that is left, as in a table of angles for all heads."""

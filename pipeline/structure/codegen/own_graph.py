@@ -15,6 +15,7 @@ from secateur.core.modules import device_of, evaluating
 from secateur.pipeline.structure.codegen.calls import Calls, CodeError, RecordedCall
 from secateur.pipeline.structure.codegen.nested import leaves_of, leaves_with_keys
 from secateur.pipeline.structure.graph.program import symbolic_len
+from secateur.pipeline.structure.graph.regions import gradients, inlined
 
 AUTO = torch.export.Dim.AUTO
 
@@ -95,8 +96,10 @@ def own_graph(module: nn.Module, name: str, calls: Calls, training: bool, any_si
         if node.op == "get_attr":
             found = getattr(program.graph_module, str(node.target), None)
             if not isinstance(found, Tensor):
-                raise CodeError(name, "it opens a graph of its own, such as autocast")
+                raise CodeError(name, "it opens a graph of its own, such as a condition")
             numbers[node] = found
+        if node.target is gradients:
+            raise CodeError(name, "it turns gradients on or off in a part of it")
         if node.op != "placeholder":
             continue
         entry = entries[node.name]
@@ -123,4 +126,4 @@ def _exported(flat: Flat, training: bool, dynamic: Sequence[frozenset[int]]) -> 
     )
     with evaluating(flat), torch.no_grad(), symbolic_len():
         flat.module.train(training)
-        return torch.export.export(flat, tuple(made), dynamic_shapes={"inputs": lengths}, strict=False)
+        return inlined(torch.export.export(flat, tuple(made), dynamic_shapes={"inputs": lengths}, strict=False))

@@ -17,6 +17,7 @@ from secateur.pipeline.structure.codegen.written_module import WrittenModule
 from secateur.pipeline.structure.graph.build_groups import Units
 from secateur.pipeline.structure.graph.components import Components
 from secateur.pipeline.structure.graph.program import stack_of
+from secateur.pipeline.structure.graph.regions import MARKS
 from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.groups import Kept
 
@@ -46,7 +47,8 @@ class TracedModel:
     @cached_property
     def _computing(self) -> frozenset[str]:
         """The modules that compute something themselves."""
-        return frozenset(stack[-1][1] for stack in map(stack_of, self.trace.values) if stack)
+        operations = (node for node in self.trace.values if node.target not in MARKS)
+        return frozenset(stack[-1][1] for stack in map(stack_of, operations) if stack)
 
     def take_over(self, name: str, small: nn.Module, dense: nn.Module, example: ModelInputs, kept: Kept) -> bool:
         """Gives the module `name` of `small` traced code of the new sizes; False where no number in it changes.

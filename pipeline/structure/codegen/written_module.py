@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from typing import Any
 
 from torch import fx, nn
@@ -12,6 +13,11 @@ from torch.fx.graph_module import _format_import_block, _forward_from_src
 from torch.package.importer import sys_importer
 
 from secateur.pipeline.structure.codegen.conditions import by_mode, check_arguments, check_mode, check_names, check_same
+from secateur.pipeline.structure.graph.regions import MARKS, autocast_of, end_of
+
+_INDENT = "    "
+_BEGIN = re.compile(rf"    \w+ = (\w*{autocast_of.__name__}\(.*\))(;.*)?$")
+_END = re.compile(rf"    \w+ = \w*{end_of.__name__}\(.*\)(;.*)?$")
 
 
 class WrittenModule:
@@ -40,13 +46,15 @@ class _Retraced:
 
     def __get__(self, module: Any, kind: Any) -> fx.Graph:
         called = [found for found in kind.forward.__globals__.values() if isinstance(found, type)]
-        functions: tuple[Any, ...] = (by_mode, check_arguments, check_mode, check_names, check_same, *called)
+        functions: tuple[Any, ...] = (by_mode, check_arguments, check_mode, check_names, check_same, *MARKS, *called)
         kind.written_graph = _Tracer(autowrap_functions=functions).trace(module)
         found: fx.Graph = kind.written_graph
         return found
 
 
 class _Tracer(fx.Tracer):
+    traced_func_name = "_marked_forward"
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True
 
@@ -87,9 +95,25 @@ def _class_of(kind: type[nn.Module], code: str, graph: Any, known: dict[str, Any
         "written_code": code,
         "written_for": kind,
         "written_names": known,
-        "forward": _forward_from_src(code, dict(known)),
+        "forward": _forward_from_src(in_blocks(code), dict(known)),
+        "_marked_forward": _forward_from_src(code, dict(known)),  # which a tracer can go through
     }
     return type(kind.__name__, (WrittenModule, kind), parts)
+
+
+def in_blocks(code: str) -> str:
+    """Code with each region between two marks as a `with` block, which ends whatever is raised in it."""
+    lines, depth = list[str](), 0
+    for line in code.splitlines():
+        begin = _BEGIN.match(line)
+        ends = _END.match(line) is not None
+        if ends and lines[-1].endswith(":"):
+            lines.append(f"{_INDENT * (depth + 1)}pass")
+        depth -= ends
+        if not ends:
+            lines.append(_INDENT * depth + (f"    with {begin[1]}:" if begin else line))
+        depth += begin is not None
+    return "\n".join(lines) + "\n"
 
 
 def _made_of_code(kind: type[nn.Module], code: str) -> nn.Module:

@@ -20,6 +20,7 @@ from secateur.core.model_inputs import ModelInputs, arguments, chosen, joined, t
 from secateur.core.modules import evaluating
 from secateur.export.graph_types import first_line
 from secateur.export.quiet import quiet
+from secateur.pipeline.structure.graph.regions import inlined
 
 WRAPPED = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
 """Modules around a model that no tracer sees through, and where they keep it."""
@@ -54,7 +55,7 @@ def exported(model: nn.Module, example: ModelInputs, training: bool = False) -> 
         with evaluating(model), torch.no_grad(), symbolic_len(), quiet():
             model.train(training)
             try:
-                return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
+                return inlined(torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False))
             except ModelError:
                 raise
             except Exception as error:  # a model's forward and the tracer raise nearly anything
@@ -167,11 +168,6 @@ class Ancestry:
     def __init__(self) -> None:
         self._numbers: dict[fx.Node, int] = {}
         self._ancestors: dict[fx.Node, int] = {}  # a bit for each node, itself among them
-
-    def identify(self, node: fx.Node, other: fx.Node) -> None:
-        """Takes in a node that stands for another one, which it is from now on."""
-        self._numbers[node] = self._number(other)
-        self._ancestors[node] = self._ancestors.get(other, 0)
 
     def add(self, node: fx.Node) -> None:
         """Takes in a node after those that it reads."""

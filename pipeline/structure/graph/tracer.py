@@ -15,6 +15,7 @@ from secateur.core.model_inputs import ModelInputs
 from secateur.pipeline.structure.graph.normalising import normalising
 from secateur.pipeline.structure.graph.op_rules import RULES
 from secateur.pipeline.structure.graph.program import SAMPLES, aliases_of, exported, lengths, module_of, operation_of
+from secateur.pipeline.structure.graph.regions import MARKS
 from secateur.pipeline.structure.graph.rules import Call, Result, leaves, stays, traced_result
 from secateur.pipeline.structure.graph.trace import OUTPUT, Trace
 from secateur.pipeline.structure.graph.value import Value
@@ -52,7 +53,7 @@ class Tracer:
     def run(self, program: ExportedProgram, model: nn.Module) -> set[str]:
         """Follows a whole program of a model, whose results keep their shapes; the weights that it never reads."""
         self.trace.entries.update(normalising(program, model))
-        for value in leaves(self.follow(program.graph_module, dict(self._inputs(program)), "")):
+        for value in leaves(self.follow(program.graph_module, dict(self._inputs(program)))):
             if isinstance(value, Value):
                 for labels in value.maps:
                     self.trace.coupling.fix(labels, OUTPUT)
@@ -83,8 +84,8 @@ class Tracer:
                 self.trace.names[node] = name
                 yield node, self.trace.parameter(name, tensor, entry.kind == InputKind.BUFFER)
 
-    def follow(self, graph: fx.GraphModule, inputs: Mapping[fx.Node, Any], module: str) -> Any:
-        """What a graph returns, given the values of its placeholders; nodes of no module are of `module`."""
+    def follow(self, graph: fx.GraphModule, inputs: Mapping[fx.Node, Any]) -> Any:
+        """What a graph returns, given the values of its placeholders."""
         values = self.trace.values
         for node in graph.graph.nodes:
             if node.op == "placeholder":
@@ -99,19 +100,19 @@ class Tracer:
             elif node.op == "output":
                 return fx.map_arg(node.args[0], values.__getitem__)
             else:
-                values[node] = self._operation(node, module_of(node) or module)
+                values[node] = self._operation(node)
         return ()
 
-    def _operation(self, node: fx.Node, module: str) -> Any:
+    def _operation(self, node: fx.Node) -> Any:
         """What is known of an operation's result."""
         args: Any = fx.map_arg(node.args, self.trace.values.__getitem__)
         kwargs: Any = fx.map_arg(node.kwargs, self.trace.values.__getitem__)
         target: Any = node.target
-        call = Call(operation_of(node), module, target, tuple(args), kwargs, node)
+        call = Call(operation_of(node), module_of(node), target, tuple(args), kwargs, node)
         if call.name == "sym_size":
             return args[0].shape[args[1]]
-        if call.name in ("wrap_with_autocast", "wrap_with_set_grad_enabled"):
-            return self._graph_within(call)
+        if target in MARKS:
+            return None
         values, counted = call.values(), len(self.trace.costs)
         if not values and not str(target).startswith("aten."):
             return target(*args, **kwargs)  # arithmetic on lengths
@@ -126,18 +127,6 @@ class Tracer:
         if written and isinstance(node.args[0], fx.Node):
             self.trace.values[node.args[0]] = result
         return result
-
-    def _graph_within(self, call: Call) -> Any:
-        """What a graph within the graph returns; its placeholders are the parameters that are handed to them."""
-        place = next(index for index, arg in enumerate(call.args) if isinstance(arg, fx.GraphModule))
-        graph = call.args[place]
-        holes = [node for node in graph.graph.nodes if node.op == "placeholder"]
-        for hole, node in zip(holes, call.node.args[place + 1 :], strict=True):
-            assert isinstance(node, fx.Node)  # for the type checker: numbers are constants of the inner graph
-            self.trace.ancestry.identify(hole, node)
-            if node in self.trace.names:
-                self.trace.names[hole] = self.trace.names[node]
-        return self.follow(graph, dict(zip(holes, call.args[place + 1 :], strict=True)), call.module)
 
 
 def _has_open_length(node: fx.Node) -> bool:

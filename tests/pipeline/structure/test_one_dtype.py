@@ -83,7 +83,7 @@ CODES: dict[str, tuple[Callable[[Any, Tensor], Tensor], dict[str, torch.dtype]]]
     "weights converted in the call": (cast_weights, {}),
     "a block in half precision": (half_block, {"mlp": BF16}),
     "the type of a weight": (type_of_the_weight, {"mlp": BF16}),
-    "half precision but for a norm": (half_but_for_the_norm, {name: BF16 for name in ("body", "mlp", "head")}),
+    "half precision but for a norm": (half_but_for_the_norm, dict.fromkeys(("body", "mlp", "head"), BF16)),
     "autocast": (autocast_on, {}),
     "no autocast": (autocast_off, {}),
     "numbers of a type": (made_in_code, {}),

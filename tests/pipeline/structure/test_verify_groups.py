@@ -29,7 +29,7 @@ class Block(nn.Module):
         self.one, self.two = nn.Linear(8, 12), nn.Linear(12, 8)
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast("cpu", enabled=False):  # so that its code cannot be taken over
+        with torch.enable_grad():  # so that its code cannot be taken over
             hidden = self.one(x).relu()
         self.look(hidden)
         out: Tensor = x + self.two(hidden)
@@ -306,8 +306,8 @@ def test_the_reason_says_why_the_code_that_fails_could_not_be_taken_over() -> No
     (fixed,) = groups.fixed
     assert groups.adapted == () and fixed.name == "1.inner.hidden"
     assert fixed.reason.endswith(
-        "(twelve units were expected), and the code of 1.inner cannot be taken over from the graph: it opens a graph "
-        "of its own, such as autocast"
+        "(twelve units were expected), and the code of 1.inner cannot be taken over from the graph: it turns gradients "
+        "on or off in a part of it"
     )
 
 

@@ -49,6 +49,16 @@ def fused(m: Any, x: Tensor) -> Tensor:
     return m.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, tokens, 16))
 
 
+def in_regions(x: Tensor) -> Tensor:
+    """Regions of autocast, one in another."""
+    with torch.autocast(x.device.type, dtype=torch.bfloat16):
+        x = x.view(-1, 16, 36) * 2
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.float() + 1
+        x = x.relu()
+    return x.view(-1, 16, 6, 6)
+
+
 def layers(**names: tuple[int, int]) -> dict[str, nn.Module]:
     return {name: nn.Linear(*sizes) for name, sizes in names.items()}
 
@@ -110,6 +120,7 @@ IN_IMAGES: dict[str, Code] = {
     ),
     "a function in place": Code(lambda m, x: m.one(x).relu_().view(-1, 16, 6, 6), **convolutions(one=(16, 16))),
     "another type and back": Code(lambda m, x: x.double().view(-1, 16, 36).float().view(-1, 16, 6, 6)),
+    "a region of autocast": Code(lambda m, x: in_regions(x)),
     "a view as other numbers": Code(
         lambda m, x: x.view(-1, 16, 36).view(torch.int32).view(torch.float32).view(-1, 16, 6, 6)
     ),
@@ -514,8 +525,8 @@ def test_calls_that_lose_other_units_are_refused() -> None:
         take_over(Shares(), IMAGE)
 
 
-def autocast(m: Any, x: Tensor) -> Tensor:
-    with torch.autocast("cpu", enabled=False):
+def forces(m: Any, x: Tensor) -> Tensor:
+    with torch.enable_grad():
         return m.one(x.view(-1, 16, 6, 6))
 
 
@@ -523,8 +534,8 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     "one number of samples only": (
         around(Code(lambda m, x: x.view(int(x.shape[0]), 16, 6, 6)))[0], "one number of samples",
     ),
-    "a graph of its own": (
-        around(Code(autocast, one=nn.Conv2d(16, 16, 1)))[0], "a graph of its own, such as autocast",
+    "gradients": (
+        around(Code(forces, one=nn.Conv2d(16, 16, 1)))[0], "gradients on or off",
     ),
     "every second channel": (
         around(Code(lambda m, x: m.one(x[:, ::2]), one=nn.Conv2d(8, 16, 1)))[0], "every 2th unit",

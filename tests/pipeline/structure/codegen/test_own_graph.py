@@ -68,10 +68,15 @@ def test_conditions_of_the_way_that_is_taken_are_kept() -> None:
     assert graph_of(lambda m, x: x.relu()).guards == ()
 
 
-def test_a_graph_within_is_refused() -> None:
-    def autocast(m: Any, x: Tensor) -> Tensor:
-        with torch.autocast("cpu", enabled=False):
+def test_a_graph_within_and_gradients_that_are_turned_on_are_refused() -> None:
+    def forces(m: Any, x: Tensor) -> Tensor:
+        with torch.enable_grad():
             return x * 2
 
-    with pytest.raises(CodeError, match="a graph of its own"):
-        graph_of(autocast)
+    def condition(m: Any, x: Tensor) -> Tensor:
+        return torch.cond(x.sum() > 0, lambda x: x * 2, lambda x: x * 3, (x,))  # type: ignore[no-any-return]
+
+    with pytest.raises(CodeError, match="it turns gradients on or off"):
+        graph_of(forces)
+    with pytest.raises(CodeError, match="a graph of its own, such as a condition"):
+        graph_of(condition)

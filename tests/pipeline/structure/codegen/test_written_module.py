@@ -13,7 +13,8 @@ from torch import Tensor, fx, nn
 
 from secateur.core.errors import SurgeryError
 from secateur.pipeline.structure.codegen.conditions import check_arguments
-from secateur.pipeline.structure.codegen.written_module import WrittenModule, write_forward
+from secateur.pipeline.structure.codegen.written_module import WrittenModule, in_blocks, write_forward
+from secateur.pipeline.structure.graph.regions import autocast_of, end_of
 
 
 class Root(nn.Module):
@@ -114,3 +115,46 @@ def test_a_whole_model_is_saved_by_torch() -> None:
     torch.save(model, file)
     file.seek(0)
     assert torch.equal(torch.load(file, weights_only=False)(x), model(x))
+
+
+REGION = """def forward(self, x):
+    autocast_of = regions_autocast_of(x, None, False)
+    add = torch.ops.aten.add.Tensor(x, 1);  x = None
+    autocast_of_1 = regions_autocast_of('cpu', None, True)
+    end_of = regions_end_of(autocast_of_1);  autocast_of_1 = end_of = None
+    mul = add * 2;  add = None
+    end_of_1 = regions_end_of(autocast_of);  autocast_of = end_of_1 = None
+    return mul
+"""
+BLOCKS = """def forward(self, x):
+    with regions_autocast_of(x, None, False):
+        add = torch.ops.aten.add.Tensor(x, 1);  x = None
+        with regions_autocast_of('cpu', None, True):
+            pass
+        mul = add * 2;  add = None
+    return mul
+"""
+
+
+def test_regions_are_blocks() -> None:
+    assert in_blocks(REGION) == BLOCKS
+    assert in_blocks(BLOCKS) == BLOCKS
+
+
+@pytest.mark.parametrize("copied", list(COPIES))
+def test_autocast_is_as_before_within_a_region_and_after_an_error_in_it(copied: str) -> None:
+    torch.manual_seed(0)
+    root, graph = Root(), fx.Graph()
+    x = graph.placeholder("x")
+    first = graph.call_function(autocast_of, (x, torch.bfloat16, True))
+    used = graph.call_module("used", (x,))
+    graph.call_function(end_of, (first,))
+    graph.output(used)
+    write_forward(root, graph)
+    found = COPIES[copied](root)
+    assert found(torch.ones(2, 3)).dtype == torch.bfloat16
+    with pytest.raises(RuntimeError):
+        found(torch.ones(2, 4))
+    assert not torch.is_autocast_enabled("cpu")
+    targets = [node.target for node in found.written_graph.nodes if node.op == "call_function"]
+    assert targets == [autocast_of, end_of]

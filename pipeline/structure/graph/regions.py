@@ -1,0 +1,73 @@
+"""Regions of a graph in which autocast or gradients are turned on or off, written into the graph between two marks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.export import ExportedProgram
+
+AUTOCAST, GRADIENTS = "wrap_with_autocast", "wrap_with_set_grad_enabled"
+
+
+def autocast_of(device: Any, dtype: torch.dtype | None, enabled: bool, cache: bool | None = None) -> torch.autocast:
+    """Autocast on a device type, or on that of a tensor; as a node it begins a region."""
+    return torch.autocast(device.device.type if isinstance(device, Tensor) else device, dtype, enabled, cache)
+
+
+def gradients(enabled: bool) -> torch.set_grad_enabled:
+    """Gradients on or off; as a node it begins a region."""
+    return torch.set_grad_enabled(enabled)
+
+
+def end_of(region: Any) -> None:
+    """As a node the end of a region, which has no meaning of its own."""
+
+
+MARKS = (autocast_of, gradients, end_of)
+_BEGINS = {AUTOCAST: autocast_of, GRADIENTS: gradients}
+
+
+def inlined(program: ExportedProgram) -> ExportedProgram:
+    """The program, in place, with the operations of its regions in their order, each region between two marks."""
+    _inline(program.graph_module)
+    return program
+
+
+def _inline(module: fx.GraphModule) -> None:
+    graph = module.graph
+    for node in list(graph.nodes):
+        begin = _BEGINS.get(getattr(node.target, "__name__", "")) if node.op == "call_function" else None
+        if begin is None:
+            continue
+        place = next(place for place, arg in enumerate(node.args) if _is_module(arg))
+        holder = node.args[place]
+        region = getattr(module, holder.target)
+        _inline(region)
+        with graph.inserting_before(node):
+            first = graph.call_function(begin, node.args[:place])
+            given = dict(zip(_holes(region.graph), node.args[place + 1 :], strict=True))
+            made: Any = graph.graph_copy(region.graph, given)
+            last = graph.call_function(end_of, (first,))
+        for mark in (first, last):
+            mark.meta["nn_module_stack"] = node.meta.get("nn_module_stack", {})
+        for inner in region.graph.nodes:  # tensors that it holds, and other graphs
+            if inner.op == "get_attr":
+                name = f"{holder.target}_{inner.target}".replace(".", "_")
+                setattr(module, name, getattr(region, inner.target))
+                given[inner].target = name
+        for user in list(node.users):
+            user.replace_all_uses_with(made[user.args[1]])
+            graph.erase_node(user)
+        for gone in (node, holder):
+            if not gone.users:
+                graph.erase_node(gone)
+
+
+def _is_module(arg: object) -> bool:
+    return isinstance(arg, fx.Node) and arg.op == "get_attr"
+
+
+def _holes(graph: fx.Graph) -> list[fx.Node]:
+    return [node for node in graph.nodes if node.op == "placeholder"]
