@@ -18,6 +18,7 @@ from secateur.pipeline.models.create import create_model
 from secateur.pipeline.models.spec import Origin, OwnModel
 from secateur.pipeline.structure.classes import cut_classifier
 from secateur.pipeline.structure.cutting import cut, example_for, in_channels_last, is_channels_last
+from secateur.pipeline.structure.feature_widths import update_feature_widths
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.history import Classes, Replaced, Units, differences, history_of, shapes_in
@@ -141,7 +142,7 @@ def _cut_again(structure: Structure, dense: nn.Module, groups: Groups) -> nn.Mod
         and Precision.of(dense) == last.precision
         and groups.fingerprint() == last.plan.fingerprint
     ):
-        return cut(dense, replace(groups, adapted=last.adapted), last.plan)
+        return _cut(dense, groups, last)
     return None
 
 
@@ -155,7 +156,13 @@ def _replayed(dense: nn.Module, step: Units, maker: str, folder: Path) -> nn.Mod
             f"{maker} is built differently from when {folder} was saved: give what made it then (timm's version of "
             "that time, or the factory of that model), or prune the model again"
         )
-    return cut(dense, replace(groups, adapted=step.adapted), step.plan)
+    return _cut(dense, groups, step)
+
+
+def _cut(dense: nn.Module, groups: Groups, step: Units) -> nn.Module:
+    small = cut(dense, replace(groups, adapted=step.adapted), step.plan)
+    update_feature_widths(small, dense, step.plan.inputs)
+    return small
 
 
 def _read_weights(path: Path, file: StructureFile) -> dict[str, torch.Tensor]:

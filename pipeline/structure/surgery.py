@@ -12,6 +12,7 @@ from secateur.pipeline.structure.codegen.calls import called
 from secateur.pipeline.structure.codegen.written_module import WrittenModule
 from secateur.pipeline.structure.cutting import cut, example_for
 from secateur.pipeline.structure.equivalence import Verification, verify_equivalence
+from secateur.pipeline.structure.feature_widths import update_feature_widths
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.history import plan_of
@@ -36,6 +37,7 @@ def prune(model: nn.Module, plan: Plan, groups: Groups | None = None) -> nn.Modu
     """
     groups = _groups_for(model, plan, groups)
     small = cut(model, groups, plan)
+    update_feature_widths(small, model, groups.inputs)
     for found in verify_equivalence(model, small, groups, plan).unverifiable:
         _log.warning("not verifiable: %s: %s", found.name, found.reason)
     fixed = [called(name) for name in groups.one_size if isinstance(small.get_submodule(name), WrittenModule)]

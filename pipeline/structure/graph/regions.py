@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
-
-AUTOCAST, GRADIENTS = "wrap_with_autocast", "wrap_with_set_grad_enabled"
 
 
 def autocast_of(device: Any, dtype: torch.dtype | None, enabled: bool, cache: bool | None = None) -> torch.autocast:
@@ -26,7 +25,7 @@ def end_of(region: Any) -> None:
 
 
 MARKS = (autocast_of, gradients, end_of)
-_BEGINS = {AUTOCAST: autocast_of, GRADIENTS: gradients}
+_BEGINS: dict[str, Callable[..., Any]] = {"wrap_with_autocast": autocast_of, "wrap_with_set_grad_enabled": gradients}
 
 
 def inlined(program: ExportedProgram) -> ExportedProgram:
