@@ -9,14 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 ATTENTION = (F.scaled_dot_product_attention, torch.ops.aten.scaled_dot_product_attention.default)
-PRODUCTS = (
-    *(F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d),
-    *(torch.matmul, Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__, torch.bmm, Tensor.bmm, torch.mm, Tensor.mm),
-    *(torch.baddbmm, torch.addmm, F.bilinear, F.layer_norm, F.group_norm, F.batch_norm),
-)
 FOLD = (F.fold, torch.ops.aten.col2im.default)
 _NAMES = ("input", "output_size", "kernel_size", "dilation", "padding", "stride")
 _DEFAULTS = {"dilation": 1, "padding": 0, "stride": 1}
@@ -45,34 +39,6 @@ class FourDimensions(TorchFunctionMode):
             kwargs = {**kwargs, "attn_mask": mask}
         result = func(*(part.reshape(-1, *part.shape[-3:]) for part in (query, key, value)), *rest, **kwargs)
         return result.reshape(*outer, *result.shape[-3:])
-
-
-class OneType(TorchFunctionMode):
-    """Within it, functions that take tensors of one type get them, where a model's code makes float32 ones of its own.
-
-    Products run in `dtype`, the graph's. Sampling runs in float32, which its positions need, and gives `dtype`.
-    """
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.dtype = dtype
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func not in (*PRODUCTS, *ATTENTION, F.grid_sample):
-            return func(*args, **kwargs)
-        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-        if len({tensor.dtype for tensor in given}) < 2:
-            return func(*args, **kwargs)
-        dtype = torch.float32 if func is F.grid_sample else self.dtype
-
-        def typed(leaf: Any) -> Any:
-            return leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
-
-        args, kwargs = tree_map(typed, (args, kwargs))
-        return func(*args, **kwargs).to(self.dtype)
 
 
 class FoldAsConvolution(TorchFunctionMode):

@@ -61,25 +61,6 @@ def adopt_constants(program: ir.Model) -> None:
             program.graph.register_initializer(value)
 
 
-def match_weights(program: ir.Model) -> None:
-    """Gives the weights of convolutions and products the type of the other operand.
-
-    The exporter folds a BatchNorm into a bf16 convolution in float32 and leaves the result so: an invalid graph.
-    """
-    import onnx_ir as ir
-
-    for node in program.graph.all_nodes():
-        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or node.inputs[0] is None:
-            continue
-        wanted = node.inputs[0].dtype
-        for value in node.inputs[1:]:
-            if value is None or value.const_value is None or wanted is None or value.dtype == wanted:
-                continue
-            array = value.const_value.numpy().astype(wanted.numpy())
-            value.const_value = ir.tensor(array, dtype=wanted, name=value.name)
-            value.dtype = wanted
-
-
 def plain_einsums(program: ir.Model) -> None:
     """Writes the equations of einsums in small letters without blanks, the only ones that TensorRT reads.
 

@@ -1,4 +1,4 @@
-"""Number formats: which exist, and models whose graph is typed in one of them."""
+"""Number formats: which exist, and how far graphs in them may be from PyTorch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from secateur.core.errors import ExportError, near_matches
-from secateur.core.modules import copied
 
 Precision = Literal["fp32", "fp16", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -16,8 +15,6 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 EIGHT_BITS = ("int8", "fp8")
 """The types of the products alone, which a graph gets by calibration (`quantize_onnx`)."""
-
-DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 TOLERANCES: dict[str, float] = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2, "int8": 0.25, "fp8": 0.25}
 """How far outputs may be from float32 PyTorch, as a fraction of the output's scale: rounding, some layers deep."""
@@ -46,25 +43,6 @@ def parse_type(word: str) -> Precision:
         f"{word} needs calibration images: export the model in fp32, and give the graph and the images to "
         "sc.quantize_onnx"
     )
-
-
-def typed_copy(model: nn.Module, precision: Precision) -> nn.Module:
-    """The model itself for fp32, otherwise a copy whose floating-point parameters and buffers have that precision.
-
-    TensorRT 11 knows no weak typing, so the types of the graph *are* the precision. LayerNorm and softmax keep
-    their sums in float32 inside the kernels of PyTorch, ONNX Runtime and TensorRT alike. Raises `ExportError` for a
-    model that is not float32 to begin with, or whose weights leave the range of float16.
-    """
-    check_float32(model)
-    if precision == "fp32":
-        return model
-    limit = torch.finfo(DTYPES[precision]).max
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and tensor.numel() and bool(tensor.abs().max() > limit):
-            raise ExportError(
-                f"{name} holds {tensor.abs().max():.3g}, but {precision} ends at {limit:.3g}: export in bf16 or fp32"
-            )
-    return copied(model).to(DTYPES[precision])
 
 
 def check_float32(model: nn.Module) -> None:

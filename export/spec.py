@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from secateur.core.errors import RecipeError, naming
 from secateur.core.ranges import Range, check_ranges
 from secateur.export.precision import EIGHT_BITS, PRECISIONS, parse_precision
-from secateur.export.quantize.spec import QuantizeSpec
+from secateur.export.quantize.spec import Quantization, QuantizeSpec
 from secateur.export.targets import check_bits, parse_target
 
 DEFAULT = QuantizeSpec()
@@ -51,5 +51,18 @@ class ExportSpec:
 
     @property
     def quantizes(self) -> bool:
-        """Whether any of the graphs needs calibration images."""
+        """Whether any of the graphs is in 8 bits."""
         return any(precision in EIGHT_BITS for precision in self.precisions)
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether any graph needs calibration images: those in 8 bits, and fp16's, whose ranges are measured."""
+        return self.quantizes or "fp16" in self.precisions
+
+    @property
+    def quantization(self) -> Quantization:
+        """How graphs are quantised for these targets: TensorRT runs what is not in 8 bits fastest in fp16."""
+        if self.quantize.rest != "target":
+            return self.quantize
+        needs_half = any(parse_target(target).runtime.startswith("tensorrt") for target in self.targets)
+        return replace(self.quantize, rest="fp16" if needs_half else "fp32")

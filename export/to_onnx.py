@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +15,18 @@ from secateur.core.errors import ExportError
 from secateur.core.input_spec import InputSpec
 from secateur.core.model_inputs import ModelInputs, call, map_tensors, moved, tensors_in
 from secateur.core.modules import device_of, evaluating
-from secateur.export.function_modes import FoldAsConvolution, FourDimensions, OneType
+from secateur.export.function_modes import FoldAsConvolution, FourDimensions
 from secateur.export.graph_file import write_graph
-from secateur.export.graph_tidy import adopt_constants, follow_batch, match_weights, plain_einsums, tidy
-from secateur.export.graph_types import first_line
-from secateur.export.onnx_info import OnnxInfo, onnx_info
-from secateur.export.precision import DTYPES, OPSETS, parse_type, typed_copy
+from secateur.export.graph_tidy import adopt_constants, follow_batch, plain_einsums, tidy
+from secateur.export.graph_types import first_line, graph_tensors
+from secateur.export.half.measure import float32_nodes
+from secateur.export.half.narrow import narrow
+from secateur.export.onnx_info import OnnxInfo, note_kept, onnx_info
+from secateur.export.precision import OPSETS, check_float32, parse_type
+from secateur.export.quantize.observe import CalibrationFeeds
 from secateur.export.quiet import quiet
 from secateur.export.signature import flat_inputs, flat_outputs
+from secateur.export.tensors import TensorInfo
 from secateur.kernels.fuse import fuse, is_fused
 from secateur.kernels.fused_modules import FusedAttention
 from secateur.kernels.onnx_function import add_functions
@@ -41,14 +46,17 @@ def export_onnx(
     precision: str = "fp32",
     metadata: Mapping[str, str] | None = None,
     kernels: bool = False,
+    calibration: Iterable[Any] | None = None,
 ) -> OnnxInfo:
     """Writes `model` to `path` as ONNX and says what was written.
 
     The graph has one float32 input `input` `[batch, *input_shape]` and one float32 output `logits`, or several, which
     have the names that the model's code has for them (`signature`). The batch is dynamic. `precision` types everything
-    in between. The shapes come from an `example` (a tensor, a tuple or a dictionary, any batch), from `input_shape`
-    (one sample, no batch) or from the model's own timm configuration. With `kernels`, attention stays one node,
-    `secateur::RaggedAttention`, with a function of standard operators as its body: the TensorRT plugin takes its
+    in between, but for nodes that fp16 cannot hold: `OnnxInfo.kept` says which stay float32 and why. The graph itself
+    shows some; what overflows is found with `calibration` images alone, any iterable of (images, labels) that can be
+    read several times. The shapes come from an `example` (a tensor, a tuple or a dictionary, any batch), from
+    `input_shape` (one sample, no batch) or from the model's own timm configuration. With `kernels`, attention stays one
+    node, `secateur::RaggedAttention`, with a function of standard operators as its body: the TensorRT plugin takes its
     place, and every other runtime runs the function. The model keeps its mode, device and weights. The file is checked
     by `onnx.checker` before it replaces an older one. Raises `ExportError` when the model cannot run, cannot be
     exported, or has a batch that its code fixes, and `KernelError` when `kernels` is asked of a model without such
@@ -69,37 +77,46 @@ def export_onnx(
         )
     inputs = spec.draw(2, device=device_of(model), normal=lambda shape, _: torch.zeros(*shape))
     batched = tuple(tensor.batched for tensor in spec.tensors)
-    graph = _Graph(typed_copy(ours, kind), DTYPES[kind], inputs, batched)
+    check_float32(model)
+    graph = _Graph(ours, inputs, batched)
     program = _exported(graph, opset or OPSETS[kind], kernels)
     add_functions(program)
     follow_batch(program, path.name, batched)
     adopt_constants(program)
-    match_weights(program)
     plain_einsums(program)
     tidy(program, {**_described(spec), "precision": kind, **(metadata or {})})
+    if kind != "fp32":
+        feeds = None if calibration is None or kind == "bf16" else CalibrationFeeds(calibration, _takes(program))
+        kept = float32_nodes(program, kind, chain(feeds.fitting(), feeds.judging()) if feeds is not None else ())
+        note_kept(program, narrow(program, kind, kept), 0 if feeds is None else feeds.images)
     external = write_graph(program, path)
     return onnx_info(path, external)
 
 
 class _Graph(nn.Module):
-    """The model as the graph sees it: float32 tensors in, a tuple of float32 tensors out, one precision in between.
+    """The model as the graph sees it: float32 tensors in, a tuple of float32 tensors out.
 
     The tensors that go in are those of `example`, in their order; those `batched` have a row for each sample.
     """
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype, example: ModelInputs, batched: tuple[bool, ...]) -> None:
+    def __init__(self, model: nn.Module, example: ModelInputs, batched: tuple[bool, ...]) -> None:
         super().__init__()
         self.model = model
-        self.dtype = dtype
         self.example = example
         self.batched = batched
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         rows = iter(tensors)
-        inputs = moved(map_tensors(lambda _: next(rows), self.example), tensors[0].device, self.dtype)
-        with FourDimensions(), FoldAsConvolution(), OneType(self.dtype):
+        inputs = moved(map_tensors(lambda _: next(rows), self.example), tensors[0].device)
+        with FourDimensions(), FoldAsConvolution():
             outputs = flat_outputs(call(self.model, inputs))
         return tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in outputs.values())
+
+
+def _takes(program: ir.Model) -> tuple[TensorInfo, ...]:
+    import onnx_ir as ir
+
+    return graph_tensors(ir.to_proto(program))[0]
 
 
 def _described(spec: InputSpec) -> dict[str, str]:
@@ -128,16 +145,10 @@ def _exported(graph: _Graph, opset: int, kernels: bool) -> ir.Model:
     fused, tensors = is_fused(graph), tuple(tensors_in(graph.example))
     with evaluating(graph), torch.no_grad(), quiet():
         try:
-            with OneType(graph.dtype):
-                outputs = flat_outputs(call(graph.model, moved(graph.example, tensors[0].device, graph.dtype)))
+            outputs = flat_outputs(call(graph.model, moved(graph.example, tensors[0].device)))
         except ExportError:
             raise
         except Exception as error:  # a model's forward may raise anything
-            if graph.dtype != torch.float32 and any(word in str(error) for word in ("dtype", "scalar type")):
-                raise ExportError(
-                    f"the model's forward makes float32 tensors that meet its {graph.dtype} ones "
-                    f"({first_line(error)}): let it make them in the type of its input, or export in fp32"
-                ) from error
             raise ExportError(
                 f"the model cannot run on the input {InputSpec.of(graph.example)} ({first_line(error)}): "
                 "give an example or an input_shape that fits it"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from secateur.export.half.narrow import rounded
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -20,17 +22,24 @@ class Format:
     """A symmetric format of 8 bits whose largest number is `most`; a scale times a number is a value.
 
     int8 goes from -127 to 127 (-128 is left out, so that a weight and its negative are alike), fp8 is E4M3 without
-    infinities (Micikevicius et al., 2209.05433).
+    infinities (Micikevicius et al., 2209.05433). Scales are numbers of `rest`, the type of what is scaled, so that
+    nothing is lost when they are written in it.
     """
 
     word: Word
     most: float
+    rest: Literal["fp32", "fp16", "bf16"] = "fp32"
 
     def scale(self, reach: Any) -> NDArray[np.float32]:
         """The scales of values that reach as far as `reach`; 1 for nothing but zeros."""
         far = np.asarray(reach, dtype=np.float32)
         least = np.finfo(np.float32).tiny
-        return np.where(far > 0, np.maximum(far / np.float32(self.most), least), 1).astype(np.float32)
+        found = np.where(far > 0, np.maximum(far / np.float32(self.most), least), 1).astype(np.float32)
+        if self.rest == "fp32":
+            return found
+        near = rounded(found, self.rest)
+        up = np.where(near.astype(np.float32) < found, np.nextafter(near, near.dtype.type(np.inf)), near)
+        return np.where(np.isfinite(up), up, found).astype(np.float32)  # beyond the type, what is scaled is so too
 
     def encode(self, values: NDArray[Any], scale: Any) -> NDArray[Any]:
         """The numbers of this format nearest to `values / scale`, in its own element type."""

@@ -16,8 +16,6 @@ from secateur.export.quantize.trials import Trials
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-WIDER = "fp32"
-"""The type of the products that are not in 8 bits."""
 Say = Callable[[str], None]
 Write = Callable[[Collection[str], Path], object]
 """Writes the graph whose products of these names are wide to the path."""
@@ -32,6 +30,7 @@ def keep_limit(
     limit: Limit,
     identity: str,
     say: Say,
+    wider: str = "fp32",
 ) -> tuple[dict[str, str], Limited]:
     """The products to return to the wider type, each with the reason, so that the limit holds; and how that was found.
 
@@ -39,8 +38,8 @@ def keep_limit(
     the answers make of it (the sensitivity of HAWQ, 1905.03696, measured instead of expanded, as ModelOpt's
     `auto_quantize` does by `kl_div`). Products are ranked by that for each bit-operation which their 8 bits save; the
     least number of first ones that keeps the limit is found by bisection, in `1 + log2(products)` measurements of the
-    metric. `macs` are those of `product_macs`, `identity` names the graph, its calibration and the options. Raises
-    `ExportError` where the limit holds with no product in 8 bits alone.
+    metric. `wider` is the type of products that are not in 8 bits, `macs` are those of `product_macs`, `identity` names
+    the graph, its calibration and the options. Raises `ExportError` where the limit holds with no product in 8 bits alone.
     """
     judge, names = limit.judge, [product.node for product in placement.products]
     trials = Trials(f"{identity} {judge.identity}", limit.trials)
@@ -63,24 +62,24 @@ def keep_limit(
         def holds(count: int) -> bool:
             wide = ranking[:count]
             tried[count] = found = trials.drop(wide, lambda: drop(wide))
-            say(f"{count} of {len(names)} products in {WIDER}: {_amount(judge.metric, judge.unit, found)}")
+            say(f"{count} of {len(names)} products in {wider}: {_amount(judge.metric, judge.unit, found)}")
             return found.value <= limit.max_drop + 1e-9  # a drop of one point may be 1.0000000000000142
 
         count = _fewest(holds, len(names))
     if count == len(names):
         raise ExportError(
             f"no graph with a product in {precision} keeps the limit of {limit.max_drop:g}"
-            f"{_points(judge.unit)}: with {count - 1} of {count} products in {WIDER}, "
+            f"{_points(judge.unit)}: with {count - 1} of {count} products in {wider}, "
             f"{_amount(judge.metric, judge.unit, tried[count - 1])}; leave {precision} out of export.precisions, raise "
             "export.max_drop or give more images"
         )
     returned = {
-        name: f"returned to {WIDER} as number {place + 1} of {count}: alone it costs the answers {costs[name]:.2g}"
+        name: f"returned to {wider} as number {place + 1} of {count}: alone it costs the answers {costs[name]:.2g}"
         for place, name in enumerate(ranking[:count])
     }
-    layers = _layers(program, placement, macs, costs, returned, precision)
-    wide = sum(bit_ops(layer.macs, WIDER) for layer in layers)
-    least = sum(bit_ops(layer.macs, WIDER if layer.divergence is None else precision) for layer in layers)
+    layers = _layers(program, placement, macs, costs, returned, (precision, wider))
+    wide = sum(bit_ops(layer.macs, "fp32") for layer in layers)
+    least = sum(bit_ops(layer.macs, wider if layer.divergence is None else precision) for layer in layers)
     return returned, Limited(
         limit.max_drop,
         judge.metric,
@@ -90,7 +89,7 @@ def keep_limit(
         layers,
         sum(layer.bit_ops for layer in layers) / wide,
         least / wide,
-        _sentence(limit, precision, tried, count, len(names)),
+        _sentence(limit, (precision, wider), tried, count, len(names)),
     )
 
 
@@ -111,30 +110,32 @@ def _layers(
     macs: Mapping[str, float],
     costs: Mapping[str, float],
     returned: Mapping[str, str],
-    precision: str,
+    types: tuple[str, str],
 ) -> tuple[LayerChoice, ...]:
-    """What became of every product of the graph, in its order."""
+    """What became of every product of the graph, in its order; `types` are the 8 bits and the wider one."""
+    precision, wider = types
     found = []
     for node in program.graph:
         if (name := str(node.name)) not in macs:
             continue
         reason = placement.kept.get(name) or returned.get(name) or f"alone it costs the answers {costs[name]:.2g}"
-        word = WIDER if name in placement.kept or name in returned else precision
+        word = wider if name in placement.kept or name in returned else precision
         module = node.metadata_props.get("module", "")
         cost, operations = costs.get(name), bit_ops(macs[name], word)
         found.append(LayerChoice(name, module, node.op_type, macs[name], word, operations, cost, reason))
     return tuple(found)
 
 
-def _sentence(limit: Limit, precision: str, tried: Mapping[int, Drop], count: int, products: int) -> str:
+def _sentence(limit: Limit, types: tuple[str, str], tried: Mapping[int, Drop], count: int, products: int) -> str:
     """The outcome, and whether so many images can tell."""
+    precision, wider = types
     judge, found = limit.judge, tried[count]
     unit, metric = judge.unit, judge.metric
     if count == 0:
-        words = f"nothing is returned to {WIDER}: with all {products} products in {precision}, "
+        words = f"nothing is returned to {wider}: with all {products} products in {precision}, "
     else:
         words = (
-            f"{count} of {products} products are returned to {WIDER}: with all in {precision}, "
+            f"{count} of {products} products are returned to {wider}: with all in {precision}, "
             f"{_amount(metric, unit, tried[0])}, and now "
         )
     words += f"{_amount(metric, unit, found)}, at most {limit.max_drop:g} {'are' if unit == '%' else 'is'} allowed"

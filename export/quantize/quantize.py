@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ from secateur.core.errors import ExportError
 from secateur.core.files import sha256_file, sha256_json
 from secateur.export.graph_file import write_graph
 from secateur.export.graph_types import declared_precisions, graph_precision, graph_tensors, read_graph
-from secateur.export.onnx_info import OnnxInfo, onnx_info
+from secateur.export.half.measure import float32_nodes
+from secateur.export.half.narrow import narrow
+from secateur.export.onnx_info import OnnxInfo, note_kept, onnx_info
 from secateur.export.quantize.balance import balance
 from secateur.export.quantize.bit_ops import product_macs
 from secateur.export.quantize.correct import correct
@@ -69,8 +72,9 @@ def quantize_onnx(
 
     `calibration` is any iterable of (images, labels) that can be read several times; labels are not looked at. A
     `cache` is a file of what is measured: written where there is none, and else read instead of measuring. With a
-    `limit`, products stay float32 as far as it asks for that (see `mixed.keep_limit`). Inputs,
-    outputs and everything between the products stay float32. Raises `ExportError` for a graph that is quantised already
+    `limit`, products stay wider as far as it asks for that (see `mixed.keep_limit`). Inputs and outputs stay float32;
+    what is between the products is `options.rest`, fp16 by default, but for the nodes that this cannot hold:
+    `OnnxInfo.kept` says which and why. Raises `ExportError` for a graph that is quantised already
     or not float32, for images that are too few or all alike, for a cache of another graph, other images or other
     options, and where nothing can run in 8 bits; `path` is then left as it was. `MissingPackageError` without ONNX
     Runtime.
@@ -80,7 +84,8 @@ def quantize_onnx(
     >>> info.precision, how.products, how.images, how.errors[how.rule] < 0.05
     ('int8', 8, 10, True)
     """
-    form, options, source = _format(precision), options or Quantization(), Path(source)
+    options, source = options or Quantization(), Path(source)
+    form = replace(_format(precision), rest="fp16" if options.rest == "target" else options.rest)
     content = read_graph(source)
     program = read_program(source)
     placement = place(program, options.keep, options.ends)
@@ -114,6 +119,13 @@ def quantize_onnx(
             corrected, chosen = (), uncorrected
     for word, error in errors.items():
         say(f"{word}: {error:.2%} of the variance of the outputs is lost")
+    kept = float32_nodes(program, form.rest, chain(feeds.fitting(), feeds.judging())) if form.rest != "fp32" else {}
+
+    def finished(made: ir.Model, there: Path) -> str:
+        if form.rest != "fp32":
+            note_kept(made, narrow(made, form.rest, kept), feeds.images)
+        return _write(made, there, precision)
+
     limited = None
     if limit is not None:
         far = reaches(best)
@@ -125,14 +137,14 @@ def quantize_onnx(
             return made, rest, changed
 
         def write(wide: Iterable[str], there: Path) -> None:
-            _write(mixed(dict.fromkeys(wide, "a trial"))[0], there, precision)
+            finished(mixed(dict.fromkeys(wide, "a trial"))[0], there)
 
         macs = product_macs(plain, feeds.judging())
         identity = sha256_json([_origin(source, feeds, options), asdict(options), precision, best, bool(corrected)])
-        returned, limited = keep_limit(plain, placement, macs, precision, write, limit, identity, say)
+        returned, limited = keep_limit(plain, placement, macs, precision, write, limit, identity, say, form.rest)
         chosen, placement, corrected = mixed(returned)
         say(limited.said)
-    external = _write(chosen, Path(path), precision)
+    external = finished(chosen, Path(path))
     how = Quantized(
         best, errors, feeds.images, len(placement.products), len(seen.largest), len(corrected), placement.kept, limited
     )

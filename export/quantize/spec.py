@@ -19,6 +19,8 @@ class Quantization:
     are evened out (SmoothQuant's alpha; 0: not at all), `correct` moves what rounded weights shift on average into the
     biases, where that lowers the same error. `softmax` is how far the output of a softmax reaches: as `measured` as any
     other, or to `one`, its bound.
+    `rest` is the type of everything that is not in 8 bits: `fp16`, `bf16` or `fp32`; by default (`target`) fp16, which
+    TensorRT runs fastest, and fp32 where no target of a recipe is TensorRT. Nodes that fp16 cannot hold stay in fp32.
     `keep` are globs of modules (`blocks.0.*`) or nodes that keep their type; the first and the last product do unless
     `ends` quantises these too.
 
@@ -30,6 +32,7 @@ class Quantization:
     balance: Annotated[float, Range(0, 1)] = 0.5
     correct: bool = True
     softmax: Literal["measured", "one"] = "measured"
+    rest: Literal["target", "fp16", "bf16", "fp32"] = "target"
     keep: tuple[str, ...] = ()
     ends: bool = False
 

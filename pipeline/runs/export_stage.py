@@ -23,6 +23,7 @@ from secateur.export.quantize.quantize import quantize_onnx
 from secateur.export.targets import parse_target, typed_targets
 from secateur.export.to_onnx import export_onnx
 from secateur.pipeline.analysis.graph_judge import GraphJudge
+from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.runs.inputs import Inputs
 
@@ -38,12 +39,14 @@ def export_run(inputs: Inputs, say: Say) -> list[str]:
     """Writes the dense and the small model as ONNX in every precision, and `export.json` with the measured parity.
 
     Graphs in 8 bits are made from the fp32 graph and the calibration images, and compared on those of them that
-    calibrated nothing; a limit on what they lose is measured on these and on others of the calibration split.
+    calibrated nothing; a limit on what they lose is measured on these and on others of the calibration split. The
+    images also say which nodes fp16 cannot hold.
     """
     written: list[str] = []
     described: dict[str, ExportedGraph] = {}
     small, spec = inputs.model("model"), inputs.recipe.export
     shape = input_shape(inputs.dense)
+    images = inputs.calibration(spec.quantize.samples_per_class, spec.quantize.batch_size) if spec.calibrates else None
     for side, model in (("pruned", small), ("dense", inputs.dense)):
         with TemporaryDirectory() as folder:
             fp32 = inputs.output(onnx_name(side, "fp32"))
@@ -52,10 +55,11 @@ def export_run(inputs: Inputs, say: Say) -> list[str]:
             for precision in sorted(spec.precisions, key=lambda word: word in EIGHT_BITS):
                 name = onnx_name(side, precision)
                 say(f"writing {name}")
+                path = inputs.output(name)
                 if precision in EIGHT_BITS:
-                    described[name] = _quantize(inputs, side, model, fp32, inputs.output(name), precision, say)
+                    described[name] = _quantize(inputs, side, model, fp32, path, precision, say)
                 else:
-                    described[name] = _export(model, inputs.output(name), shape, precision, say)
+                    described[name] = _export(model, path, shape, precision, images, say)
                 written.append(name)
                 if external := described[name].info.external:
                     written.append(external)
@@ -106,13 +110,18 @@ def engines_folder(run_dir: Path, side: str) -> Path:
     return run_dir / "engines" if side == "pruned" else run_dir / "engines" / "dense"
 
 
-def _export(model: nn.Module, path: Path, shape: tuple[int, ...], precision: str, say: Say) -> ExportedGraph:
-    info = replace(export_onnx(model, path, input_shape=shape, precision=precision), path=Path(path.name))
+def _export(
+    model: nn.Module, path: Path, shape: tuple[int, ...], precision: str, images: Loader | None, say: Say
+) -> ExportedGraph:
     try:
-        return ExportedGraph(info, check_parity(model, path, ONNX_BATCHES))
-    except MissingPackageError as error:
-        say(str(error))
-        return ExportedGraph(info, not_checked=str(error))
+        info = export_onnx(model, path, input_shape=shape, precision=precision, calibration=images)
+        parity, missing = check_parity(model, path, ONNX_BATCHES), ""
+    except MissingPackageError as error:  # ONNX Runtime, which measures and compares
+        say(missing := str(error))
+        info, parity = export_onnx(model, path, input_shape=shape, precision=precision), None
+    for node, why in info.kept.items():
+        say(f"{node} stays in fp32: {why}")
+    return ExportedGraph(replace(info, path=Path(path.name)), parity, missing)
 
 
 def _quantize(
@@ -124,7 +133,9 @@ def _quantize(
     if spec.max_drop is not None:
         trials = inputs.working_file(f"trials.{side}.{precision}.json")
         limit = Limit(spec.max_drop, _judge(inputs, model, fp32), trials)
-    written = partial(quantize_onnx, fp32, path, images, precision, spec.quantize, cache=cache, limit=limit, say=say)
+    written = partial(
+        quantize_onnx, fp32, path, images, precision, spec.quantization, cache=cache, limit=limit, say=say
+    )
     try:
         info, how = written()
     except OtherCalibrationError as error:  # what the recipe, the images or the model were before

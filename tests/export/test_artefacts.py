@@ -26,6 +26,8 @@ INFO = OnnxInfo(
     size_bytes=1234,
     sha256="0" * 64,
     external="model.fp16.onnx.0123456789abcdef.data",
+    kept={"node_sum": "a reason"},
+    images=8,
 )
 PARITY = Parity(0.01, (Difference(1, "logits", 0.25, 2.0, 0.125, 0.875, 1.0),), widened=False, least=0.75)
 LAYER = LayerChoice("a", "blocks.0", "MatMul", 8.0, "int8", 512.0, 0.25, "a reason")
@@ -63,6 +65,8 @@ def test_the_formats_of_the_design(tmp_path: Path) -> None:
         "size_bytes": 1234,
         "sha256": "0" * 64,
         "external": "model.fp16.onnx.0123456789abcdef.data",
+        "kept": {"node_sum": "a reason"},
+        "images": 8,
         "parity": {
             "tolerance": 0.01,
             "differences": [

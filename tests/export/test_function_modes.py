@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from secateur.core.errors import ExportError
-from secateur.export.function_modes import ATTENTION, FoldAsConvolution, FourDimensions, OneType
+from secateur.export.function_modes import ATTENTION, FoldAsConvolution, FourDimensions
 from secateur.export.parity import check_parity
 from secateur.export.to_onnx import export_onnx
 
@@ -105,47 +104,3 @@ def test_an_exported_model_has_no_fold(tmp_path: Path) -> None:
     export_onnx(model, tmp_path / "m.onnx", torch.randn(1, 3, 8, 8))
     assert "Col2Im" not in {node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node}
     assert check_parity(model, tmp_path / "m.onnx", batches=(1, 3)).worst.relative < 1e-5
-
-
-class Warp(nn.Module):
-    """Makes float32 tensors in its forward: a grid to sample by, and a table that is added before a product."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        grid = F.affine_grid(torch.eye(2, 3).expand(x.shape[0], 2, 3), list(x.shape), align_corners=False)
-        x = self.conv(F.grid_sample(x, grid, align_corners=False)).mean((2, 3))
-        out: Tensor = self.head(x + torch.linspace(0, 1, 8))
-        return out @ torch.eye(4)
-
-
-@pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_float32_tensors_of_a_forward_take_the_type_of_the_graph(precision: str, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = Warp().eval()
-    info = export_onnx(model, tmp_path / "warp.onnx", input_shape=(3, 12, 12), precision=precision)
-    assert info.precision == precision
-
-
-def test_products_of_two_types_run_in_the_one_that_is_asked_and_others_are_left_alone() -> None:
-    x, weight = torch.randn(2, 3).half(), torch.randn(4, 3)
-    with OneType(torch.float16):
-        assert F.linear(x, weight).dtype == torch.float16
-        assert F.linear(x.float(), weight).dtype == torch.float32  # what is of one type stays so
-        assert (x + weight[:2]).dtype == torch.float32
-
-
-def test_other_meetings_of_two_types_are_named(tmp_path: Path) -> None:
-    class Added(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Linear(3, 3)
-
-        def forward(self, x: Tensor) -> Tensor:
-            found: Tensor = self.layer(x).index_add(1, torch.tensor([0]), torch.ones(x.shape[0], 1))
-            return found
-
-    with pytest.raises(ExportError, match=r"makes float32 tensors that meet its torch.float16 ones .*in fp32"):
-        export_onnx(Added().eval(), tmp_path / "added.onnx", input_shape=(3,), precision="fp16")

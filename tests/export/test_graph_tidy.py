@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from secateur.core.errors import ExportError
-from secateur.export.graph_tidy import adopt_constants, follow_batch, match_weights, plain_einsums, tidy
+from secateur.export.graph_tidy import adopt_constants, follow_batch, plain_einsums, tidy
 
 
 def program(text: str) -> ir.Model:
@@ -91,21 +91,6 @@ def test_constants_outside_of_the_graph_become_weights_under_names_of_their_own(
     assert [node.inputs[1].name for node in model.graph] == ["low.0", "low"]
     adopt_constants(model)  # a second time changes nothing
     assert set(model.graph.initializers) == {"low", "low.0"}
-
-
-def test_the_weights_of_products_take_the_type_of_what_they_multiply() -> None:
-    model = program(HEADER + "g (bfloat16[n, 3] x) => (bfloat16[n, 2] y) { y = MatMul(x, w) }")
-    weight = ir.tensor(np.ones((3, 2), np.float32), name="w")
-    value = ir.Value(name="w", const_value=weight, shape=weight.shape, type=ir.TensorType(weight.dtype))
-    node = model.graph.node(0)
-    node.replace_input_with(1, value)
-    model.graph.register_initializer(value)
-    other = constant("bound", 1.0)
-    clip = ir.Node("", "Clip", [node.outputs[0], other], num_outputs=1)
-    model.graph.append(clip)
-    match_weights(model)
-    assert value.dtype == value.const_value.dtype == ir.DataType.BFLOAT16
-    assert other.dtype == ir.DataType.FLOAT  # no product reads it
 
 
 def test_the_exporters_notes_go_and_ours_come() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from secateur.core.errors import SecateurError
+from secateur.export.quantize.spec import QuantizeSpec
 from secateur.export.spec import ExportSpec
 
 
@@ -11,6 +12,16 @@ def test_what_can_be_exported() -> None:
     ExportSpec(("fp32", "fp16", "bf16"), ("tensorrt", "tensorrt_rtx:sm_86", "onnxruntime:cpu"))
     assert not ExportSpec(targets=()).quantizes
     assert ExportSpec(("int8", "fp8"), ("tensorrt", "tensorrt_rtx:sm_89", "onnxruntime:cpu")).quantizes
+    assert [ExportSpec((word,)).calibrates for word in ("fp32", "fp16", "bf16", "int8")] == [False, True, False, True]
+
+
+def test_what_is_not_in_eight_bits_has_the_type_that_the_targets_run_fastest() -> None:
+    def rest(targets: tuple[str, ...], asked: QuantizeSpec) -> str:
+        return ExportSpec(("int8",), targets, asked).quantization.rest
+
+    assert rest(("onnxruntime:cpu",), QuantizeSpec()) == "fp32"
+    assert rest(("onnxruntime:cpu", "tensorrt_rtx:sm_86"), QuantizeSpec()) == "fp16"
+    assert rest(("tensorrt_rtx:sm_86",), QuantizeSpec(rest="bf16")) == "bf16"
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ def spoilt(path: Path, out: Path, module: str, factor: float) -> str:
     pair = node.inputs[0].producer()  # type: ignore[union-attr]  # a product of the transformer
     for one in (pair, pair.inputs[0].producer()):  # type: ignore[union-attr]
         scale = one.inputs[1]  # type: ignore[union-attr]
-        scale.const_value = ir.tensor(np.float32(factor * array_of(scale)), name=scale.name)  # type: ignore[union-attr]
+        wrong = np.asarray(factor * array_of(scale), array_of(scale).dtype)
+        scale.const_value = ir.tensor(wrong, name=scale.name)  # type: ignore[union-attr]
         factor = 1.0  # both read one constant
     ir.save(program, out)
     return str(node.outputs[0].name)

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
 
+from secateur.export.half.narrow import rounded
 from secateur.export.quantize.formats import FORMATS
 
 
@@ -21,6 +25,17 @@ def test_fp8_is_that_of_pytorch() -> None:
     wanted = torch.from_numpy(values).to(torch.float8_e4m3fn).float().numpy()
     np.testing.assert_array_equal(form.round(values, 448.0), wanted)
     assert form.round(np.array([1e6, -1e6], np.float32), 448.0).tolist() == [448.0, -448.0]  # no infinities
+
+
+@pytest.mark.parametrize("rest", ["fp16", "bf16"])
+def test_scales_are_numbers_of_the_type_of_what_they_scale(rest: Literal["fp16", "bf16"]) -> None:
+    reaches = np.geomspace(1e-7, 1e6, 400).astype(np.float32)
+    exact, found = (replace(FORMATS["int8"], rest=word).scale(reaches) for word in ("fp32", rest))
+    np.testing.assert_array_equal(rounded(found, rest).astype(np.float32), found)
+    assert (found >= exact).all()  # nothing is cut off
+    normal = exact > 2.0**-14
+    assert (found[normal] <= exact[normal] * (1 + 2.0 ** (-9 if rest == "fp16" else -6))).all()
+    assert replace(FORMATS["int8"], rest="fp16").scale(1e8) == np.float32(1e8 / 127)  # it scales what stays in fp32
 
 
 @pytest.mark.parametrize("word", FORMATS)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import TensorProto
 from torch import Tensor, nn
 
 from secateur.core.errors import ExportError, SecateurError, UnsupportedError
 from secateur.export.engines import build_engine
+from secateur.export.graph_types import element_types, read_graph
 from secateur.export.onnx_info import OnnxInfo
 from secateur.export.parity import check_parity
 from secateur.export.quantize.observe import Quarter
@@ -24,6 +26,7 @@ from tests.export.quantize.test_divergence import spoilt
 
 pytestmark = needs_ort
 Batches = list[tuple[Tensor, Tensor]]
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 def test_int8_says_how_it_was_made(int8: tuple[OnnxInfo, Quantized]) -> None:
@@ -57,6 +60,27 @@ def test_parity_on_images_and_a_planted_scale(
         check_parity(transformer, tmp_path / "spoilt.onnx", images=images, reference=fp32)
     with pytest.raises(ExportError, match="is in int8, which is right for real images alone: give images"):
         check_parity(transformer, path)
+
+
+@pytest.mark.parametrize(
+    ("rest", "element"), [("fp16", "FLOAT16"), ("target", "FLOAT16"), ("bf16", "BFLOAT16"), ("fp32", "FLOAT")]
+)
+def test_what_is_not_in_eight_bits_has_the_type_that_is_asked(
+    rest: Literal["fp16", "target", "bf16", "fp32"], element: str, images: Batches, tmp_path: Path
+) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 32), nn.ReLU(), nn.Linear(32, 16), nn.GELU(), nn.Linear(16, 5))
+    few = [(batch[:, :, :4, :4], labels) for batch, labels in images]
+    source = export_onnx(model, tmp_path / "model.onnx", input_shape=(3, 4, 4)).path
+    how = Quantization(rule="minmax", balance=0, correct=False, rest=rest)
+    info, _ = quantize_onnx(source, tmp_path / "model.int8.onnx", few, options=how)
+    types = element_types(read_graph(info.path))
+    nodes = read_graph(info.path).graph.node
+    made = {types[node.output[0]] for node in nodes if types[node.output[0]] in FLOATS}
+    assert made == {TensorProto.DataType.Value(element), TensorProto.FLOAT}  # the output stays float32
+    scales = {types[node.input[1]] for node in nodes if node.op_type in ("QuantizeLinear", "DequantizeLinear")}
+    assert scales == {TensorProto.DataType.Value(element)}
+    assert (info.precision, info.images) == ("int8", 0 if rest == "fp32" else 16)
+    assert check_parity(model, info.path, images=few).widened == (rest == "bf16")
 
 
 def test_fp8_of_several_outputs(tmp_path: Path) -> None:

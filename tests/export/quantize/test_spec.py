@@ -15,6 +15,7 @@ from secateur.export.quantize.spec import Quantization, QuantizeSpec
         ("balance", 1.5, "from 0 to 1"),
         ("softmax", "two", "one of measured, one"),
         ("keep", "blocks", "a list"),
+        ("rest", "int8", "one of target, fp16, bf16, fp32"),
         ("samples_per_class", -1, "0 or more"),
         ("batch_size", 0, "1 or more"),
     ],
