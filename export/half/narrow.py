@@ -64,6 +64,8 @@ class _Narrowing:
 
     def _retype(self, node: ir.Node, stays: bool) -> None:
         """Gives a node's inputs, attributes and outputs their types."""
+        import onnx_ir as ir
+
         for inner in (one for part in _subgraphs(node) for one in part):
             for place, value in enumerate(inner.inputs):
                 if value in self.floats:
@@ -83,7 +85,8 @@ class _Narrowing:
             made = self.wide if stays else self.element
         for place, value in enumerate(node.outputs):
             if value in self.floats:
-                value.dtype = bound.get(self._word(node, place, outputs=True), made)
+                element = bound.get(self._word(node, place, outputs=True), made)
+                value.type = ir.TensorType(element)  # not `value.dtype`, which a clone of the program shares
 
     def _of_attributes(self, node: ir.Node, stays: bool) -> ir.DataType:
         """The type of outputs that no input decides; the attributes that say it are changed."""

@@ -39,7 +39,7 @@ def keep_limit(
     `auto_quantize` does by `kl_div`). Products are ranked by that for each bit-operation which their 8 bits save; the
     least number of first ones that keeps the limit is found by bisection, in `1 + log2(products)` measurements of the
     metric. `wider` is the type of products that are not in 8 bits, `macs` are those of `product_macs`, `identity` names
-    the graph, its calibration and the options. Raises `ExportError` where the limit holds with no product in 8 bits alone.
+    the graph, its calibration and the options. Raises `ExportError` where it holds with no product in 8 bits alone.
     """
     judge, names = limit.judge, [product.node for product in placement.products]
     trials = Trials(f"{identity} {judge.identity}", limit.trials)

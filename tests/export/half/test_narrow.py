@@ -51,6 +51,14 @@ def test_values_keep_their_names_and_the_graph_its_inputs_and_outputs() -> None:
     assert [node.op_type for node in model.graph.node] == ["Cast", "MatMul", "Relu", "Cast"]
 
 
+def test_a_clone_that_is_narrowed_leaves_the_program_as_it_was() -> None:
+    program = ir.from_onnx_text(HEADER + "g (float[n, 3] x) => (float[n, 3] y) { a = Neg(x)  y = Relu(a) }")
+    passes.ShapeInferencePass()(program)
+    before = ir.to_proto(program)
+    narrow(program.clone(), "fp16", {})
+    assert ir.to_proto(program) == before
+
+
 def test_a_kept_node_computes_in_float32_between_casts_and_shares_its_weight() -> None:
     weight = "<float[2] w = {1e-7, 2}>"
     text = f"g (float[n, 2] x) => (float[n, 2] y) {weight} {{ a = Add(x, w)  b = Mul(a, w)  y = Add(b, w) }}"

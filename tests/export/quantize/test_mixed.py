@@ -79,10 +79,10 @@ def test_the_least_is_returned_that_keeps_the_limit(
     assert words.keys() - costs.keys() == {layer.node for layer in found.layers if layer.divergence is None}
     assert all(layer.reason for layer in found.layers)
     dense = 1024 * sum(macs.values())
-    spent = sum(macs[name] * (64 if word == "int8" else 1024) for name, word in words.items())
+    spent = sum(macs[name] * (64 if word == "int8" else 256) for name, word in words.items())
     assert found.bit_ops == pytest.approx(spent / dense)
     assert 1 > found.bit_ops >= found.least_bit_ops > 1 / 16
-    start = "nothing is returned" if count == 0 else f"{count} of 12 products are returned to fp32"
+    start = "nothing is returned" if count == 0 else f"{count} of 12 products are returned to fp16"
     assert found.said.startswith(start) and "cannot tell" not in found.said
 
 
