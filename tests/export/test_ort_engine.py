@@ -120,7 +120,9 @@ def test_products_that_run_wider_than_int8_are_counted(tmp_path: Path) -> None:
 
     source = export_onnx(Two().eval(), tmp_path / "model.onnx", input_shape=(16, 5, 5)).path
     images = [(torch.randn(8, 16, 5, 5), None)]
-    info, _ = quantize_onnx(source, tmp_path / "int8.onnx", images, options=Quantization(rule="minmax", ends=True))
+    info, _ = quantize_onnx(
+        source, tmp_path / "int8.onnx", images, options=Quantization("minmax", ends=True, rest="fp32")
+    )
     assert [layer.precision for layer in session_layers(info.path, "cpu") if layer.kind in INTEGER_PRODUCTS]
     assert "runs 1 of the 2 int8 products of this graph in fp32" in widening(info.path, "cpu")
 
