@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from secateur.pipeline.structure.codegen.resized_ops import Operation, resized
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
 from secateur.pipeline.structure.codegen.stacked import Stack, write_apart, write_stacked
 from secateur.pipeline.structure.codegen.written_module import write_forward
+from secateur.pipeline.structure.graph.contraction_ops import MATRIX_PRODUCTS
 from secateur.pipeline.structure.graph.elementwise_ops import PRODUCTS
 from secateur.pipeline.structure.graph.program import lengths as shape_of
 from secateur.pipeline.structure.graph.program import operation_of
@@ -169,8 +171,9 @@ class ModuleWriter:
         args = list(written.args)
         if operation_of(node) in ("view", "reshape"):
             args[1] = _inferred(args[1])
-        if operation_of(node).removesuffix("_") in PRODUCTS:
-            args = [self._picked(arg, node) if isinstance(arg, fx.Node) else arg for arg in args]
+        name = operation_of(node).removesuffix("_")
+        if pick := self.sizes.picked if name in PRODUCTS else self.sizes.repeated if name in MATRIX_PRODUCTS else None:
+            args = [self._picked(arg, node, pick) if isinstance(arg, fx.Node) else arg for arg in args]
         self.copies[node] = self.graph.call_function(
             written.target, fx.map_arg(tuple(args), self._copy), fx.map_arg(dict(written.kwargs), self._copy)
         )
@@ -185,13 +188,13 @@ class ModuleWriter:
             device = self._copy(device)
         self.copies[node] = self.graph.create_node("call_function", node.target, (device, *others))
 
-    def _picked(self, operand: fx.Node, product: fx.Node) -> fx.Node:
+    def _picked(self, operand: fx.Node, product: fx.Node, pick: Callable[[Value, Value], dict[int, Tensor]]) -> fx.Node:
         """A factor of a product without what meets nothing that is left, as in a table of angles for all heads."""
         value = self.sizes.values.get(operand)
         if not isinstance(value, Value):
             return operand
         copy: fx.Node = self._copy(operand)
-        for dim, found in self.sizes.picked(value, self.sizes.values[product]).items():
+        for dim, found in pick(value, self.sizes.values[product]).items():
             key = tuple(found.tolist())
             if key not in self.positions:
                 self.positions[key] = self._constant(found.to(operand.meta["val"].device))

@@ -70,6 +70,18 @@ class RemainingSizes:
             raise
         return None
 
+    def repeated(self, operand: Value, result: Value) -> dict[int, Tensor]:
+        """The first positions of an operand of a matrix product that is equal along some heads, as many as are left.
+
+        They are given by dimension, counted from the last one; so it is with keys and values that all heads share.
+        """
+        before, after = self.of(operand), self.of(result)
+        return {
+            place: torch.arange(after[place])
+            for place in range(-min(len(before), len(after)), -2)
+            if len(before) + place in operand.expanded and before[place] > after[place]
+        }
+
     def picked(self, operand: Value, result: Value) -> dict[int, Tensor]:
         """The positions of an operand to pick, where it keeps more than the `result` of an elementwise operation.
 

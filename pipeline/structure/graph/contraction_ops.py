@@ -14,6 +14,7 @@ from secateur.pipeline.structure.graph.value import Value, dims_of, moved, place
 from secateur.pipeline.structure.graph.weights import note_weight, with_bias
 
 RULES = Rules()
+MATRIX_PRODUCTS = ("matmul", "bmm", "scaled_dot_product_attention")
 
 
 @RULES.rule("linear")
@@ -95,7 +96,7 @@ def _attention(trace: Trace, call: Call) -> Result:
     q, k, v = call.args[:3]
     mask = call.get(3, "attn_mask")
     if call.kwargs.get("enable_gqa"):  # several heads of queries share one of keys and one of values
-        k, v = (moved(x, lambda t: t.repeat_interleave(q.shape[-3] // t.shape[-3], -3)) for x in (k, v))
+        k, v = (_for_each_head(x, q.shape[-3]) for x in (k, v))
     rank = len(q.shape) + 1
     batch = range(rank - 3)
     row, inner, column = rank - 3, rank - 2, rank - 1
@@ -121,6 +122,13 @@ def _attention(trace: Trace, call: Call) -> Result:
     maps, costs = contract(coupling, operands, {inner}, call.module)
     trace.costs.extend(costs)
     return Value(call.shape, tuple(labels.squeeze(inner) for labels in maps), None, True)
+
+
+def _for_each_head(x: Value, heads: int) -> Value:
+    """Keys or values of a head for each head of the queries, which several have in common."""
+    if x.shape[-3] == 1:
+        return moved(x, lambda t: t.expand(*t.shape[:-3], heads, *t.shape[-2:]))
+    return moved(x, lambda t: t.repeat_interleave(heads // t.shape[-3], -3))
 
 
 @RULES.rule("einsum")

@@ -29,10 +29,18 @@ def _move(trace: Trace, call: Call) -> Result:
     target = torch.reshape if call.name == "view" else call.target  # labels need not lie in memory as the elements do
     result = moved(value, lambda x: target(x, *call.args[1:], **call.kwargs))
     fix_picked(trace, call, value, result)
+    if call.name in ("repeat", "tile", "repeat_interleave"):
+        result = replace(result, expanded=_repeated(value, result))
     for before, after in zip(value.maps, result.maps, strict=True):
         if len(dims_of(after)) < len(dims_of(before)):
             _interleave(trace, before)
     return replace(result, maps=tuple(labels for labels in result.maps if dims_of(labels)))
+
+
+def _repeated(value: Value, result: Value) -> frozenset[int]:
+    """The dimensions along which all elements of a repeated value are equal: those that had a length of one."""
+    shape = (*[1] * (len(result.shape) - len(value.shape)), *value.narrow.shape)
+    return frozenset(dim for dim, (old, new) in enumerate(zip(shape, result.shape, strict=True)) if old == 1 < new)
 
 
 def _other_type(trace: Trace, call: Call, value: Value) -> Result:

@@ -165,7 +165,7 @@ def contract(
 
     With `heads`, a head whose dimensions are summed over leaves a label of its own behind.
     """
-    maps = unify(coupling, operands, where)
+    maps = unify(coupling, [operand.narrow for operand in operands], where)
     rank = len(operands[0].shape)
     sizes = [max(operand.shape[dim] for operand in operands) for dim in range(rank)]
     mapped = frozenset[int]().union(*map(dims_of, maps))

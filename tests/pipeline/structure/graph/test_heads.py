@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -165,6 +166,40 @@ def test_heads_alone_go_where_all_get_the_same_numbers() -> None:
     groups = found(Added())
     assert {group.kind for group in groups if group.kind != "mlp_hidden"} == {"head", "v_dim"}
     assert [(one.kind, one.reason) for one in groups.fixed] == [("qk_dim", PIECE)]
+
+
+class OneForAll(Block):
+    """One head of keys and one of values for the queries of all heads, repeated in different ways."""
+
+    def __init__(self, repeat: Callable[[Tensor], Tensor] | None) -> None:
+        super().__init__(keys=1)
+        self.repeat = repeat
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if self.repeat is None:
+            return F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+        return (q @ self.repeat(k).mT).softmax(-1) @ self.repeat(v)
+
+
+REPEATS: dict[str, Callable[[Tensor], Tensor] | None] = {
+    "expand": lambda x: x.expand(-1, HEADS, -1, -1),
+    "repeat": lambda x: x.repeat(1, HEADS, 1, 1),
+    "repeat_interleave": lambda x: x.repeat_interleave(HEADS, 1),
+    "expand, merged": lambda x: x[:, :, None].expand(-1, -1, HEADS, -1, -1).flatten(1, 2),
+    "enable_gqa": None,
+}
+
+
+@pytest.mark.parametrize("repeat", list(REPEATS))
+def test_queries_lose_heads_whose_keys_and_values_are_those_of_all(repeat: str) -> None:
+    groups = found(model := OneForAll(REPEATS[repeat]))
+    sizes = {group.kind: (group.units, group.blocks) for group in groups if group.kind != "mlp_hidden"}
+    assert sizes == {"head": (HEADS, 1), "qk_dim": (DIMS, 1), "v_dim": (DIMS, 1)}
+    assert groups.fixed == groups.unverifiable == ()
+    kept = {group.name: range(group.units - 1) for group in groups if group.kind in sizes}
+    small = prune(Model(model).eval(), plan_from_kept(groups, kept), groups).get_submodule("a")
+    assert small.get_parameter("q.weight").shape[0] == (HEADS - 1) * (DIMS - 1)
+    assert small.get_parameter("kv.weight").shape[0] == 2 * (DIMS - 1)
 
 
 class Values(Block):
