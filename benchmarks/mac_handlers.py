@@ -1,6 +1,7 @@
 """How many multiply-accumulates one traced operation carries: for fvcore's analysis, and for the terms of groups.
 
-Counted are the products of tensors: convolutions, linears, matrix products, einsums, attention, recurrent cells.
+Counted are the products of tensors: convolutions, linears, matrix products, einsums, attention, recurrent cells,
+distances and Fourier transforms.
 `FREE` names what carries none by this convention: elementwise arithmetic, activations, normalisation, softmax,
 pooling, interpolation, and the movement of data. An operation in neither table is reported, never taken for zero.
 """
@@ -126,6 +127,39 @@ def _encoder_layer(inputs: Arguments, outputs: Arguments) -> int:
     return int(attention + batch * length * (math.prod(inputs[14]) + math.prod(inputs[16])))
 
 
+def _distances(inputs: Arguments, outputs: Arguments) -> int:
+    """Each coordinate of each pair of points once, as in the matrix product by which torch takes Euclidean ones."""
+    return int(math.prod(outputs[0]) * inputs[0][-1])
+
+
+def _power(inputs: Arguments, outputs: Arguments) -> int:
+    """Products by repeated squaring, as torch does it; an inverse, of a negative power, counts as one more."""
+    size, power = inputs[0][-1], abs(inputs[1])
+    products = max(power.bit_length() + power.bit_count() - 2, 0) + (inputs[1] < 0)
+    return int(math.prod(inputs[0]) * size * products)
+
+
+def _fourier(to_real: bool = False, from_real: bool = False) -> Handler:
+    """2.5 N log2 N for each transform of N complex numbers, and half of that for N real ones.
+
+    That is 5 N log2 N FLOPs, by the convention of Frigo and Johnson, "The Design and Implementation of FFTW3"
+    (Proceedings of the IEEE 93, 2005), whatever the algorithm.
+    """
+
+    def handler(inputs: Arguments, outputs: Arguments) -> int:
+        shape, sizes, dims = list(inputs[0] if from_real else outputs[0]), inputs[1], inputs[2]
+        if dims is None:
+            dims = range(-len(sizes or shape), 0)
+        places = [dims] if isinstance(dims, int) else list(dims)
+        if from_real and sizes is not None:  # which are padded, or cut
+            for place, size in zip(places, [sizes] if isinstance(sizes, int) else sizes, strict=True):
+                shape[place] = size
+        length = math.prod(shape[place] for place in places)
+        return round((1.25 if to_real or from_real else 2.5) * math.prod(shape) * math.log2(max(length, 1)))
+
+    return handler
+
+
 def _recurrent(inputs: Arguments, outputs: Arguments) -> int:
     """LSTM, GRU and plain cells, of packed sequences too: every weight matrix once for each step of each sequence."""
     steps = math.prod(inputs[0][:-1])
@@ -221,6 +255,12 @@ HANDLERS: Mapping[str, Handler] = {
     "aten::scaled_dot_product_attention": _attention,
     "aten::_native_multi_head_attention": _self_or_cross_attention,
     "aten::_transformer_encoder_layer_fwd": _encoder_layer,
+    "aten::cdist": _distances,
+    "aten::linalg_matrix_power": _power,
+    "aten::matrix_power": _power,
+    **{f"aten::fft_{name}{dims}": _fourier() for name in ("fft", "ifft") for dims in ("", "2", "n")},
+    **{f"aten::fft_rfft{dims}": _fourier(from_real=True) for dims in ("", "2", "n")},
+    **{f"aten::fft_irfft{dims}": _fourier(to_real=True) for dims in ("", "2", "n")},
     "aten::lstm": _recurrent,
     "aten::gru": _recurrent,
     "aten::rnn_tanh": _recurrent,

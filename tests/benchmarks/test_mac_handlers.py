@@ -41,6 +41,18 @@ OPERATIONS: list[tuple[str, Callable[[Tensor], Tensor], int]] = [
     ("what is looked up", lambda t: nn.functional.embedding_bag(t[..., 0].argsort(), t[0]) + t.median(), 0),
     ("einsum", lambda t: torch.einsum("bnk,bmk->bnm", t, t), B * N * N * K),
     ("einsum of three", lambda t: torch.einsum("bnk,bmk,bmj->bnj", t, t, t), 2 * B * N * N * K),
+    ("distances", lambda t: torch.cdist(t, torch.ones(B, M, K)), B * N * M * K),
+    ("a matrix power", lambda t: torch.linalg.matrix_power(t[..., :N], 3), 2 * B * N**3),
+    ("another power", lambda t: torch.linalg.matrix_power(t[..., :N], 12), 4 * B * N**3),  # 2, 4, 8, and 8 + 4
+    ("no power", lambda t: torch.linalg.matrix_power(t[..., :N], 1), 0),
+    ("an inverse power", lambda t: torch.linalg.matrix_power(t[..., :N] + torch.eye(N), -2), 2 * B * N**3),
+    ("fft", lambda t: torch.fft.fft(t).real, B * N * 5 * K * 3 // 2),  # of K = 2 ** 3 numbers
+    ("ifft of more", lambda t: torch.fft.ifft(t, n=16, dim=1).real, B * K * 5 * 16 * 4 // 2),
+    ("fft2", lambda t: torch.fft.fft2(t[:, :4]).real, B * 5 * 32 * 5 // 2),
+    ("fftn", lambda t: torch.fft.fftn(t[:, :4]).real, 5 * 64 * 6 // 2),
+    ("rfft", lambda t: torch.fft.rfft(t).real, B * N * 5 * K * 3 // 4),
+    ("rfft of more", lambda t: torch.fft.rfft(t, n=16).real, B * N * 5 * 16 * 4 // 4),
+    ("irfft2", lambda t: torch.fft.irfft2(t[:, :4] + 0j, s=(4, 8)), B * 5 * 32 * 5 // 4),
     ("conv1d", lambda t: nn.functional.conv1d(t, torch.ones(M, N, 3), padding=1), B * K * M * N * 3),
     ("conv1d 'same'", lambda t: nn.functional.conv1d(t, torch.ones(M, N, 3), padding="same"), B * K * M * N * 3),
     ("grouped conv1d", lambda t: nn.functional.conv1d(t, torch.ones(N, 1, 3), groups=N), B * (K - 2) * N * 3),

@@ -211,10 +211,21 @@ def test_a_budget_of_a_recurrent_model_is_met_by_fvcores_count() -> None:
 
 
 @pytest.mark.parametrize(
+    "operation", [lambda model, x: torch.cdist(x, model.narrow[None]), lambda _, x: torch.fft.irfft(torch.fft.rfft(x))]
+)
+def test_distances_and_fourier_transforms_cost_what_fvcores_analysis_finds(
+    operation: Callable[[Around, Tensor], Tensor],
+) -> None:
+    model = Around(operation).eval()
+    groups = find_groups(model, SMALL, verify=False)
+    assert groups.uncounted == () and groups.macs() == count_macs(model, SMALL).macs
+
+
+@pytest.mark.parametrize(
     ("operation", "name"),
     [
-        (lambda model, x: torch.cdist(x, model.narrow[None]), "cdist"),
-        (lambda _, x: torch.fft.rfft(x).abs(), "fft_rfft"),
+        (lambda _, x: torch.linalg.matrix_exp(x.mT @ x), "linalg_matrix_exp"),
+        (lambda _, x: torch.linalg.pinv(x).mT, "linalg_pinv"),
     ],
 )
 def test_what_nobody_knows_the_cost_of_is_said(
