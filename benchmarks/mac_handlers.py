@@ -155,7 +155,8 @@ def _fourier(to_real: bool = False, from_real: bool = False) -> Handler:
             for place, size in zip(places, [sizes] if isinstance(sizes, int) else sizes, strict=True):
                 shape[place] = size
         length = math.prod(shape[place] for place in places)
-        return round((1.25 if to_real or from_real else 2.5) * math.prod(shape) * math.log2(max(length, 1)))
+        macs: float = (1.25 if to_real or from_real else 2.5) * math.prod(shape) * math.log2(max(length, 1))
+        return round(macs)
 
     return handler
 
