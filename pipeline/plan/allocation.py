@@ -45,8 +45,10 @@ class Instruments:
     """What allocations measure with and draw by; each takes what it needs, and ranking needs none of it.
 
     `objective` measures models (`objective.divergence`), `mask_loss` trains masks (`mask_loss.mask_loss`), `latencies`
-    are those of a latency budget's target. `identity` names what decides the objective's values (weights, images),
-    `folder` is where a study is kept that an allocation may go on with; `say` is told of progress.
+    are those of a latency budget's target, `precision_losses` what the objective rises by where one product alone is in
+    int8, by the name of its term (`product_losses.product_losses`). `identity` names what decides the objective's
+    values (weights, images), `folder` is where a study is kept that an allocation may go on with; `say` is told of
+    progress.
 
     >>> instruments = sc.Instruments(objective=sc.divergence(model, groups, loader))
     >>> plan = sc.make_plan(groups, scores, sc.Budget(macs=0.5), "sensitivity", instruments)
@@ -57,6 +59,7 @@ class Instruments:
     objective: Objective | None = None
     mask_loss: MaskLoss | None = None
     latencies: LatencyTable | None = None
+    precision_losses: Mapping[str, float] | None = None
     seed: int = 0
     identity: str = ""
     folder: Path | None = None
@@ -66,18 +69,24 @@ class Instruments:
 NEEDED = {
     "objective": "measures the model: give make_plan Instruments(objective=...), such as objective.divergence",
     "mask_loss": "trains masks on the model: give make_plan Instruments(mask_loss=...), such as mask_loss.mask_loss",
+    "precision_losses": "chooses bits: give make_plan Instruments(precision_losses=...), such as "
+    "product_losses.product_losses",
 }
 """What an allocation may need, and what is said where it is not given."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What an allocation decides on: the removal steps of each group, the budget, and what to measure with."""
+    """What an allocation decides on: the removal steps of each group, the budget, and what to measure with.
+
+    `precisions` are those of the operations (by the names of `groups.terms`) that are not in fp32.
+    """
 
     groups: Groups
     steps: Mapping[str, Sequence[Step]]
     budget: Budget
     instruments: Instruments = field(default_factory=Instruments)
+    precisions: Mapping[str, str] = field(default_factory=dict)
 
     def limit(self) -> float:
         """The most that the small model may cost, in the budget's measure."""
@@ -85,7 +94,7 @@ class Problem:
 
     def cost(self, kept: Kept) -> float:
         """What a choice costs, in the budget's measure."""
-        return self.budget.cost(self.groups, kept, list(self.steps), self.instruments.latencies)
+        return self.budget.cost(self.groups, kept, list(self.steps), self.instruments.latencies, self.precisions)
 
     @property
     def objective(self) -> Objective:
@@ -157,6 +166,14 @@ class Allocation(Constraints, ABC):
     def order(self, problem: Problem) -> Order:
         """All steps of the problem in the order in which they are taken until the budget is met."""
 
+    def decide(self, problem: Problem) -> tuple[Problem, Order]:
+        """The problem with the precisions that are chosen for its operations, and its steps in their order."""
+        return problem, self.order(problem)
+
+    def narrowest(self, groups: Groups) -> Mapping[str, str]:
+        """The least precisions that may be chosen, whatever is measured, by the names of the terms."""
+        return {}
+
     def check(self, budget: Budget) -> None:
         """Raises `PlanError` for a budget that this allocation cannot meet, before anything is measured."""
 
@@ -168,6 +185,7 @@ ALLOCATIONS: Registry[type[Allocation]] = Registry(
     {
         "evolution": f"{_HERE}.evolution",
         "global": f"{_HERE}.global_ranking",
+        "joint": f"{_HERE}.joint",
         "knapsack": f"{_HERE}.knapsack",
         "sensitivity": f"{_HERE}.sensitivity",
         "uniform": f"{_HERE}.global_ranking",

@@ -5,26 +5,38 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from secateur.core.errors import PlanError, naming
+from secateur.export.quantize.bit_ops import bit_ops
 from secateur.export.targets import parse_target
 from secateur.pipeline.plan.latency_table import LatencyTable
 from secateur.pipeline.structure.groups import Groups, Kept
 
 UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
-Measure = Literal["macs", "params", "units", "latency"]
+Measure = Literal["macs", "params", "units", "bit_ops", "latency"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
-ABSOLUTE: Mapping[Measure, str] = {"macs": "600M or 1.2G", "params": "2.5M", "units": "", "latency": "2.5ms"}
-"""Examples of absolute budgets; a number of units can only be a fraction."""
+ABSOLUTE: Mapping[Measure, str] = {
+    "macs": "600M or 1.2G",
+    "params": "2.5M",
+    "units": "",
+    "bit_ops": "",
+    "latency": "2.5ms",
+}
+"""Examples of absolute budgets; a number of units or bit-operations can only be a fraction."""
+WIDE = "fp32"
+"""The precision of every product of which nothing else is said."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """At most so many MACs, parameters or units, or so much latency on a target; exactly one of the four is given.
+    """At most so many MACs, parameters, units or bit-operations, or so much latency on a target; exactly one is given.
 
     A number in (0, 1) is a fraction of the dense model; a string such as `600M` or `1.2G` is absolute. `units` is
-    the fraction of the units of the groups that may be pruned, whatever they cost. A latency (a fraction, or such as
+    the fraction of the units of the groups that may be pruned, whatever they cost. `bit_ops` is the fraction of the
+    bit-operations (BOPs: MACs times the bits of both operands) of the dense model in fp32: it may be met by fewer units
+    or by fewer bits (`plan.allocate: joint`). A latency (a fraction, or such as
     `2.5ms`) goes with its `target`, and with the table that `profile` measured there. Raises `PlanError` for another
     number of measures or a value out of its range, and `EngineError` for an unknown target.
 
@@ -37,6 +49,7 @@ class Budget:
     macs: float | str | None = None
     params: float | str | None = None
     units: float | None = None
+    bit_ops: float | None = None
     latency: float | str | None = None
     target: str | None = None
 
@@ -44,7 +57,7 @@ class Budget:
         given = [name for name in MEASURES if getattr(self, name) is not None]
         if len(given) != 1:
             words = ", ".join(given) or "none"
-            raise PlanError(f"a budget needs exactly one of macs, params, units and latency, but got {words}")
+            raise PlanError(f"a budget needs exactly one of {', '.join(MEASURES)}, but got {words}")
         if (self.latency is None) != (self.target is None):
             raise PlanError("a budget of latency needs the target it is measured on, and only a latency has a target")
         if self.target is not None:
@@ -58,7 +71,9 @@ class Budget:
         return next(name for name in MEASURES if getattr(self, name) is not None)
 
     def limit(self, groups: Groups, names: list[str], table: LatencyTable | None = None) -> float:
-        """The most that the small model may cost: MACs, parameters, units of the groups `names`, or milliseconds."""
+        """The most that the small model may cost: MACs, parameters, units of the groups `names`, bit-operations of a
+        model in fp32, or milliseconds.
+        """
         value, absolute = self._parse()
         dense = self.cost(groups, {}, names, table)
         if absolute and value >= dense:
@@ -67,8 +82,18 @@ class Budget:
             )
         return value if absolute else value * dense
 
-    def cost(self, groups: Groups, kept: Kept, names: list[str], table: LatencyTable | None = None) -> float:
-        """What a choice costs, in the budget's own measure; raises `PlanError` for a latency without its table."""
+    def cost(
+        self,
+        groups: Groups,
+        kept: Kept,
+        names: list[str],
+        table: LatencyTable | None = None,
+        precisions: Mapping[str, str] = MappingProxyType({}),
+    ) -> float:
+        """What a choice costs, in the budget's own measure; raises `PlanError` for a latency without its table.
+
+        `precisions` are those of the terms of `groups` that are not in fp32, which count as bit-operations alone.
+        """
         if self.measure == "latency":
             if table is None:
                 raise PlanError(
@@ -78,6 +103,8 @@ class Budget:
             return table.predict_ms(groups, kept)
         if self.measure == "macs":
             return groups.macs(kept)
+        if self.measure == "bit_ops":
+            return sum(bit_ops(term.count(kept), precisions.get(term.name, WIDE)) for term in groups.terms)
         if self.measure == "params":
             return float(groups.params(kept))
         return float(sum(len(kept[name]) if name in kept else groups.named(name).units for name in names))

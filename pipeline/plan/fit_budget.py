@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from secateur.core.errors import PlanError
 from secateur.pipeline.plan.allocation import Order, Problem
@@ -25,7 +25,7 @@ def check_reach(problem: Problem) -> None:
     for name, steps in problem.steps.items():
         kept.update(problem.without(name, len(steps)))
     if (least := problem.cost(kept)) > limit:
-        dense = problem.cost({})
+        dense = replace(problem, precisions={}).cost({})
         raise PlanError(
             f"the budget of {limit:.4g} {problem.budget.measure} ({limit / dense:.1%} of dense) cannot be met: with "
             f"everything gone that may go, {least:.4g} ({least / dense:.1%}) are left; {_remedies(problem)}"

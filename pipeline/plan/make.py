@@ -58,8 +58,8 @@ def make_plan(
     if budget.measure == "macs" and groups.uncounted:
         _log.warning("the budget leaves out operations that may carry MACs: %s", ", ".join(groups.uncounted))
     steps = {group.name: steps_of(group, scores, chosen) for group in prunable(groups, chosen)}
-    problem = Problem(groups, steps, budget, instruments)
-    choice = fit_budget(problem, chosen.order(problem))
+    problem, order = chosen.decide(Problem(groups, steps, budget, instruments))
+    choice = fit_budget(problem, order)
     facts = PlanFacts(
         budget=budget.measure,
         limit=choice.limit,
@@ -71,6 +71,7 @@ def make_plan(
         allocate=chosen.name,
         align=chosen.align,
         score=scores.method,
+        precisions=problem.precisions,
     )
     return plan_from_kept(groups, choice.kept, facts)
 
@@ -81,7 +82,8 @@ def check_plan(groups: Groups, budget: Budget, allocation: Allocation, latencies
     chosen = prunable(groups, allocation)
     if budget.measure != "latency" or latencies:
         steps = {group.name: _steps(group, np.zeros(group.units), allocation) for group in chosen}
-        check_reach(Problem(groups, steps, budget, Instruments(latencies=latencies)))
+        narrowest = allocation.narrowest(groups)
+        check_reach(Problem(groups, steps, budget, Instruments(latencies=latencies), narrowest))
 
 
 def allocation_of(allocation: str | Allocation, options: dict[str, Any]) -> Allocation:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
@@ -9,6 +11,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from secateur.pipeline.plan.allocation import Allocation, Order, Problem, allocation
+from secateur.pipeline.structure.steps import Step
 
 POINTS = 4
 
@@ -26,19 +29,41 @@ class Sensitivity(Allocation):
 
     def order(self, problem: Problem) -> Order:
         """The steps by the rise of the objective for each unit of cost."""
-        dense, base = problem.cost({}), problem.objective({})
+        return [step for *_, step in self.ranked(problem, curves(problem))]
+
+    def ranked(self, problem: Problem, measured: Mapping[str, Curve]) -> list[tuple[float, int, int, Step]]:
+        """The steps of groups with these curves, each with its slope, its group's place and its own place there."""
+        dense = problem.cost({})
         keyed = []
-        for place, (name, steps) in enumerate(problem.steps.items()):
-            if not steps:
-                continue
-            counts = sorted({round(share * len(steps)) for share in np.linspace(0, 1, POINTS + 1)})
-            rises = [problem.objective(problem.without(name, count)) - base if count else 0.0 for count in counts]
-            saved = [dense - problem.cost(problem.without(name, count)) for count in counts]
+        for place, (name, curve) in enumerate(measured.items()):
+            steps = problem.steps[name]
+            saved = [dense - problem.cost(problem.without(name, count)) for count in curve.counts]
             every = np.arange(len(steps) + 1)
-            curve, savings = PchipInterpolator(counts, rises)(every), np.interp(every, counts, saved)
-            for slope, start, stop in slopes(every.tolist(), curve.tolist(), savings.tolist()):
+            savings = np.interp(every, curve.counts, saved)
+            for slope, start, stop in slopes(every.tolist(), curve.rises, savings.tolist()):
                 keyed += [(slope, place, count, steps[count]) for count in range(start, stop)]
-        return [step for *_, step in sorted(keyed, key=lambda item: item[:3])]
+        return sorted(keyed, key=lambda item: item[:3])
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a group costs alone: measured at `counts` of its steps, and the `rises` of the objective after each step."""
+
+    counts: tuple[int, ...]
+    rises: list[float]
+
+
+def curves(problem: Problem) -> dict[str, Curve]:
+    """The curve of each group that has steps, by POINTS measurements of the objective."""
+    base, found = problem.objective({}), {}
+    for name, steps in problem.steps.items():
+        if not steps:
+            continue
+        counts = sorted({round(share * len(steps)) for share in np.linspace(0, 1, POINTS + 1)})
+        rises = [problem.objective(problem.without(name, count)) - base if count else 0.0 for count in counts]
+        every = np.arange(len(steps) + 1)
+        found[name] = Curve(tuple(counts), PchipInterpolator(counts, rises)(every).tolist())
+    return found
 
 
 def slopes(counts: list[int], rises: list[float], saved: list[float]) -> list[tuple[float, int, int]]:

@@ -13,6 +13,7 @@ from secateur.benchmarks.results_file import BenchResult
 from secateur.core.figures import save_figure
 from secateur.core.files import write_text
 from secateur.export.artefacts import ExportedGraph
+from secateur.export.quantize.bit_ops import bit_ops
 from secateur.pipeline.analysis.fidelity import Fidelity
 from secateur.pipeline.data.classes import spelt_out
 from secateur.pipeline.recover.spec import RecoverSpec
@@ -129,6 +130,9 @@ def _facts(found: Findings) -> list[tuple[str, str]]:
         planned.append(("planned MACs", f"{compact(facts.macs)} of {compact(facts.macs_dense)}"))
         if facts.budget == "latency":
             planned.append(("planned latency", f"{facts.cost:.3f} ms on {recipe.budget.target}"))
+        if facts.budget == "bit_ops":
+            share, count = facts.cost / bit_ops(facts.macs_dense, "fp32"), len(facts.precisions)
+            planned.append(("planned bit-operations", f"{share:.1%} of dense in fp32, {count} operations in int8"))
     return [
         *([("classes", ", ".join(spelt_out(recipe.classes)))] if recipe.classes else []),
         ("budget", ", ".join(f"{key} {value}" for key, value in budget.items())),

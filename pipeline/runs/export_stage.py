@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -20,12 +20,17 @@ from secateur.export.quantize.limit import Limit
 from secateur.export.quantize.measure import OtherCalibrationError
 from secateur.export.quantize.observe import Quarter
 from secateur.export.quantize.quantize import quantize_onnx
+from secateur.export.quantize.spec import Quantization
 from secateur.export.targets import parse_target, typed_targets
 from secateur.export.to_onnx import export_onnx
 from secateur.pipeline.analysis.graph_judge import GraphJudge
+from secateur.pipeline.analysis.product_losses import wide_products
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.models.inputs import input_shape
+from secateur.pipeline.runs.declarations import CalibrationImages, Declaration, Output, recipe_parts
 from secateur.pipeline.runs.inputs import Inputs
+from secateur.pipeline.runs.plan_stage import chooses_bits
+from secateur.pipeline.runs.recipe import Recipe
 
 Say = Callable[[str], None]
 ONNX_BATCHES = (1, 2, 7)
@@ -65,6 +70,14 @@ def export_run(inputs: Inputs, say: Say) -> list[str]:
                     written.append(external)
     ExportFile(described).save(inputs.output())
     return [*written, ExportFile.NAME]
+
+
+def reads_besides(recipe: Recipe) -> Sequence[Declaration]:
+    """What calibrated graphs depend on besides, and what a plan that chooses bits says."""
+    if not recipe.export.calibrates:
+        return ()
+    planned = (Output("plan"),) if chooses_bits(recipe) else ()
+    return (CalibrationImages(), *recipe_parts("seed", "task", "plan.allocate"), *planned)
 
 
 def build_run(inputs: Inputs, say: Say) -> list[str]:
@@ -133,9 +146,8 @@ def _quantize(
     if spec.max_drop is not None:
         trials = inputs.working_file(f"trials.{side}.{precision}.json")
         limit = Limit(spec.max_drop, _judge(inputs, model, fp32), trials)
-    written = partial(
-        quantize_onnx, fp32, path, images, precision, spec.quantization, cache=cache, limit=limit, say=say
-    )
+    options = _planned(inputs, fp32, images) if side == "pruned" else spec.quantization
+    written = partial(quantize_onnx, fp32, path, images, precision, options, cache=cache, limit=limit, say=say)
     try:
         info, how = written()
     except OtherCalibrationError as error:  # what the recipe, the images or the model were before
@@ -144,6 +156,14 @@ def _quantize(
         info, how = written()
     parity = check_parity(model, path, images=Quarter(images), reference=fp32)
     return ExportedGraph(replace(info, path=Path(path.name)), parity, quantized=how)
+
+
+def _planned(inputs: Inputs, fp32: Path, images: Loader) -> Quantization:
+    """How the small model is quantised: as the recipe says, but as the plan says where that chooses bits."""
+    spec = inputs.recipe.export.quantization
+    if not any(isinstance(one, Output) and one.stage == "plan" for one in inputs.reads):
+        return spec
+    return replace(spec, ends=True, keep=(*spec.keep, *wide_products(inputs.groups, inputs.plan, fp32, images)))
 
 
 def _judge(inputs: Inputs, model: nn.Module, fp32: Path) -> GraphJudge:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 
 from secateur.core.files import sha256_json
+from secateur.pipeline.analysis.product_losses import product_losses
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.plan.allocation import Allocation, Instruments, MaskLoss, Objective, find_allocation
 from secateur.pipeline.plan.evolution import Evolution
@@ -23,7 +25,7 @@ from secateur.pipeline.scores.score import Scores
 Say = Callable[[str], None]
 MEASURED = 64
 """How many calibration images a plan is measured on."""
-KEPT = ("judged.*", "plan.db*")
+KEPT = ("judged.*", "losses.json", "plan.db*")
 """What measuring and evolution leave in the run to go on with."""
 LATENCIES = Output("profile", "latency.json")
 
@@ -46,6 +48,8 @@ def reads_besides(recipe: Recipe) -> Sequence[Declaration]:
         parts.append("recover.batch_size")
         if recipe.plan.allocate != "evolution":  # which always repairs
             parts.append("recover.compensate")
+    if chooses_bits(recipe):
+        parts.append("export.quantize")
     return [*recipe_parts(*parts), *([LATENCIES] if by_latency(recipe) else [])]
 
 
@@ -54,11 +58,17 @@ def by_latency(recipe: Recipe) -> bool:
     return recipe.budget.measure == "latency"
 
 
+def chooses_bits(recipe: Recipe) -> bool:
+    """Whether the plan says which operations are in int8."""
+    return "precision_losses" in find_allocation(recipe.plan.allocate).needs
+
+
 def instruments(inputs: Inputs, allocation: Allocation, say: Say) -> Instruments:
     """What an allocation may measure with in a run: nothing is made that it does not need."""
     return Instruments(
         objective=objective(inputs, allocation, say) if "objective" in allocation.needs else None,
         mask_loss=_mask_loss(inputs, allocation) if "mask_loss" in allocation.needs else None,
+        precision_losses=_precision_losses(inputs, say) if "precision_losses" in allocation.needs else None,
         latencies=LatencyTable.load(inputs.path("latency.json")) if by_latency(inputs.recipe) else None,
         seed=inputs.recipe.seed,
         identity=sha256_json(inputs.model_and_images),
@@ -103,6 +113,17 @@ def _repaired(inputs: Inputs, say: Say, count: int) -> Objective:
     small = FastRepair(inputs.dense, inputs.groups, recipe.plan.kinds, seen)
     judged = Loader(images, transform, batch_size, measured)
     return divergence(inputs.dense, inputs.groups, judged, small, inputs.model_task)
+
+
+def _precision_losses(inputs: Inputs, say: Say) -> dict[str, float]:
+    """What the dense model loses where one operation alone is in int8, on calibration images that calibrate it."""
+    spec = inputs.recipe.export.quantize
+    calibration = inputs.calibration(spec.samples_per_class, spec.batch_size)
+    few = inputs.limit_images(spec, MEASURED)[1]
+    source = [*inputs.model_and_images, inputs.recipe.seed, asdict(spec), MEASURED]
+    task, classes, trials = inputs.model_task, inputs.calibration_images.classes, inputs.working_file("losses.json")
+    options = replace(spec, ends=True)
+    return product_losses(inputs.dense, inputs.groups, calibration, few, task, classes, options, trials, source, say)
 
 
 def _mask_loss(inputs: Inputs, allocation: Allocation) -> MaskLoss:

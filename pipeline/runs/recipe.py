@@ -80,7 +80,13 @@ class Recipe:
             )
         with naming("score"):
             check_by_class(self.score.made(), task)
-        self.plan.allocation().check(self.budget)
+        allocation = self.plan.allocation()
+        allocation.check(self.budget)
+        if "precision_losses" in allocation.needs and "int8" not in self.export.precisions:
+            raise RecipeError(
+                f"plan.allocate is {self.plan.allocate}, which plans operations in int8, but export.precisions is "
+                f"{list(self.export.precisions)}: add int8"
+            )
 
     def to_yaml(self) -> str:
         """The recipe as YAML, with every default written out."""

@@ -95,7 +95,7 @@ STAGES = (
         "export",
         (DENSE, SMALL, TRACED, Packages("onnx", "onnxscript", "onnxruntime"), *recipe_parts("export")),
         export_run,
-        also=lambda recipe: (IMAGES, *recipe_parts("seed", "task")) if recipe.export.calibrates else (),
+        also=export_stage.reads_besides,
         keeps=export_stage.KEPT,
     ),
     Stage(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,10 @@ from secateur.pipeline.structure.groups import Groups
 
 @dataclass(frozen=True)
 class PlanFacts:
-    """How a plan was made, and what it costs: `cost` and `limit` in the measure `budget` (latency in ms)."""
+    """How a plan was made, and what it costs: `cost` and `limit` in the measure `budget` (latency in ms).
+
+    `precisions` are those of the operations that are planned in other types than fp32, by the names of their terms.
+    """
 
     budget: str
     limit: float
@@ -29,6 +32,7 @@ class PlanFacts:
     allocate: str
     align: int
     score: str
+    precisions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "budget.macs": ("0", "1.5", "-1", ".nan", "half", "3ms", "0M", "900T", "infM", "true", "[1]"),
     "budget.params": ("0", "1.5", "some", "900G", "true"),
     "budget.units": ("0", "1.5", "600M", ".inf", "true"),
+    "budget.bit_ops": ("0", "1.5", "600M", "half", "true"),
     "budget.latency": ("0", "2", "5M", "fast", "true"),
     "budget.target": ("torch:cpu", "5"),
     "score.method": ("tailor", "5", "null", "''"),
@@ -113,6 +114,7 @@ BAD: dict[str, tuple[str, ...]] = {
     **{f"task.{key}": ("here:there", "5", "true") for key in ("loss", "metric", "decode", "output", "labels")},
 }
 BESIDE = {
+    "budget.bit_ops": ("0", "1.5", "600M", "half", "true"),
     "budget.latency": ("--set", "budget.target=onnxruntime:cpu"),
     "recover.distill.batch_size": ("--set", "recover.distill.epochs=1"),
 }

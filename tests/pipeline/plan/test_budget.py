@@ -45,6 +45,7 @@ def test_an_unknown_target_is_refused_with_a_near_one() -> None:
         ({"macs": "0.25"}, 0.25),
         ({"params": 0.25}, 0.25),
         ({"units": 0.25}, 0.25),
+        ({"bit_ops": 0.25}, 0.25),
     ],
 )
 def test_a_fraction_is_one_of_the_dense_model(budget: dict[str, object], share: float, vit_groups: Groups) -> None:
@@ -64,6 +65,14 @@ def test_units_are_those_of_the_groups_that_may_be_pruned(vit_groups: Groups) ->
     names = ["blocks.0.mlp.hidden", "blocks.1.mlp.hidden"]
     assert Budget(units=0.5).limit(vit_groups, names) == 192
     assert Budget(units=0.5).cost(vit_groups, {names[0]: range(100)}, names) == 292
+
+
+def test_bit_operations_are_macs_times_the_bits_of_both_operands(vit_groups: Groups) -> None:
+    budget, kept = Budget(bit_ops=0.5), {"blocks.0.mlp.hidden": range(96)}
+    assert budget.cost(vit_groups, kept, []) == 1024 * vit_groups.macs(kept)
+    (term,) = (term for term in vit_groups.terms if term.name == "blocks.0.mlp.fc1")
+    narrow = budget.cost(vit_groups, kept, [], None, {term.name: "int8"})
+    assert budget.cost(vit_groups, kept, []) - narrow == (1024 - 64) * term.count(kept)
 
 
 def test_a_measure_replaces_the_others_and_a_target_none() -> None:

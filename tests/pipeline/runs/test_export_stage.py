@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from secateur.core.errors import RecipeError
 from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.engine_info import EngineInfo, Profile
 from secateur.export.graph_types import declared_precisions, graph_precision, read_graph
@@ -16,9 +17,11 @@ from secateur.pipeline.analysis.graph_judge import GraphJudge
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.export_stage import engines_folder, export_run, onnx_name
 from secateur.pipeline.runs.recipe import recipe_of
-from secateur.pipeline.runs.runner import open_run
+from secateur.pipeline.runs.runner import open_run, run_stages
 from tests.pipeline.runs.conftest import TYPED
 from tests.pipeline.runs.handed import handed
+from tests.pipeline.runs.small_run import make_inputs
+from tests.pipeline.runs.small_run import recipe_of as small_recipe
 
 SIDES = ("dense", "pruned")
 PRECISIONS = (*TYPES, "int8")
@@ -89,3 +92,18 @@ def test_what_was_measured_is_kept_and_that_of_other_images_is_not_taken(
     anew = [words for words in said if "measured anew" in words]
     assert len(anew) == 2 and "calibration.pruned.safetensors is of other images" in anew[0]
     assert ExportFile.load(run.folder).files["model.int8.onnx"].quantized.images == 30
+
+
+def test_a_plan_of_units_and_bits_is_what_is_exported(tmp_path: Path) -> None:
+    make_inputs(tmp_path)
+    settings = ["budget.bit_ops=0.3", "plan.allocate=joint", "export.precisions=[int8]", "score.method=magnitude"]
+    settings += ["export.quantize.rule=minmax", "export.quantize.correct=false", "recover.compensate=false"]
+    run = open_run(tmp_path / "run", small_recipe(tmp_path, *settings, "score.options={}"))
+    run_stages(run, "export")
+    facts = run.plan.facts
+    assert facts is not None and facts.budget == "bit_ops" and facts.cost <= facts.limit
+    graph = ExportFile.load(run.folder).files["model.int8.onnx"].quantized
+    assert graph is not None and graph.products == len(facts.precisions) > 0
+    assert any("names it by" in reason for reason in graph.kept.values()) == (len(facts.precisions) < 6)
+    with pytest.raises(RecipeError, match=r"plan.allocate is joint, .* export.precisions is \['fp32'\]: add int8"):
+        small_recipe(tmp_path, *settings, "score.options={}", "export.precisions=[fp32]")

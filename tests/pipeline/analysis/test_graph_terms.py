@@ -1,0 +1,66 @@
+"""Products of graphs are matched with the operations that groups count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from secateur.core.errors import PlanError
+from secateur.export.quantize.bit_ops import product_macs
+from secateur.export.quantize.graph_edit import read_program
+from secateur.export.to_onnx import export_onnx
+from secateur.pipeline.analysis.graph_terms import terms_of_products
+from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.groups import Groups
+
+pytest.importorskip("onnxruntime")
+
+
+def convolution() -> nn.Module:
+    return nn.Conv2d(8, 8, 3, padding=1)
+
+
+class Stages(nn.Module):
+    """Convolutions of equal size, whose normalisations an exporter fuses with them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.stem = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict(
+                {"a": nn.Conv2d(8, 8, 3, padding=1), "b": nn.BatchNorm2d(8), "c": nn.Conv2d(8, 8, 3, padding=1)}
+            )
+            for _ in range(2)
+        )
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(self.first(x)).relu()
+        for block in self.blocks:
+            x = x + block["c"](block["b"](block["a"](x)).relu())
+        return self.head(x.mean((2, 3)))
+
+
+def test_convolutions_that_took_their_normalisation_in(tmp_path: Path) -> None:
+    model = Stages().eval()
+    groups = find_groups(model, torch.zeros(1, 3, 8, 8))
+    program = read_program(export_onnx(model, tmp_path / "model.onnx", input_shape=(3, 8, 8)).path)
+    macs = product_macs(program, [{"input": torch.zeros(1, 3, 8, 8).numpy()}])
+    modules = {str(node.name): node.metadata_props.get("module", "") for node in program.graph}
+    found = terms_of_products(groups, {}, macs, modules)
+    assert list(found.values()) == ["first", "blocks.0.a", "blocks.0.c", "blocks.1.a", "blocks.1.c", "head"]
+
+
+def test_both_products_of_attention_and_narrower_ones(vit_groups: Groups) -> None:
+    kept = {"blocks.0.mlp.hidden": range(96)}
+    macs = {term.name: term.count(kept) for term in reversed(vit_groups.terms)}
+    modules = {name: name.removesuffix(".logits").removesuffix(".values") for name in macs}
+    order = [name for name in macs if not name.endswith((".logits", ".values"))]
+    order += [term.name for term in vit_groups.terms if term.name.endswith((".logits", ".values"))]
+    found = terms_of_products(vit_groups, kept, {name: macs[name] for name in order}, modules)
+    assert found == {name: name for name in macs}
+    with pytest.raises(PlanError, match=r"has .* MACs, which no operation of the model has"):
+        terms_of_products(vit_groups, {}, macs, modules)
