@@ -93,6 +93,15 @@ def graph_precision(declared: dict[str, str]) -> str:
     return min(counts, key=lambda precision: (WIDTHS[precision], -counts[precision], precision), default="fp32")
 
 
+def bit_ops(macs: float, precision: str) -> float:
+    """The bit-operations (BOPs) of so many multiply-accumulates whose operands are both of that precision.
+
+    MACs times the bits of both operands, so that int8 costs a sixteenth of fp32: the measure of mixed precision (van
+    Baalen et al., Bayesian Bits, 2005.07093, 2.4).
+    """
+    return macs * WIDTHS[precision] ** 2
+
+
 def element_types(model: onnx.ModelProto) -> dict[str, int]:
     """The element type (`TensorProto.DataType`) of every tensor of the graph that is known or can be inferred."""
     import onnx

@@ -10,7 +10,7 @@ product are in int8 too.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,10 +24,10 @@ from secateur_studies.trained_models import Trained, open_trained
 from secateur.benchmarks.environment import environment
 from secateur.core.errors import PlanError
 from secateur.core.files import read_json, sha256_json, write_json
-from secateur.export.graph_types import declared_precisions, read_graph
-from secateur.export.quantize.bit_ops import bit_ops, product_macs
+from secateur.export.graph_types import bit_ops, declared_precisions, read_graph
 from secateur.export.quantize.graph_edit import read_program
 from secateur.export.quantize.placement import ENDS, place
+from secateur.export.quantize.product_macs import product_macs
 from secateur.export.quantize.quantize import quantize_onnx
 from secateur.export.quantize.spec import Quantization
 from secateur.export.to_onnx import export_onnx
@@ -47,9 +47,12 @@ from secateur.pipeline.structure.surgery import prune
 
 JUDGED = 64
 """Calibration images that plans are measured on."""
-SHARES = (1.0, 0.75, 0.6, 0.45)
+SHARES = (0.6, 0.8, 1.0)
 """The budgets, as shares of the bit-operations of int8 alone."""
 ALIGN = 4
+LEAST = 16
+"""Units of a group that stay in every plan: products of fewer are not in int8."""
+RULE = Quantization(rule="mse")
 ROUNDS = 8
 """Halvings of the MACs for which the pruned graph in int8 meets a budget."""
 
@@ -75,7 +78,7 @@ class Subject:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/joint_plans.json"))
 @click.option("--models", default="cifar10_resnet56,deit_tiny_patch16_224", show_default=True)
 @click.option("--images", default=128, show_default=True, help="Calibration images of the quantisation.")
-@click.option("--held-out", default=5000, show_default=True, help="Images that are counted, where there are so many.")
+@click.option("--held-out", default=3000, show_default=True, help="Images that are counted, where there are so many.")
 def main(data: Path, out: Path, models: str, images: int, held_out: int) -> None:
     """Plans, quantises and counts, and writes what is known after each graph; other models in the file stay."""
     torch.set_num_threads(1)
@@ -125,20 +128,26 @@ def rows(task: Trained) -> Iterator[dict[str, Any]]:
             }
 
         inner, ends = (
-            judged("int8", 0.0, None, Quantization()),
-            judged("int8, ends", 0.0, None, Quantization(ends=True)),
+            judged("int8", 0.0, None, RULE),
+            judged("int8, ends", 0.0, None, replace(RULE, ends=True)),
         )
         for row in (inner, ends):
             yield {**row, "budget": row["bit_ops"]}
         for share in SHARES:
             budget = share * inner["bit_ops"]
             plan = make_plan(
-                subject.groups, subject.scores, Budget(bit_ops=budget), "joint", subject.instruments, align=ALIGN
+                subject.groups,
+                subject.scores,
+                Budget(bit_ops=budget),
+                "joint",
+                subject.instruments,
+                align=ALIGN,
+                least=LEAST,
             )
             yield judged("joint", budget, plan, None)
             for way, row in (("pruned, then int8", inner), ("pruned, then int8, ends", ends)):
                 if budget < row["bit_ops"] * (1 - 1e-6):
-                    options = Quantization(ends=row is ends)
+                    options = replace(RULE, ends=row is ends)
                     yield judged(way, budget, pruned_to(subject, budget, options.ends), options)
 
 
@@ -155,7 +164,7 @@ def opened(task: Trained, folder: Path) -> Subject:
     modules = {str(node.name): node.metadata_props.get("module", "") for node in program.graph}
     terms = terms_of_products(groups, {}, macs, modules)
     outer = frozenset(terms[node] for node, reason in place(program).kept.items() if reason == ENDS)
-    options, say = Quantization(ends=True), partial(click.echo, err=True)
+    options, say = replace(RULE, ends=True), partial(click.echo, err=True)
     losses = product_losses(task.model, groups, task.calibration, few, options=options, say=say)
     return Subject(groups, scores, Instruments(objective=objective, precision_losses=losses), outer, task)
 
@@ -181,7 +190,7 @@ def pruned_to(subject: Subject, budget: float, ends: bool) -> Plan:
     for _ in range(ROUNDS):
         macs = Budget(macs=(low + high) / 2)
         try:
-            plan = make_plan(groups, subject.scores, macs, "sensitivity", subject.instruments, align=ALIGN)
+            plan = make_plan(groups, subject.scores, macs, "sensitivity", subject.instruments, align=ALIGN, least=LEAST)
         except PlanError:  # so few MACs cannot be reached
             low = (low + high) / 2
             continue
@@ -202,7 +211,7 @@ def made(subject: Subject, plan: Plan | None, options: Quantization | None, fold
         model = compensate(prune(model, plan, groups), model, plan, task.repairs, groups=groups)
     fp32 = export_onnx(model, folder / "small.onnx", input_shape=task.shape).path
     if options is None and plan is not None:
-        options = Quantization(ends=True, keep=wide_products(groups, plan, fp32, task.calibration))
+        options = replace(RULE, ends=True, keep=wide_products(groups, plan, fp32, task.calibration))
     return quantize_onnx(fp32, folder / "int8.onnx", task.calibration, options=options)[0].path
 
 

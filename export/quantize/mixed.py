@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from secateur.core.errors import ExportError
-from secateur.export.quantize.bit_ops import bit_ops
+from secateur.export.graph_types import bit_ops
 from secateur.export.quantize.limit import Drop, LayerChoice, Limit, Limited, Trial
 from secateur.export.quantize.placement import Placement
 from secateur.export.quantize.trials import Trials

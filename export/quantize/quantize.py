@@ -19,7 +19,6 @@ from secateur.export.half.measure import float32_nodes
 from secateur.export.half.narrow import narrow
 from secateur.export.onnx_info import OnnxInfo, note_kept, onnx_info
 from secateur.export.quantize.balance import balance
-from secateur.export.quantize.bit_ops import product_macs
 from secateur.export.quantize.correct import correct
 from secateur.export.quantize.formats import FORMATS, Format
 from secateur.export.quantize.graph_edit import drop_unused, read_program
@@ -29,6 +28,7 @@ from secateur.export.quantize.measure import Measurements, measure
 from secateur.export.quantize.mixed import keep_limit
 from secateur.export.quantize.observe import CalibrationFeeds, observed
 from secateur.export.quantize.placement import Placement, place
+from secateur.export.quantize.product_macs import product_macs
 from secateur.export.quantize.ranges import RULES, Rule, reach
 from secateur.export.quantize.spec import Quantization
 

@@ -12,10 +12,10 @@ from torch import nn
 
 from secateur.core.model_inputs import chosen
 from secateur.export.graph_types import graph_tensors, read_graph
-from secateur.export.quantize.bit_ops import product_macs
 from secateur.export.quantize.graph_edit import read_program
 from secateur.export.quantize.limit import Limit
 from secateur.export.quantize.observe import CalibrationFeeds
+from secateur.export.quantize.product_macs import product_macs
 from secateur.export.quantize.quantize import quantize_onnx
 from secateur.export.quantize.spec import Quantization
 from secateur.export.to_onnx import export_onnx

@@ -121,7 +121,8 @@ class Constraints:
     """The options that all allocations share: what may be pruned, and how far.
 
     Units of `kinds` may go; groups that match a glob of `skip` are left alone; every group keeps `least` units at least
-    (per head, for per-head dimensions; by default `align`, and no head needs to stay). Resulting widths are multiples
+    (per head, for per-head dimensions; by default `align`, and no head needs to stay; an allocation may need `fewest`).
+    Resulting widths are multiples
     of `align`. Raises `PlanError` for other values.
     """
 
@@ -129,6 +130,7 @@ class Constraints:
     kinds: tuple[Kind, ...] = DEFAULT_KINDS
     skip: tuple[str, ...] = ()
     least: Annotated[int, Range(0)] | None = None
+    fewest: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         for name in ("kinds", "skip"):

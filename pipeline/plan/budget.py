@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from secateur.core.errors import PlanError, naming
-from secateur.export.quantize.bit_ops import bit_ops
+from secateur.export.graph_types import bit_ops
 from secateur.export.targets import parse_target
 from secateur.pipeline.plan.latency_table import LatencyTable
 from secateur.pipeline.structure.groups import Groups, Kept

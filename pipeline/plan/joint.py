@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from secateur.core.errors import PlanError
-from secateur.export.quantize.bit_ops import bit_ops
+from secateur.export.graph_types import bit_ops
+from secateur.export.quantize.placement import NARROWEST
 from secateur.pipeline.plan.allocation import Order, Problem, allocation
 from secateur.pipeline.plan.budget import WIDE, Budget
-from secateur.pipeline.plan.sensitivity import Curve, Sensitivity, curves
+from secateur.pipeline.plan.sensitivity import Curve, Sensitivity, curves, ranked
 from secateur.pipeline.structure.groups import Groups
 
 NARROW = "int8"
@@ -24,9 +30,10 @@ class Joint(Sensitivity):
     Operations are ranked by what the objective rises by in 8 bits for each bit-operation saved, and groups have the
     curves of `sensitivity`. For every number of operations in 8 bits, in that order, the units go that cost least
     until the budget is met; of these, the sum of all rises decides (they are taken to add up, as in HAWQ, 1911.03852).
-    The budget is one of `bit_ops`.
+    The budget is one of `bit_ops`. No group becomes narrower than what 8 bits pay for.
     """
 
+    fewest: ClassVar[int] = NARROWEST
     needs: ClassVar[tuple[str, ...]] = ("objective", "precision_losses")
 
     def decide(self, problem: Problem) -> tuple[Problem, Order]:
@@ -37,20 +44,21 @@ class Joint(Sensitivity):
         macs = {term.name: term.count({}) for term in problem.groups.terms}
         saved = {name: bit_ops(macs[name], WIDE) - bit_ops(macs[name], NARROW) for name in losses if name in macs}
         ranking = sorted(saved, key=lambda name: losses[name] / max(saved[name], 1.0))
-        measured, best = curves(problem), None
+        measured = curves(problem)
+        gone = _terms_gone(problem, measured)
+        found: list[tuple[float, int]] = []
         for count in range(len(ranking) + 1):
-            chosen = dict.fromkeys(ranking[:count], NARROW)
-            pruned = self._pruned(replace(problem, precisions=chosen), measured)
-            if pruned is not None:
-                total = pruned + sum(losses[name] for name in chosen)
-                best = min(best, (total, count)) if best else (total, count)
-        if best is None:
+            chosen = replace(problem, precisions=dict.fromkeys(ranking[:count], NARROW))
+            lost = _lost(chosen, measured, _order(chosen, measured, gone))
+            if lost is not None:
+                found.append((lost + sum(losses[name] for name in ranking[:count]), count))
+        if not found:
             raise PlanError(
                 f"the budget of {problem.limit():.4g} bit-operations cannot be met with all {len(ranking)} operations "
                 f"that can be in {NARROW}, and everything gone that may go: allow more kinds or a larger budget"
             )
-        problem = replace(problem, precisions=dict.fromkeys(ranking[: best[1]], NARROW))
-        return problem, [step for *_, step in self.ranked(problem, measured)]
+        problem = replace(problem, precisions=dict.fromkeys(ranking[: min(found)[1]], NARROW))
+        return problem, _order(problem, measured, gone)
 
     def narrowest(self, groups: Groups) -> Mapping[str, str]:
         """Every operation in int8."""
@@ -62,24 +70,44 @@ class Joint(Sensitivity):
                 f"the allocation 'joint' weighs units against bits, but the budget is of {budget.measure}: give "
                 "budget.bit_ops, the share of the dense model's bit-operations in fp32"
             )
+        if self.least is not None and self.least < self.fewest:
+            raise PlanError(
+                f"plan.least is {self.least}, but products of fewer than {self.fewest} units are not in int8: give "
+                f"{self.fewest} or more, or leave it out"
+            )
 
-    def _pruned(self, problem: Problem, measured: Mapping[str, Curve]) -> float | None:
-        """What the objective rises by where units go until the budget is met; None where they cannot."""
-        limit, ranked = problem.limit(), self.ranked(problem, measured)
 
-        def kept(count: int) -> dict[str, Sequence[int]]:
-            gone: dict[str, set[int]] = {}
-            for *_, step in ranked[:count]:
-                gone.setdefault(step.group, set()).update(step.units)
-            return {n: [u for u in range(problem.groups.named(n).units) if u not in gone[n]] for n in gone}
+def _terms_gone(problem: Problem, measured: Mapping[str, Curve]) -> dict[str, NDArray[np.float64]]:
+    """For each group the MACs `[counts, terms]` that go at the counts of its curve, whatever their precision."""
+    terms = problem.groups.terms
+    dense = np.array([term.count({}) for term in terms])
+    return {
+        name: np.array([dense - [term.count(problem.without(name, count)) for term in terms] for count in curve.counts])
+        for name, curve in measured.items()
+    }
 
-        low, high = 0, len(ranked)
-        if problem.cost(kept(high)) > limit:
-            return None
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if problem.cost(kept(middle)) <= limit else (middle + 1, high)
-        taken: dict[str, int] = {}
-        for *_, step in ranked[:low]:
-            taken[step.group] = taken.get(step.group, 0) + 1
-        return sum(measured[name].rises[count] for name, count in taken.items())
+
+def _order(problem: Problem, measured: Mapping[str, Curve], gone: Mapping[str, NDArray[np.float64]]) -> Order:
+    """The steps by the rise of the objective for each bit-operation, at the precisions of the problem."""
+    each = np.array([bit_ops(1.0, problem.precisions.get(term.name, WIDE)) for term in problem.groups.terms])
+    saved = {name: (macs @ each).tolist() for name, macs in gone.items()}
+    return [step for *_, step in ranked(problem, measured, saved)]
+
+
+def _lost(problem: Problem, measured: Mapping[str, Curve], order: Order) -> float | None:
+    """What the objective rises by where units go in this order until the budget is met; None where they cannot."""
+    limit = problem.limit()
+
+    def taken(count: int) -> Counter[str]:
+        return Counter(step.group for step in order[:count])
+
+    def cost(count: int) -> float:
+        kept: dict[str, Sequence[int]] = {}
+        for name, steps in taken(count).items():
+            kept.update(problem.without(name, steps))
+        return problem.cost(kept)
+
+    if cost(len(order)) > limit:
+        return None
+    count = bisect_left(range(len(order)), True, key=lambda steps: cost(steps) <= limit)
+    return sum(measured[name].rises[steps] for name, steps in taken(count).items())

@@ -124,5 +124,5 @@ def steps_of(group: Group, scores: Scores, constraints: Constraints) -> list[Ste
 def _steps(group: Group, scores: NDArray[np.float64], constraints: Constraints) -> list[Step]:
     least = constraints.least
     if least is None:
-        least = 0 if group.kind == "head" else constraints.align
+        least = 0 if group.kind == "head" else max(constraints.align, constraints.fewest)
     return removal_steps(group, scores, constraints.align, least)

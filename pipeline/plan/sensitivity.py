@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -29,20 +29,12 @@ class Sensitivity(Allocation):
 
     def order(self, problem: Problem) -> Order:
         """The steps by the rise of the objective for each unit of cost."""
-        return [step for *_, step in self.ranked(problem, curves(problem))]
-
-    def ranked(self, problem: Problem, measured: Mapping[str, Curve]) -> list[tuple[float, int, int, Step]]:
-        """The steps of groups with these curves, each with its slope, its group's place and its own place there."""
-        dense = problem.cost({})
-        keyed = []
-        for place, (name, curve) in enumerate(measured.items()):
-            steps = problem.steps[name]
-            saved = [dense - problem.cost(problem.without(name, count)) for count in curve.counts]
-            every = np.arange(len(steps) + 1)
-            savings = np.interp(every, curve.counts, saved)
-            for slope, start, stop in slopes(every.tolist(), curve.rises, savings.tolist()):
-                keyed += [(slope, place, count, steps[count]) for count in range(start, stop)]
-        return sorted(keyed, key=lambda item: item[:3])
+        measured, dense = curves(problem), problem.cost({})
+        saved = {
+            name: [dense - problem.cost(problem.without(name, count)) for count in curve.counts]
+            for name, curve in measured.items()
+        }
+        return [step for *_, step in ranked(problem, measured, saved)]
 
 
 @dataclass(frozen=True)
@@ -64,6 +56,23 @@ def curves(problem: Problem) -> dict[str, Curve]:
         every = np.arange(len(steps) + 1)
         found[name] = Curve(tuple(counts), PchipInterpolator(counts, rises)(every).tolist())
     return found
+
+
+def ranked(
+    problem: Problem, measured: Mapping[str, Curve], saved: Mapping[str, Sequence[float]]
+) -> list[tuple[float, int, int, Step]]:
+    """The steps of groups with these curves, each with its slope, its group's place and its own place there.
+
+    `saved` is what each group saves at the counts of its curve.
+    """
+    keyed = []
+    for place, (name, curve) in enumerate(measured.items()):
+        steps = problem.steps[name]
+        every = np.arange(len(steps) + 1)
+        savings = np.interp(every, curve.counts, saved[name])
+        for slope, start, stop in slopes(every.tolist(), curve.rises, savings.tolist()):
+            keyed += [(slope, place, count, steps[count]) for count in range(start, stop)]
+    return sorted(keyed, key=lambda item: item[:3])
 
 
 def slopes(counts: list[int], rises: list[float], saved: list[float]) -> list[tuple[float, int, int]]:

@@ -13,7 +13,7 @@ from secateur.benchmarks.results_file import BenchResult
 from secateur.core.figures import save_figure
 from secateur.core.files import write_text
 from secateur.export.artefacts import ExportedGraph
-from secateur.export.quantize.bit_ops import bit_ops
+from secateur.export.graph_types import bit_ops
 from secateur.pipeline.analysis.fidelity import Fidelity
 from secateur.pipeline.data.classes import spelt_out
 from secateur.pipeline.recover.spec import RecoverSpec

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from secateur.core.errors import ExportError
 from secateur.export.graph_types import (
+    bit_ops,
     declared_precisions,
     external_files,
     first_line,
@@ -87,3 +88,8 @@ def test_the_first_line_of_an_error_is_one_that_can_be_read() -> None:
     assert first_line(ValueError()) == "ValueError"
     long = first_line(ValueError("4*Min(300, u0) + " * 400))
     assert long.endswith("...") and 200 < len(long) < 300
+
+
+def test_int8_costs_a_sixteenth_of_fp32() -> None:
+    assert bit_ops(3, "int8") == bit_ops(3, "fp8") == 3 * 64
+    assert bit_ops(3, "fp32") == 16 * bit_ops(3, "int8") == pytest.approx(4 * bit_ops(3, "fp16"))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import PlanError
-from secateur.export.quantize.bit_ops import product_macs
 from secateur.export.quantize.graph_edit import read_program
+from secateur.export.quantize.product_macs import product_macs
 from secateur.export.to_onnx import export_onnx
 from secateur.pipeline.analysis.graph_terms import terms_of_products
 from secateur.pipeline.structure.find import find_groups

@@ -114,7 +114,6 @@ BAD: dict[str, tuple[str, ...]] = {
     **{f"task.{key}": ("here:there", "5", "true") for key in ("loss", "metric", "decode", "output", "labels")},
 }
 BESIDE = {
-    "budget.bit_ops": ("0", "1.5", "600M", "half", "true"),
     "budget.latency": ("--set", "budget.target=onnxruntime:cpu"),
     "recover.distill.batch_size": ("--set", "recover.distill.epochs=1"),
 }

@@ -34,9 +34,12 @@ def test_each_is_a_frozen_dataclass_of_that_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALLOCATIONS.own())
 def test_what_an_allocation_needs_and_was_not_given_is_said_before_any_work(name: str, vit_groups: Groups) -> None:
-    for need in find_allocation(name).needs:
+    kind = find_allocation(name)
+    budget = Budget(bit_ops=0.5) if name == "joint" else Budget(macs=0.5)
+    for need in kind.needs:
+        others = Instruments(**{other: object() for other in kind.needs if other != need})
         with pytest.raises(PlanError, match=rf"the allocation '{name}' .*: give make_plan Instruments\({need}="):
-            make_plan(vit_groups, Scores({}, "x"), Budget(macs=0.5), name)
+            make_plan(vit_groups, Scores({}, "x"), budget, name, others)
 
 
 def test_finding_one_imports_neither_optuna_nor_sqlalchemy_nor_the_others() -> None:

@@ -49,6 +49,11 @@ def test_units_go_alone_where_bits_cost_much(vit_groups: Groups) -> None:
     assert plan.kept and not facts.precisions
 
 
+def test_no_group_becomes_too_narrow_for_int8(vit_groups: Groups) -> None:
+    plan, _ = planned(vit_groups, 0.03, {term.name: 0.0 for term in vit_groups.terms})
+    assert min(len(units) for units in plan.kept.values()) >= 16
+
+
 def test_what_cannot_be_in_int8_stays_wide(vit_groups: Groups) -> None:
     losses = {"blocks.0.mlp.fc1": 0.0, "blocks.1.mlp.fc2": 0.0}
     assert set(planned(vit_groups, 0.45, losses)[1].precisions) == set(losses)
@@ -84,6 +89,8 @@ def test_budgets_that_it_cannot_meet_are_refused(vit_groups: Groups) -> None:
     with pytest.raises(PlanError, match=r"the budget is of macs: give budget\.bit_ops"):
         check_plan(vit_groups, Budget(macs=0.5), MLP)
     check_plan(vit_groups, Budget(bit_ops=0.06), MLP)
+    with pytest.raises(PlanError, match=r"plan\.least is 8, but products of fewer than 16 units are not in int8"):
+        check_plan(vit_groups, Budget(bit_ops=0.06), Joint(kinds=("mlp_hidden",), least=8))
     with pytest.raises(PlanError, match=r"bit_ops \(1\.0% of dense\) cannot be met"):
         check_plan(vit_groups, Budget(bit_ops=0.01), MLP)
     with pytest.raises(PlanError, match=r"'joint' chooses bits: give make_plan Instruments\(precision_losses"):

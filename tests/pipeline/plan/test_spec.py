@@ -87,7 +87,8 @@ def test_the_chosen_allocation_has_the_options_of_the_recipe(name: str) -> None:
     kind = find_allocation(name)
     own = {option: getattr(kind, option) for option in own_options(kind)}
     common = {"align": 4, "kinds": ["head"], "skip": ["blocks.0.*"], "least": 2}
-    made = recipe({"allocate": name, **common, **({name: own} if own else {})}).plan.allocation()
+    content = {"allocate": name, **common, **({name: own} if own else {})}
+    made = PlanSpec.read(content).allocation()
     assert made == kind(align=4, kinds=("head",), skip=("blocks.0.*",), least=2)
     assert type(made) is kind
 

@@ -1,7 +1,4 @@
-"""Bit-operations (BOPs): the multiply-accumulates of a graph's products, each times the bits of both operands.
-
-The measure of mixed precision (van Baalen et al., Bayesian Bits, 2005.07093, 2.4): int8 costs a sixteenth of fp32.
-"""
+"""The multiply-accumulates of a graph's products."""
 
 from __future__ import annotations
 
@@ -9,17 +6,11 @@ from collections.abc import Iterable, Mapping
 from math import prod
 from typing import TYPE_CHECKING
 
-from secateur.export.graph_types import WIDTHS
 from secateur.export.quantize.observe import Arrays, observed
 from secateur.export.quantize.placement import PRODUCTS, is_weight
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-
-def bit_ops(macs: float, precision: str) -> float:
-    """The bit-operations of so many MACs whose operands are both of that precision."""
-    return macs * WIDTHS[precision] ** 2
 
 
 def product_macs(program: ir.Model, batches: Iterable[Arrays]) -> dict[str, float]:

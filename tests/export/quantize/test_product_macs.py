@@ -1,16 +1,15 @@
-"""MACs of a graph's products, beside those that are counted on the model; and what bits make of them."""
+"""MACs of a graph's products, beside those that are counted on the model."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 from torch import nn
 
 from secateur.benchmarks.flops import count_macs
-from secateur.export.quantize.bit_ops import bit_ops, product_macs
 from secateur.export.quantize.graph_edit import read_program
+from secateur.export.quantize.product_macs import product_macs
 from secateur.export.to_onnx import export_onnx
 from tests.export.conftest import SHAPE, Cnn, needs_ort
 
@@ -27,8 +26,3 @@ def test_convolutions_in_groups(tmp_path: Path) -> None:
     path = export_onnx(Cnn().eval(), tmp_path / "cnn.onnx", input_shape=(3, 8, 8)).path
     found = product_macs(read_program(path), [{"input": torch.randn(2, 3, 8, 8).numpy()}])
     assert sorted(found.values()) == [8 * 4, 16 * 8 * 9, 16 * 8 * 3 * 9]
-
-
-def test_int8_costs_a_sixteenth_of_fp32() -> None:
-    assert bit_ops(3, "int8") == bit_ops(3, "fp8") == 3 * 64
-    assert bit_ops(3, "fp32") == 16 * bit_ops(3, "int8") == pytest.approx(4 * bit_ops(3, "fp16"))
