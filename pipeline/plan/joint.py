@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -29,7 +30,8 @@ class Joint(Sensitivity):
 
     Operations are ranked by what the objective rises by in 8 bits for each bit-operation saved, and groups have the
     curves of `sensitivity`. For every number of operations in 8 bits, in that order, the units go that cost least
-    until the budget is met; of these, the sum of all rises decides (they are taken to add up, as in HAWQ, 1911.03852).
+    until the budget is met; of these, the sum of all rises decides (they are taken to add up, as in HAWQ, 1911.03852),
+    and then single operations change their type as long as that lowers it.
     The budget is one of `bit_ops`. No group becomes narrower than what 8 bits pay for.
     """
 
@@ -46,19 +48,27 @@ class Joint(Sensitivity):
         ranking = sorted(saved, key=lambda name: losses[name] / max(saved[name], 1.0))
         measured = curves(problem)
         gone = _terms_gone(problem, measured)
-        found: list[tuple[float, int]] = []
-        for count in range(len(ranking) + 1):
-            chosen = replace(problem, precisions=dict.fromkeys(ranking[:count], NARROW))
-            lost = _lost(chosen, measured, _order(chosen, measured, gone))
-            if lost is not None:
-                found.append((lost + sum(losses[name] for name in ranking[:count]), count))
-        if not found:
+
+        def planned(narrow: Collection[str]) -> Problem:
+            return replace(problem, precisions=dict.fromkeys(sorted(narrow), NARROW))
+
+        def total(narrow: Collection[str]) -> float:
+            chosen = planned(narrow)
+            return _lost(chosen, measured, _order(chosen, measured, gone)) + sum(losses[name] for name in narrow)
+
+        least, best = min((total(ranking[:count]), count) for count in range(len(ranking) + 1))
+        if least == math.inf:
             raise PlanError(
                 f"the budget of {problem.limit():.4g} bit-operations cannot be met with all {len(ranking)} operations "
                 f"that can be in {NARROW}, and everything gone that may go: allow more kinds or a larger budget"
             )
-        problem = replace(problem, precisions=dict.fromkeys(ranking[: min(found)[1]], NARROW))
-        return problem, _order(problem, measured, gone)
+        narrow, better = set(ranking[:best]), True
+        while better:
+            better = False
+            for name in ranking:
+                if (other := total(narrow ^ {name})) < least:
+                    narrow, least, better = narrow ^ {name}, other, True
+        return planned(narrow), _order(planned(narrow), measured, gone)
 
     def narrowest(self, groups: Groups) -> Mapping[str, str]:
         """Every operation in int8."""
@@ -94,8 +104,8 @@ def _order(problem: Problem, measured: Mapping[str, Curve], gone: Mapping[str, N
     return [step for *_, step in ranked(problem, measured, saved)]
 
 
-def _lost(problem: Problem, measured: Mapping[str, Curve], order: Order) -> float | None:
-    """What the objective rises by where units go in this order until the budget is met; None where they cannot."""
+def _lost(problem: Problem, measured: Mapping[str, Curve], order: Order) -> float:
+    """What the objective rises by where units go in this order until the budget is met; infinite if they cannot."""
     limit = problem.limit()
 
     def taken(count: int) -> Counter[str]:
@@ -108,6 +118,6 @@ def _lost(problem: Problem, measured: Mapping[str, Curve], order: Order) -> floa
         return problem.cost(kept)
 
     if cost(len(order)) > limit:
-        return None
+        return math.inf
     count = bisect_left(range(len(order)), True, key=lambda steps: cost(steps) <= limit)
     return sum(measured[name].rises[steps] for name, steps in taken(count).items())
