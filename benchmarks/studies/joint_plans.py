@@ -52,7 +52,7 @@ SHARES = (0.6, 0.8, 1.0)
 ALIGN = 4
 LEAST = 16
 """Units of a group that stay in every plan: products of fewer are not in int8."""
-RULE = Quantization(rule="mse")
+RULE = Quantization(rule="mse", rest="fp32")
 ROUNDS = 8
 """Halvings of the MACs for which the pruned graph in int8 meets a budget."""
 

@@ -122,7 +122,7 @@ def _precision_losses(inputs: Inputs, say: Say) -> dict[str, float]:
     few = inputs.limit_images(spec, MEASURED)[1]
     source = [*inputs.model_and_images, inputs.recipe.seed, asdict(spec), MEASURED]
     task, classes, trials = inputs.model_task, inputs.calibration_images.classes, inputs.working_file("losses.json")
-    options = replace(spec, ends=True)
+    options = replace(spec, ends=True, rest="fp32")
     return product_losses(inputs.dense, inputs.groups, calibration, few, task, classes, options, trials, source, say)
 
 

@@ -20,7 +20,7 @@ from secateur.pipeline.structure.surgery import prune
 
 pytest.importorskip("onnxruntime")
 Batches = list[tuple[Tensor, Tensor]]
-PLAIN = Quantization(rule="minmax", balance=0, correct=False, ends=True)
+PLAIN = Quantization(rule="minmax", balance=0, correct=False, ends=True, rest="fp32")
 
 
 def rounded(values: Tensor, reach: Tensor) -> Tensor:
