@@ -20,7 +20,7 @@ INFO_FILE = "engine.json"
 ARITHMETIC = frozenset({"fp32", "fp16", "bf16", "fp8", "fp4", "int8", "int4"})
 """The precisions of layers that compute on data; the others handle shapes and indices."""
 
-Source = Literal["network", "engine", "session"]
+Source = Literal["network", "builder", "engine", "session"]
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class EngineInfo:
 
     `precision` is what the ONNX graph declares; `precisions` counts the layers by the precision that was found in
     `layers`. `inspected` says where those come from: the `engine` as the runtime loaded it, the optimised graph of a
-    `session`, or the typed `network` that was handed to the builder (an ahead-of-time build on a machine without
-    the GPU: its kernels are compiled on the device, from exactly these types). `tf32` says whether fp32 products
-    may round their factors to TensorFloat-32. `folder` is where the files are; it is not written.
+    `session`, the `builder`'s report of an engine that no GPU here can load, or the typed `network` that was handed to
+    a builder which reports nothing. `attention` counts the layers that are fused attention. `tf32` says whether fp32
+    products may round their factors to TensorFloat-32. `folder` is where the files are; it is not written.
     """
 
     target: str
@@ -84,6 +84,7 @@ class EngineInfo:
     size_bytes: int
     seconds: float
     layers: tuple[Layer, ...]
+    attention: int = 0
     folder: Path = Path()
 
     @property

@@ -83,6 +83,7 @@ def build_engine(
         size_bytes=(folder / ENGINE_FILE).stat().st_size,
         seconds=round(time.perf_counter() - start, 3),
         layers=made.layers,
+        attention=made.attention,
         folder=folder,
     )
     info.save()
@@ -141,6 +142,7 @@ class _Made:
     version: str
     layers: tuple[Layer, ...]
     inspected: Source
+    attention: int = 0
     beside: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
     inputs: tuple[TensorInfo, ...] = ()
@@ -179,16 +181,21 @@ def _build_plan(
     here = gpu_capability()
     layers = built.layers
     inspected: Source = "network"
+    found = built.engine
     if here and goal.device in ("", here):
         engine, _logger = load_plan(trt, built.plan, f"the engine of {path.name}")
-        found = engine_layers(trt, engine)
+        found, inspected = engine_layers(trt, engine), "engine"
+    elif found:
+        inspected = "builder"
+    if found:
         check_engine(found, declared, str(goal))
-        layers, inspected = summarise(found), "engine"
+        layers = summarise(found)
     return _Made(
         write=lambda part: part.write_bytes(built.plan),
         version=str(trt.__version__),
         layers=layers,
         inspected=inspected,
+        attention=sum(layer.attends for layer in found),
         capabilities=(goal.device,) if goal.device else (here,),
         inputs=built.inputs,
         outputs=built.outputs,

@@ -172,8 +172,14 @@ def check_session(layers: tuple[Layer, ...], declared: Mapping[str, str], device
     for precision, found in _widened(layers, declared).items():
         raise UnsupportedError(
             f"the ONNX graph is typed in {precision}, but ONNX Runtime on {device} runs its products in {found}: "
-            f"it has no {precision} kernels here; use the fp32 graph for this target"
+            f"it has no {precision} kernels here; use the fp32 graph for this target{_advice(precision, declared)}"
         )
+
+
+def _advice(precision: str, declared: Mapping[str, str]) -> str:
+    """What else helps where products in int8 stand between tensors of 16 bits."""
+    between = {"fp16", "bf16"} & {*declared.values()}
+    return ", or set export.quantize.rest to fp32" if precision == "int8" and between else ""
 
 
 def check_fp8(declared: Mapping[str, str], device: str) -> None:
@@ -204,16 +210,30 @@ def widening(path: Path, device: str) -> str:
     run = sum(layer.kind in INTEGER_PRODUCTS for layer in layers)
     if asked > run > 0:
         phrases.append(
-            f"ONNX Runtime on {device} runs {asked - run} of the {asked} int8 products of this graph in fp32: these "
+            f"ONNX Runtime on {device} runs {asked - run} of the {asked} int8 products of this graph in fp32"
+            f"{_named(layers, declared)}: these "
             "are not the times of int8 arithmetic"
         )
     return "; ".join(phrases)
 
 
+def _named(layers: tuple[Layer, ...], declared: Mapping[str, str]) -> str:
+    """The first products that were asked in int8 and run wider, in brackets; the rest as a number."""
+    wide = [layer.name for layer in layers if layer.kind in PRODUCTS and declared.get(layer.name) == "int8"]
+    more = f" and {len(wide) - 3} more" if len(wide) > 3 else ""
+    return f" ({', '.join(wide[:3])}{more})" if wide else ""
+
+
 def _widened(layers: tuple[Layer, ...], declared: Mapping[str, str]) -> dict[str, str]:
-    """The declared narrow precisions in which no product runs, each with those in which they run instead."""
+    """The declared narrow precisions in which no product runs, each with those in which they run instead.
+
+    Of a graph in 8 bits that is int8 alone: what is not in it may run as wide as it likes.
+    """
     products = {layer.precision for layer in layers if layer.kind in PRODUCTS | INTEGER_PRODUCTS}
-    wanted = [precision for precision in ("fp16", "bf16", "int8") if precision in declared.values()]
+    narrow = (
+        {graph_precision(dict(declared))} if "int8" in declared.values() else {"fp16", "bf16"} & {*declared.values()}
+    )
+    wanted = sorted(narrow & {"fp16", "bf16", "int8"})
     found = ", ".join(sorted(products)) or "no product at all"
     return {precision: found for precision in wanted if precision not in products}
 

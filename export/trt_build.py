@@ -13,7 +13,7 @@ from secateur.core.errors import EngineError
 from secateur.export.engine_info import Layer, Profile
 from secateur.export.graph_types import read_graph
 from secateur.export.tensors import DYNAMIC, TensorInfo
-from secateur.export.trt_inspect import check_layers, network_layers
+from secateur.export.trt_inspect import InspectedLayer, check_layers, network_layers, reported_layers
 from secateur.export.trt_runtime import NAMES, clean_message, make_logger, numpy_name
 from secateur.kernels.onnx_function import without_functions
 from secateur.kernels.trt_plugin import needs_plugin, register_plugin, takes_plugins
@@ -23,12 +23,13 @@ from secateur.kernels.trt_plugin import needs_plugin, register_plugin, takes_plu
 class Built:
     """A built engine in memory: its bytes (a buffer), the layers of the typed network, what goes in and comes out.
 
-    `timing_cache` is what the next build of the same network may start from; empty for TensorRT-RTX, which times
-    nothing at build time.
+    `engine` are the layers of the engine as far as the builder reports them, which TensorRT-RTX does. `timing_cache` is
+    what the next build of the same network may start from; empty for TensorRT-RTX, which times nothing at build time.
     """
 
     plan: Any
     layers: tuple[Layer, ...]
+    engine: tuple[InspectedLayer, ...]
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     timing_cache: bytes
@@ -74,6 +75,7 @@ def build_plan(
     return Built(
         plan=plan,
         layers=layers,
+        engine=reported_layers(str(getattr(logger, "report", ""))),
         inputs=tuple(_tensor(trt, network.get_input(index)) for index in range(network.num_inputs)),
         outputs=tuple(_tensor(trt, network.get_output(index)) for index in range(network.num_outputs)),
         timing_cache=bytes(cache.serialize()) if cache is not None else b"",

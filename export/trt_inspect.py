@@ -11,6 +11,7 @@ from typing import Any
 
 from secateur.core.errors import EngineError
 from secateur.export.engine_info import ARITHMETIC, Layer
+from secateur.export.graph_types import WIDTHS
 from secateur.export.trt_runtime import precision_of
 
 PRODUCTS = frozenset({"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM", "ATTENTION", "ATTENTION_OUTPUT"})
@@ -22,6 +23,14 @@ _WORDS = (
     ("fp8", r"fp8"),
     ("int8", r"int8"),
     ("fp32", r"fp32|float32|\bfloat\b"),  # last: the others contain its words
+)
+_KERNELS = frozenset({"gemm", "correlation"})
+"""Layers of TensorRT-RTX that are one product, so that it runs in the types of what they read."""
+
+_REPORTED = re.compile(
+    r"^Name: (?P<name>[^,]*), LayerType: (?P<kind>[^,]*), Inputs: \[(?P<inputs>.*)\], Constants: \[.*\], "
+    r"Outputs: \[(?P<outputs>.*)\], TacticName: .*, Metadata: (?P<metadata>.*)$",
+    re.MULTILINE,
 )
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 
@@ -57,13 +66,32 @@ class InspectedLayer:
     """One layer of a loaded engine, as the inspector describes it.
 
     `operations` are the ONNX operations that it was made of, where the inspector names them, and `precisions` those of
-    the tensors which go in and come out, as far as we know their types.
+    the tensors which go in and come out, as far as we know their types; `reads` are those which go in.
     """
 
     name: str
     kind: str
     operations: tuple[str, ...]
     precisions: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+
+    @property
+    def attends(self) -> bool:
+        """Whether it is a fused attention: both products and the softmax between them."""
+        return "mha" in self.name.lower()
+
+
+def reported_layers(text: str) -> tuple[InspectedLayer, ...]:
+    """The layers of an engine from what TensorRT-RTX's builder says about them, on a machine without the GPU too.
+
+    Its inspector says the same of a loaded engine, in JSON.
+    """
+    found = []
+    for match in _REPORTED.finditer(text):
+        reads, gives = (tuple(_types_in(re.findall(r"Datatype: (\w+)", match[side]))) for side in ("inputs", "outputs"))
+        operations = _ONNX_LAYER.findall(match["metadata"]) or [match["name"]]
+        found.append(InspectedLayer(match["name"], match["kind"], tuple(operations), (*reads, *gives), reads))
+    return tuple(found)
 
 
 def engine_layers(trt: ModuleType, engine: Any) -> tuple[InspectedLayer, ...]:
@@ -85,7 +113,8 @@ def inspected_layer(content: Mapping[str, Any]) -> InspectedLayer:
     """A layer from its object in the inspector's JSON."""
     name = str(content.get("Name", ""))
     operations = _ONNX_LAYER.findall(str(content.get("Metadata", ""))) or [name]
-    return InspectedLayer(name, str(content.get("LayerType", "")), tuple(operations), tuple(_tensor_types(content)))
+    reads, gives = (tuple(_tensor_types(content.get(side, ()))) for side in ("Inputs", "Outputs"))
+    return InspectedLayer(name, str(content.get("LayerType", "")), tuple(operations), (*reads, *gives), reads)
 
 
 def summarise(layers: Iterable[InspectedLayer]) -> tuple[Layer, ...]:
@@ -110,7 +139,8 @@ def check_layers(layers: Iterable[Layer], declared: Mapping[str, str], name: str
 def check_engine(layers: Iterable[InspectedLayer], declared: Mapping[str, str], name: str) -> None:
     """Raises `EngineError` for an inspected engine that runs operations in another precision than declared.
 
-    A layer of one operation must touch a tensor of the declared type. A fused layer may hold that type inside only,
+    A layer of one operation must touch a tensor of the declared type, and one that is a product alone must read none
+    but wider ones: what was declared in 8 bits then runs in 16. A fused layer may hold that type inside only,
     so it is judged with all others: where several layers hold operations of a precision, its type must occur in one
     of them. Types unknown to us, and layers that fuse differently declared operations, are not judged.
     """
@@ -122,6 +152,10 @@ def check_engine(layers: Iterable[InspectedLayer], declared: Mapping[str, str], 
             continue
         (precision,) = wanted
         held.setdefault(precision, []).append(types)
+        reads = {*layer.reads} & ARITHMETIC
+        if layer.kind in _KERNELS and reads and min(map(WIDTHS.__getitem__, reads)) > WIDTHS[precision]:
+            products = ", ".join(operation for operation in layer.operations if operation in declared)
+            raise _mismatch(name, products, reads, precision)
         if len(layer.operations) == 1 and precision not in types:
             raise _mismatch(name, layer.name, types, precision)
     for precision, found in held.items():
@@ -137,11 +171,15 @@ def _mismatch(name: str, what: str, types: set[str], precision: str) -> EngineEr
     )
 
 
-def _tensor_types(layer: Mapping[str, Any]) -> Iterator[str]:
-    for tensor in (*layer.get("Inputs", ()), *layer.get("Outputs", ())):
-        text = str(tensor.get("Format/Datatype", tensor.get("Datatype", tensor.get("Format", "")))).lower()
+def _tensor_types(tensors: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    return _types_in(str(one.get("Format/Datatype", one.get("Datatype", one.get("Format", "")))) for one in tensors)
+
+
+def _types_in(words: Iterable[str]) -> Iterator[str]:
+    """Our words for types of the inspector, those that we know."""
+    for word in words:
         for precision, pattern in _WORDS:
-            if re.search(pattern, text):
+            if re.search(pattern, word.lower()):
                 yield precision
                 break
 

@@ -55,16 +55,22 @@ def precision_of(dtype: Any) -> str:
 
 
 def make_logger(trt: ModuleType) -> Any:
-    """A logger for `trt` that prints nothing and keeps the errors; `logger.sentences()` gives them as one text."""
+    """A logger for `trt` that prints nothing and keeps the errors; `logger.sentences()` gives them as one text.
+
+    `logger.report` is what the builder of TensorRT-RTX says about the layers of an engine; empty before.
+    """
 
     class Collector(trt.ILogger):  # type: ignore[name-defined, misc]  # the base class is known at run time only
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
+            self.report = ""
 
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 self.errors.append(message)
+            elif "LayerType: " in message:
+                self.report = message
 
         def sentences(self) -> str:
             kept = dict.fromkeys(clean_message(message) for message in self.errors)

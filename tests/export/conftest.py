@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from secateur.export.onnx_info import OnnxInfo
 from secateur.export.precision import PRECISIONS
+from secateur.export.quantize.quantize import Quantized, quantize_onnx
 from secateur.export.to_onnx import export_onnx
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.plan import plan_from_kept
@@ -22,6 +23,7 @@ needs_rtx = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensor
 needs_ort = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="onnxruntime is not installed")
 
 SHAPE = (3, 32, 32)
+Batches = list[tuple[Tensor, Tensor]]
 
 
 class Cnn(nn.Module):
@@ -125,3 +127,22 @@ def cnn() -> nn.Module:
 def cnn_onnx(cnn: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small CNN as ONNX, exported with an example of one image of 8 x 8."""
     return export_onnx(cnn, tmp_path_factory.mktemp("cnn") / "model.onnx", torch.zeros(1, 3, 8, 8)).path
+
+
+@pytest.fixture(scope="session")
+def images() -> Batches:
+    """Two batches of eight noisy images with a pattern of their own each."""
+    generator = torch.Generator().manual_seed(7)
+    return [(torch.randn(8, *SHAPE, generator=generator), torch.arange(8)) for _ in range(2)]
+
+
+@pytest.fixture(scope="session")
+def fp32(onnx_files: dict[str, Path]) -> Path:
+    """The transformer's graph."""
+    return onnx_files["fp32"]
+
+
+@pytest.fixture(scope="session")
+def int8(fp32: Path, images: Batches, tmp_path_factory: pytest.TempPathFactory) -> tuple[OnnxInfo, Quantized]:
+    """The transformer's graph in int8."""
+    return quantize_onnx(fp32, tmp_path_factory.mktemp("int8") / "model.int8.onnx", images)

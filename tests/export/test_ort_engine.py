@@ -104,6 +104,10 @@ def test_products_of_integers_are_told_from_those_that_only_have_pairs() -> None
     words = "typed in int8, but ONNX Runtime on cpu runs its products in fp32"
     with pytest.raises(UnsupportedError, match=words):
         check_session((*pair, Layer("a", "FusedConv", "fp32")), {"a": "int8"}, "cpu")
+    with pytest.raises(
+        UnsupportedError, match=r"use the fp32 graph for this target, or set export\.quantize\.rest to fp32"
+    ):
+        check_session((*pair, Layer("a", "FusedConv", "fp32")), {"a": "int8", "b": "fp16"}, "cpu")
     check_fp8({"a": "fp8"}, "cuda")
     with pytest.raises(UnsupportedError, match="on cpu has no fp8 kernels: use the fp32 graph"):
         check_fp8({"a": "fp8", "b": "fp32"}, "cpu")
@@ -124,7 +128,7 @@ def test_products_that_run_wider_than_int8_are_counted(tmp_path: Path) -> None:
         source, tmp_path / "int8.onnx", images, options=Quantization("minmax", ends=True, rest="fp32")
     )
     assert [layer.precision for layer in session_layers(info.path, "cpu") if layer.kind in INTEGER_PRODUCTS]
-    assert "runs 1 of the 2 int8 products of this graph in fp32" in widening(info.path, "cpu")
+    assert "runs 1 of the 2 int8 products of this graph in fp32 (node_conv2d): " in widening(info.path, "cpu")
 
 
 def test_a_type_without_kernels_is_no_damage(onnx_files: dict[str, Path]) -> None:

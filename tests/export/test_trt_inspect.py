@@ -17,6 +17,7 @@ from secateur.export.trt_inspect import (
     engine_layers,
     inspected_layer,
     network_layers,
+    reported_layers,
     summarise,
 )
 
@@ -37,7 +38,7 @@ def _layer(*words: str) -> InspectedLayer:
 
 def test_a_layer_is_read_from_its_object() -> None:
     assert _layer("conv relu", "Half", "Float") == InspectedLayer(
-        "conv", "CaskConvolution", ("conv", "relu"), ("fp16", "fp32")
+        "conv", "CaskConvolution", ("conv", "relu"), ("fp16", "fp32"), ("fp16",)
     )
     assert inspected_layer({"Name": "conv"}) == InspectedLayer("conv", "", ("conv",), ())
 
@@ -141,3 +142,30 @@ def test_engines_without_details_are_refused() -> None:
     ):
         with pytest.raises(EngineError, match=words):
             engine_layers(*_engine(text))
+
+
+REPORT = """Layers:
+Name: __mye1_0_myl0_0, LayerType: shape_call, Inputs: [], Constants: [], Outputs: [], TacticName: , Metadata: \x20
+Name: a_myl0_1, LayerType: gemm, Inputs: [ { Name: q, Dimensions: [-1,64], Datatype: Int8, Format: (Linear) }], \
+Constants: [ { Name: w, Dimensions: [64,192], Datatype: Half }], Outputs: [ { Name: o, Datatype: Half }], \
+TacticName: __myelin_CASK_STUB, StreamId: 0, Metadata: [ONNX Layer: a][ONNX Layer: x.dequantize]
+Name: _gemm_mha_v2_myl0_2, LayerType: kgen, Inputs: [ { Name: o, Datatype: BFloat16 }], Constants: [], \
+Outputs: [ { Name: p, Datatype: Float }], TacticName: t, StreamId: 0, Metadata: [ONNX Layer: b][ONNX Layer: c]
+"""
+
+
+def test_layers_are_read_from_the_builders_report() -> None:
+    empty, product, attention = reported_layers(REPORT)
+    assert empty == InspectedLayer("__mye1_0_myl0_0", "shape_call", ("__mye1_0_myl0_0",), ())
+    assert product == InspectedLayer("a_myl0_1", "gemm", ("a", "x.dequantize"), ("int8", "fp16"), ("int8",))
+    assert (attention.operations, attention.precisions) == (("b", "c"), ("bf16", "fp32"))
+    assert [layer.attends for layer in (empty, product, attention)] == [False, False, True]
+    assert reported_layers("") == ()
+
+
+def test_a_product_that_reads_wider_tensors_than_declared_is_named() -> None:
+    product = InspectedLayer("a_myl0", "gemm", ("a", "x.dequantize"), ("fp16", "int8"), ("fp16",))
+    with pytest.raises(EngineError, match="runs a in fp16, but the ONNX graph declares int8"):
+        check_engine([product], {"a": "int8"}, "TensorRT-RTX")
+    for declared in ({"a": "fp16"}, {"a": "fp32"}, {}):  # between casts to fp32, a product reads fp16 and sums in fp32
+        check_engine([product], declared, "TensorRT-RTX")

@@ -11,8 +11,7 @@ from secateur.export.graph_types import declared_precisions, read_graph
 from secateur.export.quantize.limit import Drop, Limit, Limited
 from secateur.export.quantize.quantize import Quantized, quantize_onnx
 from secateur.export.quantize.spec import Quantization
-from tests.export.conftest import needs_ort
-from tests.export.quantize.conftest import Batches
+from tests.export.conftest import Batches, needs_ort
 
 pytestmark = needs_ort
 PLAIN = Quantization(rule="minmax", correct=False, balance=0)
