@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -24,8 +24,8 @@ def to_blame(
     the code that fails is that of a module that is `hopeless` to take over, the reason says why.
     """
     found = _halved(model, groups, some, failure)
-    alike = _alike(model, groups, found, failure.module)
-    return {name: _told(groups.named(name), one, hopeless) for name, one in {**alike, **found}.items()}
+    others = _at_alike(model, groups, found, failure.module)
+    return {name: _told(groups.named(name), one, hopeless) for name, one in {**others, **found}.items()}
 
 
 def _halved(model: nn.Module, groups: Groups, some: Sequence[Group], failure: Failure) -> dict[str, Failure]:
@@ -47,22 +47,28 @@ def _halved(model: nn.Module, groups: Groups, some: Sequence[Group], failure: Fa
     return found or {some[-1].name: failure}  # they disagree only with one another
 
 
-def _alike(model: nn.Module, groups: Groups, found: Mapping[str, Failure], module: str | None) -> dict[str, Failure]:
-    """The groups at the same place of other modules of the class whose code fails: the innermost one around it."""
+def alike(model: nn.Module, groups: Groups, path: str, leave: Collection[str] = ()) -> list[str]:
+    """The innermost module around `path` whose code can be taken over, those to `leave` aside, and all of its class."""
     modules = dict(model.named_modules())
-    able = [name for name, one in modules.items() if takes_over(groups, name, one)]
-    around = [] if module is None else [name for name in able if near(module, name)]
+    able = [name for name, one in modules.items() if name not in leave and takes_over(groups, name, one)]
+    around = [name for name in able if near(path, name)]
     if not around:
-        return {}
+        return []
+    kind = type(modules[around[-1]])
+    return [around[-1], *(name for name in able if type(modules[name]) is kind and name != around[-1])]
+
+
+def _at_alike(model: nn.Module, groups: Groups, found: Mapping[str, Failure], module: str | None) -> dict[str, Failure]:
+    """The groups at the same place of other modules of the class whose code fails: the innermost one around it."""
+    names = [] if module is None else alike(model, groups, module)
     places = {
         (groups.named(name).kind, inner): failure
-        for name, failure in found.items()
-        if (inner := _inside(groups.named(name), around[-1]))
+        for name, failure in (found.items() if names else ())
+        if (inner := _inside(groups.named(name), names[0]))
     }
     return {
         group.name: replace(places[group.kind, inner], module=other)
-        for other in able
-        if type(modules[other]) is type(modules[around[-1]]) and other != around[-1]
+        for other in names[1:]
         for group in groups
         if (group.kind, (inner := _inside(group, other))) in places
     }

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from secateur.pipeline.structure.blame import near, to_blame, without
+from secateur.pipeline.structure.blame import alike, near, to_blame, without
 from secateur.pipeline.structure.codegen.calls import CodeError
 from secateur.pipeline.structure.comparison import MARGIN, Comparison
 from secateur.pipeline.structure.equivalence import unverifiable
@@ -23,13 +23,17 @@ KINDS_IN_THE_WAY: tuple[tuple[Kind, ...], ...] = (
 """What is left alone, one after the other, so that code can be taken over for everything else."""
 
 
+FEW = 4
+"""Instances of a class that are tried one by one, so that those which do without other code keep their own."""
+
+
 def verify_groups(model: nn.Module, groups: Groups) -> Groups:
     """The groups that can be removed from; the others are fixed, with the error that they cause as the reason.
 
-    A part of the units of every group is removed at once. A module that fails, with all others of its class, has
-    its code taken over from the graph (`traced`). Where that is not enough, halves of the groups are tried until
-    those to blame are found. What was taken over and does not help is given back. Groups of which a mistake would not
-    be seen are told (`Groups.unverifiable`).
+    A part of the units of every group is removed at once. A module that fails, and with a second one of its class all
+    of it, has its code taken over from the graph (`traced`). Where that is not enough, halves of the groups are tried
+    until those to blame are found. What was taken over and does not help is given back. Groups of which a mistake would
+    not be seen are told (`Groups.unverifiable`).
     """
     groups = replace(groups, architecture=groups.fingerprint())
     blamed, hopeless = dict[str, str](), dict[str, str]()
@@ -70,7 +74,10 @@ def _given_back(groups: Groups, modules: Collection[str]) -> Groups:
 
 
 def _least(model: nn.Module, groups: Groups, some: Sequence[Group], agreed: Comparison) -> tuple[Groups, Comparison]:
-    """The groups with as few modules taken over as these need, class by class, and the comparison that shows it."""
+    """The groups with as few modules taken over as these need, class by class, and the comparison that shows it.
+
+    Of a class with `FEW` instances those alone that need it.
+    """
     kinds: dict[type[nn.Module], list[str]] = {}
     for name in groups.adapted:
         kinds.setdefault(type(model.get_submodule(name)), []).append(name)
@@ -81,6 +88,8 @@ def _least(model: nn.Module, groups: Groups, some: Sequence[Group], agreed: Comp
         found = compared(model, left, some) if part else None
         if isinstance(found, Comparison):
             groups, agreed = left, found
+        elif len(part) == 1 and 1 < len(part[0]) <= FEW:
+            parts += [[[name]] for name in part[0]]
         elif len(part) > 1:
             parts += [part[len(part) // 2 :], part[: len(part) // 2]]
     return groups, agreed
@@ -119,17 +128,16 @@ def _adapted(
 ) -> tuple[str, ...]:
     """The modules whose code is taken over now: those that were, and those that may have caused the failure.
 
-    A layer that fails was called wrongly by the module around it. A model that runs and computes something else has
-    some module that cuts at a fixed position: all that have code of their own may be it.
+    A layer that fails was called wrongly by the module around it; where that is not the first of its class, all of the
+    class are taken over. A model that runs and computes something else has some module that cuts at a fixed position:
+    all that have code of their own may be it.
     """
     modules = {name: module for name, module in model.named_modules() if name not in hopeless}
-    able = [name for name, module in modules.items() if takes_over(groups, name, module)]
     found = set(groups.adapted)
     if failure.module is None:
+        able = (name for name, module in modules.items() if takes_over(groups, name, module))
         found.update(() if took_all else able)
-    else:
-        around = [name for name in able if near(failure.module, name) and name not in found]
-        if around:
-            kind = type(modules[around[-1]])
-            found.update(name for name in able if type(modules[name]) is kind)
+    elif names := alike(model, groups, failure.module, {*hopeless, *found}):
+        known = {type(model.get_submodule(name)) for name in (*hopeless, *found)}
+        found.update(names if type(modules[names[0]]) in known else names[:1])
     return tuple(name for name in modules if name in found)

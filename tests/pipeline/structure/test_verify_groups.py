@@ -85,6 +85,32 @@ def test_groups_at_the_same_place_of_like_modules_are_fixed_at_once() -> None:
     assert {fixed.name for fixed in groups.fixed} == {f"blocks.{index}.hidden" for index in range(3)}
 
 
+class Rows(nn.Module):
+    """A hidden width in so many rows, which the code of some instances repeats."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.rows = rows
+        self.one, self.two = nn.Linear(8, 12), nn.Linear(12, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.one(x).view(len(x), self.rows, -1).relu()
+        return x + self.two(hidden.flatten(1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("rows", [(12, 1), (1, 12, 12), (1, 1)])
+def test_only_the_instances_that_need_it_get_other_code(rows: tuple[int, ...]) -> None:
+    model = Chain(*map(Rows, rows)).eval()
+    groups = find_groups(model, EXAMPLE)
+    assert {group.name: group.units for group in groups if group.kind == "mlp_hidden"} == {
+        f"blocks.{index}.hidden": 12 for index in range(len(rows))
+    }
+    assert groups.adapted == tuple(f"blocks.{index}" for index, count in enumerate(rows) if count > 1)
+    small = prune(model, plan_from_kept(groups, {group.name: range(5) for group in groups}), groups)
+    written = [type(small.get_submodule(f"blocks.{index}")) is not Rows for index in range(len(rows))]
+    assert written == [count > 1 for count in rows]
+
+
 def test_what_is_fixed_is_in_no_cost_and_the_fingerprint_stays() -> None:
     model = Chain(Block(twelve)).eval()
     groups = find_groups(model, EXAMPLE)
