@@ -14,6 +14,7 @@ from torch import nn
 
 from secateur.core.errors import ModelError
 from secateur.core.files import sha256_file, write_tensors
+from secateur.core.import_path import imported
 from secateur.pipeline.models.create import create_model
 from secateur.pipeline.models.spec import Origin, OwnModel
 from secateur.pipeline.structure.classes import cut_classifier
@@ -62,16 +63,16 @@ def save(small: nn.Module, folder: str | Path) -> None:
 
 def load(
     folder: str | Path,
-    factory: Callable[[], nn.Module] | None = None,
+    factory: Callable[[], nn.Module] | str | None = None,
     traced: tuple[nn.Module, Groups] | None = None,
 ) -> nn.Module:
     """The model that `save` wrote, in evaluation mode.
 
     The dense architecture is made by timm, or by the `factory` (`torchvision.models.resnet18`, or any other function
-    without arguments), everything that was cut is cut again, and the weights are filled in. Whoever has the dense model
-    at hand, `traced` with its groups, saves making and tracing it; another model than this one was cut from is not
-    taken. Raises `ModelError` when a file is missing or damaged, when the two do not belong together, or when another
-    architecture is made now.
+    without arguments, or its import path "torchvision.models:resnet18", which is imported then), everything that was
+    cut is cut again, and the weights are filled in. Whoever has the dense model at hand, `traced` with its groups,
+    saves making and tracing it; another model than this one was cut from is not taken. Raises `ModelError` when a file
+    is missing or damaged, when the two do not belong together, or when another architecture is made now.
 
     >>> sc.save(small, "half")
     >>> torch.equal(sc.load("half")(example), small(example))
@@ -116,11 +117,13 @@ def size_bytes(model: nn.Module) -> int:
     return sum(math.prod(t.shape) * t.element_size() for t in model.state_dict().values())
 
 
-def _dense(origin: Origin | OwnModel, folder: Path, factory: Callable[[], nn.Module] | None) -> tuple[str, nn.Module]:
+def _dense(
+    origin: Origin | OwnModel, folder: Path, factory: Callable[[], nn.Module] | str | None
+) -> tuple[str, nn.Module]:
     """Who makes the dense architecture, for messages, and the architecture."""
     if factory is not None:
-        name = getattr(factory, "__qualname__", repr(factory))
-        made = factory()
+        name = factory if isinstance(factory, str) else getattr(factory, "__qualname__", repr(factory))
+        made = imported(factory)() if isinstance(factory, str) else factory()
         if not isinstance(made, nn.Module):
             raise ModelError(f"the factory {name} gives a {type(made).__name__}, but must give an nn.Module")
         return f"the factory {name}", made.eval()

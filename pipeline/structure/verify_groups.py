@@ -23,10 +23,6 @@ KINDS_IN_THE_WAY: tuple[tuple[Kind, ...], ...] = (
 """What is left alone, one after the other, so that code can be taken over for everything else."""
 
 
-FEW = 4
-"""Instances of a class that are tried one by one, so that those which do without other code keep their own."""
-
-
 def verify_groups(model: nn.Module, groups: Groups) -> Groups:
     """The groups that can be removed from; the others are fixed, with the error that they cause as the reason.
 
@@ -74,10 +70,7 @@ def _given_back(groups: Groups, modules: Collection[str]) -> Groups:
 
 
 def _least(model: nn.Module, groups: Groups, some: Sequence[Group], agreed: Comparison) -> tuple[Groups, Comparison]:
-    """The groups with as few modules taken over as these need, class by class, and the comparison that shows it.
-
-    Of a class with `FEW` instances those alone that need it.
-    """
+    """The groups with as few modules taken over as these need, class by class, and the comparison that shows it."""
     kinds: dict[type[nn.Module], list[str]] = {}
     for name in groups.adapted:
         kinds.setdefault(type(model.get_submodule(name)), []).append(name)
@@ -88,8 +81,6 @@ def _least(model: nn.Module, groups: Groups, some: Sequence[Group], agreed: Comp
         found = compared(model, left, some) if part else None
         if isinstance(found, Comparison):
             groups, agreed = left, found
-        elif len(part) == 1 and 1 < len(part[0]) <= FEW:
-            parts += [[[name]] for name in part[0]]
         elif len(part) > 1:
             parts += [part[len(part) // 2 :], part[: len(part) // 2]]
     return groups, agreed

@@ -69,17 +69,28 @@ def exported(model: nn.Module, example: ModelInputs, training: bool = False) -> 
                 raise ModelError(
                     f"the {type(model).__name__} cannot be traced ({first_line(error)}{_place(error)}): its forward "
                     "must be tensor operations on named arguments, which do not depend on the numbers in them"
-                    f"{_part(model)}"
+                    f"{_part(model, error)}"
                 ) from error
     finally:
         flat.remove()
 
 
-def _part(model: nn.Module) -> str:
-    """What to do with a model whose largest part may be traced alone, as the backbone of a detector; else nothing."""
-    sizes = {name: sum(tensor.numel() for tensor in part.parameters()) for name, part in model.named_children()}
+def _part(model: nn.Module, error: BaseException) -> str:
+    """What to do with a model whose largest part may be traced alone, as the backbone of a detector; else nothing.
+
+    That is the largest one through which the error did not go.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    failed = {id(frame.f_locals.get("self")) for frame in frames}
+    sizes = {
+        name: sum(tensor.numel() for tensor in part.parameters())
+        for name, part in model.named_children()
+        if id(part) not in failed
+    }
     name = max(sizes, key=sizes.__getitem__, default="")
-    return f"; or prune a part of it that is so, such as its .{name}, in its place" if len(sizes) > 1 else ""
+    if len(list(model.children())) < 2 or not sizes.get(name):
+        return ""
+    return f"; or prune a part of it that is so, such as its .{name}, in its place"
 
 
 def _place(error: BaseException) -> str:

@@ -309,6 +309,15 @@ def test_torchvisions_resnet18_goes_the_same_way(tmp_path: Path) -> None:
     assert content["model"] == {"class": "torchvision.models.resnet.ResNet"}
 
 
+def test_a_factory_may_be_an_import_path(tmp_path: Path) -> None:
+    save(torchvision.models.squeezenet1_1(), tmp_path)
+    assert type(load(tmp_path, factory="torchvision.models:squeezenet1_1")) is torchvision.models.SqueezeNet
+    with pytest.raises(SecateurError, match="has no squeezenet9: name a function that it has"):
+        load(tmp_path, factory="torchvision.models:squeezenet9")
+    with pytest.raises(SecateurError, match=r"'squeezenet' is no import path: give package\.module:function"):
+        load(tmp_path, factory="squeezenet")
+
+
 def test_a_factory_of_another_architecture_is_named(tmp_path: Path) -> None:
     save(pruned(Net()), tmp_path / "small")
     save(Net(), tmp_path / "dense")

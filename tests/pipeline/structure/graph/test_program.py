@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -205,8 +206,18 @@ def test_a_part_that_may_be_traced_alone_is_named() -> None:
             scores = self.scores(self.backbone(x))
             return scores[scores[:, 0] > 0] if scores.max() > 0 else scores
 
-    with pytest.raises(ModelError, match=r"; or prune a part of it that is so, such as its \.backbone, in its place$"):
-        exported(Detector().eval(), torch.randn(2, 3))
+    class Picking(nn.Linear):
+        def forward(self, input: Tensor) -> Tensor:
+            scores = super().forward(input)
+            return scores[scores[:, 0] > 0] if scores.max() > 0 else scores
+
+    larger = nn.Sequential(OrderedDict(backbone=nn.Linear(3, 4), scores=Picking(4, 40)))  # which is what fails
+    told = r"; or prune a part of it that is so, such as its \.backbone, in its place$"
+    for model in (Detector(), larger):
+        with pytest.raises(ModelError, match=told):
+            exported(model.eval(), torch.randn(2, 3))
+    with pytest.raises(ModelError, match=r"do not depend on the numbers in them$"):
+        exported(nn.Sequential(Picking(3, 4), nn.ReLU()).eval(), torch.randn(2, 3))
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 1, 8, 8), (2, 3, 2, 2)])
