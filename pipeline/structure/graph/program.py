@@ -7,6 +7,7 @@ import contextlib
 import os
 import traceback
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -78,15 +79,12 @@ def exported(model: nn.Module, example: ModelInputs, training: bool = False) -> 
 def _part(model: nn.Module, error: BaseException) -> str:
     """What to do with a model whose largest part may be traced alone, as the backbone of a detector; else nothing.
 
-    That is the largest one through which the error did not go.
+    That is the largest of those before the one that the error went through, since others may fail as well.
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     failed = {id(frame.f_locals.get("self")) for frame in frames}
-    sizes = {
-        name: sum(tensor.numel() for tensor in part.parameters())
-        for name, part in model.named_children()
-        if id(part) not in failed
-    }
+    before = takewhile(lambda child: id(child[1]) not in failed, model.named_children())
+    sizes = {name: sum(tensor.numel() for tensor in part.parameters()) for name, part in before}
     name = max(sizes, key=sizes.__getitem__, default="")
     if len(list(model.children())) < 2 or not sizes.get(name):
         return ""

@@ -211,7 +211,8 @@ def test_a_part_that_may_be_traced_alone_is_named() -> None:
             scores = super().forward(input)
             return scores[scores[:, 0] > 0] if scores.max() > 0 else scores
 
-    larger = nn.Sequential(OrderedDict(backbone=nn.Linear(3, 4), scores=Picking(4, 40)))  # which is what fails
+    parts = OrderedDict(backbone=nn.Linear(3, 4), scores=Picking(4, 4), boxes=nn.Linear(4, 40))
+    larger = nn.Sequential(parts)  # whose middle part fails, and what comes after it may
     told = r"; or prune a part of it that is so, such as its \.backbone, in its place$"
     for model in (Detector(), larger):
         with pytest.raises(ModelError, match=told):
