@@ -139,12 +139,17 @@ def check_layers(layers: Iterable[Layer], declared: Mapping[str, str], name: str
 def check_engine(layers: Iterable[InspectedLayer], declared: Mapping[str, str], name: str) -> None:
     """Raises `EngineError` for an inspected engine that runs operations in another precision than declared.
 
-    A layer of one operation must touch a tensor of the declared type, and one that is a product alone must read none
-    but wider ones: what was declared in 8 bits then runs in 16. A fused layer may hold that type inside only,
-    so it is judged with all others: where several layers hold operations of a precision, its type must occur in one
-    of them. Types unknown to us, and layers that fuse differently declared operations, are not judged.
+    An operation that is alone in a layer must touch a tensor of the declared type, there or where the rest of it runs,
+    and a layer that is a product alone must not read wider ones only: what was declared in 8 bits would run in 16. A
+    fused layer may hold that type inside only, so it is judged with all others: where several layers hold operations of
+    a precision, its type must occur in one of them. Types unknown to us, and layers that fuse differently declared
+    operations, are not judged.
     """
-    held: dict[str, list[set[str]]] = {}
+    layers, held = tuple(layers), dict[str, list[set[str]]]()
+    touched: dict[str, set[str]] = {}  # by each operation, in all layers that it became: a product and what ends it
+    for layer in layers:
+        for operation in layer.operations:
+            touched.setdefault(operation, set()).update(layer.precisions)
     for layer in layers:
         wanted = {declared[operation] for operation in layer.operations if operation in declared}
         types = {*layer.precisions} & ARITHMETIC
@@ -156,7 +161,7 @@ def check_engine(layers: Iterable[InspectedLayer], declared: Mapping[str, str], 
         if layer.kind in _KERNELS and reads and min(map(WIDTHS.__getitem__, reads)) > WIDTHS[precision]:
             products = ", ".join(operation for operation in layer.operations if operation in declared)
             raise _mismatch(name, products, reads, precision)
-        if len(layer.operations) == 1 and precision not in types:
+        if len(layer.operations) == 1 and precision not in touched[layer.operations[0]]:
             raise _mismatch(name, layer.name, types, precision)
     for precision, found in held.items():
         union = set().union(*found)

@@ -154,6 +154,14 @@ Outputs: [ { Name: p, Datatype: Float }], TacticName: t, StreamId: 0, Metadata: 
 """
 
 
+def test_what_ends_a_product_in_a_layer_of_its_own_may_be_wider() -> None:
+    product = InspectedLayer("a_myl0_1", "correlation", ("a", "x.dequantize"), ("fp8", "fp32"), ("fp8",))
+    ending = InspectedLayer("__myl_MulCastAdd_myl0_2", "kgen", ("a",), ("fp32", "fp16"), ("fp32",))
+    check_engine([product, ending], {"a": "fp8"}, "TensorRT-RTX")
+    with pytest.raises(EngineError, match="runs __myl_MulCastAdd_myl0_2 in fp16, fp32, but the ONNX graph declares"):
+        check_engine([ending], {"a": "fp8"}, "TensorRT-RTX")
+
+
 def test_layers_are_read_from_the_builders_report() -> None:
     empty, product, attention = reported_layers(REPORT)
     assert empty == InspectedLayer("__mye1_0_myl0_0", "shape_call", ("__mye1_0_myl0_0",), ())

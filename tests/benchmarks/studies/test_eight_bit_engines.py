@@ -21,5 +21,6 @@ def test_an_engine_and_a_refusal(tmp_path: Path) -> None:
     fp32 = export_onnx(model, tmp_path / "fp32.onnx", input_shape=task.shape).path
     path = graphs(task, fp32)["fp8, the rest fp16"](tmp_path / "model.onnx").path
     built, refused = (engine(path, device, tmp_path) for device in ("sm_89", "sm_86"))
+    assert "refused" not in built, built
     assert built["inspected"] == "builder" and built["precisions"]["fp8"] > 0 and built["size_bytes"] > 0
     assert list(refused) == ["refused"] and "has no fp8" in refused["refused"]
