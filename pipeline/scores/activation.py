@@ -38,7 +38,7 @@ class Activation(ScoreMethod):
         sums: dict[Place, Tensor] = {}
         squares: dict[Place, Tensor] = {}
         device = device_of(model)
-        places: set[Place] = {(site.module, site.side, site.dim) for site in all_sites(groups)}
+        places: set[Place] = {(site.name, site.side, site.dim) for site in all_sites(groups)}
         with frozen(model), torch.no_grad(), observed(model, all_sites(groups)) as values:
             for images, _ in loader:
                 call(model, moved(images, device))
@@ -59,8 +59,8 @@ def _energy(group: Group, variances: Mapping[Place, Tensor], tensors: dict[str, 
     """The score of one group, summed over its sites."""
     total = torch.zeros(group.units, dtype=torch.float64)
     for site in group.sites:
-        variance = variances[site.module, site.side, site.dim].cpu()
-        weight = tensors.get(f"{site.module}.weight")
+        variance = variances[site.name, site.side, site.dim].cpu()
+        weight = tensors.get(site.name if site.weight else f"{site.name}.weight")
         if site.side == "input" and weight is not None and weight.ndim > 1 and weight.shape[1] == len(variance):
             variance = variance * weight.detach().double().cpu().movedim(1, 0).flatten(1).square().sum(1)
         total += sum_by_unit(variance, site, group.units)

@@ -49,7 +49,7 @@ class Totals:
         for group in self._groups:
             units: Tensor = torch.zeros(len(classes), group.units, dtype=torch.float64)
             for site in group.sites:
-                values = along(at((site.module, site.side)), site.dim, len(classes))
+                values = along(at(site.key), site.dim, len(classes))
                 values = values.abs() if self._aggregate == "absolute_before" else values
                 units += sum_by_unit(values.sum(2).double().cpu(), site, group.units)
             units = units.abs() if self._aggregate == "absolute_after" else units

@@ -61,10 +61,10 @@ class Obs(TaskMethod):
         scores = {}
         for group in groups:
             if readers[group.name]:
-                parts = [self._regression(model, reader, curvatures[reader.module]) for reader in readers[group.name]]
+                parts = [self._regression(model, reader, curvatures[reader.name]) for reader in readers[group.name]]
                 scores[group.name] = eliminate(parts, group.units, group.blocks, self.rounds).float()
             else:
-                scores[group.name] = self._of_products(pairs[products[group.name].site.module]).float()
+                scores[group.name] = self._of_products(pairs[products[group.name].site.name]).float()
         return scores
 
     def _regression(self, model: nn.Module, reader: Reader, found: Curvature) -> Regression:

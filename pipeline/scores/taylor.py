@@ -40,8 +40,9 @@ class Taylor(TaskMethod):
                 for group in groups:
                     change = torch.zeros(count, group.units, dtype=torch.float64, device=device)
                     for site in group.sites:
-                        key = (site.module, site.side)
-                        product = along((values[key] * gradients[key]).detach(), site.dim, count).sum(2).double()
+                        product = (
+                            along((values[site.key] * gradients[site.key]).detach(), site.dim, count).sum(2).double()
+                        )
                         change += sum_by_unit(product, site, group.units)
                     totals[group.name] += change.abs().sum(0)
         check_images(samples)

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from secateur.core.errors import PlanError
+from secateur.core.model_inputs import samples_of
 from secateur.pipeline.statistics.functional_layers import FunctionalLayers, Key
 from secateur.pipeline.structure.groups import Groups, Site
+from secateur.pipeline.structure.samples import FIRST
 
 
 class _Values(dict[Key, Tensor]):
@@ -26,28 +28,46 @@ class _Values(dict[Key, Tensor]):
 
 @contextmanager
 def observed(model: nn.Module, sites: Iterable[Site]) -> Iterator[dict[tuple[str, str], Tensor]]:
-    """A dictionary that each forward pass fills with the tensors at the sites, keyed by (module, side).
+    """A dictionary that each forward pass fills with the tensors at the sites, by `Site.key`.
 
-    The tensors are those of the computation itself, so gradients with respect to them can be asked for.
+    The tensors are those of the computation itself, so gradients with respect to them can be asked for. The samples
+    come first in them, wherever they lie in the model (`Site.samples`).
     """
     values = _Values()
     handles = []
     sites = list(sites)
+    places = {site.key: site.samples for site in sites if site.samples != FIRST}
+    counts: list[int] = []
+
+    def counted(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        counts[:] = [samples_of((args, kwargs))]
+
+    if places:
+        handles.append(model.register_forward_pre_hook(counted, with_kwargs=True))
+
+    def kept(key: Key, value: Any) -> Any:
+        """Notes a value with its samples first; returns what goes on, which is made of what was noted."""
+        if key not in places or not isinstance(value, Tensor):
+            values[key] = value
+            return value
+        values[key] = places[key].first(value, counts[0])
+        return places[key].back(values[key], value, counts[0])
 
     def watch(module: nn.Module, key: tuple[str, str]) -> None:
         def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             first = args[0] if args else next(iter(kwargs.values()))
-            values[key] = first
-            if not _asked(first):
-                return None
+            asked = _asked(first)
+            noted = kept(key, first)
+            if not asked:
+                return None if noted is first else with_first(args, kwargs, noted)
             # a leaf of the graph must not be written over by an activation in place
-            return with_first(args, kwargs, first.clone())
+            return with_first(args, kwargs, noted.clone())
 
         def after(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> Any:
-            values[key] = output
             _asked(output)
+            noted = kept(key, output)
             # an activation in place would write over what was seen
-            return output.clone() if isinstance(output, Tensor) else output
+            return noted.clone() if isinstance(noted, Tensor) else noted
 
         if key[1] == "input":
             handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
@@ -55,11 +75,12 @@ def observed(model: nn.Module, sites: Iterable[Site]) -> Iterator[dict[tuple[str
             handles.append(module.register_forward_hook(after))
 
     def seen(key: Key, tensor: Tensor) -> Tensor:
-        values[key] = tensor
-        return tensor.clone() if _asked(tensor) or key[1] == "output" else tensor
+        asked = _asked(tensor)
+        noted: Tensor = kept(key, tensor)
+        return noted.clone() if asked or key[1] == "output" else noted
 
     functional = FunctionalLayers(model, sites, seen)
-    for key in sorted({(site.module, site.side) for site in sites if not site.weight}):
+    for key in sorted({site.key for site in sites if not site.weight}):
         watch(model.get_submodule(key[0]), key)
     try:
         with functional if functional else nullcontext():

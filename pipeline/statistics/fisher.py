@@ -16,12 +16,12 @@ from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.statistics.capture import along, observed
 from secateur.pipeline.statistics.layer_matrices import Reader, channel_dim, input_rows, layer_of, output_rows
 from secateur.pipeline.statistics.moments import Moments
-from secateur.pipeline.structure.groups import Site
+from secateur.pipeline.structure.groups import SIDES, Site
 from secateur.pipeline.tasks.classify import Classify
 from secateur.pipeline.tasks.task import Task
 
 Attributions = Mapping[tuple[str, str], Tensor]
-"""What is attributed to each value at sites, by (module, side)."""
+"""What is attributed to each value at sites, by their keys."""
 Attribution = Callable[[nn.Module, ModelInputs, Sequence[Site]], Attributions]
 """What a model, its inputs and sites give."""
 
@@ -104,17 +104,17 @@ def gather(
     weight: TokenWeight | None,
     task: Task | None = None,
 ) -> tuple[dict[str, Curvature], dict[str, Products]]:
-    """The statistics of readers and of query/key products, keyed by module, in one pass and bounded memory.
+    """The statistics of readers and of query/key products, by layer, in one pass and bounded memory.
 
     The gradients are those of the task's loss (a classifier's cross-entropy without one) with labels drawn from the
     model's own prediction, whose second moment is the Fisher information: no true label is needed (Kunstner et al.,
     2019, arXiv 1905.12558).
     """
     device, task = device_of(model), task or Classify()
-    handed = {reader.module: reader.weight for reader in readers}
-    names = sorted(handed)
-    inputs = [Site(name, "input", -1, (), handed[name]) for name in names]
-    sites = [*inputs, *(Site(name, "output", -1, (), handed[name]) for name in names)]
+    every = {reader.name: reader for reader in readers}
+    names = sorted(every)
+    inputs, outputs = ([every[name].site(side) for name in names] for side in SIDES)
+    sites = [*inputs, *outputs]
     curvatures: dict[str, Curvature] = {}
     found: dict[str, Products] = {}
     draws = np.random.default_rng(seed)
@@ -131,7 +131,7 @@ def gather(
                 for key, slope in zip(keys, slopes, strict=True)
             }
             for name in names:
-                layer = layer_of(model, name, handed[name])
+                layer = layer_of(model, every[name].module, every[name].weight)
                 x, g = values[name, "input"].detach(), gradients[name, "output"]
                 rows, slope = input_rows(layer, x), output_rows(layer, g)
                 weights = None
@@ -148,7 +148,7 @@ def gather(
                 curvatures[name].samples += samples
                 curvatures[name].products += _products(x, gradients[name, "input"], channel_dim(layer), samples)
             for part in products:
-                key = (part.site.module, part.site.side)
+                key = part.site.key
                 _add_products(found, part, values[key].detach(), gradients[key])
     if not curvatures and not found:
         raise DataError("there are no images to gather statistics from: give a data set with at least one")
@@ -166,11 +166,11 @@ def _add_products(found: dict[str, Products], part: ProductSite, x: Tensor, grad
     x, gradient = (tensor.reshape(tensor.shape[0], -1, tensor.shape[-1]) for tensor in (x, gradient))
     q, k, slope = x[..., part.queries], x[..., part.keys], gradient[..., part.queries]  # [B, N, heads, dims]
     k = k - k.mean(1, keepdim=True)
-    if part.site.module not in found:
+    if part.site.name not in found:
         heads, dims = part.queries.shape
         zeros = torch.zeros(heads, dims, dims, dtype=torch.float64, device=x.device)
-        found[part.site.module] = Products(0, zeros, zeros.clone(), zeros[:, 0, 0].clone())
-    into = found[part.site.module]
+        found[part.site.name] = Products(0, zeros, zeros.clone(), zeros[:, 0, 0].clone())
+    into = found[part.site.name]
     into.samples += len(x)
     into.positions = x.shape[1]
     into.queries += torch.einsum("bnhd,bnhe->hde", q, q).double()

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from secateur.pipeline.structure.groups import Site
 
 Key = tuple[str, str]
-"""A module and one of its sides, "input" or "output"."""
+"""A layer (`Site.name`) and one of its sides, "input" or "output"."""
 CALLS = (F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 # nn.MultiheadAttention's function hands itself to a mode as a whole, unless nothing in it asks for that
 _ATTENTION = FunctionType(
@@ -36,7 +36,7 @@ class FunctionalLayers(TorchFunctionMode):
         for site in sites:
             if site.weight:
                 weight = getattr(model.get_submodule(site.module), site.weight)
-                self._keys.setdefault(id(weight), set()).add((site.module, site.side))
+                self._keys.setdefault(id(weight), set()).add(site.key)
 
     def __bool__(self) -> bool:
         return bool(self._keys)

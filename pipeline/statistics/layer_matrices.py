@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from secateur.pipeline.structure.groups import Group
+from secateur.pipeline.structure.groups import Group, Side, Site
+from secateur.pipeline.structure.samples import FIRST, Samples
 
 MOST_POSITIONS = 256
 """At most so many tokens or pixels of one sample are used, evenly spread; neighbours say almost the same."""
@@ -23,12 +24,22 @@ AGREEMENT = 1e-3
 class Reader:
     """A layer whose input holds units: `columns[c]` is the unit of column `c` of its matrix, or -1.
 
-    Where the layer is not called, its tensor `weight` is handed to a function (`Site.weight`).
+    Where the layer is not called, its tensor `weight` is handed to a function (`Site.weight`). `samples` as in `Site`.
     """
 
     module: str
     columns: tuple[int, ...]
     weight: str = ""
+    samples: Samples = FIRST
+
+    @property
+    def name(self) -> str:
+        """As in `Site`."""
+        return self.site("input").name
+
+    def site(self, side: Side) -> Site:
+        """Where all that it reads, or makes, is seen."""
+        return Site(self.module, side, -1, (), self.weight, self.samples)
 
 
 def readers_of(model: nn.Module, group: Group) -> tuple[Reader, ...]:
@@ -40,7 +51,7 @@ def readers_of(model: nn.Module, group: Group) -> tuple[Reader, ...]:
             assert isinstance(layer, nn.Linear | nn.Conv2d)  # for the type checker
             repeat = layer.weight[0, 0].numel()
             columns = tuple(unit for unit in site.units for _ in range(repeat))
-            found.append(Reader(site.module, columns, site.weight))
+            found.append(Reader(site.module, columns, site.weight, site.samples))
     return tuple(found)
 
 

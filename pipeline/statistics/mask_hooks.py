@@ -13,6 +13,7 @@ from secateur.core.errors import PlanError
 from secateur.pipeline.statistics.capture import with_first
 from secateur.pipeline.statistics.functional_layers import FunctionalLayers
 from secateur.pipeline.structure.groups import Groups, Site
+from secateur.pipeline.structure.samples import FIRST
 
 
 @contextmanager
@@ -24,12 +25,15 @@ def multiplied(model: nn.Module, groups: Groups, factors: Mapping[str, Tensor]) 
     places: dict[tuple[str, str], list[tuple[str, Site]]] = {}
     for group in groups:
         for site in group.sites:
-            places.setdefault((site.module, site.side), []).append((group.name, site))
+            places.setdefault(site.key, []).append((group.name, site))
 
     def changed(values: Tensor, sites: list[tuple[str, Site]]) -> Tensor:
         for name, site in sites:
             if name in factors:
-                values = values * _at(factors[name], site, values).to(values.dtype)
+                count = len(factors[name])
+                each = site.samples if factors[name].ndim > 1 else FIRST
+                found = each.first(values, count)
+                values = each.back(found * _at(factors[name], site, found).to(found.dtype), values, count)
         return values
 
     functional = FunctionalLayers(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from secateur.core.errors import PlanError, near_matches
 from secateur.core.files import sha256_json
+from secateur.pipeline.structure.samples import FIRST, Samples
 
 if TYPE_CHECKING:
     from secateur.core.input_spec import InputSpec
@@ -42,20 +43,37 @@ class Slice:
     units: tuple[int, ...]
 
 
+Side = Literal["input", "output"]
+SIDES: tuple[Side, ...] = get_args(Side)
+"""The sides of a layer."""
+
+
 @dataclass(frozen=True)
 class Site:
     """Where the values of a group's units can be read while the model runs: one side of one module.
 
     `dim` is the dimension of the module's input or output tensor along which the units lie (negative counts from
     the end); `units[p]` is the unit at position `p`, or -1. Where the module is not called, but its tensor `weight` is
-    handed to a function, the side is that of the function.
+    handed to a function, the side is that of the function. `samples` says where the samples are; what is read at a
+    site has them first.
     """
 
     module: str
-    side: Literal["input", "output"]
+    side: Side
     dim: int
     units: tuple[int, ...]
     weight: str = ""
+    samples: Samples = FIRST
+
+    @property
+    def name(self) -> str:
+        """That of the layer: of the module, or of the tensor that is handed to a function."""
+        return f"{self.module}.{self.weight}".lstrip(".") if self.weight else self.module
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The layer and its side, which no other layer has."""
+        return self.name, self.side
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import builtins
 import contextlib
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,9 @@ def exported(model: nn.Module, example: ModelInputs, training: bool = False) -> 
         with evaluating(model), torch.no_grad(), symbolic_len(), quiet():
             model.train(training)
             try:
-                return inlined(torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False))
+                program = inlined(torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False))
+                _check_lengths(model, program)
+                return program
             except ModelError:
                 raise
             except Exception as error:  # a model's forward and the tracer raise nearly anything
@@ -70,19 +72,38 @@ def exported(model: nn.Module, example: ModelInputs, training: bool = False) -> 
                 raise ModelError(
                     f"the {type(model).__name__} cannot be traced ({first_line(error)}{_place(error)}): its forward "
                     "must be tensor operations on named arguments, which do not depend on the numbers in them"
-                    f"{_part(model, error)}"
+                    f"{_part(model, _through(error))}"
                 ) from error
     finally:
         flat.remove()
 
 
-def _part(model: nn.Module, error: BaseException) -> str:
+def _check_lengths(model: nn.Module, program: ExportedProgram) -> None:
+    """Raises `ModelError` for an operation that makes as many values as the numbers in a tensor ask for."""
+    for node in program.graph.nodes:
+        for tensor in tensors_in(node.meta.get("val")):
+            if any(isinstance(length, torch.SymInt) and length.node.hint is None for length in tensor.shape):
+                lines = [line.strip() for line in str(node.meta.get("stack_trace", "")).splitlines() if line.strip()]
+                place = f" ({', '.join(lines[-2:])})" if lines else ""
+                module = module_of(node)
+                raise ModelError(
+                    f"the {type(model).__name__} cannot be traced: {operation_of(node)} in "
+                    f"{module or 'the model itself'} makes a tensor whose length depends on the numbers in another "
+                    f"one{place}: its forward must be tensor operations whose sizes follow from those of its inputs"
+                    f"{_part(model, {id(model.get_submodule(module.partition('.')[0]))})}"
+                )
+
+
+def _through(error: BaseException) -> set[int]:
+    """The identities of the modules whose code an error went through."""
+    return {id(frame.f_locals.get("self")) for frame, _ in traceback.walk_tb(error.__traceback__)}
+
+
+def _part(model: nn.Module, failed: Collection[int]) -> str:
     """What to do with a model whose largest part may be traced alone, as the backbone of a detector; else nothing.
 
-    That is the largest of those before the one that the error went through, since others may fail as well.
+    That is the largest of those before the one that `failed`, by identity, since others may fail as well.
     """
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    failed = {id(frame.f_locals.get("self")) for frame in frames}
     before = takewhile(lambda child: id(child[1]) not in failed, model.named_children())
     sizes = {name: sum(tensor.numel() for tensor in part.parameters()) for name, part in before}
     name = max(sizes, key=sizes.__getitem__, default="")

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
 
-from secateur.pipeline.structure.graph.rules import Call, Result, Rules, traced_result
+from secateur.pipeline.structure.graph.rules import Call, Result, Rules, stays, traced_result
 from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.graph.value import LabelMap, Value, dims_of, moved
 
 RULES = Rules()
+_LIKE: Mapping[str, Callable[..., torch.Tensor]] = {
+    **dict.fromkeys(("view", "view_as", "reshape_as"), torch.reshape),
+    "expand_as": lambda x, shape: x.expand(shape),
+}
+"""What does to labels what an operation does to elements: labels need not lie in memory as these do."""
 ONE = "a forward function picks one of them by its number"
 
 
@@ -19,15 +25,20 @@ ONE = "a forward function picks one of them by its number"
     *("view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "movedim", "unsqueeze", "squeeze"),
     *("expand", "slice", "select", "flip", "roll", "repeat", "tile", "repeat_interleave", "unfold", "narrow"),
     *("pixel_unshuffle", "channel_shuffle", "swapaxes", "numpy_T", "matrix_H", "mT", "mH", "adjoint"),
-    *("as_strided", "view_as", "diagonal"),
+    *("as_strided", "view_as", "reshape_as", "expand_as", "diagonal"),
 )
 def _move(trace: Trace, call: Call) -> Result:
     """The same operation on labels; where only one label of a map is left, that one cannot go."""
     value: Value = call.args[0]
     if call.name == "view" and isinstance(call.args[1], torch.dtype):
         return _other_type(trace, call, value)
-    target = torch.reshape if call.name == "view" else call.target  # labels need not lie in memory as the elements do
-    result = moved(value, lambda x: target(x, *call.args[1:], **call.kwargs))
+    target: Callable[..., torch.Tensor] = _LIKE.get(call.name, call.target)
+    others = call.args[1:]
+    if call.name.endswith("_as"):
+        others = (others[0].shape,)
+    if any(isinstance(other, Value) for other in (*others, *call.kwargs.values())):
+        return stays(trace, call, f"{call.name} by numbers of a tensor")
+    result = moved(value, lambda x: target(x, *others, **call.kwargs))
     fix_picked(trace, call, value, result)
     if call.name in ("repeat", "tile", "repeat_interleave"):
         result = replace(result, expanded=_repeated(value, result))
@@ -76,14 +87,6 @@ def _interleave(trace: Trace, labels: LabelMap) -> None:
     rows = labels.movedim(inner, -1).reshape(-1, labels.shape[inner])
     if any(torch.equal(heads, rows.T) for heads in trace.heads if len(heads) > 1):
         trace.coupling.couple(rows, rows[:, :1], across=True)
-
-
-@RULES.rule("reshape_as", "expand_as")
-def _like(trace: Trace, call: Call) -> Result:
-    value, shape = call.args[0], call.args[1].shape
-    result = moved(value, (lambda x: x.reshape(shape)) if call.name == "reshape_as" else (lambda x: x.expand(shape)))
-    fix_picked(trace, call, value, result)
-    return result
 
 
 @RULES.rule("getitem")

@@ -9,7 +9,8 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from secateur.pipeline.structure.graph.components import Components, Place, numbered
 from secateur.pipeline.structure.graph.trace import Trace
-from secateur.pipeline.structure.groups import READS, Site
+from secateur.pipeline.structure.groups import READS, Side, Site
+from secateur.pipeline.structure.samples import FIRST
 
 
 def sites_of(
@@ -46,6 +47,8 @@ def sites_of(
             axis = 1
             if role == "in" and layer.groups > 1 and len(numbers) * layer.groups == layer.in_channels:
                 numbers = numbers * layer.groups
-        found[role].append(Site(module, "input" if role == "in" else "output", axis, numbers, "" if called else leaf))
+        side: Side = "input" if role == "in" else "output"
+        samples = trace.samples.get(tensor, FIRST)
+        found[role].append(Site(module, side, axis, numbers, "" if called else leaf, samples))
     first, second = ("out", "in") if unseen else ("in", "out")
     return tuple(found[first] or found[second])

@@ -15,6 +15,7 @@ from secateur.pipeline.structure.graph.program import Ancestry, operation_of
 from secateur.pipeline.structure.graph.unify import Cost
 from secateur.pipeline.structure.graph.value import LabelMap, Value, dims_of
 from secateur.pipeline.structure.groups import Role
+from secateur.pipeline.structure.samples import Samples
 
 OUTPUT = "it is an output of the model"
 _MOVES = (
@@ -31,9 +32,10 @@ class Trace:
 
     `tensors` has the labels of every dimension of each floating-point parameter and buffer (none where the length is
     1). `roles` says of (tensor, dim) what a layer does with it, `owners` which module's call reads a weight, `handed`
-    which weights go into that call as they are. `entries` says what goes into the modules that normalise, and `norms`
-    along which dimension of it they do, over which labels, a row for each place that is normalised alone. `heads` has
-    the labels of queries, keys and values, a row for each head. `values` and `names` say of a node what is known of its
+    which weights go into that call as they are, and `samples` where the samples lie in what they meet. `entries` says
+    what goes into the modules that normalise, and `norms` along which dimension of it they do, over which labels, a row
+    for each place that is normalised alone. `heads` has the labels of queries, keys and values, a row for each head.
+    `values` and `names` say of a node what is known of its
     result, and of which tensor it is; `aliases` has the first name of a shared tensor, `unread` the parameters that
     nothing reads, with the reason, and `uncounted` the operations that may carry MACs which are in no cost.
     """
@@ -44,6 +46,7 @@ class Trace:
     roles: dict[tuple[str, int], Role] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
     handed: set[str] = field(default_factory=set)
+    samples: dict[str, Samples] = field(default_factory=dict)
     entries: Entries = field(default_factory=dict)
     norms: dict[str, tuple[int, LabelMap]] = field(default_factory=dict)
     heads: list[Tensor] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Window attention: a sample's windows lie one after another in the batch, and scores count them with the sample."""
+"""Samples that are not the rows of a batch: windows one after another, tokens first; scores count each with its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from secateur.core.errors import PlanError
 from secateur.pipeline.scores.score import score
 from secateur.pipeline.statistics.capture import along
+from secateur.pipeline.statistics.mask_hooks import multiplied
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 
@@ -35,6 +36,58 @@ def test_the_batch_size_does_not_matter_to_windows(
     alone = score(*swin, single, method).values
     for name, value in score(*swin, batches, method).values.items():
         torch.testing.assert_close(value, alone[name], rtol=1e-3, atol=1e-7)
+
+
+class SequenceFirst(nn.Module):
+    """Tokens before samples, laid together by a layer, and inside PyTorch's attention of other tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.mixed = nn.Conv2d(3, 12, 8, 8), nn.Linear(12, 12)
+        self.layer = nn.TransformerEncoderLayer(12, 3, 16, dropout=0.0)
+        self.queries = nn.Parameter(torch.randn(5, 1, 8))
+        self.other = nn.MultiheadAttention(8, 2, kdim=12, vdim=12)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.stem(x).flatten(2).permute(2, 0, 1)
+        tokens = torch.relu(self.mixed(tokens.reshape(-1, 12))).view_as(tokens)
+        tokens = self.layer(tokens)
+        queries = self.queries.expand(-1, x.shape[0], -1)
+        found: Tensor = self.head(self.other(queries, tokens, tokens, need_weights=False)[0].mean(0))
+        return found
+
+
+@pytest.fixture(scope="module")
+def sequence_first() -> tuple[nn.Module, Groups]:
+    torch.manual_seed(0)
+    model = SequenceFirst().eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.4)
+    return model, find_groups(model, torch.zeros(1, 3, 16, 16))
+
+
+@pytest.mark.parametrize("method", ["activation", "taylor", "integrated_gradients"])
+def test_the_batch_size_does_not_matter_where_samples_are_not_first(
+    method: str, sequence_first: tuple[nn.Module, Groups], batches: list[tuple[Tensor, Tensor]]
+) -> None:
+    single = [(x[i : i + 1], y[i : i + 1]) for x, y in batches for i in range(len(x))]
+    alone = score(*sequence_first, single, method).values
+    assert {"layer.hidden", "other.qk", "other.v"} <= alone.keys()
+    for name, value in score(*sequence_first, batches, method).values.items():
+        assert value.std() > 0
+        torch.testing.assert_close(value, alone[name], rtol=1e-3, atol=1e-7)
+
+
+def test_masks_of_a_sample_are_its_own_where_samples_are_not_first(sequence_first: tuple[nn.Module, Groups]) -> None:
+    model, groups = sequence_first
+    x, draws = torch.randn(3, 3, 16, 16), torch.Generator().manual_seed(0)
+    masks = {group.name: torch.rand(3, group.units, generator=draws) for group in groups}
+    with torch.no_grad(), multiplied(model, groups, masks):
+        together = model(x)
+    for number in range(3):
+        with torch.no_grad(), multiplied(model, groups, {name: mask[number] for name, mask in masks.items()}):
+            torch.testing.assert_close(together[number], model(x[number : number + 1])[0], rtol=1e-4, atol=1e-5)
 
 
 def test_windows_of_a_sample_are_its_own() -> None:

@@ -157,6 +157,19 @@ def test_what_cannot_be_traced_is_said_with_its_place_and_nothing_else(
     assert capfd.readouterr() == ("", "")
 
 
+def picking(layer: nn.Module, x: Tensor) -> Tensor:
+    found = layer(x)
+    return found[found > 0][:4]  # type: ignore[no-any-return]  # likewise
+
+
+def test_tensors_as_long_as_their_numbers_say_are_named_with_their_place() -> None:
+    with pytest.raises(ModelError) as found:
+        find_groups(Odd(picking).eval(), torch.randn(2, 3, 8, 8))
+    said = str(found.value)
+    assert "index in the model itself makes a tensor whose length depends on the numbers in another one" in said
+    assert "test_program.py" in said and "in forward, return self.function(self.layer, x)" in said and "\n" not in said
+
+
 DECIDING = "def decide(x):\n    return x if x.mean() > 0 else -x"
 
 

@@ -94,8 +94,17 @@ def test_like_another_tensor() -> None:
     found = of(lambda p, q, x: p.reshape_as(q), (4, 6), (2, 12))
     assert found.results[0].shape == (2, 12)
     assert not found.reason("p0", 0)
+    found = of(lambda p, q, x: p.view_as(q), (4, 6), (2, 2, 6))
+    assert found.along(0, 2) == found.at("p0", 1)
     found = of(lambda p, q, x: p.expand_as(q), (1, 6), (4, 6))
     assert found.along(0, 1) == found.at("p0", 1)
+
+
+def test_what_a_tensor_of_numbers_repeats_is_not_followed() -> None:
+    def repeated(p: Tensor, x: Tensor) -> Tensor:
+        return p.repeat_interleave(torch.tensor([1, 2, 1, 1, 2, 1]), dim=1, output_size=8)
+
+    assert "repeat_interleave by numbers of a tensor" in of(repeated, (4, 6)).reason("p0", 1)
 
 
 def test_two_numbers_that_become_a_complex_one_go_together_there_and_back() -> None:
