@@ -82,7 +82,7 @@ def _check_lengths(model: nn.Module, program: ExportedProgram) -> None:
     """Raises `ModelError` for an operation that makes as many values as the numbers in a tensor ask for."""
     for node in program.graph.nodes:
         for tensor in tensors_in(node.meta.get("val")):
-            if any(isinstance(length, torch.SymInt) and length.node.hint is None for length in tensor.shape):
+            if any(map(_is_unknown, tensor.shape)):
                 lines = [line.strip() for line in str(node.meta.get("stack_trace", "")).splitlines() if line.strip()]
                 place = f" ({', '.join(lines[-2:])})" if lines else ""
                 module = module_of(node)
@@ -172,6 +172,11 @@ def hint_of(length: Any) -> int:
 def is_symbol(length: object) -> bool:
     """Whether a length of a traced tensor is left open; one that the code has settled is a number in another guise."""
     return isinstance(length, torch.SymInt) and length.node.maybe_as_int() is None
+
+
+def _is_unknown(length: object) -> bool:
+    """Whether a length of a traced tensor follows from no length of the inputs."""
+    return isinstance(length, torch.SymInt) and length.node.hint is None
 
 
 def operation_of(node: fx.Node) -> str:

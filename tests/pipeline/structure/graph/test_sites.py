@@ -18,7 +18,7 @@ def seen(model: nn.Module, site: Site) -> Tensor:
     """The tensor at a site in a forward pass."""
     with torch.no_grad(), observed(model, [site]) as values:
         model(EXAMPLE)
-    return values[site.module, site.side]
+    return values[site.key]
 
 
 def check(model: nn.Module, groups: Groups) -> None:
