@@ -93,8 +93,8 @@ def test_pytorchs_attention_shows_what_its_projection_makes_and_its_output_layer
     q, k, v = packed.unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
     read = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
     # it computes with tokens first, and its output layer reads all tokens of all samples as rows
-    torch.testing.assert_close(values["attention.mha", "output"].transpose(0, 1), packed)
-    rows = values["attention.mha.out_proj", "input"].reshape(4, 4, 8)
+    torch.testing.assert_close(values["attention.mha.in_proj_weight", "output"].transpose(0, 1), packed)
+    rows = values["attention.mha.out_proj.weight", "input"].reshape(4, 4, 8)
     torch.testing.assert_close(rows.transpose(0, 1), read)
 
 
