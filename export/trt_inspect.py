@@ -173,6 +173,7 @@ def _mismatch(name: str, what: str, types: set[str], precision: str) -> EngineEr
     return EngineError(
         f"{name} runs {what} in {', '.join(sorted(types))}, but the ONNX graph declares {precision}: this engine is "
         "not in the precision that was asked for; try another version of the runtime, or build it in that precision"
+        f"{', or name the product in export.quantize.keep' if WIDTHS.get(precision) == 8 else ''}"
     )
 
 
