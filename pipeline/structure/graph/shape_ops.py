@@ -97,16 +97,25 @@ def _getitem(_trace: Trace, call: Call) -> Result:
 
 @RULES.rule("index")
 def _index(trace: Trace, call: Call) -> Result:
-    """Picks by numbers that are known; the labels that the indexed dimension changes with go along."""
+    """Picks by numbers; the labels that an indexed dimension changes with go along where the numbers are known."""
     value, indices = call.args
     known = [None if index is None else index.data for index in indices]
+
+    def picked(x: torch.Tensor) -> torch.Tensor:
+        return call.target(x, [None if index is None else index.to(x.device) for index in known])  # type: ignore[no-any-return]
+
     if any(index is not None and data is None for index, data in zip(indices, known, strict=True)):
         dims = {dim for dim, index in enumerate(indices) if index is not None}
+        known = [None if index is None else torch.zeros(index.shape, dtype=torch.long) for index in indices]
+        others = tuple(labels for labels in value.maps if not dims_of(labels) & dims)
+        result = moved(replace(value, maps=others, data=None), picked)
+        if result.shape != call.shape:  # a mask
+            others = ()
         for labels in value.maps:
-            if dims_of(labels) & dims:
+            if not any(labels is other for other in others):
                 trace.coupling.fix(labels, f"{call.module}: it is indexed by computed numbers")
-        return traced_result(call, [])
-    return moved(value, lambda x: call.target(x, [None if i is None else i.to(x.device) for i in known]))
+        return Value(call.shape, result.maps if others else (), None, True)
+    return moved(value, picked)
 
 
 @RULES.rule("embedding")

@@ -80,6 +80,9 @@ def test_only_what_is_picked_by_its_number_stays(pick: Callable[[Tensor], Tensor
 def test_numbers_that_are_computed_index_nothing_that_may_go() -> None:
     found = of(lambda p, x: p[:, x.argmax(dim=1)], SHAPE)
     assert "computed numbers" in found.reason("p0", 1)
+    assert not found.reason("p0", 0) and found.along(0, 0) == found.at("p0", 0), "other dimensions go on"
+    found = of(lambda p, x: (x[..., None] * p[0])[torch.arange(len(x)), x.argmax(dim=1)], SHAPE)  # as in CLIP's text
+    assert not found.reason("p0", 1) and found.along(0, -1) == found.at("p0", 1)
 
 
 def test_a_view_as_another_type_moves_nothing_or_is_not_followed() -> None:
