@@ -238,5 +238,25 @@ def apart(content: dict[str, Any], model: str) -> Iterator[tuple[float, str, flo
                 yield joint["budget"], row["way"], *loss(joint, row)
 
 
+def table_of(content: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The head and the rows of the table: a graph a row, those of a model together in the order of their budgets."""
+    head = ("graph", "bit-operations", "MACs", "top-1", "joint at this budget has, points")
+    lines: list[tuple[str, ...]] = []
+    for model, run in content["runs"].items():
+        against = {(budget, way): (more, around) for budget, way, more, around in apart(content, model)}
+        for row in sorted(run["graphs"], key=lambda row: -float(row["budget"])):
+            found = against.get((row["budget"], row["way"]))
+            lines.append(
+                (
+                    f"{model}: {row['way']}",
+                    f"{row['bit_ops']:.2%}",
+                    f"{row['macs']:.1%}",
+                    f"{row['top1']:.2f}",
+                    f"{found[0]:+.2f} ± {found[1]:.2f}" if found else "",
+                )
+            )
+    return head, lines
+
+
 if __name__ == "__main__":
     main()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from secateur_studies.joint_plans import apart, once
+from secateur_studies.joint_plans import apart, once, table_of
 
 
 def test_the_joint_plan_is_compared_with_those_of_its_budget_image_by_image() -> None:
@@ -16,6 +16,12 @@ def test_the_joint_plan_is_compared_with_those_of_its_budget_image_by_image() ->
     ((budget, way, more, around),) = apart({"runs": {"net": {"graphs": rows}}}, "net")
     assert (budget, way, more) == (0.05, "pruned, then int8", 50.0)
     assert around == pytest.approx(100 * 1.96 * (1 / 3) ** 0.5 / 2)
+
+    named = [{**row, "bit_ops": 0.05, "macs": 0.8, "top1": 75.0} for row in rows]
+    head, lines = table_of({"runs": {"net": {"graphs": named}}})
+    assert [line[0] for line in lines] == ["net: fp32", "net: int8", "net: joint", "net: pruned, then int8"]
+    assert lines[-1][1:] == ("5.00%", "80.0%", "75.00", f"+50.00 ± {around:.2f}")
+    assert {len(line) for line in lines} == {len(head)}
 
 
 def test_no_choice_is_measured_twice() -> None:
