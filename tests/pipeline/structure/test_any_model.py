@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from secateur.benchmarks.runners import torch_runner
 from secateur.core.errors import ModelError, SurgeryError
+from secateur.core.modules import copied
 from secateur.pipeline.models.create import create_model
 from secateur.pipeline.recover.compensate import compensate
 from secateur.pipeline.structure.find import find_groups
@@ -247,7 +248,7 @@ def test_an_activation_that_the_model_keeps_is_no_part_of_it() -> None:
     with torch.no_grad():
         assert (repaired(x) - out).norm() < (small(x) - out).norm()
     small(x)
-    assert copy.deepcopy(small).bfloat16()(x.bfloat16()).dtype == torch.bfloat16
+    assert copied(small).bfloat16()(x.bfloat16()).dtype == torch.bfloat16
     torch_runner(small, x).run()
 
 
