@@ -102,5 +102,20 @@ def engine(path: Path, device: str, folder: Path) -> dict[str, Any]:
     }
 
 
+def engines_table(content: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The head and the rows of the table: an engine a row, those of a graph together."""
+    head = ("graph, GPU", "MB", "s to build", "layers", "fused attention")
+    lines: list[tuple[str, ...]] = []
+    for word, graph in content["graphs"].items():
+        for device, found in graph["engines"].items():
+            if "refused" in found:
+                lines.append((f"{word}, {device}", "none", "", "refused", ""))
+                continue
+            layers = ", ".join(f"{count} {precision}" for precision, count in found["precisions"].items())
+            size, seconds = f"{found['size_bytes'] / 1e6:.1f}", f"{found['seconds']:.0f}"
+            lines.append((f"{word}, {device}", size, seconds, layers, str(found["fused_attention"])))
+    return head, lines
+
+
 if __name__ == "__main__":
     main()

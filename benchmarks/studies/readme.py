@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 from secateur_studies.beyond_classes import rows_of as rows_of_tasks
+from secateur_studies.eight_bit_engines import engines_table
 from secateur_studies.eight_bits import table_of
 from secateur_studies.joint_plans import table_of as joint_table
 from secateur_studies.oneshot_tables import (
@@ -139,6 +140,11 @@ def joint_plans(results: Path) -> str:
     return markdown(*joint_table(read_json(results / "joint_plans.json", "joint_plans")))
 
 
+def eight_bit_engines(results: Path) -> str:
+    """TensorRT-RTX engines of DeiT-Tiny in 16 and 8 bits."""
+    return markdown(*engines_table(read_json(results / "eight_bit_engines.json", "eight_bit_engines")))
+
+
 def of_scores(table: Callable[[Path], Table]) -> Callable[[Path], str]:
     """The Markdown of a table of scores."""
     return lambda results: markdown(*table(results))
@@ -146,7 +152,9 @@ def of_scores(table: Callable[[Path], Table]) -> Callable[[Path], str]:
 
 TABLES: dict[str, Callable[[Path], str]] = {
     **{table.__name__: table for table in (demo, coverage, foreign_coverage, random_networks)},
-    **{table.__name__: table for table in (structure_speed, beyond_classes, eight_bits, joint_plans)},
+    **{
+        table.__name__: table for table in (structure_speed, beyond_classes, eight_bits, eight_bit_engines, joint_plans)
+    },
     **{table.__name__: of_scores(table) for table in (transformer_a_pr, cnn_a_pr, relevance_speed)},
     **{table.__name__: of_scores(table) for table in (deit_by_part, deit_by_way, deit_grid)},
     **{table.__name__: of_scores(table) for table in (peers_best, peers_oneshot, latency_plan)},

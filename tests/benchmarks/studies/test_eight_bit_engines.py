@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from secateur_studies.eight_bit_engines import engine, graphs
+from secateur_studies.eight_bit_engines import engine, engines_table, graphs
 from secateur_studies.trained_models import Trained
 from torch import nn
 
@@ -24,3 +24,12 @@ def test_an_engine_and_a_refusal(tmp_path: Path) -> None:
     assert "refused" not in built, built
     assert built["inspected"] == "builder" and built["precisions"]["fp8"] > 0 and built["size_bytes"] > 0
     assert list(refused) == ["refused"] and "has no fp8" in refused["refused"]
+
+
+def test_the_table_has_a_row_for_each_engine() -> None:
+    built = {"size_bytes": 1_500_000, "seconds": 12.4, "precisions": {"int8": 5, "fp16": 2}, "fused_attention": 1}
+    content = {"graphs": {"int8": {"engines": {"sm_89": built, "sm_70": {"refused": "no int8"}}}}}
+    assert engines_table(content)[1] == [
+        ("int8, sm_89", "1.5", "12", "5 int8, 2 fp16", "1"),
+        ("int8, sm_70", "none", "", "refused", ""),
+    ]
