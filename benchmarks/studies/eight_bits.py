@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,14 +30,19 @@ from secateur.core.files import read_json, write_json
 from secateur.export.graph_types import declared_precisions, graph_precision, graph_tensors, read_graph
 from secateur.export.ort_engine import open_session
 from secateur.export.parity import in_float32
+from secateur.export.quantize.limit import Limit
 from secateur.export.quantize.quantize import quantize_onnx
 from secateur.export.quantize.spec import Quantization
 from secateur.export.to_onnx import export_onnx
+from secateur.pipeline.analysis.graph_judge import GraphJudge
 from secateur.pipeline.data.loader import Batches
+from secateur.pipeline.tasks.classify import Classify
 
 SIDES = ("dense", "half")
 SECONDS = 4.0
 """How long a graph is timed beside the fp32 graph."""
+MOST_DROP = 0.5
+"""Points of top-1 that mixed precision may lose on the images that choose it."""
 MODELOPT = """
 import sys, numpy
 from modelopt.onnx.quantization import quantize
@@ -96,12 +102,27 @@ def rows(task: Trained, side: str, modelopt: str) -> Iterator[tuple[str, dict[st
             export_onnx(model, path, input_shape=task.shape, precision=precision)
             row = counted(path, labels, predictions(path, task.evaluation)[1], wide)
             yield precision, row if precision == "bf16" else {**row, **timed(fp32, path)}
-        for word, write in writers(modelopt, softmax=_has(fp32, "Softmax")).items():
+        judge = GraphJudge(model, fp32, task.choice, task.few, Classify(), source=list(task.shape))
+        every = writers(modelopt, softmax=_has(fp32, "Softmax"))
+        every["secateur int8 and fp32"] = partial(by_secateur, limit=Limit(MOST_DROP, judge))
+        for word, write in every.items():
             path = Path(folder) / "quantised.onnx"
             how = write(fp32, path, task.calibration)
             row = counted(path, labels, predictions(path, task.evaluation)[1], wide)
             yield word, {**row, **how, **({} if word == "secateur fp8" else timed(fp32, path))}
             path.unlink()
+
+
+def by_secateur(
+    source: Path,
+    out: Path,
+    images: Batches,
+    precision: str = "int8",
+    options: Quantization = CPU,
+    limit: Limit | None = None,
+) -> dict[str, Any]:
+    """Secateur's graph in 8 bits; with a limit, products go back to fp32 until it holds."""
+    return asdict(quantize_onnx(source, out, images, precision, options, limit=limit)[1])
 
 
 def timed(fp32: Path, path: Path) -> dict[str, Any]:
@@ -122,14 +143,12 @@ def _has(path: Path, operation: str) -> bool:
 def writers(modelopt: str, softmax: bool = False) -> dict[str, Writer]:
     """All that quantise, by name; of graphs with `softmax`, one with its range fixed too."""
     found: dict[str, Writer] = {
-        "secateur int8": lambda source, out, images: asdict(quantize_onnx(source, out, images, options=CPU)[1]),
-        "secateur fp8": lambda source, out, images: asdict(quantize_onnx(source, out, images, "fp8", CPU)[1]),
+        "secateur int8": by_secateur,
+        "secateur fp8": partial(by_secateur, precision="fp8"),
         "onnxruntime.quantization": by_onnxruntime,
     }
     if softmax:
-        found["secateur int8, softmax to 1"] = lambda source, out, images: asdict(
-            quantize_onnx(source, out, images, options=Quantization(rest="fp32", softmax="one"))[1]
-        )
+        found["secateur int8, softmax to 1"] = partial(by_secateur, options=replace(CPU, softmax="one"))
     if modelopt:
         for method in ("entropy", "max"):
             found[f"ModelOpt {method}"] = lambda source, out, images, method=method: by_modelopt(  # type: ignore[misc]

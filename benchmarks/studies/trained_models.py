@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from secateur_studies.cifar_resnet import cifar_resnet
 from secateur_studies.cnn_curves import cifar10
-from torch import nn
+from torch import Tensor, nn
 
 from secateur.pipeline.data.dataset import open_data
 from secateur.pipeline.data.loader import Batches, Loader
@@ -28,37 +30,59 @@ CIFAR = "cifar10_resnet56"
 TRAINED = ("deit_tiny_patch16_224", "tf_efficientnet_lite0", CIFAR)
 BATCH = 16
 CIFAR_CLASSES = 10
-REPAIRS = 500
-"""Images that score and repair the pruned side."""
+REPAIRS, JUDGES = 500, 300
+"""Images that score and repair the pruned side, and others by which mixed precision is chosen."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model, the shape of its inputs, and its images: `calibration` and `repairs` never judge."""
+    """A trained model, the shape of its inputs, and its images.
+
+    `calibration`, `repairs` and `choice` are different training images, `evaluation` are others.
+    """
 
     model: nn.Module
     shape: tuple[int, ...]
     calibration: Batches
     repairs: Batches
+    choice: Batches
     evaluation: Batches
+
+    @property
+    def few(self) -> Batches:
+        """Two batches of the calibration images."""
+        return list(islice(self.calibration, 2))
 
 
 def open_trained(name: str, data: Path, images: int, held_out: int) -> Trained:
     """A model of `TRAINED` with `images` for the calibration and `held_out` to judge by, drawn with one seed."""
+    generator = np.random.default_rng(0)
+    counts = (images, REPAIRS, JUDGES)
     if name == CIFAR:
         model: nn.Module = cifar_resnet(data / "weights" / f"{CIFAR}.safetensors")
-        parts = (("train", images), ("train", REPAIRS), ("test", held_out))
-        sides = [cifar10(data / "cifar10", side, max(1, count // CIFAR_CLASSES)) for side, count in parts]
-        return Trained(model, (3, 32, 32), *sides)
+        x, y = (torch.cat(part) for part in zip(*cifar10(data / "cifar10", "train", 0), strict=True))
+        one, two, three = (_batches(x[rows], y[rows]) for rows in _apart(len(y), counts, generator))
+        tested = cifar10(data / "cifar10", "test", held_out // CIFAR_CLASSES)
+        return Trained(model, (3, 32, 32), one, two, three, tested)
     found = open_data(DataSpec(calibration=str(data / "imagenet-train1000"), evaluation=str(data / "imagenet-val1000")))
     model = create_model(name, weights=str(data / "weights" / f"{name}.safetensors")).eval()
-    transform, generator = transform_for(model), np.random.default_rng(0)
+    transform = transform_for(model)
+    calibration, repairs, choice = (
+        Loader(found.calibration, transform, BATCH, rows) for rows in _apart(len(found.calibration), counts, generator)
+    )
+    judged = np.sort(generator.permutation(len(found.evaluation))[:held_out])
+    evaluation = Loader(found.evaluation, transform, BATCH, judged)
+    return Trained(model, (3, 224, 224), calibration, repairs, choice, evaluation)
 
-    def drawn(side: Any, count: int) -> Loader:
-        return Loader(side, transform, BATCH, np.sort(generator.permutation(len(side))[:count]))
 
-    calibration, repairs = (drawn(found.calibration, count) for count in (images, REPAIRS))
-    return Trained(model, (3, 224, 224), calibration, repairs, drawn(found.evaluation, held_out))
+def _apart(images: int, counts: Sequence[int], generator: np.random.Generator) -> list[NDArray[np.int64]]:
+    """The places of so many images for each purpose, none of them twice."""
+    ends = np.cumsum(counts)
+    return [np.sort(rows) for rows in np.split(generator.permutation(images)[: ends[-1]], ends[:-1])]
+
+
+def _batches(images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
+    return list(zip(torch.split(images, BATCH), torch.split(labels, BATCH), strict=True))
 
 
 def halved(task: Trained) -> nn.Module:

@@ -17,7 +17,7 @@ from tests.export.conftest import needs_rtx
 def test_an_engine_and_a_refusal(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.Flatten(), nn.Linear(256, 4)).eval()
     images = [(torch.randn(8, 3, 8, 8), torch.zeros(8, dtype=torch.long))]
-    task = Trained(model, (3, 8, 8), images, images, images)
+    task = Trained(model, (3, 8, 8), images, images, images, images)
     fp32 = export_onnx(model, tmp_path / "fp32.onnx", input_shape=task.shape).path
     path = graphs(task, fp32)["fp8, the rest fp16"](tmp_path / "model.onnx").path
     built, refused = (engine(path, device, tmp_path) for device in ("sm_89", "sm_86"))
