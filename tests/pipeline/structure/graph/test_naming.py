@@ -97,7 +97,8 @@ def test_families_are_equal_for_tensors_of_equal_shapes_in_any_order() -> None:
     assert family(0, "up.weight") != family(0, "up.weight", "down.weight")
 
 
-WITHOUT_SCORES = ("linear", "several scales", "several scales of wide heads")
+WITHOUT_SCORES = ("linear", "several scales", "several scales of wide heads", "learned queries")
+"""Attentions that make no scores, or whose scores PyTorch's own function keeps to itself."""
 
 
 @pytest.mark.parametrize("name", [name for name in ATTENTIONS if name not in WITHOUT_SCORES])
