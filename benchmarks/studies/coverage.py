@@ -75,16 +75,17 @@ def main(
         ended = "" if until == STAGES[-1] else f" --until {until}"
         about = {"command": COMMAND + ended, "limit_seconds": limit, "environment": asdict(environment())}
         write_json(out, "coverage", {**about, "reference": peer, "rows": rows})
-    write_text(out.with_suffix(".md"), table(rows, peer))
+    write_text(out.with_suffix(".md"), table(rows, peer, until))
 
 
-def table(rows: Mapping[str, Mapping[str, Any]], reference: Mapping[str, str]) -> str:
-    """The rows as Markdown, beside what the reference reaches."""
+def table(rows: Mapping[str, Mapping[str, Any]], reference: Mapping[str, str], until: str = STAGES[-1]) -> str:
+    """The rows as Markdown, beside what the reference reaches; they were taken no further than the stage `until`."""
     pruned, same, built = (reached(rows, stage) for stage in ("verify", "parity", "engine"))
     noticed, planted, hidden = mistakes(rows)
+    further = f", {same} reach parity in ONNX Runtime, {built} become an engine" if until == STAGES[-1] else ""
     lines = [
-        f"Of {len(rows)} families {pruned} are pruned and proven, {same} reach parity in ONNX Runtime, {built} become "
-        f"an engine. Of {planted} planted wrong readers {noticed} are noticed; {hidden} groups are not verifiable.",
+        f"Of {len(rows)} families {pruned} are pruned and proven{further}. Of {planted} planted wrong readers "
+        f"{noticed} are noticed; {hidden} groups are not verifiable.",
         "",
         "| model | secateur | Torch-Pruning 1.6.1 | MACs left | kinds | groups | heads | not verifiable | wrong "
         "readers noticed | removed - masked | fixed | parity | s | commit | error |",
