@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
 
 from torch import Tensor, fx
 
@@ -13,19 +13,23 @@ from secateur.pipeline.structure.samples import Samples
 _RESHAPED = ("view", "reshape", "_unsafe_view", "flatten", "unflatten")
 
 
-def samples_in(node: Any) -> Samples | None:
-    """Where the samples lie in a node's result; None where that does not follow from its shape and those before it."""
-    place = _place(node)
-    if place is None:
-        return None
-    dim, apart = place
+def places_in(graph: fx.Graph) -> dict[fx.Node, Samples]:
+    """Where the samples lie in the results of the nodes for which that follows from their shapes and the operations."""
+    found: dict[fx.Node, tuple[int, int]] = {}
+    for node in graph.nodes:
+        if (place := _place(node, found)) is not None:
+            found[node] = place
+    return {node: _samples(node, *place) for node, place in found.items()}
+
+
+def _samples(node: fx.Node, dim: int, apart: int) -> Samples:
     size = lengths(node.meta["val"])[dim] // SAMPLES
     return Samples(dim, None if apart == size else apart)
 
 
-def _place(node: Any) -> tuple[int, int] | None:
+def _place(node: fx.Node, known: Mapping[fx.Node, tuple[int, int]]) -> tuple[int, int] | None:
     """The dimension that has the samples, and how many places of it each has that lie together."""
-    tensor = node.meta.get("val") if isinstance(node, fx.Node) else None
+    tensor = node.meta.get("val")
     if not isinstance(tensor, Tensor):
         return None
     open_dims = [dim for dim, size in enumerate(tensor.shape) if is_symbol(size)]
@@ -36,15 +40,15 @@ def _place(node: Any) -> tuple[int, int] | None:
     if size == SAMPLES:
         return dim, 1
     for source in node.all_input_nodes:
-        found = _place(source)
-        if found is None:
+        if source not in known:
             continue
+        before, apart = known[source]
         shape = lengths(source.meta["val"])
         if operation_of(node) not in _RESHAPED:
-            if shape[found[0]] == size:
-                return dim, found[1]
+            if shape[before] == size:
+                return dim, apart
             continue
-        rows = found[1] * math.prod(shape[found[0] + 1 :])  # between a sample and the next one, as they lie in memory
+        rows = apart * math.prod(shape[before + 1 :])  # between a sample and the next one, as they lie in memory
         inside = math.prod(lengths(tensor)[dim + 1 :])
         return (dim, rows // inside) if rows % inside == 0 and rows >= inside else None
     return None

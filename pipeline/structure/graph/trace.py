@@ -35,9 +35,9 @@ class Trace:
     which weights go into that call as they are, and `samples` where the samples lie in what they meet. `entries` says
     what goes into the modules that normalise, and `norms` along which dimension of it they do, over which labels, a row
     for each place that is normalised alone. `heads` has the labels of queries, keys and values, a row for each head.
-    `values` and `names` say of a node what is known of its
-    result, and of which tensor it is; `aliases` has the first name of a shared tensor, `unread` the parameters that
-    nothing reads, with the reason, and `uncounted` the operations that may carry MACs which are in no cost.
+    `values`, `names` and `places` say of a node what is known of its result, which tensor it is, and where its samples
+    lie; `aliases` has the first name of a shared tensor, `unread` the parameters that nothing reads, with the reason,
+    and `uncounted` the operations that may carry MACs which are in no cost.
     """
 
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -53,6 +53,7 @@ class Trace:
     costs: list[Cost] = field(default_factory=list)
     values: dict[fx.Node, Any] = field(default_factory=dict)
     names: dict[fx.Node, str] = field(default_factory=dict)
+    places: dict[fx.Node, Samples] = field(default_factory=dict)
     ancestry: Ancestry = field(default_factory=Ancestry)
     unread: dict[str, str] = field(default_factory=dict)
     uncounted: dict[str, None] = field(default_factory=dict)

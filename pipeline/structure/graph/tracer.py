@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map
 
 from secateur.benchmarks.mac_handlers import macs_of
 from secateur.core.model_inputs import ModelInputs
+from secateur.pipeline.structure.graph.batches import places_in
 from secateur.pipeline.structure.graph.normalising import normalising
 from secateur.pipeline.structure.graph.op_rules import RULES
 from secateur.pipeline.structure.graph.program import SAMPLES, aliases_of, exported, lengths, module_of, operation_of
@@ -87,6 +88,7 @@ class Tracer:
     def follow(self, graph: fx.GraphModule, inputs: Mapping[fx.Node, Any]) -> Any:
         """What a graph returns, given the values of its placeholders."""
         values = self.trace.values
+        self.trace.places.update(places_in(graph.graph))
         for node in graph.graph.nodes:
             if node.op == "placeholder":
                 values[node] = inputs[node]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
-from secateur.pipeline.structure.graph.batches import samples_in
 from secateur.pipeline.structure.graph.coupling import FIXED
 from secateur.pipeline.structure.graph.rules import Call
 from secateur.pipeline.structure.graph.trace import Trace
@@ -26,8 +25,8 @@ def note_weight(trace: Trace, call: Call, reads: int | None, makes: int | None) 
     name = trace.parameter_of(node)
     if name and trace.owners.get(name) != name.rpartition(".")[0]:  # the layer itself may be called, too
         trace.owners[name] = call.module
-        if (samples := samples_in(call.node.args[0])) is not None:
-            trace.samples[name] = samples
+        if isinstance(read := call.node.args[0], fx.Node) and read in trace.places:
+            trace.samples[name] = trace.places[read]
     if node in trace.names:
         trace.handed.add(name)
 

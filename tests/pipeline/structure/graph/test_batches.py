@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.pipeline.structure.graph.batches import samples_in
+from secateur.pipeline.structure.graph.batches import places_in
 from secateur.pipeline.structure.graph.program import exported, operation_of
 from secateur.pipeline.structure.samples import FIRST, Samples
 
@@ -45,7 +45,7 @@ def test_where_samples_lie(name: str) -> None:
     move, expected = CASES[name]
     program = exported(Moved(move).eval(), torch.randn(2, 6, 4))
     (layer,) = (node for node in program.graph.nodes if operation_of(node) == "linear")
-    found = samples_in(layer.args[0])
+    found = places_in(program.graph).get(layer.args[0])
     assert found == expected
     if found is not None:  # what is seen of each sample does not depend on the others
         x = torch.randn(5, 6, 4)
@@ -53,3 +53,15 @@ def test_where_samples_lie(name: str) -> None:
         for number in range(5):
             alone = found.first(move(x[number : number + 1]), 1)
             assert torch.equal(together.reshape(5, -1, 4)[number], alone.reshape(-1, 4))
+
+
+def test_any_number_of_operations_may_come_after_samples_were_laid_together() -> None:
+    def deep(x: Tensor) -> Tensor:
+        x = x.transpose(0, 1).reshape(-1, 4)
+        for _ in range(1_100):
+            x = x + 1
+        return x
+
+    program = exported(Moved(deep).eval(), torch.randn(2, 6, 4))
+    (layer,) = (node for node in program.graph.nodes if operation_of(node) == "linear")
+    assert places_in(program.graph)[layer.args[0]] == Samples(0, 1)
