@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +86,7 @@ def export_onnx(
     tidy(program, {**_described(spec), "precision": kind, **(metadata or {})})
     if kind != "fp32":
         feeds = None if calibration is None or kind == "bf16" else CalibrationFeeds(calibration, _takes(program))
-        kept = float32_nodes(program, kind, chain(feeds.fitting(), feeds.judging()) if feeds is not None else ())
+        kept = float32_nodes(program, kind, feeds.every() if feeds is not None else ())
         note_kept(program, narrow(program, kind, kept), 0 if feeds is None else feeds.images)
     external = write_graph(program, path)
     return onnx_info(path, external)

@@ -192,8 +192,9 @@ def predictions(path: Path, images: Batches) -> tuple[NDArray[Any], NDArray[Any]
 
     It has no kernels for bf16: there the same graph with the same rounded weights runs in float32.
     """
-    (takes,), (gives,) = graph_tensors(read_graph(path))
-    precision = graph_precision(declared_precisions(read_graph(path)))
+    graph = read_graph(path)
+    (takes,), (gives,) = graph_tensors(graph)
+    precision = graph_precision(declared_precisions(graph))
     with TemporaryDirectory() as folder:
         if precision == "bf16":
             wide = Path(folder) / path.name

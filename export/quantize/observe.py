@@ -64,7 +64,7 @@ class CalibrationFeeds:
     def __init__(self, loader: Iterable[Any], takes: Sequence[TensorInfo]) -> None:
         self._fitting, self._judging, self._takes = Quarter(loader, others=True), Quarter(loader), tuple(takes)
         digest, self.images, low, high = hashlib.sha256(), 0, np.inf, -np.inf
-        for feeds in chain(self.fitting(), self.judging()):
+        for feeds in self.every():
             for array in feeds.values():
                 digest.update(array.tobytes())
             first = next(iter(feeds.values()))
@@ -81,6 +81,10 @@ class CalibrationFeeds:
                 f"every value of the {self.images} calibration images is {low:.4g}, as if all were black: give images "
                 "like those that the model will meet"
             )
+
+    def every(self) -> Iterator[Arrays]:
+        """All images: those that measure, then those that judge, in batches."""
+        return chain(self.fitting(), self.judging())
 
     def fitting(self) -> Iterator[Arrays]:
         """The three of four images that measure, in batches."""

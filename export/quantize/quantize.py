@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +118,7 @@ def quantize_onnx(
             corrected, chosen = (), uncorrected
     for word, error in errors.items():
         say(f"{word}: {error:.2%} of the variance of the outputs is lost")
-    kept = float32_nodes(program, form.rest, chain(feeds.fitting(), feeds.judging())) if form.rest != "fp32" else {}
+    kept = float32_nodes(program, form.rest, feeds.every()) if form.rest != "fp32" else {}
 
     def finished(made: ir.Model, there: Path) -> str:
         if form.rest != "fp32":
