@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from secateur.core.errors import RecipeError, naming
@@ -61,8 +62,15 @@ class ExportSpec:
 
     @property
     def quantization(self) -> Quantization:
-        """How graphs are quantised for these targets: TensorRT runs what is not in 8 bits fastest in fp16."""
-        if self.quantize.rest != "target":
-            return self.quantize
-        needs_half = any(parse_target(target).runtime.startswith("tensorrt") for target in self.targets)
-        return replace(self.quantize, rest="fp16" if needs_half else "fp32")
+        """How graphs are quantised for these targets."""
+        return quantization_for(self.quantize, self.targets)
+
+
+def quantization_for(spec: Quantization, targets: Iterable[str]) -> Quantization:
+    """The settings with the type of the rest that is meant for the targets: TensorRT runs what is not in 8 bits fastest
+    in fp16.
+    """
+    if spec.rest != "target":
+        return spec
+    needs_half = any(parse_target(target).runtime.startswith("tensorrt") for target in targets)
+    return replace(spec, rest="fp16" if needs_half else "fp32")

@@ -31,10 +31,10 @@ from secateur.export.quantize.product_macs import product_macs
 from secateur.export.quantize.quantize import quantize_onnx
 from secateur.export.quantize.spec import Quantization
 from secateur.export.to_onnx import export_onnx
-from secateur.pipeline.analysis.graph_terms import terms_of_products
 from secateur.pipeline.analysis.product_losses import product_losses, wide_products
 from secateur.pipeline.plan.allocation import DEFAULT_KINDS, Instruments, Objective
 from secateur.pipeline.plan.budget import Budget
+from secateur.pipeline.plan.graph_terms import terms_of_products
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.plan.objective import divergence
 from secateur.pipeline.recover.compensate import compensate

@@ -143,6 +143,8 @@ def observed(
 
 
 def _run(session: Any, names: list[str], feeds: Arrays) -> dict[str, NDArray[Any]]:
+    if not names:  # ONNX Runtime takes this for every output
+        return {}
     try:
         return dict(zip(names, session.run(names, dict(feeds)), strict=True))
     except Exception as error:  # ONNX Runtime's exceptions share no public base class

@@ -12,6 +12,7 @@ from torch import nn
 
 from secateur.core.model_inputs import chosen
 from secateur.export.graph_types import graph_tensors, read_graph
+from secateur.export.precision import EIGHT_BITS
 from secateur.export.quantize.graph_edit import read_program
 from secateur.export.quantize.limit import Limit
 from secateur.export.quantize.observe import CalibrationFeeds
@@ -20,8 +21,8 @@ from secateur.export.quantize.quantize import quantize_onnx
 from secateur.export.quantize.spec import Quantization
 from secateur.export.to_onnx import export_onnx
 from secateur.pipeline.analysis.graph_judge import GraphJudge
-from secateur.pipeline.analysis.graph_terms import terms_of_products
 from secateur.pipeline.data.loader import Batches
+from secateur.pipeline.plan.graph_terms import terms_of_products
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.tasks.classify import Classify
@@ -67,11 +68,11 @@ def _halves(images: Batches) -> Batches:
 
 
 def wide_products(groups: Groups, plan: Plan, path: Path, images: Batches) -> tuple[str, ...]:
-    """The products of the graph at `path`, the small model's, that the plan has in fp32, as globs for `keep`."""
+    """The products of the graph at `path`, the small model's, that the plan has wide, as globs for `keep`."""
     program = read_program(path)
     takes = graph_tensors(read_graph(path))[0]
     macs = product_macs(program, CalibrationFeeds(images, takes).judging())
     modules = {str(node.name): node.metadata_props.get("module", "") for node in program.graph}
     terms = terms_of_products(groups, plan.kept, macs, modules)
     planned = plan.facts.precisions if plan.facts is not None else {}
-    return tuple(escape(node) for node, term in terms.items() if term not in planned)
+    return tuple(escape(node) for node, term in terms.items() if planned.get(term) not in EIGHT_BITS)

@@ -18,13 +18,16 @@ from secateur.pipeline.cli.common import SECONDS, Progress, json_option, print_j
 def command(run_dir: Path, target: str, batch: int, seconds: float, as_json: bool) -> None:
     """Measures what narrower layers of a run's model save on a target, and writes latency.json into the run.
 
-    A budget such as `budget: {latency: 0.6, target: "onnxruntime:cpu"}` uses it.
+    A budget such as `budget: {latency: 0.6, target: "onnxruntime:cpu"}` uses it. Where plan.allocate is joint,
+    operations are timed in int8 too.
 
     Example: secateur profile runs/half --target onnxruntime:cpu
     """
     from dataclasses import asdict
 
     from secateur.pipeline.plan.latency_profile import profile
+    from secateur.pipeline.runs.plan_stage import chooses_bits
+    from secateur.pipeline.runs.profile_stage import eight_bits
     from secateur.pipeline.runs.runner import open_run
 
     run = open_run(run_dir)
@@ -33,6 +36,7 @@ def command(run_dir: Path, target: str, batch: int, seconds: float, as_json: boo
         table = profile(
             *(run.dense, run.groups, target, spec.kinds, batch, spec.align, seconds, threads),
             say=lambda message: progress("profile", message),
+            **(eight_bits(run.recipe, run.limit_images) if chooses_bits(run.recipe) else {}),
         )
     table.save(run_dir / "latency.json")
     if as_json:
@@ -43,3 +47,9 @@ def command(run_dir: Path, target: str, batch: int, seconds: float, as_json: boo
         for share, saved, low, high in zip(curve.shares, curve.saved_ms, curve.low_ms, curve.high_ms, strict=True):
             if share < 1:
                 click.echo(f"{curve.family} at {share:.0%}: {saved:+.4f} ms saved a group [{low:.4f}, {high:.4f}]")
+    for operations in table.operations:
+        names = f"{operations.operations[0]} and {len(operations.operations) - 1} more"
+        values = zip(operations.shares, operations.saved_ms, operations.low_ms, operations.high_ms, strict=True)
+        for share, saved, low, high in values:
+            if share > 0:
+                click.echo(f"{names} in {operations.precision} at {share:.0%}: {saved:+.4f} ms [{low:.4f}, {high:.4f}]")

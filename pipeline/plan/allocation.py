@@ -22,9 +22,9 @@ from secateur.core.errors import PlanError
 from secateur.core.options import check_fields
 from secateur.core.ranges import Range
 from secateur.core.registry import Registry
-from secateur.pipeline.plan.budget import Budget
+from secateur.pipeline.plan.budget import WIDE, Budget
 from secateur.pipeline.plan.latency_table import LatencyTable
-from secateur.pipeline.structure.groups import Groups, Kept, Kind
+from secateur.pipeline.structure.groups import Groups, Kept, Kind, Term
 from secateur.pipeline.structure.steps import Step
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class Instruments:
 
     `objective` measures models (`objective.divergence`), `mask_loss` trains masks (`mask_loss.mask_loss`), `latencies`
     are those of a latency budget's target, `precision_losses` what the objective rises by where one product alone is in
-    int8, by the name of its term (`product_losses.product_losses`). `identity` names what decides the objective's
+    int8, by the name of its term (`product_losses.product_losses`), and `wide` the type of all that is not in it.
+    `identity` names what decides the objective's
     values (weights, images), `folder` is where a study is kept that an allocation may go on with; `say` is told of
     progress.
 
@@ -60,6 +61,7 @@ class Instruments:
     mask_loss: MaskLoss | None = None
     latencies: LatencyTable | None = None
     precision_losses: Mapping[str, float] | None = None
+    wide: str = WIDE
     seed: int = 0
     identity: str = ""
     folder: Path | None = None
@@ -95,6 +97,10 @@ class Problem:
     def cost(self, kept: Kept) -> float:
         """What a choice costs, in the budget's measure."""
         return self.budget.cost(self.groups, kept, list(self.steps), self.instruments.latencies, self.precisions)
+
+    def term_saving(self, term: Term, kept: Kept, wide: str, narrow: str) -> float:
+        """What one operation costs less in the precision `narrow` than in `wide`, in the budget's measure."""
+        return self.budget.term_saving(term, kept, wide, narrow, self.instruments.latencies)
 
     @property
     def objective(self) -> Objective:
@@ -172,9 +178,9 @@ class Allocation(Constraints, ABC):
         """The problem with the precisions that are chosen for its operations, and its steps in their order."""
         return problem, self.order(problem)
 
-    def narrowest(self, groups: Groups) -> Mapping[str, str]:
-        """The least precisions that may be chosen, whatever is measured, by the names of the terms."""
-        return {}
+    def cheapest(self, problem: Problem) -> Problem:
+        """The problem with the precisions that cost the least of all that may be chosen, whatever is lost."""
+        return problem
 
     def check(self, budget: Budget) -> None:
         """Raises `PlanError` for a budget that this allocation cannot meet, before anything is measured."""

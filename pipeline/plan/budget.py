@@ -12,7 +12,7 @@ from secateur.core.errors import PlanError, naming
 from secateur.export.graph_types import bit_ops
 from secateur.export.targets import parse_target
 from secateur.pipeline.plan.latency_table import LatencyTable
-from secateur.pipeline.structure.groups import Groups, Kept
+from secateur.pipeline.structure.groups import Groups, Kept, Term
 
 UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
 Measure = Literal["macs", "params", "units", "bit_ops", "latency"]
@@ -36,7 +36,7 @@ class Budget:
     A number in (0, 1) is a fraction of the dense model; a string such as `600M` or `1.2G` is absolute. `units` is
     the fraction of the units of the groups that may be pruned, whatever they cost. `bit_ops` is the fraction of the
     bit-operations (BOPs: MACs times the bits of both operands) of the dense model in fp32: it may be met by fewer units
-    or by fewer bits (`plan.allocate: joint`). A latency (a fraction, or such as
+    or by fewer bits (`plan.allocate: joint`), as a latency may. A latency (a fraction, or such as
     `2.5ms`) goes with its `target`, and with the table that `profile` measured there. Raises `PlanError` for another
     number of measures or a value out of its range, and `EngineError` for an unknown target.
 
@@ -92,7 +92,8 @@ class Budget:
     ) -> float:
         """What a choice costs, in the budget's own measure; raises `PlanError` for a latency without its table.
 
-        `precisions` are those of the terms of `groups` that are not in fp32, which count as bit-operations alone.
+        `precisions` are those of the terms of `groups` that are not in fp32 (of a latency: in the table's wide type);
+        they count as bit-operations and as latency.
         """
         if self.measure == "latency":
             if table is None:
@@ -100,7 +101,7 @@ class Budget:
                     f"a latency budget needs the latencies of {self.target}: measure with `secateur profile`"
                 )
             table.check(groups, str(self.target))
-            return table.predict_ms(groups, kept)
+            return table.predict_ms(groups, kept, precisions)
         if self.measure == "macs":
             return groups.macs(kept)
         if self.measure == "bit_ops":
@@ -108,6 +109,15 @@ class Budget:
         if self.measure == "params":
             return float(groups.params(kept))
         return float(sum(len(kept[name]) if name in kept else groups.named(name).units for name in names))
+
+    def term_saving(self, term: Term, kept: Kept, wide: str, narrow: str, table: LatencyTable | None = None) -> float:
+        """What one operation costs less in the precision `narrow` than in `wide`; nothing for other measures."""
+        if self.measure == "bit_ops":
+            macs = term.count(kept)
+            return bit_ops(macs, wide) - bit_ops(macs, narrow)
+        if self.measure == "latency" and table is not None:
+            return table.narrow_saving_ms(term, kept, narrow) - table.narrow_saving_ms(term, kept, wide)
+        return 0.0
 
     def _parse(self) -> tuple[float, bool]:
         given = getattr(self, self.measure)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from secateur.benchmarks.environment import Environment
 from secateur.core.errors import PlanError
 from secateur.core.files import read_json, write_json
 from secateur.core.records import parse_record
-from secateur.pipeline.structure.groups import Groups, Kept
+from secateur.pipeline.structure.groups import Groups, Kept, Term
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,37 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class OperationCurve:
+    """What `operations` (terms of `Groups`) take less in `precision`, all together, at rising shares of their MACs.
+
+    `macs` are those of each operation of the dense model, in whose proportion they save. The first share is 0 and the
+    last is 1; `low_ms` and `high_ms` are the 95 % interval of each saving.
+    """
+
+    precision: str
+    operations: tuple[str, ...]
+    macs: tuple[float, ...]
+    shares: tuple[float, ...]
+    saved_ms: tuple[float, ...]
+    low_ms: tuple[float, ...]
+    high_ms: tuple[float, ...]
+
+    def saving_ms(self, term: Term, kept: Kept) -> float:
+        """The saving of one operation with the `kept` units; 0 for one that is not among them."""
+        if term.name not in self.operations:
+            return 0.0
+        dense = self.macs[self.operations.index(term.name)]
+        saved = float(np.interp(term.count(kept) / dense, self.shares, self.saved_ms))
+        return saved * dense / sum(self.macs)
+
+
+@dataclass(frozen=True)
 class LatencyTable:
     """Latencies of a model's parts on one target, with the environment that they were measured in.
 
-    `fingerprint` is that of the model's `Groups`; the dense model takes `dense_ms` for a batch of `batch`.
+    `fingerprint` is that of the model's `Groups`; the dense model takes `dense_ms` for a batch of `batch`, in the
+    precision `wide`, as all `curves` are. `operations` say what narrower precisions save besides; a table without
+    them knows `wide` alone.
 
     >>> table = sc.profile(model, groups, "torch:cpu", kinds=("mlp_hidden",), seconds=0.05)
     >>> table.save(Path("latency.json"))
@@ -52,19 +80,43 @@ class LatencyTable:
     dense_ms: float
     curves: tuple[Curve, ...]
     environment: Environment
+    wide: str = "fp32"
+    operations: tuple[OperationCurve, ...] = ()
 
-    def predict_ms(self, groups: Groups, kept: Kept) -> float:
+    def predict_ms(self, groups: Groups, kept: Kept, precisions: Mapping[str, str] = MappingProxyType({})) -> float:
         """The latency of the model with only the `kept` units: the savings of all its groups, added up.
 
-        A head that goes takes its dimensions along, so that dimensions of removed heads are not counted twice.
-        Never less than nothing.
+        A head that goes takes its dimensions along, so that dimensions of removed heads are not counted twice. What
+        operations save in the `precisions` of their names is taken off too. Never less than nothing.
         """
         curves = {curve.family: curve for curve in self.curves}
         saved = 0.0
         for group in groups:
             if group.name in kept and group.family in curves:
                 saved += curves[group.family].saving_ms(_share(groups, group.name, kept))
+        for term in groups.terms:
+            saved += self.narrow_saving_ms(term, kept, precisions.get(term.name, self.wide))
         return max(self.dense_ms - saved, 0.0)
+
+    def narrow_saving_ms(self, term: Term, kept: Kept, precision: str) -> float:
+        """What an operation takes less in `precision` than in `wide` with the `kept` units; 0 where it cannot be in it.
+
+        Raises `PlanError` where nothing was measured in that precision.
+        """
+        if precision == self.wide:
+            return 0.0
+        curves = [curve for curve in self.operations if curve.precision == precision]
+        if not curves:
+            there = sorted({self.wide, *(curve.precision for curve in self.operations)})
+            raise PlanError(
+                f"the latency table has times in {', '.join(there)}, but none in {precision}: measure it anew with "
+                "`secateur profile`, which times the precisions of the recipe where plan.allocate is joint"
+            )
+        return sum(curve.saving_ms(term, kept) for curve in curves)
+
+    def has(self, wide: str, narrow: str) -> bool:
+        """Whether it says what operations save in `narrow` where the others are in `wide`."""
+        return self.wide == wide and any(curve.precision == narrow for curve in self.operations)
 
     def save(self, path: Path) -> None:
         """Writes the table as JSON."""

@@ -82,8 +82,7 @@ def check_plan(groups: Groups, budget: Budget, allocation: Allocation, latencies
     chosen = prunable(groups, allocation)
     if budget.measure != "latency" or latencies:
         steps = {group.name: _steps(group, np.zeros(group.units), allocation) for group in chosen}
-        narrowest = allocation.narrowest(groups)
-        check_reach(Problem(groups, steps, budget, Instruments(latencies=latencies), narrowest))
+        check_reach(allocation.cheapest(Problem(groups, steps, budget, Instruments(latencies=latencies))))
 
 
 def allocation_of(allocation: str | Allocation, options: dict[str, Any]) -> Allocation:

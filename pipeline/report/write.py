@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -131,8 +132,11 @@ def _facts(found: Findings) -> list[tuple[str, str]]:
         if facts.budget == "latency":
             planned.append(("planned latency", f"{facts.cost:.3f} ms on {recipe.budget.target}"))
         if facts.budget == "bit_ops":
-            share, count = facts.cost / bit_ops(facts.macs_dense, "fp32"), len(facts.precisions)
-            planned.append(("planned bit-operations", f"{share:.1%} of dense in fp32, {count} operations in int8"))
+            share = facts.cost / bit_ops(facts.macs_dense, "fp32")
+            planned.append(("planned bit-operations", f"{share:.1%} of dense in fp32"))
+        if facts.precisions:
+            counts = Counter(facts.precisions.values()).items()
+            planned.append(("planned operations by precision", ", ".join(f"{word}: {count}" for word, count in counts)))
     return [
         *([("classes", ", ".join(spelt_out(recipe.classes)))] if recipe.classes else []),
         ("budget", ", ".join(f"{key} {value}" for key, value in budget.items())),

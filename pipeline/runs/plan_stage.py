@@ -7,9 +7,11 @@ from dataclasses import asdict, replace
 from functools import partial
 
 from secateur.core.files import sha256_json
+from secateur.export.spec import quantization_for
 from secateur.pipeline.analysis.product_losses import product_losses
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.plan.allocation import Allocation, Instruments, MaskLoss, Objective, find_allocation
+from secateur.pipeline.plan.budget import WIDE
 from secateur.pipeline.plan.evolution import Evolution
 from secateur.pipeline.plan.latency_table import LatencyTable
 from secateur.pipeline.plan.make import make_plan
@@ -49,7 +51,7 @@ def reads_besides(recipe: Recipe) -> Sequence[Declaration]:
         if recipe.plan.allocate != "evolution":  # which always repairs
             parts.append("recover.compensate")
     if chooses_bits(recipe):
-        parts.append("export.quantize")
+        parts += ["export.quantize", "export.targets"]
     return [*recipe_parts(*parts), *([LATENCIES] if by_latency(recipe) else [])]
 
 
@@ -63,6 +65,11 @@ def chooses_bits(recipe: Recipe) -> bool:
     return "precision_losses" in find_allocation(recipe.plan.allocate).needs
 
 
+def wide_type(recipe: Recipe) -> str:
+    """The type of what is not in 8 bits in the graphs that follow a plan of bits."""
+    return quantization_for(recipe.export.quantize, recipe.export.targets).rest
+
+
 def instruments(inputs: Inputs, allocation: Allocation, say: Say) -> Instruments:
     """What an allocation may measure with in a run: nothing is made that it does not need."""
     return Instruments(
@@ -70,6 +77,7 @@ def instruments(inputs: Inputs, allocation: Allocation, say: Say) -> Instruments
         mask_loss=_mask_loss(inputs, allocation) if "mask_loss" in allocation.needs else None,
         precision_losses=_precision_losses(inputs, say) if "precision_losses" in allocation.needs else None,
         latencies=LatencyTable.load(inputs.path("latency.json")) if by_latency(inputs.recipe) else None,
+        wide=wide_type(inputs.recipe) if chooses_bits(inputs.recipe) else WIDE,
         seed=inputs.recipe.seed,
         identity=sha256_json(inputs.model_and_images),
         folder=inputs.working_folder,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secateur.pipeline.recover.compensate import repair
 from secateur.pipeline.recover.repairs_file import RepairsFile
-from secateur.pipeline.runs import distill_stage, export_stage, plan_stage, score_stage
+from secateur.pipeline.runs import distill_stage, export_stage, plan_stage, profile_stage, score_stage
 from secateur.pipeline.runs.bench_stage import bench_run
 from secateur.pipeline.runs.declarations import (
     CalibrationImages,
@@ -18,7 +18,6 @@ from secateur.pipeline.runs.declarations import (
 )
 from secateur.pipeline.runs.export_stage import build_run, export_run
 from secateur.pipeline.runs.inputs import Inputs
-from secateur.pipeline.runs.profile_stage import profile_run
 from secateur.pipeline.runs.stage import Say, Stage
 from secateur.pipeline.structure.describe import describe
 from secateur.pipeline.structure.storage import save
@@ -72,8 +71,9 @@ STAGES = (
     Stage(
         "profile",
         (DENSE, TRACED, *recipe_parts("budget.target", "plan.kinds", "plan.align", "bench.threads")),
-        profile_run,
+        profile_stage.profile_run,
         keeps=("latency.json",),
+        also=profile_stage.reads_besides,
         wanted=plan_stage.by_latency,
     ),
     Stage(

@@ -76,3 +76,11 @@ def test_observed_tensors_are_those_of_the_graph(fp32: Path, images: list[tuple[
     assert [value.name for value in program.graph.outputs] == before
     assert [array.shape for array in arrays.values()] == [(6, *SHAPE), (6, 17, 64), (6, 10)]
     np.testing.assert_array_equal(arrays["input"], images[0][0][[0, 1, 2, 4, 5, 6]].numpy())
+
+
+@needs_ort
+def test_inputs_alone_are_what_was_fed(fp32: Path, images: list[tuple[Tensor, Tensor]]) -> None:
+    feeds = [{"input": images[0][0].numpy()}]
+    (found,) = observed(read_program(fp32), ["input"], feeds)
+    assert set(found) == {"input"}
+    np.testing.assert_array_equal(found["input"], feeds[0]["input"])

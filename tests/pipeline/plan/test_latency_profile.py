@@ -2,92 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from secateur.benchmarks.bootstrap import Interval
-from secateur.core.errors import PlanError
+from secateur.benchmarks.runners import Subject
+from secateur.core.errors import PlanError, SecateurError
+from secateur.export.quantize.spec import Quantization
 from secateur.pipeline.plan import latency_profile
 from secateur.pipeline.plan.latency_profile import SHARES, profile
+from secateur.pipeline.plan.latency_table import OperationCurve
+from secateur.pipeline.plan.precision_profile import Widths
+from secateur.pipeline.plan.timing import Saved, Timing
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 from tests.conftest import make_vit
 
 
-class _Paired:
-    """What measuring a pair gives: the dense model takes 8 ms, and the narrowed one half of it."""
-
-    a_ms = (7.0, 8.0, 9.0)
-
-    def interval(self) -> Interval:
-        return Interval(2.0, 1.6, 4.0)
-
-
 def test_the_saving_of_a_family_is_shared_out_among_its_groups(
     vit: nn.Module, vit_groups: Groups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    closed: list[str] = []
     measured: list[int] = []
 
-    class Runner:
-        def __init__(self, model: nn.Module) -> None:
-            self.params = sum(part.numel() for part in model.parameters())
+    def saved(_: Timing, dense: Subject, narrowed: Subject) -> Saved:
+        large, small = (
+            sum(part.numel() for part in one.module.parameters()) for one in (dense, narrowed) if one.module
+        )
+        measured.append(small)
+        assert small < large == vit_groups.params()
+        return Saved(8.0, 4.0, 3.0, 6.0)
 
-        def close(self) -> None:
-            closed.append("closed")
-
-    def make(subject: Any, *_: object) -> Runner:
-        return Runner(subject.module)
-
-    def measure(dense: Runner, narrowed: Runner, **_: float) -> _Paired:
-        measured.append(narrowed.params)
-        assert narrowed.params < dense.params == vit_groups.params()
-        return _Paired()
-
-    monkeypatch.setattr(latency_profile, "make_runner", make)
-    monkeypatch.setattr(latency_profile, "measure_pair", measure)
+    monkeypatch.setattr(Timing, "saved", saved)
     found = profile(vit, vit_groups, "torch:cpu", ("mlp_hidden",), align=8)
     (curve,) = found.curves
     kept = [192 - 8 * round((1 - share) * 23) for share in SHARES]  # 8 units stay in any case: 23 steps may be taken
-    assert found.dense_ms == 8
+    assert (found.dense_ms, found.wide, found.operations) == (8, "fp32", ())
     assert curve.shares == pytest.approx((*(width / 192 for width in kept), 1.0))
-    # 8 ms less the 4 ms of half the time are 4 ms, 2 ms for each of the two groups
-    assert curve.saved_ms == (2.0, 2.0, 2.0, 0.0)
+    assert curve.saved_ms == (2.0, 2.0, 2.0, 0.0)  # 4 ms, 2 ms for each of the two groups
     assert curve.low_ms == pytest.approx((1.5, 1.5, 1.5, 0.0))
     assert curve.high_ms == pytest.approx((3.0, 3.0, 3.0, 0.0))
     names = ("blocks.0.mlp.hidden", "blocks.1.mlp.hidden")
     assert measured == [vit_groups.params(dict.fromkeys(names, range(width))) for width in kept]
-    assert len(closed) == 2 * len(SHARES)
 
 
-@pytest.mark.parametrize("most", [1, 2])
-def test_what_was_opened_is_closed_when_something_fails(
-    most: int, vit: nn.Module, vit_groups: Groups, monkeypatch: pytest.MonkeyPatch
+def test_operations_are_timed_dense_and_at_half_of_all_units(
+    vit: nn.Module, vit_groups: Groups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second runner cannot be made, or both were and measuring fails."""
-    opened: list[int] = []
-    closed: list[int] = []
-    make: Callable[..., Any] = latency_profile.make_runner
+    curve = OperationCurve("int8", ("head",), (1.0,), (0.0, 1.0), (0.0, 2.0), (0.0, 1.0), (0.0, 3.0))
+    widths: list[float] = []
 
-    def watched(*args: object) -> Any:
-        if len(opened) == most:
-            raise RuntimeError("the machine is too busy")
-        opened.append(1)
-        return replace(make(*args), release=lambda: closed.append(1))
+    def curves(models: Widths, groups: Groups, precisions: Sequence[str], *rest: Any) -> tuple[OperationCurve, ...]:
+        widths.extend(sum(part.numel() for part in model.parameters()) / groups.params(kept) for model, kept in models)
+        widths.extend(len(kept.get("blocks.1.mlp.hidden", range(192))) / 192 for _, kept in models)
+        assert precisions == ("int8",) and rest[1].rest == "fp16"
+        return (curve,)
 
-    def broken(*_: object, **__: object) -> None:
-        raise RuntimeError("the machine is too busy")
+    monkeypatch.setattr(Timing, "saved", lambda *_: Saved(8.0, 4.0, 3.0, 6.0))
+    monkeypatch.setattr(latency_profile, "wide_graph", lambda model, groups, path, rest, images: path)
+    monkeypatch.setattr(latency_profile, "operation_curves", curves)
+    options = Quantization(rest="fp16")
+    table = profile(vit, vit_groups, "onnxruntime:cpu", precisions=("int8",), calibration=[], options=options)
+    assert (table.wide, table.operations) == ("fp16", (curve,))
+    assert widths == pytest.approx([1, 1, 1, 0.5], abs=0.05)
 
-    monkeypatch.setattr(latency_profile, "make_runner", watched)
-    monkeypatch.setattr(latency_profile, "measure_pair", broken)
-    with pytest.raises(RuntimeError, match="too busy"):
-        profile(vit, vit_groups, "torch:cpu", ("mlp_hidden",))
-    assert len(closed) == len(opened) == most
+
+@pytest.mark.parametrize(
+    ("target", "precisions", "images", "words"),
+    [
+        (
+            "torch:cpu",
+            ("int8",),
+            [],
+            "torch:cpu runs the module as it is, and has no int8: give the target of a runtime",
+        ),
+        ("onnxruntime:cpu", ("int8",), None, "in int8 needs calibration images, from which the graphs are made"),
+        ("onnxruntime:cpu", ("fp16",), [], "operations cannot be timed in fp16: give int8 or fp8"),
+        ("tensorrt_rtx:sm_86", ("fp8",), [], "tensorrt_rtx:sm_86 has no fp8"),
+    ],
+)
+def test_precisions_that_cannot_be_timed_are_refused(
+    target: str, precisions: Sequence[str], images: Any, words: str, vit: nn.Module, vit_groups: Groups
+) -> None:
+    with pytest.raises(SecateurError, match=words):
+        profile(vit, vit_groups, target, precisions=precisions, calibration=images)
 
 
 @pytest.mark.parametrize("target", ["torch:cpu", "onnxruntime:cpu"])

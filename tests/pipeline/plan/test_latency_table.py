@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from secateur.core.files import write_json
 from secateur.pipeline.plan.allocation import Instruments
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.knapsack import Knapsack
-from secateur.pipeline.plan.latency_table import Curve, LatencyTable, falling
+from secateur.pipeline.plan.latency_table import Curve, LatencyTable, OperationCurve, falling
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.groups import Groups
@@ -67,6 +69,43 @@ def test_a_table_goes_to_a_file_and_back(table: LatencyTable, tmp_path: Path) ->
     write_json(tmp_path / "other.json", "latency", {"target": "x"})
     with pytest.raises(RunError, match="holds no latency table"):
         LatencyTable.load(tmp_path / "other.json")
+
+
+@pytest.fixture
+def typed(table: LatencyTable, vit_groups: Groups) -> LatencyTable:
+    """The table with two operations that save 3 ms together in int8, and 2 ms at half of their MACs."""
+    names = ("blocks.0.mlp.fc1", "blocks.0.mlp.fc2")
+    macs = tuple(term.count({}) for name in names for term in vit_groups.terms if term.name == name)
+    saved = (0.0, 2.0, 3.0)
+    return replace(table, operations=(OperationCurve("int8", names, macs, (0.0, 0.5, 1.0), saved, saved, saved),))
+
+
+def test_operations_save_in_their_precision_by_their_macs(typed: LatencyTable, vit_groups: Groups) -> None:
+    one, both = {"blocks.0.mlp.fc1": "int8"}, {"blocks.0.mlp.fc1": "int8", "blocks.0.mlp.fc2": "int8"}
+    assert typed.predict_ms(vit_groups, {}, one) == pytest.approx(10 - 1.5)
+    assert typed.predict_ms(vit_groups, {}, both) == pytest.approx(10 - 3)
+    assert typed.predict_ms(vit_groups, {}, {**both, "head": "int8", "patch_embed.proj": "fp32"}) == pytest.approx(7)
+    half = {"blocks.0.mlp.hidden": range(96)}
+    assert typed.predict_ms(vit_groups, half, both) == pytest.approx(10 - 2 - 2)
+    half = {"blocks.0.mlp.hidden": range(48)}  # between no MACs and half of them
+    assert typed.predict_ms(vit_groups, half, one) == pytest.approx(10 - 2 - 1 / 2)
+
+
+def test_a_precision_that_was_not_measured_is_refused(typed: LatencyTable, vit_groups: Groups) -> None:
+    with pytest.raises(PlanError, match="has times in fp32, int8, but none in fp8: measure it anew with `secateur pro"):
+        typed.predict_ms(vit_groups, {}, {"head": "fp8"})
+    with pytest.raises(PlanError, match="has times in fp32, but none in int8"):
+        replace(typed, operations=()).predict_ms(vit_groups, {}, {"head": "int8"})
+    assert typed.has("fp32", "int8") and not typed.has("fp16", "int8") and not typed.has("fp32", "fp8")
+
+
+def test_a_table_of_before_is_read_as_fp32(typed: LatencyTable, vit_groups: Groups, tmp_path: Path) -> None:
+    typed.save(path := tmp_path / "latency.json")
+    assert LatencyTable.load(path) == typed
+    content = json.loads(path.read_text())
+    del content["wide"], content["operations"]
+    path.write_text(json.dumps(content))
+    assert LatencyTable.load(path) == replace(typed, operations=())
 
 
 def test_what_does_not_fit_together_is_refused(table: LatencyTable, vit_groups: Groups) -> None:

@@ -78,9 +78,13 @@ def test_a_latency_that_was_planned_is_shown_beside_what_was_measured(tmp_path: 
     assert "planned latency" not in (tmp_path / "report.md").read_text()
     found = findings(budget={"latency": 0.6, "target": "onnxruntime:cpu"})
     assert found.plan.facts is not None
-    plan = replace(found.plan, facts=replace(found.plan.facts, budget="latency", cost=4.875))
-    write_report(tmp_path, replace(found, plan=plan))
-    assert "4.875 ms on onnxruntime:cpu" in (tmp_path / "report.md").read_text()
+    facts = replace(found.plan.facts, budget="latency", cost=4.875)
+    write_report(tmp_path, replace(found, plan=replace(found.plan, facts=facts)))
+    assert "4.875 ms on onnxruntime:cpu" in (summary := (tmp_path / "report.md").read_text())
+    assert "planned operations" not in summary
+    facts = replace(facts, precisions={"a": "fp16", "b": "int8", "c": "int8"})
+    write_report(tmp_path, replace(found, plan=replace(found.plan, facts=facts)))
+    assert "fp16: 1, int8: 2" in (tmp_path / "report.md").read_text()
 
 
 def test_a_plan_that_does_not_say_what_it_costs_is_shown_all_the_same(tmp_path: Path) -> None:

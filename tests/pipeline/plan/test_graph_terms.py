@@ -12,7 +12,7 @@ from secateur.core.errors import PlanError
 from secateur.export.quantize.graph_edit import read_program
 from secateur.export.quantize.product_macs import product_macs
 from secateur.export.to_onnx import export_onnx
-from secateur.pipeline.analysis.graph_terms import terms_of_products
+from secateur.pipeline.plan.graph_terms import terms_of_products
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 
