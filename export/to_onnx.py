@@ -22,7 +22,7 @@ from secateur.export.half.measure import float32_nodes
 from secateur.export.half.narrow import narrow
 from secateur.export.onnx_info import OnnxInfo, note_kept, onnx_info
 from secateur.export.precision import OPSETS, check_float32, parse_type
-from secateur.export.quantize.observe import CalibrationFeeds
+from secateur.export.quantize.observe import feeds_of
 from secateur.export.quiet import quiet
 from secateur.export.signature import flat_inputs, flat_outputs
 from secateur.export.tensors import TensorInfo
@@ -85,7 +85,7 @@ def export_onnx(
     plain_einsums(program)
     tidy(program, {**_described(spec), "precision": kind, **(metadata or {})})
     if kind != "fp32":
-        feeds = None if calibration is None or kind == "bf16" else CalibrationFeeds(calibration, _takes(program))
+        feeds = None if calibration is None or kind == "bf16" else feeds_of(calibration, _takes(program))
         kept = float32_nodes(program, kind, feeds.every() if feeds is not None else ())
         note_kept(program, narrow(program, kind, kept), 0 if feeds is None else feeds.images)
     external = write_graph(program, path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -11,14 +11,13 @@ from secateur.core.errors import ExportError
 from secateur.export.graph_types import bit_ops
 from secateur.export.quantize.limit import Drop, LayerChoice, Limit, Limited, Trial
 from secateur.export.quantize.placement import Placement
+from secateur.export.quantize.sensitivity import Write, sensitivities
 from secateur.export.quantize.trials import Trials
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 Say = Callable[[str], None]
-Write = Callable[[Collection[str], Path], object]
-"""Writes the graph whose products of these names are wide to the path."""
 
 
 def keep_limit(
@@ -34,30 +33,23 @@ def keep_limit(
 ) -> tuple[dict[str, str], Limited]:
     """The products to return to the wider type, each with the reason, so that the limit holds; and how that was found.
 
-    One pass measures what the answers lose when a product alone is in 8 bits: its quantisation error, weighted by what
-    the answers make of it (the sensitivity of HAWQ, 1905.03696, measured instead of expanded, as ModelOpt's
-    `auto_quantize` does by `kl_div`). Products are ranked by that for each bit-operation which their 8 bits save; the
-    least number of first ones that keeps the limit is found by bisection, in `1 + log2(products)` measurements of the
-    metric. `wider` is the type of products that are not in 8 bits, `macs` are those of `product_macs`, `identity` names
-    the graph, its calibration and the options. Raises `ExportError` where it holds with no product in 8 bits alone.
+    Products are ranked by their `sensitivities` for each bit-operation which their 8 bits save; the least number of
+    first ones that keeps the limit is found by bisection, in `1 + log2(products)` measurements of the metric. `wider`
+    is the type of products that are not in 8 bits, `macs` are those of `product_macs`, `identity` names the graph, its
+    calibration and the options. Raises `ExportError` where it holds with no product in 8 bits alone.
     """
     judge, names = limit.judge, [product.node for product in placement.products]
     trials = Trials(f"{identity} {judge.identity}", limit.trials)
+    say(f"measuring what each of {len(names)} products costs in {precision}")
+    costs = sensitivities(names, write, judge, trials)
+    ranking = sorted(names, key=lambda name: costs[name] / max(macs[name], 1.0), reverse=True)
+    tried: dict[int, Drop] = {}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "candidate.onnx"
-
-        def alone(name: str) -> float:
-            write([other for other in names if other != name], path)
-            return judge.divergence(path)
 
         def drop(wide: Sequence[str]) -> Drop:
             write(wide, path)
             return judge.drop(path)
-
-        say(f"measuring what each of {len(names)} products costs in {precision}")
-        costs = {name: trials.alone(name, lambda name=name: alone(name)) for name in names}  # type: ignore[misc]
-        ranking = sorted(names, key=lambda name: costs[name] / max(macs[name], 1.0), reverse=True)
-        tried: dict[int, Drop] = {}
 
         def holds(count: int) -> bool:
             wide = ranking[:count]

@@ -112,6 +112,32 @@ class CalibrationFeeds:
             yield {tensor.name: array.astype(tensor.dtype) for tensor, array in named}
 
 
+class Calibration:
+    """Calibration images that several graphs are made with: all that take the same inputs share their feeds.
+
+    So the images are read for their check and their hash once, not for each graph.
+    """
+
+    def __init__(self, loader: Iterable[Any]) -> None:
+        self._loader = loader
+        self._feeds: dict[tuple[TensorInfo, ...], CalibrationFeeds] = {}
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._loader)
+
+    def feeds(self, takes: Sequence[TensorInfo]) -> CalibrationFeeds:
+        """The images as feeds of a graph that takes these inputs; raises what `CalibrationFeeds` does."""
+        if (key := tuple(takes)) not in self._feeds:
+            self._feeds[key] = CalibrationFeeds(self._loader, takes)
+        return self._feeds[key]
+
+
+def feeds_of(calibration: Iterable[Any], takes: Sequence[TensorInfo]) -> CalibrationFeeds:
+    """Calibration images as feeds of a graph that takes these inputs: those of a `Calibration`, or new ones."""
+    shared = calibration if isinstance(calibration, Calibration) else Calibration(calibration)
+    return shared.feeds(takes)
+
+
 def observed(
     program: ir.Model, names: Iterable[str], batches: Iterable[Arrays], *, as_written: bool = False
 ) -> Iterator[dict[str, NDArray[Any]]]:

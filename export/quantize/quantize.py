@@ -22,14 +22,16 @@ from secateur.export.quantize.correct import correct
 from secateur.export.quantize.formats import FORMATS, Format
 from secateur.export.quantize.graph_edit import drop_unused, read_program
 from secateur.export.quantize.insert import insert
-from secateur.export.quantize.limit import Limit, Limited
+from secateur.export.quantize.limit import Judge, Limit, Limited
 from secateur.export.quantize.measure import Measurements, measure
 from secateur.export.quantize.mixed import keep_limit
-from secateur.export.quantize.observe import CalibrationFeeds, observed
+from secateur.export.quantize.observe import CalibrationFeeds, feeds_of, observed
 from secateur.export.quantize.placement import Placement, place
 from secateur.export.quantize.product_macs import product_macs
 from secateur.export.quantize.ranges import RULES, Rule, reach
+from secateur.export.quantize.sensitivity import Sensitivity, sensitivities
 from secateur.export.quantize.spec import Quantization
+from secateur.export.quantize.trials import Trials
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -83,14 +85,107 @@ def quantize_onnx(
     >>> info.precision, how.products, how.images, how.errors[how.rule] < 0.05
     ('int8', 8, 10, True)
     """
-    options, source = options or Quantization(), Path(source)
+    ready = _calibrated(Path(source), calibration, precision, options or Quantization(), cache, say)
+    for word, error in ready.errors.items():
+        say(f"{word}: {error:.2%} of the variance of the outputs is lost")
+    returned: dict[str, str] = {}
+    limited = None
+    if limit is not None:
+        macs = product_macs(ready.plain, ready.feeds.judging())
+        returned, limited = keep_limit(
+            *(ready.plain, ready.placement, macs, precision, ready.write, limit, ready.identity, say, ready.form.rest)
+        )
+        say(limited.said)
+    chosen, placement, corrected = ready.mixed(returned)
+    external = ready.finish(chosen, Path(path))
+    how = Quantized(
+        ready.rule,
+        ready.errors,
+        ready.feeds.images,
+        len(placement.products),
+        len(ready.seen.largest),
+        len(corrected),
+        placement.kept,
+        limited,
+    )
+    return onnx_info(Path(path), external), how
+
+
+def product_sensitivities(
+    source: str | Path,
+    calibration: Iterable[Any],
+    judge: Judge,
+    precision: str = "int8",
+    options: Quantization | None = None,
+    trials: Path | None = None,
+    say: Say = lambda message: None,
+) -> tuple[Sensitivity, ...]:
+    """What the answers lose where one product of the float32 graph at `source` alone is in `precision`, for each.
+
+    The arguments are those of `quantize_onnx`; `trials` is a file of what was measured. Raises what that does.
+    """
+    ready = _calibrated(Path(source), calibration, precision, options or Quantization(), None, say)
+    names = [product.node for product in ready.placement.products]
+    say(f"measuring what each of {len(names)} products costs in {precision}")
+    costs = sensitivities(names, ready.write, judge, Trials(f"{ready.identity} {judge.identity}", trials))
+    macs = product_macs(ready.plain, ready.feeds.judging())
+    modules = {str(node.name): node.metadata_props.get("module", "") for node in ready.plain.graph}
+    return tuple(Sensitivity(name, modules[name], macs[name], costs.get(name)) for name in macs)
+
+
+@dataclass(frozen=True)
+class _Calibrated:
+    """A graph that is ready for 8 bits: balanced, measured, and with the rule that loses least chosen.
+
+    `plain` is the program with its biases as they were; where `corrects`, they take in what rounding shifts.
+    """
+
+    plain: ir.Model
+    placement: Placement
+    form: Format
+    feeds: CalibrationFeeds
+    seen: Measurements
+    rule: Rule
+    reaches: Mapping[str, float]
+    errors: Mapping[str, float]
+    corrects: bool
+    kept: Mapping[str, str]
+    identity: str
+
+    def mixed(self, wide: Mapping[str, str]) -> tuple[ir.Model, Placement, tuple[str, ...]]:
+        """The program in 8 bits but for the products `wide`, its placement, and the products with changed biases."""
+        made, rest = self.plain.clone(), self.placement.without(self.plain, wide)
+        changed = correct(made, rest, self.seen.means, self.form) if self.corrects else ()
+        insert(made, rest, self.reaches, self.form)
+        return made, rest, changed
+
+    def write(self, wide: Iterable[str], path: Path) -> None:
+        """Writes the graph whose products of these names are wide."""
+        self.finish(self.mixed(dict.fromkeys(wide, "a trial"))[0], path)
+
+    def finish(self, made: ir.Model, path: Path) -> str:
+        """Writes a program with the rest of it in its type; returns the file of its weights, if they are in one."""
+        if self.form.rest != "fp32":
+            note_kept(made, narrow(made, self.form.rest, self.kept), self.feeds.images)
+        return _write(made, path, self.form.word)
+
+
+def _calibrated(
+    source: Path,
+    calibration: Iterable[Any],
+    precision: str,
+    options: Quantization,
+    cache: str | Path | None,
+    say: Say,
+) -> _Calibrated:
+    """What `quantize_onnx` knows of the graph at `source` before it takes any product back; raises what it does."""
     form = replace(_format(precision), rest="fp16" if options.rest == "target" else options.rest)
     content = read_graph(source)
     program = read_program(source)
     placement = place(program, options.keep, options.ends)
     if (found := graph_precision(declared_precisions(content))) != "fp32":
         raise ExportError(f"{source.name} is typed in {found}, but 8 bits start from an fp32 graph: give that one")
-    feeds = CalibrationFeeds(calibration, graph_tensors(content)[0])
+    feeds = feeds_of(calibration, graph_tensors(content)[0])
     say(f"calibrating {len(placement.products)} products on {feeds.images} images")
     names = [str(value.name) for value in program.graph.outputs]
     wanted = list(observed(program, names, feeds.judging()))
@@ -102,52 +197,21 @@ def quantize_onnx(
     def reaches(rule: Rule) -> dict[str, float]:
         return {name: known.get(name) or reach(one, rule, form.round) for name, one in seen.histograms.items()}
 
-    def candidate(start: ir.Model, rule: Rule) -> tuple[float, ir.Model]:
+    def lost(start: ir.Model, rule: Rule) -> float:
         made = start.clone()
         insert(made, placement, reaches(rule), form)
         found = observed(made, names, feeds.judging(), as_written=form.word == "fp8")  # it has no kernels in any case
-        return _error(wanted, found), made
+        return _error(wanted, found)
 
-    tried = {rule: candidate(program, rule) for rule in _rules(form, options)}
-    best = min(tried, key=lambda rule: tried[rule][0])
-    errors: dict[str, float] = {rule: error for rule, (error, _) in tried.items()}
-    error, chosen = tried[best]
-    if corrected:
-        errors[f"{best}, biases as they were"], uncorrected = candidate(plain, best)
-        if errors[f"{best}, biases as they were"] < error:
-            corrected, chosen = (), uncorrected
-    for word, error in errors.items():
-        say(f"{word}: {error:.2%} of the variance of the outputs is lost")
+    errors: dict[str, float] = {rule: lost(program, rule) for rule in _rules(form, options)}
+    best = min(_rules(form, options), key=errors.__getitem__)
+    corrects = bool(corrected)
+    if corrects:
+        errors[uncorrected := f"{best}, biases as they were"] = lost(plain, best)
+        corrects = errors[uncorrected] >= errors[best]
     kept = float32_nodes(program, form.rest, feeds.every()) if form.rest != "fp32" else {}
-
-    def finished(made: ir.Model, there: Path) -> str:
-        if form.rest != "fp32":
-            note_kept(made, narrow(made, form.rest, kept), feeds.images)
-        return _write(made, there, precision)
-
-    limited = None
-    if limit is not None:
-        far = reaches(best)
-
-        def mixed(wide: Mapping[str, str]) -> tuple[ir.Model, Placement, tuple[str, ...]]:
-            made, rest = plain.clone(), placement.without(plain, wide)
-            changed = correct(made, rest, seen.means, form) if corrected else ()
-            insert(made, rest, far, form)
-            return made, rest, changed
-
-        def write(wide: Iterable[str], there: Path) -> None:
-            finished(mixed(dict.fromkeys(wide, "a trial"))[0], there)
-
-        macs = product_macs(plain, feeds.judging())
-        identity = sha256_json([_origin(source, feeds, options), asdict(options), precision, best, bool(corrected)])
-        returned, limited = keep_limit(plain, placement, macs, precision, write, limit, identity, say, form.rest)
-        chosen, placement, corrected = mixed(returned)
-        say(limited.said)
-    external = finished(chosen, Path(path))
-    how = Quantized(
-        best, errors, feeds.images, len(placement.products), len(seen.largest), len(corrected), placement.kept, limited
-    )
-    return onnx_info(Path(path), external), how
+    identity = sha256_json([_origin(source, feeds, options), asdict(options), precision, best, corrects])
+    return _Calibrated(plain, placement, form, feeds, seen, best, reaches(best), errors, corrects, kept, identity)
 
 
 def _write(program: ir.Model, path: Path, precision: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from glob import escape
 from pathlib import Path
@@ -10,14 +9,12 @@ from tempfile import TemporaryDirectory
 
 from torch import nn
 
-from secateur.core.model_inputs import chosen
 from secateur.export.graph_types import graph_tensors, read_graph
 from secateur.export.precision import EIGHT_BITS
 from secateur.export.quantize.graph_edit import read_program
-from secateur.export.quantize.limit import Limit
-from secateur.export.quantize.observe import CalibrationFeeds
+from secateur.export.quantize.observe import feeds_of
 from secateur.export.quantize.product_macs import product_macs
-from secateur.export.quantize.quantize import quantize_onnx
+from secateur.export.quantize.quantize import product_sensitivities
 from secateur.export.quantize.spec import Quantization
 from secateur.export.to_onnx import export_onnx
 from secateur.pipeline.analysis.graph_judge import GraphJudge
@@ -47,31 +44,22 @@ def product_losses(
 
     The same measure as `objective.divergence`, so that bits and units can be weighed. The graph is calibrated on
     `calibration`; `trials` is a file of what is measured, and `source` identifies the images for it. Raises what
-    `quantize_onnx` does.
+    `product_sensitivities` does.
     """
     with TemporaryDirectory() as folder:
         fp32 = export_onnx(model, Path(folder) / "model.onnx", groups.inputs.draw()).path
-        judge = GraphJudge(model, fp32, _halves(images), images, task or Classify(), classes, source)
-        limit = Limit(math.inf, judge, trials)
-        how = quantize_onnx(fp32, Path(folder) / "int8.onnx", calibration, options=options, limit=limit, say=say)[1]
-    layers = how.limited.layers if how.limited is not None else ()
-    macs, modules = ({one.node: getattr(one, name) for one in layers} for name in ("macs", "module"))
+        judge = GraphJudge(model, fp32, images, images, task or Classify(), classes, source)
+        found = product_sensitivities(fp32, calibration, judge, options=options, trials=trials, say=say)
+    macs, modules = ({one.node: getattr(one, name) for one in found} for name in ("macs", "module"))
     terms = terms_of_products(groups, {}, macs, modules)
-    return {terms[one.node]: one.divergence for one in layers if one.divergence is not None}
-
-
-def _halves(images: Batches) -> Batches:
-    """The images in more batches than one, as a drop needs, which nothing limits here."""
-    return [
-        (chosen(one, rows), labels[rows]) for one, labels in images for rows in (slice(0, None, 2), slice(1, None, 2))
-    ]
+    return {terms[one.node]: one.divergence for one in found if one.divergence is not None}
 
 
 def wide_products(groups: Groups, plan: Plan, path: Path, images: Batches) -> tuple[str, ...]:
     """The products of the graph at `path`, the small model's, that the plan has wide, as globs for `keep`."""
     program = read_program(path)
     takes = graph_tensors(read_graph(path))[0]
-    macs = product_macs(program, CalibrationFeeds(images, takes).judging())
+    macs = product_macs(program, feeds_of(images, takes).judging())
     modules = {str(node.name): node.metadata_props.get("module", "") for node in program.graph}
     terms = terms_of_products(groups, plan.kept, macs, modules)
     planned = plan.facts.precisions if plan.facts is not None else {}

@@ -14,7 +14,7 @@ from secateur.core.errors import PlanError
 from secateur.export.graph_types import graph_tensors, read_graph
 from secateur.export.precision import EIGHT_BITS
 from secateur.export.quantize.graph_edit import read_program
-from secateur.export.quantize.observe import CalibrationFeeds
+from secateur.export.quantize.observe import Calibration, feeds_of
 from secateur.export.quantize.placement import place
 from secateur.export.quantize.product_macs import product_macs
 from secateur.export.quantize.quantize import quantize_onnx
@@ -48,6 +48,7 @@ def operation_curves(
     timed in turns with the graph before: so their savings add up to that of the graph in 8 bits, with what neighbours
     in 8 bits save together. Operations of one family have names that differ in numbers alone.
     """
+    calibration = Calibration(calibration)
     how = replace(options, ends=True, rule="minmax", balance=0.0, correct=False)  # values take the same time
     found: dict[tuple[str, str], dict[float, tuple[float, float, float]]] = {}
     members: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -114,7 +115,7 @@ def _families(
     """The products of the graph that can be in 8 bits, each family's nodes with the terms that they are."""
     program = read_program(fp32)
     takes = graph_tensors(read_graph(fp32))[0]
-    macs = product_macs(program, CalibrationFeeds(calibration, takes).judging())
+    macs = product_macs(program, feeds_of(calibration, takes).judging())
     modules = {str(node.name): node.metadata_props.get("module", "") for node in program.graph}
     terms = terms_of_products(groups, kept, macs, modules)
     found: dict[str, dict[str, str]] = {}

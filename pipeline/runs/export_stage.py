@@ -18,14 +18,13 @@ from secateur.export.parity import check_parity
 from secateur.export.precision import EIGHT_BITS
 from secateur.export.quantize.limit import Limit
 from secateur.export.quantize.measure import OtherCalibrationError
-from secateur.export.quantize.observe import Quarter
+from secateur.export.quantize.observe import Calibration, Quarter
 from secateur.export.quantize.quantize import quantize_onnx
 from secateur.export.quantize.spec import Quantization
 from secateur.export.targets import parse_target, typed_targets
 from secateur.export.to_onnx import export_onnx
 from secateur.pipeline.analysis.graph_judge import GraphJudge
 from secateur.pipeline.analysis.product_losses import wide_products
-from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.runs.declarations import CalibrationImages, Declaration, Output, recipe_parts
 from secateur.pipeline.runs.inputs import Inputs
@@ -51,7 +50,9 @@ def export_run(inputs: Inputs, say: Say) -> list[str]:
     described: dict[str, ExportedGraph] = {}
     small, spec = inputs.model("model"), inputs.recipe.export
     shape = input_shape(inputs.dense)
-    images = inputs.calibration(spec.quantize.samples_per_class, spec.quantize.batch_size) if spec.calibrates else None
+    images = Calibration(
+        inputs.calibration(spec.quantize.samples_per_class, spec.quantize.batch_size) if spec.calibrates else ()
+    )
     for side, model in (("pruned", small), ("dense", inputs.dense)):
         with TemporaryDirectory() as folder:
             fp32 = inputs.output(onnx_name(side, "fp32"))
@@ -62,7 +63,7 @@ def export_run(inputs: Inputs, say: Say) -> list[str]:
                 say(f"writing {name}")
                 path = inputs.output(name)
                 if precision in EIGHT_BITS:
-                    described[name] = _quantize(inputs, side, model, fp32, path, precision, say)
+                    described[name] = _quantize(inputs, side, model, fp32, path, precision, images, say)
                 else:
                     described[name] = _export(model, path, shape, precision, images, say)
                 written.append(name)
@@ -124,7 +125,7 @@ def engines_folder(run_dir: Path, side: str) -> Path:
 
 
 def _export(
-    model: nn.Module, path: Path, shape: tuple[int, ...], precision: str, images: Loader | None, say: Say
+    model: nn.Module, path: Path, shape: tuple[int, ...], precision: str, images: Calibration, say: Say
 ) -> ExportedGraph:
     try:
         info = export_onnx(model, path, input_shape=shape, precision=precision, calibration=images)
@@ -138,10 +139,16 @@ def _export(
 
 
 def _quantize(
-    inputs: Inputs, side: str, model: nn.Module, fp32: Path, path: Path, precision: str, say: Say
+    inputs: Inputs,
+    side: str,
+    model: nn.Module,
+    fp32: Path,
+    path: Path,
+    precision: str,
+    images: Calibration,
+    say: Say,
 ) -> ExportedGraph:
     spec = inputs.recipe.export
-    images = inputs.calibration(spec.quantize.samples_per_class, spec.quantize.batch_size)
     cache, limit = inputs.working_file(f"calibration.{side}.safetensors"), None
     if spec.max_drop is not None:
         trials = inputs.working_file(f"trials.{side}.{precision}.json")
@@ -158,7 +165,7 @@ def _quantize(
     return ExportedGraph(replace(info, path=Path(path.name)), parity, quantized=how)
 
 
-def _planned(inputs: Inputs, fp32: Path, images: Loader) -> Quantization:
+def _planned(inputs: Inputs, fp32: Path, images: Calibration) -> Quantization:
     """How the small model is quantised: as the recipe says, but as the plan says where that chooses bits."""
     spec = inputs.recipe.export.quantization
     if not any(isinstance(one, Output) and one.stage == "plan" for one in inputs.reads):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from secateur.core.errors import ExportError
 from secateur.export.quantize.graph_edit import read_program
-from secateur.export.quantize.observe import CalibrationFeeds, Quarter, observed
+from secateur.export.quantize.observe import Calibration, CalibrationFeeds, Quarter, feeds_of, observed
 from secateur.export.tensors import TensorInfo
 from tests.export.conftest import SHAPE, needs_ort
 
@@ -76,6 +76,25 @@ def test_observed_tensors_are_those_of_the_graph(fp32: Path, images: list[tuple[
     assert [value.name for value in program.graph.outputs] == before
     assert [array.shape for array in arrays.values()] == [(6, *SHAPE), (6, 17, 64), (6, 10)]
     np.testing.assert_array_equal(arrays["input"], images[0][0][[0, 1, 2, 4, 5, 6]].numpy())
+
+
+def test_graphs_of_the_same_inputs_share_the_check_and_the_hash() -> None:
+    passes: list[int] = []
+
+    class Counted(list[Any]):
+        def __iter__(self) -> Any:
+            passes.append(1)
+            return super().__iter__()
+
+    images = Calibration(Counted([batch(8)]))
+    first = feeds_of(images, TAKES)
+    assert len(passes) == 2  # those that measure, and those that judge
+    assert feeds_of(images, list(TAKES)) is first and len(passes) == 2
+    other = feeds_of(images, (TensorInfo("pixels", "float32", (-1, *SHAPE)),))
+    assert set(next(other.judging())) == {"pixels"} and other.digest == first.digest
+    assert len(list(Quarter(images))) == 1
+    with pytest.raises(ExportError, match="no calibration images were given"):
+        feeds_of(Calibration([]), TAKES)
 
 
 @needs_ort

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,8 @@ from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.engine_info import EngineInfo, Profile
 from secateur.export.graph_types import declared_precisions, graph_precision, read_graph
 from secateur.export.precision import PRECISIONS as TYPES
+from secateur.export.quantize.observe import CalibrationFeeds
+from secateur.export.tensors import TensorInfo
 from secateur.pipeline.analysis.graph_judge import GraphJudge
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.export_stage import engines_folder, export_run, onnx_name
@@ -94,12 +98,21 @@ def test_what_was_measured_is_kept_and_that_of_other_images_is_not_taken(
     assert ExportFile.load(run.folder).files["model.int8.onnx"].quantized.images == 30
 
 
-def test_a_plan_of_units_and_bits_is_what_is_exported(tmp_path: Path) -> None:
+def test_a_plan_of_units_and_bits_is_what_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    check = CalibrationFeeds.__init__
+
+    def counted(feeds: CalibrationFeeds, loader: Iterable[Any], takes: Sequence[TensorInfo]) -> None:
+        read.append(1)
+        check(feeds, loader, takes)
+
+    monkeypatch.setattr(CalibrationFeeds, "__init__", counted)
     make_inputs(tmp_path)
     settings = ["budget.bit_ops=0.3", "plan.allocate=joint", "export.precisions=[int8]", "score.method=magnitude"]
     settings += ["export.quantize.rule=minmax", "export.quantize.correct=false", "recover.compensate=false"]
     run = open_run(tmp_path / "run", small_recipe(tmp_path, *settings, "score.options={}"))
     run_stages(run, "export")
+    assert len(read) == 2  # the plan's images, and those of all graphs
     facts = run.plan.facts
     assert facts is not None and facts.budget == "bit_ops" and facts.cost <= facts.limit
     graph = ExportFile.load(run.folder).files["model.int8.onnx"].quantized
