@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 
+from secateur.core.errors import PlanError
 from secateur.core.files import sha256_json
 from secateur.export.spec import quantization_for
 from secateur.pipeline.analysis.product_losses import product_losses
@@ -13,6 +14,7 @@ from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.plan.allocation import Allocation, Instruments, MaskLoss, Objective, find_allocation
 from secateur.pipeline.plan.budget import WIDE
 from secateur.pipeline.plan.evolution import Evolution
+from secateur.pipeline.plan.joint import NARROW
 from secateur.pipeline.plan.latency_table import LatencyTable
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.plan.mask_loss import mask_loss
@@ -33,10 +35,16 @@ LATENCIES = Output("profile", "latency.json")
 
 
 def plan_run(inputs: Inputs, say: Say) -> list[str]:
-    """Writes `plan.json`."""
+    """Writes `plan.json`; raises `PlanError` where a plan that may choose int8 has nothing in it to export so."""
     scores = Scores.load(inputs.path("scores.safetensors"))
     allocation = inputs.recipe.plan.allocation()
     plan = make_plan(inputs.groups, scores, inputs.recipe.budget, allocation, instruments(inputs, allocation, say))
+    precisions = plan.facts.precisions if plan.facts is not None else {}
+    if chooses_bits(inputs.recipe) and NARROW not in precisions.values():
+        raise PlanError(
+            f"no operation is worth {NARROW} under this budget: it saves too little for its cost in the answers; plan "
+            f"with allocate: sensitivity, which gives the same units, and leave {NARROW} out of export.precisions"
+        )
     plan.save(inputs.output("plan.json"))
     return ["plan.json"]
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from secateur.core.errors import PlanError
+from secateur.pipeline.runs import plan_stage
 from secateur.pipeline.runs.declarations import RecipePart
 from secateur.pipeline.runs.manifest import read_manifest
 from secateur.pipeline.runs.plan_stage import LATENCIES, instruments, plan_run, reads_besides
@@ -65,3 +67,16 @@ def test_it_opens_what_it_declares_and_its_working_files(
     plan_run(PLAN.inputs(run, entries), said.append)
     assert (run.folder / "plan.json").read_bytes() == before
     assert allocate == "evolution" or not said  # what was measured is not measured again
+
+
+def test_a_plan_with_nothing_in_int8_is_refused_before_anything_is_exported(
+    scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(scored / "run", tmp_path / "run")
+    settings = ("plan.allocate=joint", "budget.bit_ops=0.9", "export.precisions=[int8]", "recover.compensate=false")
+    run = open_run(tmp_path / "run", recipe_of(scored, *settings), update=True)
+    costly = dict.fromkeys((term.name for term in run.groups.terms), 1e9)
+    monkeypatch.setattr(plan_stage, "product_losses", lambda *_: costly)
+    with pytest.raises(PlanError, match=r"no operation is worth int8 under this budget: .* allocate: sensitivity"):
+        plan_run(PLAN.inputs(run, read_manifest(run.folder)), lambda message: None)
+    assert not (run.folder / "plan.json").exists()
