@@ -14,6 +14,7 @@ from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.scores.registry import Scored, ScoreMethod, check_images, method
 from secateur.pipeline.statistics.capture import all_sites, along, observed, sum_by_unit
+from secateur.pipeline.statistics.layer_matrices import layer_of
 from secateur.pipeline.structure.groups import Group, Groups
 
 Place = tuple[str, Literal["input", "output"], int]
@@ -52,16 +53,16 @@ class Activation(ScoreMethod):
             place: (squares[place] / counts[place] - (sums[place] / counts[place]).square()).clamp_min(0)
             for place in places
         }
-        return {group.name: _energy(group, variances, model.state_dict()) for group in groups}
+        return {group.name: _energy(group, variances, model) for group in groups}
 
 
-def _energy(group: Group, variances: Mapping[Place, Tensor], tensors: dict[str, Tensor]) -> Tensor:
+def _energy(group: Group, variances: Mapping[Place, Tensor], model: nn.Module) -> Tensor:
     """The score of one group, summed over its sites."""
     total = torch.zeros(group.units, dtype=torch.float64)
     for site in group.sites:
         variance = variances[site.name, site.side, site.dim].cpu()
-        weight = tensors.get(site.name if site.weight else f"{site.name}.weight")
-        if site.side == "input" and weight is not None and weight.ndim > 1 and weight.shape[1] == len(variance):
+        weight = getattr(layer_of(model, site), "weight", None)
+        if site.side == "input" and isinstance(weight, Tensor) and weight.ndim > 1 and weight.shape[1] == len(variance):
             variance = variance * weight.detach().double().cpu().movedim(1, 0).flatten(1).square().sum(1)
         total += sum_by_unit(variance, site, group.units)
     return total.float()

@@ -64,12 +64,12 @@ class Obs(TaskMethod):
                 parts = [self._regression(model, reader, curvatures[reader.name]) for reader in readers[group.name]]
                 scores[group.name] = eliminate(parts, group.units, group.blocks, self.rounds).float()
             else:
-                scores[group.name] = self._of_products(pairs[products[group.name].site.name]).float()
+                scores[group.name] = self._of_products(pairs[products[group.name].name]).float()
         return scores
 
     def _regression(self, model: nn.Module, reader: Reader, found: Curvature) -> Regression:
         """The layer that reads units, with the cost of its errors."""
-        layer, fisher = layer_of(model, reader.module, reader.weight), found.gradients.second
+        layer, fisher = layer_of(model, reader), found.gradients.second
         weight, covariance = matrix(layer).to(fisher), found.inputs.covariance
         columns = torch.tensor(reader.columns, device=fisher.device)
         identity = torch.eye(len(fisher)).to(fisher)
@@ -86,9 +86,10 @@ class Obs(TaskMethod):
 
     def _of_products(self, pair: Products) -> Tensor:
         """The scores of the query/key dimensions of one attention, head by head."""
-        rows = pair.samples * pair.positions
         bend = torch.ones_like(pair.bend) if self.metric == "none" else pair.bend / 2
-        heads = zip(pair.queries / rows, pair.keys / rows, bend.tolist(), strict=True)
+        queries = pair.queries / (pair.samples * pair.positions)
+        keys = pair.keys / (pair.samples * pair.key_positions)
+        heads = zip(queries, keys, bend.tolist(), strict=True)
         return torch.cat([cost * eliminate_products(q, k, self.shrinkage, self.rounds) for q, k, cost in heads])
 
 
@@ -109,12 +110,15 @@ def _scale(found: Curvature, weight: Tensor, bend: Tensor, columns: Tensor) -> f
 
 def _product_site(group: Group) -> ProductSite:
     """Where a group of query/key dimensions is read: every unit lies at one query and one key position."""
-    for site in group.sites:
-        index = torch.tensor(site.units)
-        places = [(index == unit).nonzero()[:, 0] for unit in range(group.units)]
-        if group.kind == "qk_dim" and all(len(found) == 2 for found in places):
-            q, k = torch.stack(places, dim=1).reshape(2, group.blocks, -1)
-            return ProductSite(site, q, k)
+    places: list[list[tuple[int, int]]] = [[] for _ in range(group.units)]
+    for number, site in enumerate(group.sites):
+        for position, unit in enumerate(site.units):
+            if unit >= 0:
+                places[unit].append((number, position))
+    sites = {tuple(number for number, _ in found) for found in places}
+    if group.kind == "qk_dim" and len(sites) == 1 and len(pair := sites.pop()) == 2:
+        q, k = (torch.tensor([found[side][1] for found in places]).reshape(group.blocks, -1) for side in (0, 1))
+        return ProductSite(group.sites[pair[0]], group.sites[pair[1]], q, k)
     raise PlanError(
         f"the obs score does not know what reads the units of {group.name!r}: leave the group out with kinds or skip, "
         "or score by another method"

@@ -65,7 +65,8 @@ class Curvature:
 class Products:
     """For queries and keys `[..., heads, dims]`: second moments `[heads, dims, dims]`, keys about their image's mean.
 
-    `gradients` `[heads]` sums the squared gradients with respect to the queries.
+    `gradients` `[heads]` sums the squared gradients with respect to the queries. A sample has `positions` of queries
+    and `key_positions` of keys.
     """
 
     samples: int
@@ -73,26 +74,40 @@ class Products:
     keys: Tensor
     gradients: Tensor
     positions: int = 0
+    key_positions: int = 0
 
     @property
     def bend(self) -> Tensor:
         """The sum over all pairs of positions of E (dL/da)^2 for a = q k^T, one sample, for each head: `[heads]`.
 
-        From dL/dq_i = sum_j dL/da_ij k_j follows E |dL/dq|^2 = positions * E (dL/da)^2 * tr E k k^T.
+        From dL/dq_i = sum_j dL/da_ij k_j follows E |dL/dq|^2 = key_positions * E (dL/da)^2 * tr E k k^T.
         """
-        rows = self.samples * self.positions
-        energy = self.gradients / rows
-        spread = torch.einsum("hdd->h", self.keys) / rows
+        energy = self.gradients / (self.samples * self.positions)
+        spread = torch.einsum("hdd->h", self.keys) / (self.samples * self.key_positions)
         return self.positions * energy / spread.clamp_min(1e-30)
 
 
 @dataclass(frozen=True)
 class ProductSite:
-    """Where the queries and keys of one attention are read: a module's output, and the positions `[heads, dims]`."""
+    """Where the queries and keys of one attention are read: outputs of modules, and the positions `[heads, dims]`.
 
-    site: Site
+    Both are those of one module where they come from one projection.
+    """
+
+    query_site: Site
+    key_site: Site
     queries: Tensor
     keys: Tensor
+
+    @property
+    def sites(self) -> tuple[Site, Site]:
+        """Those of the queries and of the keys."""
+        return self.query_site, self.key_site
+
+    @property
+    def name(self) -> str:
+        """That of what makes the queries."""
+        return self.query_site.name
 
 
 def gather(
@@ -115,10 +130,11 @@ def gather(
     names = sorted(every)
     inputs, outputs = ([every[name].site(side) for name in names] for side in SIDES)
     sites = [*inputs, *outputs]
+    read = [site for part in products for site in part.sites]
     curvatures: dict[str, Curvature] = {}
     found: dict[str, Products] = {}
     draws = np.random.default_rng(seed)
-    with frozen(model), torch.enable_grad(), observed(model, [*sites, *(part.site for part in products)]) as values:
+    with frozen(model), torch.enable_grad(), observed(model, [*sites, *read]) as values:
         for batch, _ in loader:
             images = asking(batch, device)
             samples = samples_of(images)
@@ -131,7 +147,7 @@ def gather(
                 for key, slope in zip(keys, slopes, strict=True)
             }
             for name in names:
-                layer = layer_of(model, every[name].module, every[name].weight)
+                layer = layer_of(model, every[name])
                 x, g = values[name, "input"].detach(), gradients[name, "output"]
                 rows, slope = input_rows(layer, x), output_rows(layer, g)
                 weights = None
@@ -148,8 +164,8 @@ def gather(
                 curvatures[name].samples += samples
                 curvatures[name].products += _products(x, gradients[name, "input"], channel_dim(layer), samples)
             for part in products:
-                key = part.site.key
-                _add_products(found, part, values[key].detach(), gradients[key])
+                one, two = (site.key for site in part.sites)
+                _add_products(found, part, values[one].detach(), values[two].detach(), gradients[one])
     if not curvatures and not found:
         raise DataError("there are no images to gather statistics from: give a data set with at least one")
     return curvatures, found
@@ -161,18 +177,24 @@ def _products(x: Tensor, gradient: Tensor, dim: int, samples: int) -> Tensor:
     return torch.stack([both.square().sum(0), (both * slopes).sum(0), slopes.square().sum(0)])
 
 
-def _add_products(found: dict[str, Products], part: ProductSite, x: Tensor, gradient: Tensor) -> None:
+def _add_products(found: dict[str, Products], part: ProductSite, q: Tensor, k: Tensor, gradient: Tensor) -> None:
     """Adds the queries and keys of one batch; a key's mean over its image moves no softmax and is left out."""
-    x, gradient = (tensor.reshape(tensor.shape[0], -1, tensor.shape[-1]) for tensor in (x, gradient))
-    q, k, slope = x[..., part.queries], x[..., part.keys], gradient[..., part.queries]  # [B, N, heads, dims]
+    q, gradient = (_heads(tensor, part.query_site, part.queries) for tensor in (q, gradient))
+    k = _heads(k, part.key_site, part.keys)
     k = k - k.mean(1, keepdim=True)
-    if part.site.name not in found:
+    if part.name not in found:
         heads, dims = part.queries.shape
-        zeros = torch.zeros(heads, dims, dims, dtype=torch.float64, device=x.device)
-        found[part.site.name] = Products(0, zeros, zeros.clone(), zeros[:, 0, 0].clone())
-    into = found[part.site.name]
-    into.samples += len(x)
-    into.positions = x.shape[1]
+        zeros = torch.zeros(heads, dims, dims, dtype=torch.float64, device=q.device)
+        found[part.name] = Products(0, zeros, zeros.clone(), zeros[:, 0, 0].clone())
+    into = found[part.name]
+    into.samples += len(q)
+    into.positions, into.key_positions = q.shape[1], k.shape[1]
     into.queries += torch.einsum("bnhd,bnhe->hde", q, q).double()
     into.keys += torch.einsum("bnhd,bnhe->hde", k, k).double()
-    into.gradients += slope.square().sum((0, 1, 3)).double()
+    into.gradients += gradient.square().sum((0, 1, 3)).double()
+
+
+def _heads(x: Tensor, site: Site, positions: Tensor) -> Tensor:
+    """The queries or keys at a site, `[B, N, heads, dims]`."""
+    last = x.movedim(site.dim, -1)
+    return last.reshape(len(x), -1, last.shape[-1])[..., positions]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from secateur.pipeline.structure.groups import Group, Side, Site
+from secateur.pipeline.structure.layer_form import WeightView
 from secateur.pipeline.structure.samples import FIRST, Samples
 
 MOST_POSITIONS = 256
@@ -24,13 +25,14 @@ AGREEMENT = 1e-3
 class Reader:
     """A layer whose input holds units: `columns[c]` is the unit of column `c` of its matrix, or -1.
 
-    Where the layer is not called, its tensor `weight` is handed to a function (`Site.weight`). `samples` as in `Site`.
+    Where the layer is not called, its tensor `weight` is handed to a function. That, `samples` and `view` as in `Site`.
     """
 
     module: str
     columns: tuple[int, ...]
     weight: str = ""
     samples: Samples = FIRST
+    view: WeightView | None = None
 
     @property
     def name(self) -> str:
@@ -39,30 +41,31 @@ class Reader:
 
     def site(self, side: Side) -> Site:
         """Where all that it reads, or makes, is seen."""
-        return Site(self.module, side, -1, (), self.weight, self.samples)
+        return Site(self.module, side, -1, (), self.weight, self.samples, self.view)
 
 
 def readers_of(model: nn.Module, group: Group) -> tuple[Reader, ...]:
     """The linear layers and ungrouped convolutions that read the units of `group`, in the model's order."""
     found = []
     for site in group.sites:
-        layer = layer_of(model, site.module, site.weight)
+        layer = layer_of(model, site)
         if site.side == "input" and matrices_in(layer) == 1:
             assert isinstance(layer, nn.Linear | nn.Conv2d)  # for the type checker
             repeat = layer.weight[0, 0].numel()
             columns = tuple(unit for unit in site.units for _ in range(repeat))
-            found.append(Reader(site.module, columns, site.weight, site.samples))
+            found.append(Reader(site.module, columns, site.weight, site.samples, site.view))
     return tuple(found)
 
 
-def layer_of(model: nn.Module, module: str, weight: str = "") -> nn.Module:
-    """The layer of a module, or for a `weight` of its own that it hands to a function a linear layer with that one."""
-    layer = model.get_submodule(module)
-    if not weight or isinstance(layer, nn.Linear | nn.modules.conv._ConvNd):
+def layer_of(model: nn.Module, site: Site | Reader) -> nn.Module:
+    """The layer at a site, or for a weight that is handed to a function a linear layer with that one, or a part."""
+    layer = model.get_submodule(site.module)
+    if not site.weight or (site.view is None and isinstance(layer, nn.Linear | nn.modules.conv._ConvNd)):
         return layer
-    tensor = getattr(layer, weight)
-    linear = nn.Linear(tensor.shape[1], tensor.shape[0], bias=False, device="meta")
-    linear.weight = nn.Parameter(tensor.detach(), requires_grad=False)
+    tensor = getattr(layer, site.weight).detach()
+    matrix = tensor if site.view is None else site.view.of(tensor)
+    linear = nn.Linear(matrix.shape[1], matrix.shape[0], bias=False, device="meta")
+    linear.weight = nn.Parameter(matrix, requires_grad=False)
     return linear
 
 

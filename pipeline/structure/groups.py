@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from secateur.core.errors import PlanError, near_matches
 from secateur.core.files import sha256_json
+from secateur.pipeline.structure.layer_form import WeightView
 from secateur.pipeline.structure.samples import FIRST, Samples
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ class Site:
 
     `dim` is the dimension of the module's input or output tensor along which the units lie (negative counts from
     the end); `units[p]` is the unit at position `p`, or -1. Where the module is not called, but its tensor `weight` is
-    handed to a function, the side is that of the function. `samples` says where the samples are; what is read at a
-    site has them first.
+    handed to a function, the side is that of the function, and where it multiplies by a part of it, or by it the other
+    way round, `view` says by which. `samples` says where the samples are; what is read at a site has them first.
     """
 
     module: str
@@ -64,11 +65,13 @@ class Site:
     units: tuple[int, ...]
     weight: str = ""
     samples: Samples = FIRST
+    view: WeightView | None = None
 
     @property
     def name(self) -> str:
-        """That of the layer: of the module, or of the tensor that is handed to a function."""
-        return f"{self.module}.{self.weight}".lstrip(".") if self.weight else self.module
+        """That of the layer: of the module, or of the tensor, or part of it, that is handed to a function."""
+        name = f"{self.module}.{self.weight}".lstrip(".") if self.weight else self.module
+        return f"{name} ({self.view})" if self.view else name
 
     @property
     def key(self) -> tuple[str, str]:

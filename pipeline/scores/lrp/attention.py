@@ -13,12 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from secateur.core.errors import ModelError
 from secateur.pipeline.scores.lrp.gradients import scaled, shared
 from secateur.pipeline.scores.lrp.rules import stabilised
 
 Softmax = Callable[[Tensor, int], Tensor]
-Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 def taylor(x: Tensor, dim: int) -> Tensor:
@@ -119,67 +117,6 @@ def _shares(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, 
     by = (inner * outer, inner * outer, outer)
     found = [scaled(x, 1 / n) if x.requires_grad and n > 1 else x for x, n in zip((query, key, value), by, strict=True)]
     return found[0], found[1], found[2]
-
-
-def multi_head(
-    linear: Linear,
-    softmax: Softmax,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    embed_dim_to_check: int,
-    num_heads: int,
-    in_proj_weight: Tensor | None,
-    in_proj_bias: Tensor | None,
-    bias_k: Tensor | None,
-    bias_v: Tensor | None,
-    add_zero_attn: bool,
-    dropout_p: float,
-    out_proj_weight: Tensor,
-    out_proj_bias: Tensor | None,
-    training: bool = True,
-    key_padding_mask: Tensor | None = None,
-    need_weights: bool = True,
-    attn_mask: Tensor | None = None,
-    **others: Any,
-) -> tuple[Tensor, None]:
-    """What `F.multi_head_attention_forward` computes for self-attention in evaluation mode, `[N, B, C]` in and out.
-
-    Raises `ModelError` for cross-attention and for its rarer arguments.
-    """
-    rare = (bias_k, bias_v, key_padding_mask, others.get("static_k"), others.get("static_v"))
-    if (
-        query is not key
-        or key is not value
-        or in_proj_weight is None
-        or add_zero_attn
-        or any(r is not None for r in rare)
-    ):
-        raise ModelError(
-            "relevance got a multi-head attention with separate inputs, added key biases or padding, but only "
-            "self-attention over one input is supported; score this model by taylor"
-        )
-    tokens, batch, width = query.shape
-
-    def by_head(packed: Tensor) -> Tensor:
-        return packed.reshape(tokens, batch, -1, num_heads, width // num_heads).permute(2, 1, 3, 0, 4)
-
-    if softmax is detached:  # queries and keys are constants, and their part of the layer needs no backward pass
-        parts = [
-            (in_proj_weight[rows], None if in_proj_bias is None else in_proj_bias[rows])
-            for rows in (slice(2 * width), slice(2 * width, None))
-        ]
-        with torch.no_grad():
-            q, k = by_head(F.linear(query, *parts[0]))
-        (v,) = by_head(linear(value, *parts[1]))
-    else:
-        q, k, v = by_head(linear(query, in_proj_weight, in_proj_bias))
-    mask = None if attn_mask is None else attn_mask.reshape(-1, *([1] * (attn_mask.ndim == 3)), *attn_mask.shape[-2:])
-    if mask is not None and mask.ndim == 4:
-        mask = mask.reshape(batch, num_heads, *mask.shape[-2:])
-    out = scaled_dot_product(softmax, q, k, v, mask)
-    out = out.permute(2, 0, 1, 3).reshape(tokens, batch, width)
-    return linear(out, out_proj_weight, out_proj_bias), None
 
 
 class _PositiveSoftmax(torch.autograd.Function):

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from secateur.pipeline.scores.lrp.attention import Softmax, multi_head, scaled_dot_product
+from secateur.pipeline.scores.lrp.attention import Softmax, scaled_dot_product
 from secateur.pipeline.scores.lrp.gradients import identity, layer_normalised, shared, standardised
+from secateur.pipeline.statistics.functional_layers import MULTI_HEAD
+from secateur.pipeline.statistics.weight_products import LayerCall, by_parameter
 
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]
 Function = Callable[..., Any]
 
 
-class Mode(Protocol):
-    """What the operations need of the mode that calls them: its softmax rule, and two kinds of layers."""
+class Mode(AbstractContextManager[Any, Any], Protocol):
+    """What the operations need of the mode that calls them: its softmax rule, and two kinds of layers.
+
+    Opened again it sees what a function computes inside.
+    """
 
     softmax: Softmax
 
@@ -71,8 +77,23 @@ def _homogeneous(mode: Mode, func: Function, args: Arguments, kwargs: Keywords) 
     return torch.relu(args[0] if args else kwargs["input"])
 
 
+def _as_layer(mode: Mode, call: LayerCall) -> Tensor:
+    """A product by a weight: the rule is that of a linear layer."""
+    return call.run(lambda x, weight, bias: mode.weighted(F.linear, (x, weight, bias), {}))
+
+
+def _added(mode: Mode, func: Function, args: Arguments, kwargs: Keywords) -> Any:
+    """Something plus a product, as the mask of attention and its scores."""
+    if call := by_parameter(func, args, kwargs):
+        return _as_layer(mode, call)
+    beta, alpha = kwargs.get("beta", 1), kwargs.get("alpha", 1)
+    return beta * args[0] + alpha * shared(torch.matmul, *args[1:3])
+
+
 def _product(function: Function) -> Step:
     def step(mode: Mode, func: Function, args: Arguments, kwargs: Keywords) -> Any:
+        if call := by_parameter(func, args, kwargs):
+            return _as_layer(mode, call)
         factors = args[:2] if len(args) > 1 else (args[0], kwargs.get("other", kwargs.get("mat2")))
         if all(isinstance(factor, Tensor) for factor in factors):
             return shared(function, *factors)
@@ -82,8 +103,16 @@ def _product(function: Function) -> Step:
 
 
 def _einsum(mode: Mode, func: Function, args: Arguments, kwargs: Keywords) -> Any:
+    if call := by_parameter(func, args, kwargs):
+        return _as_layer(mode, call)
     operands = args[1] if len(args) == 2 and isinstance(args[1], list | tuple) else args[1:]
     return shared(lambda *factors: func(args[0], *factors), *operands)
+
+
+def _tensordot(mode: Mode, func: Function, args: Arguments, kwargs: Keywords) -> Any:
+    if call := by_parameter(func, args, kwargs):
+        return _as_layer(mode, call)
+    return shared(lambda one, two: func(one, two, *args[2:], **kwargs), *args[:2])
 
 
 def _quotient(mode: Mode, func: Function, args: Arguments, kwargs: Keywords) -> Any:
@@ -157,7 +186,8 @@ def _scaled_dot_product(mode: Mode, func: Function, args: Arguments, kwargs: Key
 
 
 def _multi_head(mode: Mode, func: Function, args: Arguments, kwargs: Keywords) -> Any:
-    return multi_head(lambda x, w, b: mode.weighted(F.linear, (x, w, b), {}), mode.softmax, *args, **kwargs)
+    with mode:
+        return MULTI_HEAD(*args, **kwargs)
 
 
 def _every(step: Step, *functions: Function) -> dict[Function, Step]:
@@ -180,9 +210,13 @@ TABLE: dict[Function, Step] = {
     **_every(_activation, *_SMOOTH),
     **_every(_homogeneous, F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_),
     **_every(_product(torch.matmul), torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm),
+    **_every(_product(torch.matmul), torch.mm, Tensor.mm),
+    **_every(_product(lambda one, two: two @ one), Tensor.__rmatmul__),
+    **_every(_added, torch.addmm, Tensor.addmm, torch.baddbmm, Tensor.baddbmm),
     **_every(_product(operator.mul), torch.mul, torch.multiply, Tensor.mul, Tensor.multiply, Tensor.__mul__),
     **_every(_product(operator.mul), Tensor.__rmul__, Tensor.mul_, Tensor.__imul__),
     **_every(_einsum, torch.einsum),
+    **_every(_tensordot, torch.tensordot),
     **_every(_quotient, torch.div, torch.divide, torch.true_divide, Tensor.div, Tensor.true_divide),
     **_every(_quotient, Tensor.__truediv__, Tensor.div_, Tensor.__itruediv__),
     **_every(_constant, torch.rsqrt, Tensor.rsqrt, torch.reciprocal, Tensor.reciprocal),

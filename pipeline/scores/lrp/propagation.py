@@ -33,6 +33,7 @@ from secateur.pipeline.scores.lrp.operations import (
     Keywords,
 )
 from secateur.pipeline.scores.lrp.rules import AffineMap, Rule
+from secateur.pipeline.statistics.weight_products import PRODUCTS, by_parameter
 
 _NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
 _SHAPES = {"size", "dim", "numel", "stride", "type", "__len__", "__get__", "is_floating_point", "requires_grad_"}
@@ -134,7 +135,8 @@ class Recorder(TorchFunctionMode):
                         call = self._outputs[id(tensor)][1]
                         self._reads[call] = self._reads.get(call, 0) + 1
         self._attention |= func in ATTENTION
-        if func in (F.linear, F.batch_norm, F.multi_head_attention_forward, *CONVOLUTIONS, *TRANSPOSED):
+        layer = func in (F.linear, F.batch_norm, F.multi_head_attention_forward, *CONVOLUTIONS, *TRANSPOSED)
+        if layer or (func in PRODUCTS and by_parameter(func, args, kwargs)):
             return TABLE[func](self, func, args, kwargs)
         return func(*args, **kwargs)
 

@@ -18,7 +18,7 @@ from secateur.pipeline.structure.groups import MAKES, READS, Fixed, Group, Slice
 
 Units = dict[int, tuple[tuple[str, int], ...]]
 """For each component that belongs to groups, their names and the number of its unit in each."""
-UNSEEN = "no layer is called whose input or output shows the units' values"
+UNSEEN = "what makes and what reads them is no linear layer or convolution, so that no score sees the units' values"
 
 
 @dataclass(frozen=True)

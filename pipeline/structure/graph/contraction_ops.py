@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from secateur.benchmarks.mac_handlers import einsum_labels, einsum_products
+from secateur.pipeline.structure.graph.products import note_products
 from secateur.pipeline.structure.graph.rules import Call, Result, Rules, stays
 from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.graph.unify import contract, costs_of, summed_over, unify
 from secateur.pipeline.structure.graph.value import Value, dims_of, moved, placed
 from secateur.pipeline.structure.graph.weights import note_weight, with_bias
+from secateur.pipeline.structure.layer_form import product_labels, tensordot_labels
 
 RULES = Rules()
 MATRIX_PRODUCTS = ("matmul", "bmm", "scaled_dot_product_attention")
@@ -27,6 +29,7 @@ def _linear(trace: Trace, call: Call) -> Result:
     maps, costs = contract(trace.coupling, operands, {rank}, call.module)
     trace.costs.extend(costs)
     note_weight(trace, call, 1, 0)
+    note_products(trace, call, call.node.args[:2], product_labels(rank, 2, linear=True))
     made = [labels.squeeze(rank) for labels in maps]
     result = Value(call.shape, tuple(made), None, x.computed)
     return with_bias(trace, call, result, bias, rank - 1)
@@ -58,6 +61,7 @@ def _multiplied(trace: Trace, call: Call, operands: Sequence[Value], nodes: Sequ
     for node, value, reads, makes in zip(nodes, (one, two), (-1, -2), (-2, -1), strict=True):
         trace.role(node, len(value.shape) + reads, "in")
         trace.role(node, len(value.shape) + makes, "out")
+    note_products(trace, call, nodes, product_labels(len(one.shape), len(two.shape)))
     factors = [
         placed(one, [*range(rank - 1 - len(one.shape), rank - 3), rank - 3, rank - 2], rank),
         placed(two, [*range(rank - 1 - len(two.shape), rank - 3), rank - 2, rank - 1], rank),
@@ -142,6 +146,16 @@ def _einsum(trace: Trace, call: Call) -> Result:
     return _summed(trace, call, (values, _nodes(call.node.args[1])), inputs, output, products)
 
 
+@RULES.rule("tensordot", "inner")
+def _tensordot(trace: Trace, call: Call) -> Result:
+    """A sum over some dimensions of both, over the last ones for `inner`; the others follow one another."""
+    one, two = call.args[:2]
+    first, second = call.args[2:4] or ([-1], [-1])
+    *inputs, output = tensordot_labels(len(one.shape), len(two.shape), first, second)
+    sizes = dict(zip([*inputs[0], *inputs[1]], [*one.shape, *two.shape], strict=True))
+    return _summed(trace, call, ([one, two], call.node.args[:2]), inputs, output, [sizes])
+
+
 @RULES.rule("bilinear")
 def _bilinear(trace: Trace, call: Call) -> Result:
     """The sum over i and j of x1 `[..., i]`, the weight `[o, i, j]` and x2 `[..., j]`, and a bias `[o]`."""
@@ -180,6 +194,8 @@ def _summed(
             shared = every.count(letter) > 1
             if shared != (letter in output):  # neither a factor of each element, nor summed on its own
                 trace.role(node, dim, "in" if shared else "out")
+    if len(nodes) == 2:
+        note_products(trace, call, nodes, (*inputs, output))
     if all(value.computed for value in values):
         _attended(trace, factors, summed)
     met = unify(trace.coupling, factors, call.module)

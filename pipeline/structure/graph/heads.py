@@ -144,6 +144,7 @@ def _group(
         Slice(tensor, dim, trace.roles.get((tensor, dim), "table"), numbered(found, range(heads)))
         for (tensor, dim), found in at.items()
     )
-    sites = sites_of(model, trace, list(at), replace(components, at=at), range(heads))
+    found = replace(components, at=at, of_label=units[components.of_label])
+    sites = sites_of(model, trace, list(at), found, range(heads))
     family = "head:" + ",".join(sorted(group.family for group in within))
     return Group(name, "head", heads, slices, sites, family=family, min_units=1)

@@ -36,9 +36,9 @@ def kind_of(model: nn.Module, trace: Trace, components: Components, component: i
     linear = {"in": False, "out": False}
     for tensor, dim in places:
         role: Role = trace.roles.get((tensor, dim), "norm")
-        if role in (*MAKES, *READS) and tensor.endswith(".weight"):
+        if role in (*MAKES, *READS) and (tensor.endswith(".weight") or tensor in trace.products):
             owner = model.get_submodule(tensor.rpartition(".")[0])
-            if not isinstance(owner, nn.Linear):
+            if not isinstance(owner, nn.Linear) and tensor not in trace.products:
                 return "channel"
             linear.update({"in": role in READS or linear["in"], "out": role in MAKES or linear["out"]})
     return "mlp_hidden" if all(linear.values()) else "channel"
@@ -55,7 +55,7 @@ def name_of(trace: Trace, places: Sequence[Place], kind: Kind, taken: set[str]) 
     layer = first_of.rpartition(".")[0]
     name = f"{layer.rpartition('.')[0] if kind == 'mlp_hidden' else layer}.{_SUFFIX[kind]}".lstrip(".")
     if name in taken:
-        name = f"{layer}.{_SUFFIX[kind]}"
+        name = f"{layer}.{_SUFFIX[kind]}".lstrip(".")
     return numbered_name(name, taken)
 
 

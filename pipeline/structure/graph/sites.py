@@ -18,8 +18,7 @@ def sites_of(
 ) -> tuple[Site, ...]:
     """The inputs of the layers that read the units; where not all are seen, the outputs of those that make them.
 
-    A layer may be called, or its weight be handed to a function. That is not seen where it is handed on the other way
-    round, as in tied layers.
+    A layer may be called, or its weight, or a part of it, be handed to a function.
     """
     found: dict[str, list[Site]] = {"in": [], "out": []}
     unseen = False
@@ -31,24 +30,35 @@ def sites_of(
         recurrent = isinstance(layer, (nn.RNNBase, nn.RNNCellBase))
         known = recurrent or convolution or isinstance(layer, nn.Linear)
         called = known and tensor in trace.owners and model.get_submodule(trace.owners[tensor]) is layer
+        products = [one for one in trace.products.get(tensor, ()) if not (called and one.module == module)]
+        seen: set[str] = set()
+        for product in products:
+            for side, rows in (("out", product.rows), ("in", product.columns)):
+                for labels in rows:
+                    numbers = numbered(components.of_label[labels.numpy()], live)
+                    if role in (side, "tied") and max(numbers) >= 0:
+                        seen.add(side)
+                        where: Side = "input" if side == "in" else "output"
+                        found[side].append(Site(module, where, -1, numbers, leaf, product.samples, product.view))
+        if products and not called:
+            unseen = unseen or (role in READS and "in" not in seen)
+            continue
         if role == "tied" and (called or not convolution):
             role = "out" if dim == (1 if isinstance(layer, _ConvTransposeNd) else 0) else "in"
-            unseen = unseen or role == "out"
-        if role not in found or not (called or tensor in trace.handed):
+            unseen = unseen or (role == "out" and "in" not in seen)
+        if role not in found or not (called or (convolution and tensor in trace.handed)):
             unseen = unseen or role in READS
             continue
         if recurrent and role == "out":
             continue  # its rows are those of gates
-        if not known and len(trace.tensors[tensor]) != 2:
-            continue  # a convolution whose groups no layer tells
         numbers = numbered(components.at[tensor, dim], live)
         axis = -1
         if isinstance(layer, _ConvNd):
             axis = 1
             if role == "in" and layer.groups > 1 and len(numbers) * layer.groups == layer.in_channels:
                 numbers = numbers * layer.groups
-        side: Side = "input" if role == "in" else "output"
+        side_of: Side = "input" if role == "in" else "output"
         samples = trace.samples.get(tensor, FIRST)
-        found[role].append(Site(module, side, axis, numbers, "" if called else leaf, samples))
+        found[role].append(Site(module, side_of, axis, numbers, "" if called else leaf, samples))
     first, second = ("out", "in") if unseen else ("in", "out")
-    return tuple(found[first] or found[second])
+    return tuple(dict.fromkeys(found[first] or found[second]))

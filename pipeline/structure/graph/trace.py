@@ -15,6 +15,7 @@ from secateur.pipeline.structure.graph.program import Ancestry, operation_of
 from secateur.pipeline.structure.graph.unify import Cost
 from secateur.pipeline.structure.graph.value import LabelMap, Value, dims_of
 from secateur.pipeline.structure.groups import Role
+from secateur.pipeline.structure.layer_form import WeightView
 from secateur.pipeline.structure.samples import Samples
 
 OUTPUT = "it is an output of the model"
@@ -27,17 +28,33 @@ _MOVES = (
 
 
 @dataclass(frozen=True, eq=False)
+class Product:
+    """A call that multiplies by a parameter, or by a part of it, as a linear layer does.
+
+    `view` is the matrix, None for all of a parameter `[out, in]`; `rows` and `columns` have the labels of what it makes
+    and reads; `module` is where the call is, and `samples` where the samples lie in what it reads.
+    """
+
+    module: str
+    view: WeightView | None
+    rows: tuple[Tensor, ...]
+    columns: tuple[Tensor, ...]
+    samples: Samples
+
+
+@dataclass(frozen=True, eq=False)
 class Trace:
     """What the rules of the operations write down, one after the other.
 
     `tensors` has the labels of every dimension of each floating-point parameter and buffer (none where the length is
     1). `roles` says of (tensor, dim) what a layer does with it, `owners` which module's call reads a weight, `handed`
-    which weights go into that call as they are, and `samples` where the samples lie in what they meet. `entries` says
-    what goes into the modules that normalise, and `norms` along which dimension of it they do, over which labels, a row
-    for each place that is normalised alone. `heads` has the labels of queries, keys and values, a row for each head.
-    `values`, `names` and `places` say of a node what is known of its result, which tensor it is, and where its samples
-    lie; `aliases` has the first name of a shared tensor, `unread` the parameters that nothing reads, with the reason,
-    and `uncounted` the operations that may carry MACs which are in no cost.
+    which weights go into that call as they are, `samples` where the samples lie in what they meet, and `products` which
+    calls multiply by a parameter or a part of it. `entries` says what goes into the modules that normalise, and `norms`
+    along which dimension of it they do, over which labels, a row for each place that is normalised alone. `heads` has
+    the labels of queries, keys and values, a row for each head. `values`, `names` and `places` say of a node what is
+    known of its result, which tensor it is, and where its samples lie; `aliases` has the first name of a shared tensor,
+    `unread` the parameters that nothing reads, with the reason, and `uncounted` the operations that may carry MACs
+    which are in no cost.
     """
 
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -47,6 +64,7 @@ class Trace:
     owners: dict[str, str] = field(default_factory=dict)
     handed: set[str] = field(default_factory=set)
     samples: dict[str, Samples] = field(default_factory=dict)
+    products: dict[str, list[Product]] = field(default_factory=dict)
     entries: Entries = field(default_factory=dict)
     norms: dict[str, tuple[int, LabelMap]] = field(default_factory=dict)
     heads: list[Tensor] = field(default_factory=list)

@@ -16,6 +16,7 @@ from secateur.pipeline.statistics.functional_layers import FunctionalLayers
 from secateur.pipeline.statistics.mask_hooks import multiplied
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Site
+from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.surgery import prune
 
 X, Y = torch.randn(4, 3, 8, 8), torch.arange(4)
@@ -107,6 +108,67 @@ def test_factors_reach_the_units_of_layers_that_are_not_called() -> None:
     with torch.no_grad():
         net.attention.proj.weight[:, 4:] = 0
     torch.testing.assert_close(masked, net(X))
+
+
+class Separate(nn.Module):
+    """What `nn.MultiheadAttention` computes, by layers that are called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.out_proj = (nn.Linear(8, 8) for _ in range(4))
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, **_options: object) -> tuple[Tensor, None]:
+        parts = zip((self.q, self.k, self.v), (q, k, v), strict=True)
+        q, k, v = (layer(x.transpose(0, 1)).unflatten(-1, (2, 4)).transpose(1, 2) for layer, x in parts)
+        read = F.scaled_dot_product_attention(q, k, v).permute(2, 0, 1, 3).flatten(2)
+        return self.out_proj(read), None
+
+
+class Asking(nn.Module):
+    """Attention whose queries, keys and values are of three inputs, tokens before samples."""
+
+    def __init__(self, separate: bool, **options: object) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.patch, self.head, self.options = nn.Conv2d(3, 8, 4, 4), nn.Linear(8, 5), options
+        self.mha: nn.Module = nn.MultiheadAttention(8, 2)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.5)
+        if separate:
+            state = self.mha.state_dict()
+            for end in ("weight", "bias"):
+                state.update(zip((f"{n}.{end}" for n in "qkv"), state.pop(f"in_proj_{end}").chunk(3), strict=True))
+            self.mha = Separate()
+            self.mha.load_state_dict(state)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).permute(2, 0, 1)
+        out: Tensor = self.head(self.mha(x[:3].relu(), x.flip(0), 2 * x, **self.options)[0].mean(0))
+        return out
+
+
+SCORES = ["magnitude", "taylor", "activation", "obs", "integrated_gradients", "lrp", "xmask"]
+
+
+def test_attention_of_three_inputs_scores_as_its_layers_do_when_they_are_called() -> None:
+    packed, called = Asking(False, need_weights=False).eval(), Asking(True).eval()
+    torch.testing.assert_close(packed(X), called(X))
+    names = {"mha.qk": "mha.q.qk", "mha.v": "mha.v.v", "mha.heads": "mha.v.heads"}
+    groups, twin = find_groups(packed, X), find_groups(called, X)
+    assert names.keys() <= {group.name for group in groups}
+    assert set(names.values()) <= {group.name for group in twin}
+    for method in SCORES:
+        found, expected = (score(m, g, [(X, Y)], method).values for m, g in ((packed, groups), (called, twin)))
+        for one, other in names.items():
+            torch.testing.assert_close(found[one], expected[other], rtol=1e-3, atol=1e-5)
+
+
+def test_heads_and_dimensions_of_three_inputs_go_unevenly() -> None:
+    model = Asking(False, attn_mask=torch.eye(3, 4).bool(), need_weights=False).eval()
+    groups = find_groups(model, X)
+    kept = {"mha.heads": [1], "mha.qk": [5, 7], "mha.v": [4, 5, 6]}
+    small = prune(model, Plan(kept, groups.fingerprint(), groups.inputs), groups)
+    assert small.state_dict()["mha.in_proj_weight"].shape == (2 + 2 + 3, 8)
 
 
 def test_pytorchs_attention_is_pruned_by_what_its_values_say() -> None:

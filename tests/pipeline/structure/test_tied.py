@@ -117,22 +117,21 @@ def test_the_width_of_tokens_goes_from_their_table_and_from_the_logits(tmp_path:
     assert isinstance(embed, nn.Embedding) and (embed.num_embeddings, embed.embedding_dim) == (30, 8)
 
 
-def test_entries_of_a_table_stay_and_so_does_what_no_layer_shows() -> None:
+def test_entries_of_a_table_stay_and_those_of_a_memory_go() -> None:
     fixed = {one.name: one.reason for one in find_groups(Words(), torch.randint(30, (2, 6))).fixed}
     assert fixed == {"embed.channels": "embed: its entries are looked up by their numbers"}
     groups = find_groups(Memory(), torch.randn(2, 3, 10))
-    assert [group.name for group in groups] == ["hidden"]
-    assert [(one.name, one.units) for one in groups.fixed] == [("channels", 20)]
-    assert "no layer is called" in groups.fixed[0].reason
+    assert {group.units: [site.side for site in group.sites] for group in groups} == {20: ["input"], 12: ["input"] * 2}
 
 
 @pytest.mark.parametrize("method", ["taylor", "activation", "lrp"])
 @pytest.mark.parametrize("model", [Tied("@"), TiedConvolution()], ids=lambda model: type(model).__name__)
-def test_tied_units_are_scored_where_they_are_made(model: nn.Module, method: str) -> None:
+def test_tied_units_are_scored_where_they_are_read_or_made(model: nn.Module, method: str) -> None:
     x = torch.randn(4, 3, 6, 6) if isinstance(model, TiedConvolution) else torch.randn(4, 3, 10)
     groups = find_groups(model, x)
     made = next(group for group in groups if group.name.startswith("encoder"))
-    assert [(site.module, site.side, site.weight) for site in made.sites] == [("encoder", "output", "")]
+    expected = ("encoder", "output", "") if isinstance(model, TiedConvolution) else ("encoder", "input", "weight")
+    assert [(site.module, site.side, site.weight) for site in made.sites] == [expected]
     classes = nn.Sequential(model, nn.Flatten(), nn.LazyLinear(3))
     classes(x)
     whole = find_groups(classes, x)

@@ -61,8 +61,26 @@ class Bare(nn.Module):
         return out
 
 
-def test_units_that_no_called_layer_shows_are_fixed() -> None:
+class Each(Bare):
+    """The same with weights of its own for each of five tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Parameter(torch.randn(5, 6, 8)), nn.Parameter(torch.randn(5, 8, 6))
+
+
+def test_units_of_bare_parameters_are_those_of_layers() -> None:
     found = built(Bare(), torch.randn(1, 4))
+    assert found.fixed == ()
+    assert [(group.kind, group.units) for group in found.groups] == [
+        ("mlp_hidden", 6),
+        ("mlp_hidden", 8),
+        ("mlp_hidden", 6),
+    ]
+
+
+def test_units_that_no_layer_shows_are_fixed() -> None:
+    found = built(Each(), torch.randn(1, 5, 1, 4))
     assert [(one.name, one.units, one.reason) for one in found.fixed] == [("channels", 8, UNSEEN)]
     assert [group.units for group in found.groups] == [6, 6]
 

@@ -267,7 +267,7 @@ FOUND: dict[str, dict[str, tuple[int, int]]] = {
     "chunked": PACKED,
     "biased by a network": PACKED,
     "linear": {"head": (4, 1), "v_dim": (16, 4)},
-    "of other tokens": {"head": (4, 1), "v_dim": (16, 4)},
+    "of other tokens": PACKED,
     "learned queries": PACKED,
     "many queries": {"head": (4, 1), "qk_dim": (6, 1), "v_dim": (4, 1)},
     "pooled": {"head": (4, 1), "qk_dim": (4, 1), "v_dim": (4, 1)},
