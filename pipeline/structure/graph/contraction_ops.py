@@ -199,7 +199,7 @@ def _summed(
     if all(value.computed for value in values):
         _attended(trace, factors, summed)
     met = unify(trace.coupling, factors, call.module)
-    maps = summed_over(trace.coupling, met, summed, any(value.computed for value in values))
+    maps = summed_over(trace.coupling, met, summed, any(value.computed for value in values), factors)
     for sizes in products:
         places = {letters.index(letter): size for letter, size in sizes.items()}
         within = tuple(labels for labels in met if dims_of(labels) <= places.keys())

@@ -148,9 +148,12 @@ def _apart(one: LabelMap, two: LabelMap) -> bool:
 
 
 def _shared(dims: frozenset[int], common: LabelMap, owner: Value) -> bool:
-    """Whether a map of `owner` speaks of the inner one of `dims` alone, the same for all heads."""
+    """Whether a map of `owner` speaks of the inner one of `dims` alone, the same for all heads.
+
+    One that speaks of groups of heads too, as grouped keys do, is no such: groups go whole, with all their queries.
+    """
     inner = dims_of(common)
-    return inner < dims and max(dims) in inner and all(owner.shape[dim] == 1 for dim in dims - inner)
+    return inner < dims and inner == {max(dims)} and all(owner.shape[dim] == 1 for dim in dims - inner)
 
 
 def _coarser(coarse: frozenset[int], fine: frozenset[int], owner: Value) -> bool:
@@ -170,18 +173,28 @@ def contract(
     sizes = [max(operand.shape[dim] for operand in operands) for dim in range(rank)]
     mapped = frozenset[int]().union(*map(dims_of, maps))
     rest = math.prod(size for dim, size in enumerate(sizes) if dim not in mapped)
-    return summed_over(coupling, maps, summed, heads), costs_of(where, rest, maps)
+    return summed_over(coupling, maps, summed, heads, operands), costs_of(where, rest, maps)
 
 
 def summed_over(
-    coupling: Coupling, maps: Sequence[LabelMap], summed: set[int], heads: bool = False
+    coupling: Coupling, maps: Sequence[LabelMap], summed: set[int], heads: bool = False, operands: Sequence[Value] = ()
 ) -> tuple[LabelMap, ...]:
-    """What a sum over the dimensions `summed` leaves of the maps of its terms; `heads` as for `contract`."""
+    """What a sum over the dimensions `summed` leaves of the maps of its terms; `heads` as for `contract`.
+
+    Queries that share keys, those of a group of heads, leave one label for all of them.
+    """
     kept = [labels for labels in maps if not dims_of(labels) & summed]
     left: list[LabelMap] = []
     for labels in maps:
         if heads and dims_of(labels) - summed and dims_of(labels) & summed:
-            left += heads_left(coupling, labels, summed, [*kept, *left])
+            grouped = {
+                dim
+                for operand in operands
+                for other in operand.maps
+                if dims_of(other) & summed and dims_of(other) - summed and dims_of(other) < dims_of(labels)
+                for dim in dims_of(labels) - dims_of(other)
+            }
+            left += heads_left(coupling, labels, summed | grouped, [*kept, *left])
     return (*_crossed(coupling, kept), *left)
 
 

@@ -83,6 +83,36 @@ class LearnedQueries(nn.Module):
         return x + asked.mean(1, keepdim=True)
 
 
+class Grouped(nn.Module):
+    """Two heads of queries share one of keys and one of values, in some `way` of writing it."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way, self.q, self.o = way, nn.Linear(WIDTH, HEADS * DIMS), nn.Linear(HEADS * DIMS, WIDTH)
+        self.k, self.v = (nn.Linear(WIDTH, HEADS // 2 * DIMS) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (layer(x).unflatten(-1, (-1, DIMS)).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        out: Tensor = self.o(self.attend(q, k, v).transpose(1, 2).flatten(2))
+        return out
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        shape = q.shape
+        if self.way == "expanded":
+            k, v = (x[:, :, None].expand(-1, -1, 2, -1, -1).reshape(shape) for x in (k, v))
+            return F.scaled_dot_product_attention(q, k, v)
+        if self.way == "among the tokens":
+            return F.scaled_dot_product_attention(q.reshape(shape[0], HEADS // 2, -1, DIMS), k, v).reshape(shape)
+        q = q.unflatten(1, (HEADS // 2, 2))
+        if self.way == "einsum":
+            weights = torch.einsum("bkrnd,bkmd->bkrnm", q, k).softmax(-1)
+            return torch.einsum("bkrnm,bkmd->bkrnd", weights, v).flatten(1, 2)
+        return ((q @ k[:, :, None].mT).softmax(-1) @ v[:, :, None]).flatten(1, 2)
+
+
+WAYS = ("expanded", "among the tokens", "einsum", "broadcast")
+
+
 class Linear(Chunked):
     """Keys meet values before queries do, with positive functions of both in place of a softmax."""
 
@@ -125,6 +155,7 @@ ATTENTIONS: dict[str, Callable[[], Between]] = {
     "of other tokens": lambda: Between(OfOther()),
     "learned queries": lambda: Between(LearnedQueries()),
     "linear": lambda: Between(Linear()),
+    **{f"grouped, {way}": partial(lambda way: Between(Grouped(way)), way) for way in WAYS},
     "biased by a network": _biased,
     "talking heads": lambda: Between(TalkingHeadAttn(WIDTH, HEADS)),
     "many queries": lambda: Between(MultiQueryAttention2d(WIDTH, WIDTH, HEADS, 6, value_dim=DIMS, kv_stride=2), True),

@@ -18,7 +18,7 @@ from secateur.pipeline.structure.graph.unify import PIECE
 from secateur.pipeline.structure.groups import Group, Groups
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
-from tests.pipeline.structure.graph.attentions import IMAGE, made
+from tests.pipeline.structure.graph.attentions import IMAGE, WAYS, made
 
 HEADS, DIMS, WIDTH, TOKENS = 4, 3, 10, 5
 
@@ -268,6 +268,7 @@ FOUND: dict[str, dict[str, tuple[int, int]]] = {
     "biased by a network": PACKED,
     "linear": {"head": (4, 1), "v_dim": (16, 4)},
     "of other tokens": PACKED,
+    **{f"grouped, {way}": {"head": (2, 1), "qk_dim": (8, 2), "v_dim": (8, 2)} for way in WAYS},
     "learned queries": PACKED,
     "many queries": {"head": (4, 1), "qk_dim": (6, 1), "v_dim": (4, 1)},
     "pooled": {"head": (4, 1), "qk_dim": (4, 1), "v_dim": (4, 1)},
