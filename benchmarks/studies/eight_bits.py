@@ -141,7 +141,7 @@ def _has(path: Path, operation: str) -> bool:
 
 
 def writers(modelopt: str, softmax: bool = False) -> dict[str, Writer]:
-    """All that quantise, by name; of graphs with `softmax`, one with its range fixed too."""
+    """All that quantise, by name; of graphs with `softmax`, one with its range fixed and one not re-centred too."""
     found: dict[str, Writer] = {
         "secateur int8": by_secateur,
         "secateur fp8": partial(by_secateur, precision="fp8"),
@@ -149,6 +149,7 @@ def writers(modelopt: str, softmax: bool = False) -> dict[str, Writer]:
     }
     if softmax:
         found["secateur int8, softmax to 1"] = partial(by_secateur, options=replace(CPU, softmax="one"))
+        found["secateur int8, not re-centred"] = partial(by_secateur, options=replace(CPU, recentre=False))
     if modelopt:
         for method in ("entropy", "max"):
             found[f"ModelOpt {method}"] = lambda source, out, images, method=method: by_modelopt(  # type: ignore[misc]

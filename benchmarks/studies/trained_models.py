@@ -30,7 +30,7 @@ CIFAR = "cifar10_resnet56"
 TRAINED = ("deit_tiny_patch16_224", "tf_efficientnet_lite0", CIFAR)
 BATCH = 16
 CIFAR_CLASSES = 10
-REPAIRS, JUDGES = 500, 300
+REPAIRS, JUDGES = 500, 372
 """Images that score and repair the pruned side, and others by which mixed precision is chosen."""
 
 
@@ -86,8 +86,8 @@ def _batches(images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def halved(task: Trained) -> nn.Module:
-    """The model with half of its multiply-accumulates, by Taylor scores, repaired in closed form and not trained."""
+    """The model with half of its multiply-accumulates, repaired in closed form front to back and not trained."""
     groups = find_groups(task.model, torch.zeros(1, *task.shape))
-    scores = score(task.model, groups, task.repairs, method="taylor")
-    plan = make_plan(groups, scores, Budget(macs=0.5))
+    scores = score(task.model, groups, task.repairs, method="obs")
+    plan = make_plan(groups, scores, Budget(macs=0.5), "knapsack")
     return compensate(prune(task.model, plan, groups), task.model, plan, task.repairs, groups=groups)

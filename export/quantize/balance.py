@@ -19,7 +19,7 @@ def balanced_outputs(program: ir.Model, placement: Placement) -> dict[str, tuple
     """The outputs of LayerNorms that weights in 8 bits alone read, each with the products that do."""
     products = {product.node: product for product in placement.products if product.weight}
     found = {}
-    for node in _normalisations(program):
+    for node in normalisations(program):
         output = node.outputs[0]
         readers = [(str(reader.name), place) for reader, place in output.uses()]
         if readers and not output.is_graph_output() and all(name in products and not at for name, at in readers):
@@ -39,7 +39,7 @@ def balance(
     done = []
     nodes = {str(node.name): node for node in program.graph}
     readers = balanced_outputs(program, placement)
-    for norm in _normalisations(program):
+    for norm in normalisations(program):
         name = str(norm.outputs[0].name)
         if name not in readers or name not in largest:
             continue
@@ -64,7 +64,7 @@ def _factor(largest: NDArray[Any], reach: NDArray[Any], strength: float) -> NDAr
     return np.where(alive, np.clip(ratio, 1e-4, 1e4), 1).astype(np.float32)
 
 
-def _normalisations(program: ir.Model) -> Iterator[ir.Node]:
+def normalisations(program: ir.Model) -> Iterator[ir.Node]:
     """The LayerNorms over the last axis whose scale, one for each channel, is a constant."""
     for node in program.graph:
         if node.op_type not in ("LayerNormalization", "RMSNormalization"):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from secateur.export.parity import session_of
 from secateur.export.quantize.formats import Format
-from secateur.export.quantize.graph_edit import add_constant, array_of, replace_weight
+from secateur.export.quantize.graph_edit import add_to_bias, array_of
 from secateur.export.quantize.insert import rounded_weight
 from secateur.export.quantize.placement import Placement
 
@@ -48,33 +48,9 @@ def correct(
             shift = _convolved(node, mean, error).mean((0, 2, 3) if weight.ndim == 4 else (0, *range(2, weight.ndim)))
         else:
             shift = mean @ (error if product.axis == 1 else error.T)
-        if _add_to_bias(program.graph, node, shift.astype(np.float32)):
+        if add_to_bias(node, shift):
             done.append(product.node)
     return tuple(done)
-
-
-def _add_to_bias(graph: ir.Graph, node: ir.Node, shift: NDArray[np.float32]) -> bool:
-    """Adds to the bias of a product, in it or in the sum behind it; False where there is none."""
-    if node.op_type in ("Conv", "Gemm"):
-        if len(node.inputs) > 2 and node.inputs[2] is not None:
-            return _add(node, 2, shift)
-        node.resize_inputs(3)
-        node.replace_input_with(2, add_constant(graph, f"{node.name}.bias", shift))
-        return True
-    uses = node.outputs[0].uses()
-    if len(uses) != 1 or node.outputs[0].is_graph_output():
-        return False
-    ((adds, place),) = uses
-    return adds.op_type == "Add" and _add(adds, 1 - place, shift)
-
-
-def _add(node: ir.Node, place: int, shift: NDArray[np.float32]) -> bool:
-    """Adds to a constant input of a node; False where it is none, or of another shape."""
-    bias = node.inputs[place]
-    if bias is None or bias.const_value is None or array_of(bias).shape != shift.shape:
-        return False
-    replace_weight(node, place, array_of(bias) + shift, "corrected")
-    return True
 
 
 def _convolved(node: ir.Node, array: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:

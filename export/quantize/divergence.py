@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from secateur.export.graph_types import graph_tensors, read_graph
 from secateur.export.parity import cosine
-from secateur.export.quantize.graph_edit import read_program
+from secateur.export.quantize.graph_edit import bias_of, read_program
 from secateur.export.quantize.observe import CalibrationFeeds, observed
 from secateur.export.quantize.placement import PRODUCTS
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """A product's output by its name, the `cosine` of it in both graphs, and that of the product before it."""
+    """What a product gives with its bias, by name, the `cosine` of it in both graphs, and that of the one before."""
 
     tensor: str
     cosine: float
@@ -32,7 +35,7 @@ def first_divergence(source: str | Path, path: str | Path, images: Iterable[Any]
     batch of the images, which are as for `quantize_onnx`.
     """
     both = [read_program(Path(one)) for one in (source, path)]
-    names = [str(node.outputs[0].name) for node in both[0].graph if node.op_type in PRODUCTS]
+    names = [_given(node) for node in both[0].graph if node.op_type in PRODUCTS]
     feeds = [next(CalibrationFeeds(images, graph_tensors(read_graph(Path(source)))[0]).judging())]
     expected, found = (next(observed(one, names, feeds, as_written=True)) for one in both)
     cosines = [cosine(expected[name], found[name]) for name in names]
@@ -40,3 +43,9 @@ def first_divergence(source: str | Path, path: str | Path, images: Iterable[Any]
     below = [index for index, value in enumerate(cosines) if value < least]
     index = below[0] if below else int(np.argmax(np.subtract(before, cosines)))
     return Divergence(names[index], cosines[index], before[index])
+
+
+def _given(node: ir.Node) -> str:
+    """What a product gives with its bias: what is taken off its input before is in that."""
+    holder = bias_of(node)
+    return str((node if holder is None else holder[0]).outputs[0].name)

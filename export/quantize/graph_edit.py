@@ -50,6 +50,44 @@ def replace_weight(node: ir.Node, place: int, array: NDArray[Any], word: str) ->
     node.replace_input_with(place, add_constant(graph, f"{old.name}.{word}", array.astype(array_of(old).dtype)))
 
 
+def bias_of(node: ir.Node) -> tuple[ir.Node, int] | None:
+    """Where a product's bias is, or may be put: the node and the place of its input. None where there is no place.
+
+    It is the third input of `Conv` and `Gemm`; of `MatMul` the constant of the sum behind, one for each channel.
+    """
+    if node.op_type in ("Conv", "Gemm"):
+        return (node, 2) if len(node.inputs) < 3 or node.inputs[2] is None or _is_bias(node, 2) else None
+    uses = node.outputs[0].uses()
+    if len(uses) != 1 or node.outputs[0].is_graph_output():
+        return None
+    ((adds, place),) = uses
+    return (adds, 1 - place) if adds.op_type == "Add" and _is_bias(adds, 1 - place) else None
+
+
+def add_to_bias(node: ir.Node, shift: NDArray[Any]) -> bool:
+    """Adds a shift `[channels]` to a product's bias, in it or in the sum behind it; False where there is none."""
+    if (found := bias_of(node)) is None:
+        return False
+    (holder, place), graph = found, node.graph
+    if graph is None:
+        raise TypeError(f"{node.name} is in no graph")
+    shift = shift.astype(np.float32)
+    if len(holder.inputs) > place and holder.inputs[place] is not None:
+        if array_of(holder.inputs[place]).shape != shift.shape:
+            return False
+        replace_weight(holder, place, array_of(holder.inputs[place]) + shift, "shifted")
+    else:
+        holder.resize_inputs(place + 1)
+        holder.replace_input_with(place, add_constant(graph, f"{node.name}.bias", shift))
+    return True
+
+
+def _is_bias(node: ir.Node, place: int) -> bool:
+    """Whether an input is a constant with one number for each channel."""
+    value = node.inputs[place]
+    return value is not None and value.const_value is not None and len(array_of(value).shape) == 1
+
+
 def drop_unused(program: ir.Model) -> None:
     """Removes nodes and constants that nothing reads."""
     import onnx_ir.passes.common as passes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,15 @@ from secateur.export.quantize.correct import mean_input
 from secateur.export.quantize.observe import CalibrationFeeds, observed
 from secateur.export.quantize.placement import Placement
 from secateur.export.quantize.ranges import Histogram
+from secateur.export.quantize.recentre import centred_outputs, recentre
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 Arrays = Mapping[str, NDArray[Any]]
-SCHEMA = "secateur.calibration/1"
+SCHEMA = "secateur.calibration/2"
+WORDS = ("middle", "largest", "mean", "counts", "limits")
+"""What is kept of each tensor."""
 OTHERS = {"graph": "another graph", "images": "other images", "options": "other options"}
 """What a cache can be of that does not fit, by the name of the hash that differs."""
 
@@ -35,17 +38,20 @@ class OtherCalibrationError(ExportError):
 
 @dataclass(frozen=True)
 class Measurements:
-    """What was seen on calibration images: the `largest` magnitudes `[channels]` of what is to be balanced, and once
-    it is, the histograms of all activations and the `means` of those that meet a weight.
+    """What was seen on calibration images: the `middles` `[channels]` of what is to be re-centred, the `largest`
+    magnitudes `[channels]` of what is to be balanced then, and once it is, the histograms of all activations and the
+    `means` of those that meet a weight.
     """
 
+    middles: Arrays
     largest: Arrays
     histograms: Mapping[str, Histogram]
     means: Arrays
 
     def save(self, path: Path, origin: Mapping[str, str]) -> None:
         """Writes them with the hashes of what they were measured from: `graph`, `images` and `options`."""
-        tensors = {f"largest {name}": array for name, array in self.largest.items()}
+        tensors = {f"middle {name}": array for name, array in self.middles.items()}
+        tensors |= {f"largest {name}": array for name, array in self.largest.items()}
         tensors |= {f"mean {name}": array for name, array in self.means.items()}
         for name, histogram in self.histograms.items():
             tensors[f"counts {name}"] = histogram.counts
@@ -72,20 +78,28 @@ class Measurements:
         others = [OTHERS[word] for word, value in origin.items() if notes.get(word) != value]
         if others:
             raise OtherCalibrationError(f"the calibration cache {path} is of {' and '.join(others)}: {remedy}")
-        parts: dict[str, dict[str, NDArray[Any]]] = {word: {} for word in ("largest", "mean", "counts", "limits")}
+        parts: dict[str, dict[str, NDArray[Any]]] = {word: {} for word in WORDS}
         for key, array in arrays.items():
             word, _, name = key.partition(" ")
             parts[word][name] = array
         histograms = {
             name: Histogram(counts, *map(float, parts["limits"][name])) for name, counts in parts["counts"].items()
         }
-        return Measurements(parts["largest"], histograms, parts["mean"])
+        return Measurements(parts["middle"], parts["largest"], histograms, parts["mean"])
+
+    def prepare(self, program: ir.Model, placement: Placement, strength: float) -> None:
+        """Re-centres and balances the program that was measured, or one like it."""
+        recentre(program, placement, self.middles)
+        balance(program, placement, self.largest, strength)
 
 
-def measure(program: ir.Model, placement: Placement, feeds: CalibrationFeeds, strength: float) -> Measurements:
-    """Balances the program in place, unless `strength` is 0, and measures it; see `Measurements`."""
-    largest = _largest(program, placement, feeds) if strength else {}
-    balance(program, placement, largest, strength)
+def measure(
+    program: ir.Model, placement: Placement, feeds: CalibrationFeeds, strength: float, centred: bool = False
+) -> Measurements:
+    """Measures the program, which it re-centres where that is asked and balances unless `strength` is 0."""
+    middles, largest = _channels(program, placement, feeds, strength, centred)
+    found = Measurements(middles, largest, {}, {})
+    found.prepare(program, placement, strength)
     histograms = {name: Histogram() for name in placement.activations}
     types = {str(node.name): node.op_type for node in program.graph}
     weighted = {product.activations[0]: types[product.node] for product in placement.products if product.weight}
@@ -101,14 +115,25 @@ def measure(program: ir.Model, placement: Placement, feeds: CalibrationFeeds, st
             if name in weighted:
                 mean = mean_input(weighted[name], array) * count
                 sums[name] = sums[name] + mean if name in sums else mean
-    return Measurements(largest, histograms, {name: total / rows for name, total in sums.items()})
+    return replace(found, histograms=histograms, means={name: total / rows for name, total in sums.items()})
 
 
-def _largest(program: ir.Model, placement: Placement, feeds: CalibrationFeeds) -> dict[str, NDArray[Any]]:
-    found: dict[str, NDArray[Any]] = {}
-    outputs = balanced_outputs(program, placement)
+def _channels(
+    program: ir.Model, placement: Placement, feeds: CalibrationFeeds, strength: float, centred: bool
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """The middles of the channels to be re-centred, and the largest magnitudes of those to be balanced then."""
+    outputs = (
+        balanced_outputs(program, placement) if strength else centred_outputs(program, placement) if centred else ()
+    )
+    ends: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
     for arrays in observed(program, outputs, feeds.fitting()) if outputs else ():
         for name, array in arrays.items():
-            here = np.abs(array).reshape(-1, array.shape[-1]).max(0)
-            found[name] = np.maximum(found[name], here) if name in found else here
-    return found
+            rows = array.reshape(-1, array.shape[-1])
+            low, high = ends.get(name, (rows[0], rows[0]))
+            ends[name] = np.minimum(low, rows.min(0)), np.maximum(high, rows.max(0))
+    moved = centred_outputs(program, placement) if centred else ()
+    middles = {name: (ends[name][0] + ends[name][1]) / 2 for name in moved}
+    largest = {
+        name: (high - low) / 2 if name in middles else np.maximum(-low, high) for name, (low, high) in ends.items()
+    }
+    return middles, largest if strength else {}

@@ -17,7 +17,6 @@ from secateur.export.graph_types import declared_precisions, graph_precision, gr
 from secateur.export.half.measure import float32_nodes
 from secateur.export.half.narrow import narrow
 from secateur.export.onnx_info import OnnxInfo, note_kept, onnx_info
-from secateur.export.quantize.balance import balance
 from secateur.export.quantize.correct import correct
 from secateur.export.quantize.formats import FORMATS, Format
 from secateur.export.quantize.graph_edit import drop_unused, read_program
@@ -44,14 +43,16 @@ class Quantized:
     """How a graph was quantised: by which `rule`, on how many `images`, and with which error.
 
     `errors` are those of the rules that were tried, on the images held out from the calibration: the mean squared
-    error of the outputs over their variance. `products` run in 8 bits, `kept` do not for the reasons given; `balanced`
-    LayerNorms were evened out and `corrected` biases changed. `limited` says what a limit on the loss led to.
+    error of the outputs over their variance. `products` run in 8 bits, `kept` do not for the reasons given; `recentred`
+    and `balanced` LayerNorms were evened out and `corrected` biases changed. `limited` says what a limit on the loss
+    led to.
     """
 
     rule: str
     errors: Mapping[str, float]
     images: int
     products: int
+    recentred: int
     balanced: int
     corrected: int
     kept: Mapping[str, str]
@@ -103,6 +104,7 @@ def quantize_onnx(
         ready.errors,
         ready.feeds.images,
         len(placement.products),
+        len(ready.seen.middles),
         len(ready.seen.largest),
         len(corrected),
         placement.kept,
@@ -223,7 +225,7 @@ def _write(program: ir.Model, path: Path, precision: str) -> str:
 
 def _origin(source: Path, feeds: CalibrationFeeds, options: Quantization) -> dict[str, str]:
     """The hashes of what decides a calibration."""
-    how = sha256_json([options.balance, list(options.keep), options.ends])
+    how = sha256_json([options.recentre, options.balance, list(options.keep), options.ends])
     return {"graph": sha256_file(source), "images": feeds.digest, "options": how}
 
 
@@ -254,9 +256,9 @@ def _measurements(
     origin = _origin(source, feeds, options)
     if cache is not None and Path(cache).is_file():
         known = Measurements.load(Path(cache), origin)
-        balance(program, placement, known.largest, options.balance)
+        known.prepare(program, placement, options.balance)
         return known
-    found = measure(program, placement, feeds, options.balance)
+    found = measure(program, placement, feeds, options.balance, options.recentre)
     if cache is not None:
         found.save(Path(cache), origin)
     return found

@@ -15,8 +15,9 @@ class Quantization:
     """How ranges of activations are measured and what is done so that 8 bits lose little.
 
     `rule` says how far an activation reaches (see `ranges.reach`); `measured` takes the rule whose graph is nearest to
-    the fp32 one on images held out from the calibration. `balance` is the strength with which channels of LayerNorms
-    are evened out (SmoothQuant's alpha; 0: not at all), `correct` moves what rounded weights shift on average into the
+    the fp32 one on images held out from the calibration. `recentre` moves the middle of each channel of a LayerNorm to
+    0 and into the biases behind (Outlier Suppression+), `balance` is the strength with which its channels are then
+    evened out (SmoothQuant's alpha; 0: not at all), `correct` moves what rounded weights shift on average into the
     biases, where that lowers the same error. `softmax` is how far the output of a softmax reaches: as `measured` as any
     other, or to `one`, its bound.
     `rest` is the type of everything that is not in 8 bits: `fp16`, `bf16` or `fp32`; by default (`target`) fp16, which
@@ -29,6 +30,7 @@ class Quantization:
     """
 
     rule: Literal["measured", "minmax", "entropy", "percentile", "mse"] = "measured"
+    recentre: bool = True
     balance: Annotated[float, Range(0, 1)] = 0.5
     correct: bool = True
     softmax: Literal["measured", "one"] = "measured"

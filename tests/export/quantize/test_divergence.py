@@ -18,7 +18,7 @@ Batches = list[tuple[Tensor, Tensor]]
 
 
 def spoilt(path: Path, out: Path, module: str, factor: float) -> str:
-    """The graph with another scale of what goes into a module's product; the name of what that gives."""
+    """The graph with another scale of what goes into a module's product; the name of what that gives with its bias."""
     program = ir.load(path)
     node = next(node for node in program.graph if node.metadata_props.get("module") == module)
     pair = node.inputs[0].producer()  # type: ignore[union-attr]  # a product of the transformer
@@ -28,7 +28,8 @@ def spoilt(path: Path, out: Path, module: str, factor: float) -> str:
         scale.const_value = ir.tensor(wrong, name=scale.name)  # type: ignore[union-attr]
         factor = 1.0  # both read one constant
     ir.save(program, out)
-    return str(node.outputs[0].name)
+    (adds, _), *_ = node.outputs[0].uses()
+    return str(adds.outputs[0].name)
 
 
 @pytest.mark.parametrize("module", ["blocks.0.mlp.fc1", "blocks.1.attn.proj"])

@@ -92,6 +92,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "export.targets": ("[onnxruntime:gpu]", "onnxruntime:cpu", "[5]", "['']"),
     "export.max_drop": ("-1", ".nan", "little", "true", "0.5"),
     "export.quantize.rule": ("mean", "5", "null", "true"),
+    "export.quantize.recentre": TRUTH,
     "export.quantize.balance": SHARE,
     "export.quantize.correct": TRUTH,
     "export.quantize.softmax": ("two", "1", "null"),
