@@ -47,6 +47,21 @@ class Profile:
         return f"{self.smallest} to {self.largest}"
 
 
+CONVERSIONS = frozenset(
+    {
+        "cast",
+        "quantize",
+        "dequantize",
+        "quantizelinear",
+        "dequantizelinear",
+        "reformat",
+        "reorderinput",
+        "reorderoutput",
+    }
+)
+"""Kinds of layers, in any runtime's words, that change the type or the layout of a tensor and nothing else."""
+
+
 @dataclass(frozen=True)
 class Layer:
     """One layer: its name, its kind in the runtime's words, and the number format of what it computes."""
@@ -86,6 +101,11 @@ class EngineInfo:
     layers: tuple[Layer, ...]
     attention: int = 0
     folder: Path = Path()
+
+    @property
+    def conversions(self) -> dict[str, int]:
+        """How many layers change the type or the layout of a tensor and nothing else, by their kind."""
+        return dict(Counter(layer.kind for layer in self.layers if layer.kind.lower() in CONVERSIONS).most_common())
 
     @property
     def path(self) -> Path:

@@ -66,11 +66,11 @@ HTML = """<!doctype html>
 </table>
 </details>
 {% endif %}
-{% for table in mixed %}
-<details><summary>Every product of {{ table.graph }} and its precision</summary>
-<p class="sub">{{ table.said }}. {{ table.costs }}.</p>
+{% for table in tables %}
+<details><summary>{{ table.title }}</summary>
+<p class="sub">{{ table.said }}</p>
 <table>
-<thead><tr>{% for word in heads %}<th>{{ word }}</th>{% endfor %}</tr></thead>
+<thead><tr>{% for word in table.heads %}<th>{{ word }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in table.rows %}
 <tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
@@ -130,12 +130,12 @@ Not measured: {{ target }}: {{ reason }}
 {% endfor %}
 
 {% endif %}
-{% for table in mixed %}
-{{ table.graph }}: {{ table.said }}. {{ table.costs }}.
+{% for table in tables %}
+{{ table.said }}
 
-|{% for word in heads %} {{ word }} |{% endfor %}
+|{% for word in table.heads %} {{ word }} |{% endfor %}
 
-|---|---|---:|---|---:|---:|---|
+{{ table.rule }}
 {% for row in table.rows %}
 |{% for cell in row %} {{ cell }} |{% endfor %}
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from secateur.benchmarks.results_file import read_bench
-from secateur.export.artefacts import ExportFile
+from secateur.export.artefacts import BuildFile, ExportFile
+from secateur.export.engine_info import INFO_FILE, EngineInfo
 from secateur.pipeline.report.fidelity_of_run import fidelity_of_run
 from secateur.pipeline.runs.declarations import Output, Packages, recipe_parts
 from secateur.pipeline.runs.inputs import Inputs
 from secateur.pipeline.runs.stage import Stage
-from secateur.pipeline.runs.stages import DENSE, HELD_OUT, PLAN, SCORES, SMALL, STAGES, TRACED
+from secateur.pipeline.runs.stages import DENSE, ENGINES, HELD_OUT, PLAN, SCORES, SMALL, STAGES, TRACED
 from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.describe import GroupTable
 
 BENCH, GROUPS = Output("bench", "bench.json"), Output("groups", "groups.json")
-EXPORTED = Output("export", ExportFile.NAME)
+EXPORTED, BUILT = Output("export", ExportFile.NAME), Output("build", BuildFile.NAME)
 
 
 def report_run(inputs: Inputs, say: Callable[[str], None]) -> list[str]:
@@ -31,14 +32,37 @@ def report_run(inputs: Inputs, say: Callable[[str], None]) -> list[str]:
         classes=inputs.held_out_images.classes if inputs.model_task.scores_classes else (),
         fidelity=fidelity_of_run(inputs, say),
         graphs=ExportFile.load(inputs.folder_of(EXPORTED)).files if inputs.has(ExportFile.NAME) else {},
+        engines=_engines(inputs),
     )
     return write_report(inputs.output(), found)
+
+
+def _engines(inputs: Inputs) -> dict[str, EngineInfo]:
+    """The engines of the run by their folders in it."""
+    if not inputs.has(BuildFile.NAME):
+        return {}
+    folder = inputs.folder_of(BUILT, ENGINES)
+    places = [folder / name for name in BuildFile.load(folder).built if name.endswith(f"/{INFO_FILE}")]
+    return {place.parent.relative_to(folder).as_posix(): EngineInfo.load(place.parent) for place in places}
 
 
 REPORT = Stage(
     "report",
     (
-        *(DENSE, HELD_OUT, GROUPS, SCORES, PLAN, SMALL, EXPORTED, BENCH, TRACED, Packages("matplotlib")),
+        *(
+            DENSE,
+            HELD_OUT,
+            GROUPS,
+            SCORES,
+            PLAN,
+            SMALL,
+            EXPORTED,
+            BUILT,
+            ENGINES,
+            BENCH,
+            TRACED,
+            Packages("matplotlib"),
+        ),
         *recipe_parts("", "report"),
     ),
     report_run,

@@ -14,6 +14,7 @@ from secateur.benchmarks.results_file import BenchResult
 from secateur.core.figures import save_figure
 from secateur.core.files import write_text
 from secateur.export.artefacts import ExportedGraph
+from secateur.export.engine_info import EngineInfo
 from secateur.export.graph_types import bit_ops
 from secateur.pipeline.analysis.fidelity import Fidelity
 from secateur.pipeline.data.classes import spelt_out
@@ -22,7 +23,8 @@ from secateur.pipeline.report.class_map import ByClass, class_map, class_wise, s
 from secateur.pipeline.report.evidence import evidence
 from secateur.pipeline.report.fidelity_of_run import FidelityFile
 from secateur.pipeline.report.figures import kept_units, latency
-from secateur.pipeline.report.mixed_table import HEADS, mixed_tables
+from secateur.pipeline.report.graph_tables import engine_table, kept_table
+from secateur.pipeline.report.mixed_table import mixed_tables
 from secateur.pipeline.report.pages import HTML, MARKDOWN
 from secateur.pipeline.report.table import compact, rows_of
 from secateur.pipeline.runs.recipe import Recipe
@@ -50,7 +52,7 @@ CAPTIONS = {
 class Findings:
     """All that a report tells of a run. `classes` are those of the images, by name; the fidelity may be left out.
 
-    `graphs` are the exported ones by their names.
+    `graphs` are the exported ones by their names, `engines` the built ones by their folders in the run.
     """
 
     recipe: Recipe
@@ -61,6 +63,7 @@ class Findings:
     classes: tuple[str, ...] = ()
     fidelity: Fidelity | None = None
     graphs: Mapping[str, ExportedGraph] = field(default_factory=dict)
+    engines: Mapping[str, EngineInfo] = field(default_factory=dict)
 
 
 def write_report(folder: Path, found: Findings) -> list[str]:
@@ -95,8 +98,10 @@ def write_report(folder: Path, found: Findings) -> list[str]:
         "soles": _soles(found.groups, scores, names),
         "skipped": bench.skipped,
         "narrowed": [one.said for one in bench.narrowed],
-        "mixed": mixed_tables(found.graphs),
-        "heads": HEADS,
+        "tables": [
+            *mixed_tables(found.graphs),
+            *filter(None, (kept_table(found.graphs), engine_table(found.engines))),
+        ],
         "environment": asdict(bench.environment),
         "titles": TITLES,
         "captions": {name: CAPTIONS[name] for name in pictures},

@@ -33,7 +33,7 @@ PARITY = Parity(0.01, (Difference(1, "logits", 0.25, 2.0, 0.125, 0.875, 1.0),), 
 LAYER = LayerChoice("a", "blocks.0", "MatMul", 8.0, "int8", 512.0, 0.25, "a reason")
 DROP = Drop(0.25, 0.5, 8)
 LIMITED = Limited(0.5, "top-1 accuracy", "%", DROP, (Trial(0, DROP),), (LAYER,), 0.5, 0.25, "a sentence")
-QUANTIZED = Quantized("mse", {"mse": 0.5}, 8, 3, 1, 2, {"head": "a reason"}, LIMITED)
+QUANTIZED = Quantized("mse", {"mse": 0.5}, 8, 3, 1, 1, 2, {"head": "a reason"}, LIMITED)
 EXPORTED = ExportFile(
     {
         "model.fp16.onnx": ExportedGraph(INFO, PARITY),

@@ -50,6 +50,7 @@ def test_what_is_written_is_read_back(info: EngineInfo) -> None:
     assert "folder" not in content
     found = EngineInfo.load(info.folder)
     assert found == info
+    assert found.conversions == {"CAST": 1}
     found.check_file()
 
 

@@ -10,10 +10,11 @@ from tests.export.test_artefacts import EXPORTED, LAYER, LIMITED, QUANTIZED
 
 def test_a_row_for_each_product_of_a_graph_with_a_limit() -> None:
     (table,) = mixed_tables(EXPORTED.files)
-    assert (table.graph, table.said) == ("model.int8.onnx", "a sentence")
-    assert table.costs.startswith("Its products take 50.0% of the bit-operations")
+    assert table.title == "Every product of model.int8.onnx and its precision"
+    assert table.said.startswith("model.int8.onnx: a sentence. Its products take 50.0% of the bit-operations")
     assert table.rows == (("blocks.0", "MatMul", "8", "int8", "100.0%", "0.25", "a reason"),)
     assert len(HEADS) == len(table.rows[0])
+    assert table.rule == "|---|---|---:|---|---:|---:|---|"
     first = replace(LAYER, module="", precision="fp32", bit_ops=1536.0, divergence=None)
     limited = replace(LIMITED, layers=(first, LAYER))
     graph = replace(EXPORTED.files["model.int8.onnx"], quantized=replace(QUANTIZED, limited=limited))

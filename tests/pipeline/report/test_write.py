@@ -19,6 +19,7 @@ from secateur.pipeline.report.write import write_report
 from secateur.pipeline.scores.score import Scores
 from tests.export.test_artefacts import EXPORTED
 from tests.pipeline.report.findings import CPU, HIDDEN, findings
+from tests.pipeline.report.test_graph_tables import ENGINE
 
 
 def test_the_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
@@ -52,7 +53,8 @@ def test_precisions_are_told_with_their_reasons(tmp_path: Path) -> None:
     found = findings()
     latency = found.bench.pruned.latency_ms[CPU]
     narrowed = Narrowed(CPU, "int8", "fp16", latency, latency, Interval(0.5, 0.4, 0.6))
-    write_report(tmp_path, replace(found, graphs=EXPORTED.files, bench=replace(found.bench, narrowed=(narrowed,))))
+    told = replace(found, graphs=EXPORTED.files, engines={"engines/x": ENGINE})
+    write_report(tmp_path, replace(told, bench=replace(found.bench, narrowed=(narrowed,))))
     page, summary = ((tmp_path / name).read_text() for name in ("report.html", "report.md"))
     for text in (page, summary):
         assert "batch 1: int8 is not faster than fp16 (0.500 [0.400, 0.600] times as fast): keep fp16 there" in text
@@ -61,6 +63,9 @@ def test_precisions_are_told_with_their_reasons(tmp_path: Path) -> None:
     place = lines.index("| layer | operation | MACs | precision | bit-operations | cost alone | why |")
     assert lines[place + 2] == "| blocks.0 | MatMul | 8 | int8 | 100.0% | 0.25 | a reason |"
     assert lines[place - 1] == lines[place + 3] == ""
+    assert "| model.fp16.onnx | node_sum | a reason |" in lines
+    assert any(line.startswith("| engines/x | int8 | 2.5 | int8: 2, ") for line in lines)
+    assert "<td>the builder&#39;s report</td>" in page
 
 
 def test_the_summary_holds_the_same_rows(tmp_path: Path) -> None:
