@@ -13,10 +13,11 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from secateur.pipeline.structure.codegen.calls import CodeError
 from secateur.pipeline.structure.comparison import Comparison, compare
 from secateur.pipeline.structure.cutting import cut
+from secateur.pipeline.structure.graph.program import place_in_code
 from secateur.pipeline.structure.groups import Group, Groups, Kind
 from secateur.pipeline.structure.plan import Plan
 
-CODE = "the model's own code does not run with fewer of them ({error})"
+CODE = "the model's own code does not run with fewer of them{place}"
 POSITIONS = "the model's own code relies on their number or order: without some of them it computes something else"
 
 
@@ -44,8 +45,7 @@ def compared(model: nn.Module, groups: Groups, some: Sequence[Group]) -> Failure
     except CodeError as error:
         return Failure(str(error), None, error.reasons)
     except Exception as error:  # whatever a model's code raises is the reason why it cannot be pruned there
-        message = " ".join(str(error).split())[:160]
-        return Failure(CODE.format(error=message), running[-1] if running else None)
+        return Failure(CODE.format(place=place_in_code(error, whole=False)), running[-1] if running else None)
     return comparison if comparison.agrees else Failure(POSITIONS)
 
 

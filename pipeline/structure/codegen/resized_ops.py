@@ -140,6 +140,8 @@ def _convolution(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
     """The groups of a convolution that is written as a function and loses groups."""
     groups: Any = node.args[6] if len(node.args) > 6 else node.kwargs.get("groups", 1)
     rows = sizes.along(sizes.values[_arguments(node, "input", "weight")[1]], 0)
+    if rows is not None and not isinstance(groups, int):
+        raise CodeError(sizes.module, "its convolution has as many groups as there are samples")
     left = groups if rows is None else int(rows.reshape(groups, -1).any(1).sum())
     if left == groups:
         return None

@@ -145,6 +145,18 @@ class Coupling:
         return set(np.unique(components[np.concatenate(found)]).tolist()) if found else set()
 
 
+class Aside(Coupling):
+    """Numbers labels as the coupling `of` does, and says nothing of them: what nobody reads takes nothing along."""
+
+    def __init__(self, of: Coupling) -> None:
+        super().__init__()
+        self._of = of
+
+    def fresh(self, number: int) -> Tensor:
+        """New labels of the other coupling, `[number]`."""
+        return self._of.fresh(number)
+
+
 def _placed(reason: str) -> str:
     """A reason that starts with the path of a module, which is empty for the model itself."""
     return f"the model itself{reason}" if reason.startswith(":") else reason

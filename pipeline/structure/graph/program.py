@@ -67,11 +67,11 @@ def exported(model: nn.Module, example: ModelInputs, training: bool = False) -> 
                 except Exception as own:
                     raise ModelError(
                         f"the {type(model).__name__} cannot run on {InputSpec.of(example)} ({first_line(own)}"
-                        f"{_place(own)}): give an example with the batch first that fits it"
+                        f"{place_in_code(own)}): give an example with the batch first that fits it"
                     ) from own
                 raise ModelError(
-                    f"the {type(model).__name__} cannot be traced ({first_line(error)}{_place(error)}): its forward "
-                    "must be tensor operations on named arguments, which do not depend on the numbers in them"
+                    f"the {type(model).__name__} cannot be traced ({first_line(error)}{place_in_code(error)}): its "
+                    "forward must be tensor operations on named arguments, which do not depend on the numbers in them"
                     f"{_part(model, _through(error))}"
                 ) from error
     finally:
@@ -112,10 +112,11 @@ def _part(model: nn.Module, failed: Collection[int]) -> str:
     return f"; or prune a part of it that is so, such as its .{name}, in its place"
 
 
-def _place(error: BaseException) -> str:
+def place_in_code(error: BaseException, whole: bool = True) -> str:
     """The last line of the user's code that an error went through: the file, the line and what it says.
 
-    Empty where it is PyTorch's own; that of torchvision and other libraries is the user's. Code without a file is none.
+    The file has its `whole` path or, for what is kept, its name only. Empty where it is PyTorch's own; that of
+    torchvision and other libraries is the user's. Code without a file is none.
     """
     folders = Path(torch.__file__).parent, Path(__file__).parents[2]
     ours = (*(f"{folder}{os.sep}" for folder in folders), contextlib.__file__, "<")
@@ -123,7 +124,8 @@ def _place(error: BaseException) -> str:
     if not frames or frames[-1].name == tensors_alone.__name__:
         return ""
     last = frames[-1]
-    return f", at {last.filename}:{last.lineno} in {last.name}, `{last.line}`"
+    file = last.filename if whole else Path(last.filename).name
+    return f", at {file}:{last.lineno} in {last.name}, `{last.line}`"
 
 
 @contextlib.contextmanager

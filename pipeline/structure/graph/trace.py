@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from secateur.pipeline.structure.graph.coupling import Coupling, Mark
+from secateur.pipeline.structure.graph.coupling import Aside, Coupling, Mark
 from secateur.pipeline.structure.graph.normalising import Entries
 from secateur.pipeline.structure.graph.program import Ancestry, operation_of
 from secateur.pipeline.structure.graph.unify import Cost
@@ -86,6 +87,11 @@ class Trace:
             norms=self.norms,
             heads=self.heads,
         )
+
+    @cached_property
+    def aside(self) -> Trace:
+        """The same trace for operations whose results nobody reads: what they would couple or fix is left out."""
+        return replace(self, coupling=Aside(self.coupling))
 
     def parameter(self, name: str, tensor: Tensor, constant: bool = False) -> Value:
         """A parameter or buffer, each of its dimensions with labels of its own; a buffer may be a `constant`."""

@@ -89,6 +89,7 @@ class Tracer:
         """What a graph returns, given the values of its placeholders."""
         values = self.trace.values
         self.trace.places.update(places_in(graph.graph))
+        read = _read(graph.graph)
         for node in graph.graph.nodes:
             if node.op == "placeholder":
                 values[node] = inputs[node]
@@ -102,11 +103,11 @@ class Tracer:
             elif node.op == "output":
                 return fx.map_arg(node.args[0], values.__getitem__)
             else:
-                values[node] = self._operation(node)
+                values[node] = self._operation(node, self.trace if node in read else self.trace.aside)
         return ()
 
-    def _operation(self, node: fx.Node) -> Any:
-        """What is known of an operation's result."""
+    def _operation(self, node: fx.Node, trace: Trace) -> Any:
+        """What is known of an operation's result; what it couples goes into a trace."""
         args: Any = fx.map_arg(node.args, self.trace.values.__getitem__)
         kwargs: Any = fx.map_arg(node.kwargs, self.trace.values.__getitem__)
         target: Any = node.target
@@ -119,16 +120,29 @@ class Tracer:
         if not values and not str(target).startswith("aten."):
             return target(*args, **kwargs)  # arithmetic on lengths
         if call.name != "getitem" and not any(value.maps or value.computed for value in values):
-            result = _constant(self.trace, call, values)
+            result = _constant(trace, call, values)
         else:
             rule = RULES.find(call.name)
-            result = rule(self.trace, call) if rule else stays(self.trace, call, call.name)
+            result = rule(trace, call) if rule else stays(trace, call, call.name)
         if self._any_batch and not any(map(_has_open_length, (node, *node.all_input_nodes))):  # once for all samples
             self.trace.costs[counted:] = [cost.times(SAMPLES) for cost in self.trace.costs[counted:]]
-        written = call.name.endswith("_") and not call.name.startswith("_")
-        if written and isinstance(node.args[0], fx.Node):
+        if _writes(call.name) and isinstance(node.args[0], fx.Node):
             self.trace.values[node.args[0]] = result
         return result
+
+
+def _writes(operation: str) -> bool:
+    """Whether an operation writes into the tensor that it is given."""
+    return operation.endswith("_") and not operation.startswith("_")
+
+
+def _read(graph: fx.Graph) -> set[fx.Node]:
+    """The nodes that the output is computed from: not the weights of attention, say, that its caller leaves."""
+    found: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        if node.op == "output" or node in found or _writes(operation_of(node)):
+            found.update((node, *node.all_input_nodes))
+    return found
 
 
 def _has_open_length(node: fx.Node) -> bool:

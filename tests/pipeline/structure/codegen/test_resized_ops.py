@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from secateur.pipeline.structure.codegen.calls import CodeError
 from secateur.pipeline.structure.codegen.resized_ops import resized
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
+from secateur.pipeline.structure.find import find_fixed
 from secateur.pipeline.structure.graph.components import components_of
 from secateur.pipeline.structure.graph.program import operation_of
 from secateur.pipeline.structure.graph.trace import Trace
@@ -123,3 +124,24 @@ def test_a_part_without_units_stays_a_part() -> None:
     parts = [value for node, value in trace.values.items() if node.target is operator.getitem]
     assert [sizes.of(part) for part in parts] == [[2, 0], [2, 8]]
     assert np.prod([2, 12]) == 2 * 12
+
+
+class EachSample(nn.Module):
+    """A convolution by a kernel of each sample's own, mixed of two (CondConv)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.gate, self.last = nn.Conv2d(3, 4, 1), nn.Linear(4, 2), nn.Linear(6, 3)
+        self.kernels = nn.Parameter(torch.randn(2, 6, 4, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        kernels = (self.gate(x.mean((2, 3))) @ self.kernels.flatten(1)).view(len(x) * 6, 4, 1, 1)
+        x = F.conv2d(x.flatten(0, 1)[None], kernels, groups=len(x)).view(len(x), 6, *x.shape[2:])
+        out: Tensor = self.last(x.relu().mean((2, 3)))
+        return out
+
+
+def test_a_group_for_each_sample_is_refused_in_a_sentence() -> None:
+    told = {one.units: one.reason for one in find_fixed(EachSample(), torch.randn(1, 3, 4, 4))}
+    assert "its convolution has as many groups as there are samples" in told[6]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.find import find_fixed, find_groups
 from secateur.pipeline.structure.graph.trace import OUTPUT
 from secateur.pipeline.structure.graph.tracer import UNUSED, trace_model
 from secateur.pipeline.structure.plan import plan_from_kept
@@ -194,3 +194,23 @@ def test_a_function_of_the_batch_alone_has_no_labels() -> None:
     found = of(lambda p, x: F.pad(x, (0, 4)) @ p, (6, 5))
     assert found.reason("p0", 0)
     assert not found.reason("p0", 1)
+
+
+class Looked(nn.Module):
+    """A hidden width whose softmax is read, or computed and left."""
+
+    def __init__(self, read: bool) -> None:
+        super().__init__()
+        self.one, self.two, self.read = nn.Linear(4, 6), nn.Linear(6, 3), read
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.one(x)
+        shares = hidden.softmax(-1)
+        out: Tensor = self.two(shares if self.read else hidden)
+        return out
+
+
+def test_what_nobody_reads_keeps_nothing() -> None:
+    (group,) = find_groups(Looked(read=False), torch.randn(1, 4))
+    assert group.units == 6
+    assert find_fixed(Looked(read=True), torch.randn(1, 4))[0].reason == "the model itself: softmax runs over it"
