@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from secateur.export.parity import check_parity as check_parity
     from secateur.export.program import load_program as load_program
     from secateur.export.program import save_program as save_program
+    from secateur.export.quantize.limit import Limit as Limit
     from secateur.export.quantize.quantize import quantize_onnx as quantize_onnx
     from secateur.export.quantize.spec import Quantization as Quantization
     from secateur.export.to_onnx import export_onnx as export_onnx
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from secateur.kernels.fuse import fusions as fusions
     from secateur.pipeline.analysis.accuracy import accuracy as accuracy
     from secateur.pipeline.analysis.fidelity import fidelity as fidelity
+    from secateur.pipeline.analysis.graph_judge import GraphJudge as GraphJudge
     from secateur.pipeline.analysis.pruning_curve import curve as curve
     from secateur.pipeline.analysis.rule_search import search as search
     from secateur.pipeline.data.dataset import open_data as open_data
@@ -91,10 +93,12 @@ _PLACES = {
     "Compensation": "pipeline.recover.spec",
     "DistillSpec": "pipeline.recover.spec",
     "Evolution": "pipeline.plan.evolution",
+    "GraphJudge": "pipeline.analysis.graph_judge",
     "Groups": "pipeline.structure.groups",
     "Instruments": "pipeline.plan.allocation",
     "Knapsack": "pipeline.plan.knapsack",
     "LatencyTable": "pipeline.plan.latency_table",
+    "Limit": "export.quantize.limit",
     "Loader": "pipeline.data.loader",
     "Lrp": "pipeline.scores.lrp.method",
     "Obs": "pipeline.scores.obs",

@@ -50,7 +50,16 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Limit:
-    """At most `max_drop` of the judge's metric may be lost. What is measured is kept in the file `trials`, if any."""
+    """At most `max_drop` of the judge's metric may be lost. What is measured is kept in the file `trials`, if any.
+
+    >>> images, labels = loader[0]
+    >>> batches = [(images[:5], labels[:5]), (images[5:], labels[5:])]
+    >>> fp32 = sc.export_onnx(small, "limited.onnx").path
+    >>> limit = sc.Limit(100.0, sc.GraphJudge(small, fp32, batches, batches[:1]))
+    >>> _, how = sc.quantize_onnx(fp32, "limited.int8.onnx", loader, limit=limit)
+    >>> how.limited.drop.value <= 100
+    True
+    """
 
     max_drop: float
     judge: Judge

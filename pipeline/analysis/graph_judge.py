@@ -22,6 +22,7 @@ from secateur.export.ort_engine import open_session
 from secateur.export.quantize.limit import Drop
 from secateur.export.signature import flat_inputs, flat_outputs
 from secateur.pipeline.data.loader import Batches
+from secateur.pipeline.tasks.classify import Classify
 from secateur.pipeline.tasks.metric import Meter, Metric
 from secateur.pipeline.tasks.task import Task
 
@@ -34,8 +35,16 @@ LEAST = 2
 class GraphJudge:
     """Runs graphs of a model in ONNX Runtime on the CPU, and compares them with the one at `fp32`.
 
-    `images` tell the metric of the `task` (`classes` are the names in the data) and have two batches or more; `few` are
-    other ones, for the divergence. `source` identifies both, such as by their hashes.
+    `images` tell the metric of the `task`, classification unless one is given, and have two batches or more; `classes`
+    are the names in the data. `few` are other images, for the divergence. `source` identifies both, such as by their
+    hashes.
+
+    >>> images, labels = loader[0]
+    >>> batches = [(images[:5], labels[:5]), (images[5:], labels[5:])]
+    >>> fp32 = sc.export_onnx(small, "judged.onnx").path
+    >>> judge = sc.GraphJudge(small, fp32, batches, batches[:1])
+    >>> judge.metric, judge.drop(fp32).value, judge.divergence(fp32)
+    ('top-1 accuracy', 0.0, 0.0)
     """
 
     def __init__(
@@ -44,12 +53,12 @@ class GraphJudge:
         fp32: Path,
         images: Batches,
         few: Batches,
-        task: Task,
+        task: Task | None = None,
         classes: Sequence[str] = (),
         source: object = "",
     ) -> None:
         self._model, self._fp32, self._images, self._few = model, fp32, images, few
-        self._task, self._classes, self._source = task, classes, source
+        self._task, self._classes, self._source = task or Classify(), classes, source
 
     @property
     def identity(self) -> str:
