@@ -1,15 +1,17 @@
-"""Pruning and precision under one budget of bit-operations, beside int8 alone and pruning followed by int8.
+"""Pruning and precision under one budget, beside int8 alone and pruning followed by int8.
 
-`python -m secateur_studies.joint_plans --data DATA` plans trained models for the bit-operations of int8 alone, and for
-fewer; every plan is repaired in closed form and not trained, exported, quantised by the same settings and judged in
-ONNX Runtime on the same held-out images. Both ways to prune first use the same curves of the same objective as the
-joint plan, with the MACs that make the graph in int8 as cheap as the budget; with `ends`, the first and the last
-product are in int8 too.
+`python -m secateur_studies.joint_plans --data DATA --work WORK` plans trained models for the bit-operations, and for
+the latency on one CPU thread, of int8 alone (where that is slower: of fp32), and for less; every plan is repaired in
+closed form and not trained, exported, quantised by the same settings, judged in ONNX Runtime on the same held-out
+images and timed in turns with the fp32 graph. Both ways to prune first use the same curves of the same objective as the
+joint plan, with the MACs that make the graph in int8 as cheap as the budget, by the same count or latency table; with
+`ends`, the first and the last product are in int8 too. What is measured for plans stays in WORK, and graphs that the
+file has from the same command are not made again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,12 +20,13 @@ from typing import Any
 
 import click
 import torch
-from secateur_studies.eight_bits import counted, loss, predictions
+from numpy.typing import NDArray
+from secateur_studies.eight_bits import counted, loss, predictions, timed
 from secateur_studies.trained_models import Trained, open_trained
 
 from secateur.benchmarks.environment import environment
 from secateur.core.errors import PlanError
-from secateur.core.files import read_json, sha256_json, write_json
+from secateur.core.files import read_json, write_json
 from secateur.export.graph_types import bit_ops, declared_precisions, read_graph
 from secateur.export.quantize.graph_edit import read_program
 from secateur.export.quantize.placement import ENDS, place
@@ -32,11 +35,13 @@ from secateur.export.quantize.quantize import quantize_onnx
 from secateur.export.quantize.spec import Quantization
 from secateur.export.to_onnx import export_onnx
 from secateur.pipeline.analysis.product_losses import product_losses, wide_products
-from secateur.pipeline.plan.allocation import DEFAULT_KINDS, Instruments, Objective
+from secateur.pipeline.plan.allocation import DEFAULT_KINDS, Instruments
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.graph_terms import terms_of_products
+from secateur.pipeline.plan.latency_profile import profile
+from secateur.pipeline.plan.latency_table import LatencyTable
 from secateur.pipeline.plan.make import make_plan
-from secateur.pipeline.plan.objective import divergence
+from secateur.pipeline.plan.objective import divergence, remembered
 from secateur.pipeline.recover.compensate import compensate
 from secateur.pipeline.recover.fast_repair import FastRepair
 from secateur.pipeline.scores.score import Scores, score
@@ -45,16 +50,21 @@ from secateur.pipeline.structure.groups import Groups, Kept
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.surgery import prune
 
+TARGET = "onnxruntime:cpu"
 JUDGED = 64
 """Calibration images that plans are measured on."""
-SHARES = (0.85, 0.7, 1.0)
-"""The budgets, as shares of the bit-operations of int8 alone."""
 ALIGN = 4
 LEAST = 16
 """Units of a group that stay in every plan: products of fewer are not in int8."""
 RULE = Quantization(rule="mse", rest="fp32")
+SECONDS = 1.0
+"""How long each width and each family of operations is timed for the latency table."""
 ROUNDS = 8
 """Halvings of the MACs for which the pruned graph in int8 meets a budget."""
+MEASURES = ("bit_ops", "latency")
+INNER, EVERY = "int8", "int8, ends"
+"""The dense graph in int8, with the first and the last product wide, and without any."""
+Made = tuple[Plan | None, Quantization | None]
 
 
 @dataclass(frozen=True)
@@ -64,132 +74,153 @@ class Subject:
     groups: Groups
     scores: Scores
     instruments: Instruments
+    table: LatencyTable
     outer: frozenset[str]
     task: Trained
 
-    @property
-    def whole(self) -> float:
-        """The bit-operations of the dense model in fp32."""
-        return bit_ops(self.groups.macs(), "fp32")
+    def narrow(self, ends: bool) -> dict[str, str]:
+        """The precisions of a graph in int8."""
+        losses = self.instruments.precision_losses or {}
+        return {name: "int8" for name in losses if ends or name not in self.outer}
+
+    def costs(self, kept: Kept, precisions: Mapping[str, str]) -> dict[str, float]:
+        """What a plan costs: its share of the dense model's bit-operations in fp32, and milliseconds by the table."""
+        budgets = Budget(bit_ops=0.5), Budget(latency=0.5, target=TARGET)
+        operations, latency = (one.cost(self.groups, kept, [], self.table, precisions) for one in budgets)
+        return {"bit_ops": operations / bit_ops(self.groups.macs(), "fp32"), "latency": latency}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A graph to make and judge: by which way, for which budget, and how; None where no plan meets the budget."""
+
+    way: str
+    measure: str
+    budget: float
+    make: Callable[[], Made | None]
+
+    def done(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row is of this graph."""
+        apart = abs(float(row["budget"]) - self.budget)
+        return row["way"] == self.way and row["measure"] == self.measure and apart < 1e-9
 
 
 @click.command()
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True)
+@click.option("--work", type=click.Path(path_type=Path), required=True, help="Where to keep what plans are made by.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/joint_plans.json"))
 @click.option("--models", default="cifar10_resnet56,deit_tiny_patch16_224", show_default=True)
-@click.option("--images", default=128, show_default=True, help="Calibration images of the quantisation.")
+@click.option("--images", default=64, show_default=True, help="Calibration images of the quantisation.")
 @click.option("--held-out", default=3000, show_default=True, help="Images that are counted, where there are so many.")
-def main(data: Path, out: Path, models: str, images: int, held_out: int) -> None:
+@click.option("--shares", default="0.85,0.7,1", show_default=True, help="Budgets, as shares of what int8 alone costs.")
+def main(data: Path, work: Path, out: Path, models: str, images: int, held_out: int, shares: str) -> None:
     """Plans, quantises and counts, and writes what is known after each graph; other models in the file stay."""
     torch.set_num_threads(1)
     content = read_json(out, "joint_plans") if out.is_file() else {"runs": {}}
     for name in models.split(","):
-        run: dict[str, Any] = {
-            "command": f"python -m secateur_studies.joint_plans --data DATA --models {name} --images {images} "
-            f"--held-out {held_out}",
-            "environment": asdict(environment(1)),
-            "images": images,
-            "held_out": held_out,
-            "graphs": [],
-        }
+        command = f"python -m secateur_studies.joint_plans --data DATA --work WORK --models {name} --images {images} "
+        command += f"--held-out {held_out} --shares {shares}"
+        run: dict[str, Any] = {"command": command, "environment": asdict(environment(1))}
+        run |= {"images": images, "held_out": held_out}
+        before = content["runs"].get(name, {})
+        run["graphs"] = before["graphs"] if all(before.get(key) == run[key] for key in run) else []
         content["runs"][name] = run
-        for row in rows(open_trained(name, data, images, held_out)):
-            run["graphs"].append(row)
-            click.echo(f"{name}: {row['way']} at {row['bit_ops']:.4f}: top-1 {row['top1']:.2f}", err=True)
-            write_json(out, "joint_plans", {"runs": content["runs"]})
-        for budget, way, more, around in apart(content, name):
-            click.echo(f"{name}, budget {budget:.4f}: joint has {more:+.2f} ± {around:.2f} points to {way}", err=True)
-
-
-def rows(task: Trained) -> Iterator[dict[str, Any]]:
-    """What each plan's graph costs and classifies right: the dense graphs first, then for each budget every way."""
-    with TemporaryDirectory() as place_of_graphs:
-        folder = Path(place_of_graphs)
+        task, folder = open_trained(name, data, images, held_out), work / name
+        folder.mkdir(parents=True, exist_ok=True)
         subject = opened(task, folder)
         labels, wide = predictions(folder / "dense.onnx", task.evaluation)
-        yield {
-            "way": "fp32",
-            "budget": 1.0,
-            "bit_ops": 1.0,
-            "macs": 1.0,
-            **counted(folder / "dense.onnx", labels, wide, wide),
-        }
-
-        def judged(way: str, budget: float, plan: Plan | None, options: Quantization | None) -> dict[str, Any]:
-            graph = made(subject, plan, options, folder)
-            answers = predictions(graph, task.evaluation)[1]
-            kept: Kept = plan.kept if plan is not None else {}
-            return {
-                "way": way,
-                "budget": budget,
-                "bit_ops": spent(graph, folder / "small.onnx", task) / subject.whole,
-                "macs": subject.groups.macs(kept) / subject.groups.macs(),
-                **counted(graph, labels, answers, wide),
-                "kept": {name: len(units) for name, units in kept.items()},
-                "int8": sum(word == "int8" for word in declared_precisions(read_graph(graph)).values()),
-            }
-
-        inner, ends = (
-            judged("int8", 0.0, None, RULE),
-            judged("int8, ends", 0.0, None, replace(RULE, ends=True)),
-        )
-        for row in (inner, ends):
-            yield {**row, "budget": row["bit_ops"]}
-        for share in SHARES:
-            budget = share * inner["bit_ops"]
-            plan = make_plan(
-                subject.groups,
-                subject.scores,
-                Budget(bit_ops=budget),
-                "joint",
-                subject.instruments,
-                align=ALIGN,
-                least=LEAST,
+        for job in jobs(subject, [float(share) for share in shares.split(",")]):
+            if any(job.done(row) for row in run["graphs"]):
+                continue
+            if (row := judged(subject, job, folder / "dense.onnx", labels, wide)) is None:
+                click.echo(f"{name}: no plan for {job.way} at {job.measure} {job.budget:.4g}", err=True)
+                continue
+            run["graphs"].append(row)
+            click.echo(
+                f"{name}: {row['way']} at {row['measure']} {row['budget']:.4g}: top-1 {row['top1']:.2f}", err=True
             )
-            yield judged("joint", budget, plan, None)
-            for way, row in (("pruned, then int8", inner), ("pruned, then int8, ends", ends)):
-                if budget < row["bit_ops"] * (1 - 1e-6):
-                    options = replace(RULE, ends=row is ends)
-                    pruned = pruned_to(subject, budget, options.ends)
-                    if pruned is not None:
-                        yield judged(way, budget, pruned, options)
+            write_json(out, "joint_plans", {"runs": content["runs"]})
+        for joint, row, more, around in apart(content, name):
+            click.echo(
+                f"{name}, {joint['measure']} {joint['budget']:.4g}: joint has {more:+.2f} ± {around:.2f} points to "
+                f"{row['way']}",
+                err=True,
+            )
+
+
+def jobs(subject: Subject, shares: list[float]) -> Iterator[Job]:
+    """The graphs of the comparison: the dense ones first, then for each budget every way."""
+    groups, scores = subject.groups, subject.scores
+    yield Job("fp32", "", 1.0, lambda: (None, None))
+    for way in (INNER, EVERY):
+        yield Job(way, "", 1.0, lambda way=way: (None, replace(RULE, ends=way == EVERY)))  # type: ignore[misc]
+    whole = {ends: subject.costs({}, subject.narrow(ends)) for ends in (False, True)}
+
+    def joint(budget: Budget) -> Made:
+        found = make_plan(groups, scores, budget, "joint", subject.instruments, align=ALIGN, least=LEAST)
+        return found, replace(RULE, ends=True)
+
+    def first(measure: str, budget: float, ends: bool) -> Made | None:
+        plan = pruned_to(subject, measure, budget, ends)
+        return None if plan is None else (plan, replace(RULE, ends=ends))
+
+    dense = subject.costs({}, {})
+    for measure in MEASURES:
+        for share in shares:
+            limit = share * min(whole[False][measure], dense[measure])  # int8 is no faster everywhere
+            if limit >= dense[measure]:
+                continue
+            yield Job("joint", measure, limit, partial(joint, budget_of(measure, limit)))
+            for ends in (False, True):
+                if limit < whole[ends][measure] * (1 - 1e-6):
+                    way = f"pruned, then {EVERY if ends else INNER}"
+                    yield Job(way, measure, limit, partial(first, measure, limit, ends))
+
+
+def budget_of(measure: str, limit: float) -> Budget:
+    """The budget of so many bit-operations, as a share, or milliseconds."""
+    return Budget(bit_ops=limit) if measure == "bit_ops" else Budget(latency=f"{limit:.9f}ms", target=TARGET)
 
 
 def opened(task: Trained, folder: Path) -> Subject:
-    """The model with the measured losses of its units and bits; its graph is `dense.onnx` in the folder."""
+    """The model with the measured losses of its units and bits, and its latencies, which the folder keeps."""
+    say, identity = partial(click.echo, err=True), f"{folder.name} {len(list(task.calibration))}"
     groups = find_groups(task.model, torch.zeros(1, *task.shape))
     scores = score(task.model, groups, task.repairs, method="taylor")
     images, labels = (torch.cat(parts)[:JUDGED] for parts in zip(*task.calibration, strict=True))
     few = [(images, labels)]
-    small = FastRepair(task.model, groups, DEFAULT_KINDS, task.repairs)
-    objective = once(divergence(task.model, groups, few, small))
+
+    def repaired() -> Callable[[Kept], float]:
+        return divergence(task.model, groups, few, FastRepair(task.model, groups, DEFAULT_KINDS, task.repairs))
+
+    objective = remembered(repaired, folder / "judged.json", identity)
     program = read_program(export_onnx(task.model, folder / "dense.onnx", input_shape=task.shape).path)
     macs = product_macs(program, [{str(program.graph.inputs[0].name): images[:1].numpy()}])
     modules = {str(node.name): node.metadata_props.get("module", "") for node in program.graph}
     terms = terms_of_products(groups, {}, macs, modules)
     outer = frozenset(terms[node] for node, reason in place(program).kept.items() if reason == ENDS)
-    options, say = replace(RULE, ends=True), partial(click.echo, err=True)
-    losses = product_losses(task.model, groups, task.calibration, few, options=options, say=say)
-    return Subject(groups, scores, Instruments(objective=objective, precision_losses=losses), outer, task)
+    trials, options = folder / "losses.json", replace(RULE, ends=True)
+    losses = product_losses(
+        task.model, groups, task.calibration, few, options=options, trials=trials, source=identity, say=say
+    )
+    if not (path := folder / "latency.json").is_file():
+        profile(
+            *(task.model, groups, TARGET, DEFAULT_KINDS),
+            align=ALIGN,
+            seconds=SECONDS,
+            threads=1,
+            say=say,
+            precisions=("int8",),
+            calibration=task.few,
+            options=RULE,
+        ).save(path)
+    table = LatencyTable.load(path)
+    instruments = Instruments(objective=objective, precision_losses=losses, latencies=table)
+    return Subject(groups, scores, instruments, table, outer, task)
 
 
-def once(objective: Objective) -> Objective:
-    """The objective, which measures no choice twice."""
-    known: dict[str, float] = {}
-
-    def remembering(kept: Kept) -> float:
-        key = sha256_json({name: list(units) for name, units in kept.items()})
-        if key not in known:
-            known[key] = objective(kept)
-        return known[key]
-
-    return remembering
-
-
-def pruned_to(subject: Subject, budget: float, ends: bool) -> Plan | None:
-    """The plan by MACs, of the same curves, whose graph in int8 has the bit-operations of the budget; None for none."""
-    losses = subject.instruments.precision_losses or {}
-    narrow = {name: "int8" for name in losses if ends or name not in subject.outer}
+def pruned_to(subject: Subject, measure: str, budget: float, ends: bool) -> Plan | None:
+    """The plan by MACs, of the same curves, whose graph in int8 costs no more than the budget; None for none."""
     groups, low, high, best = subject.groups, 0.0, 1.0, None
     for _ in range(ROUNDS):
         macs = Budget(macs=(low + high) / 2)
@@ -198,25 +229,52 @@ def pruned_to(subject: Subject, budget: float, ends: bool) -> Plan | None:
         except PlanError:  # so few MACs cannot be reached
             low = (low + high) / 2
             continue
-        if Budget(bit_ops=0.5).cost(groups, plan.kept, [], None, narrow) <= budget * subject.whole:
+        if subject.costs(plan.kept, subject.narrow(ends))[measure] <= budget:
             low, best = (low + high) / 2, plan
         else:
             high = (low + high) / 2
-    if best is None:
-        click.echo(f"no plan by MACs meets the budget {budget:g}{', ends' * ends}", err=True)
     return best
 
 
-def made(subject: Subject, plan: Plan | None, options: Quantization | None, folder: Path) -> Path:
-    """The graph in int8 of the planned and repaired model; without options, in the precisions of the plan."""
+def judged(subject: Subject, job: Job, dense: Path, labels: NDArray[Any], wide: NDArray[Any]) -> dict[str, Any] | None:
+    """What a job's graph costs, takes and classifies right, beside the dense one; None where there is no plan."""
     task, groups = subject.task, subject.groups
-    model = task.model
-    if plan is not None and plan.kept:
-        model = compensate(prune(model, plan, groups), model, plan, task.repairs, groups=groups)
-    fp32 = export_onnx(model, folder / "small.onnx", input_shape=task.shape).path
-    if options is None and plan is not None:
-        options = replace(RULE, ends=True, keep=wide_products(groups, plan, fp32, task.calibration))
-    return quantize_onnx(fp32, folder / "int8.onnx", task.calibration, options=options)[0].path
+    if (chosen := job.make()) is None:
+        return None
+    plan, options = chosen
+    kept: Kept = plan.kept if plan is not None else {}
+    precisions: Mapping[str, str] = {} if options is None else subject.narrow(options.ends)
+    with TemporaryDirectory() as place_of_graphs:
+        fp32, graph = Path(place_of_graphs) / "small.onnx", Path(place_of_graphs) / "int8.onnx"
+        model = task.model
+        if plan is not None and kept:
+            model = compensate(prune(model, plan, groups), model, plan, task.repairs, groups=groups)
+        export_onnx(model, fp32, input_shape=task.shape)
+        if job.way == "joint" and plan is not None and plan.facts is not None and options is not None:
+            precisions = plan.facts.precisions
+            keep = wide_products(groups, plan, fp32, task.calibration)
+            options = replace(options, keep=keep) if "int8" in precisions.values() else None
+        if options is None:
+            graph = fp32
+        else:
+            quantize_onnx(fp32, graph, task.calibration, options=options)
+        return {
+            "way": job.way,
+            "measure": job.measure,
+            "budget": job.budget,
+            "costs": subject.costs(kept, precisions),
+            "bit_ops": spent(graph, fp32, task) / bit_ops(groups.macs(), "fp32"),
+            "macs": groups.macs(kept) / groups.macs(),
+            **counted(graph, labels, predictions(graph, task.evaluation)[1], wide),
+            **{key: _rounded(value) for key, value in timed(dense, graph).items()},
+            "kept": {name: len(units) for name, units in kept.items()},
+            "int8": sum(word == "int8" for word in declared_precisions(read_graph(graph)).values()),
+        }
+
+
+def _rounded(value: Any) -> Any:
+    """Samples in milliseconds to 0.1 microseconds; all else as it is."""
+    return value if isinstance(value, dict) else [round(float(sample), 4) for sample in value]
 
 
 def spent(graph: Path, fp32: Path, task: Trained) -> float:
@@ -227,32 +285,43 @@ def spent(graph: Path, fp32: Path, task: Trained) -> float:
     return sum(bit_ops(count, declared[node]) for node, count in macs.items())
 
 
-def apart(content: dict[str, Any], model: str) -> Iterator[tuple[float, str, float, float]]:
-    """For each budget and other way, by how many points of top-1 the joint plan is better, and half of the 95 %
-    interval of that paired difference.
+def apart(content: dict[str, Any], model: str) -> Iterator[tuple[dict[str, Any], dict[str, Any], float, float]]:
+    """For each budget the joint plan's row and every other way's, by how many points of top-1 the first is better, and
+    half of the 95 % interval of that paired difference.
     """
     graphs = content["runs"][model]["graphs"]
     for joint in (row for row in graphs if row["way"] == "joint"):
+        measure, budget = joint["measure"], joint["budget"]
         for row in graphs:
-            if row["way"] not in ("joint", "fp32") and abs(row["budget"] - joint["budget"]) < 1e-9:
-                yield joint["budget"], row["way"], *loss(joint, row)
+            alone = row["way"] in (INNER, EVERY) and abs(row["costs"][measure] - budget) < 1e-9
+            same = row["way"].startswith("pruned") and row["measure"] == measure and abs(row["budget"] - budget) < 1e-9
+            if alone or same:
+                yield joint, row, *loss(joint, row)
 
 
 def table_of(content: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The head and the rows of the table: a graph a row, those of a model together in the order of their budgets."""
-    head = ("graph", "bit-operations", "MACs", "top-1", "joint at this budget has, points")
+    """The head and the rows of the table: a graph a row, those of a model and a budget together."""
+    head = ("graph", "budget", "bit-operations", "MACs", "top-1", "joint at this budget has, points")
     lines: list[tuple[str, ...]] = []
     for model, run in content["runs"].items():
-        against = {(budget, way): (more, around) for budget, way, more, around in apart(content, model)}
-        for row in sorted(run["graphs"], key=lambda row: -float(row["budget"])):
-            found = against.get((row["budget"], row["way"]))
+        against: dict[int, str] = {}
+        for _, row, more, around in apart(content, model):
+            words = f"{more:+.2f} ± {around:.2f}"
+            against[id(row)] = f"{against[id(row)]}, {words}" if id(row) in against else words
+        for row in sorted(run["graphs"], key=lambda row: (row["measure"], -float(row["budget"]))):
+            budget = {
+                "": "",
+                "bit_ops": f"{row['budget']:.2%} of bit-operations",
+                "latency": f"{row['budget']:.2f} ms by the table",
+            }[row["measure"]]
             lines.append(
                 (
                     f"{model}: {row['way']}",
+                    budget,
                     f"{row['bit_ops']:.2%}",
                     f"{row['macs']:.1%}",
                     f"{row['top1']:.2f}",
-                    f"{found[0]:+.2f} ± {found[1]:.2f}" if found else "",
+                    against.get(id(row), ""),
                 )
             )
     return head, lines

@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from secateur_studies.joint_plans import apart, once, table_of
+from secateur_studies.joint_plans import Job, apart, table_of
+
+
+def row(way: str, measure: str, budget: float, right: str, **costs: float) -> dict[str, Any]:
+    shown = {"bit_ops": 0.05, "macs": 0.8, "top1": 75.0}
+    return {"way": way, "measure": measure, "budget": budget, "right": right, "costs": costs, **shown}
+
+
+ROWS = [
+    row("fp32", "", 1.0, "1111", bit_ops=1.0, latency=9.0),
+    row("int8", "", 1.0, "1111", bit_ops=0.06, latency=3.0),
+    row("joint", "bit_ops", 0.05, "1110"),
+    row("pruned, then int8", "bit_ops", 0.05, "1000"),
+    row("joint", "latency", 3.0, "0110"),
+    row("pruned, then int8", "latency", 2.0, "1000"),
+]
 
 
 def test_the_joint_plan_is_compared_with_those_of_its_budget_image_by_image() -> None:
-    rows = [
-        {"way": "fp32", "budget": 1.0, "right": "1111"},
-        {"way": "joint", "budget": 0.05, "right": "1110"},
-        {"way": "pruned, then int8", "budget": 0.05, "right": "1000"},
-        {"way": "int8", "budget": 0.06, "right": "1111"},
-    ]
-    ((budget, way, more, around),) = apart({"runs": {"net": {"graphs": rows}}}, "net")
-    assert (budget, way, more) == (0.05, "pruned, then int8", 50.0)
-    assert around == pytest.approx(100 * 1.96 * (1 / 3) ** 0.5 / 2)
+    first, second = apart({"runs": {"net": {"graphs": ROWS}}}, "net")
+    assert first[:3] == (ROWS[2], ROWS[3], 50.0)
+    assert second[:3] == (ROWS[4], ROWS[1], -50.0)  # at the latency of int8 alone
+    assert first[3] == second[3] == pytest.approx(100 * 1.96 * (1 / 3) ** 0.5 / 2)
 
-    named = [{**row, "bit_ops": 0.05, "macs": 0.8, "top1": 75.0} for row in rows]
-    head, lines = table_of({"runs": {"net": {"graphs": named}}})
-    assert [line[0] for line in lines] == ["net: fp32", "net: int8", "net: joint", "net: pruned, then int8"]
-    assert lines[-1][1:] == ("5.00%", "80.0%", "75.00", f"+50.00 ± {around:.2f}")
+
+def test_each_graph_has_a_row_in_the_table() -> None:
+    head, lines = table_of({"runs": {"net": {"graphs": ROWS}}})
+    assert [line[0] for line in lines[:2]] == ["net: fp32", "net: int8"]
+    assert [line[1] for line in lines[2:]] == 2 * ["5.00% of bit-operations"] + [
+        "3.00 ms by the table",
+        "2.00 ms by the table",
+    ]
+    pruned = next(line for line in lines if line[1].startswith("5.00%") and line[0].endswith("then int8"))
+    assert pruned[2:5] == ("5.00%", "80.0%", "75.00") and pruned[5].startswith("+50.00 ± ")
     assert {len(line) for line in lines} == {len(head)}
 
 
-def test_no_choice_is_measured_twice() -> None:
-    asked: list[object] = []
-    objective = once(lambda kept: float(len(asked.append(kept) or asked)))  # type: ignore[func-returns-value]
-    assert [objective({"a": [1]}), objective({"a": [1]}), objective({"a": range(2)})] == [1.0, 1.0, 2.0]
+def test_a_graph_of_the_same_way_and_budget_is_not_made_again() -> None:
+    job = Job("joint", "latency", 3.0, lambda: None)
+    assert [job.done(one) for one in ROWS] == [False, False, False, False, True, False]
