@@ -174,7 +174,7 @@ class _Calibration(TorchFunctionMode):
         adjustable = bias is not None and id(bias) in self.own.keys() - self.read
         if adjustable:
             y = y - (shift := CENTRED * _over_all_but(y, channel)).reshape(shape)
-        size = float(torch.linalg.vector_norm(y, dtype=_wide(y))) / math.sqrt(max(y.numel(), 1))
+        size = float(torch.linalg.vector_norm(y.detach(), dtype=_wide(y))) / math.sqrt(max(y.numel(), 1))
         factor = self.factors[name] = 1 / size if size > 1e-20 else 1.0
         weight.data.mul_(factor)
         y = y.mul_(factor) if bias is None else torch.addcmul(bias.reshape(shape), y, y.new_tensor(factor))

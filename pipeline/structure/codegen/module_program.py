@@ -20,6 +20,7 @@ from secateur.pipeline.structure.codegen.conditions import holds
 from secateur.pipeline.structure.codegen.nested import holds_tensors, leaves_of, leaves_with_keys
 from secateur.pipeline.structure.codegen.own_graph import OwnGraph, own_graph
 from secateur.pipeline.structure.graph.program import hint_of, is_symbol, stack_of
+from secateur.pipeline.structure.graph.regions import gradients
 from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.graph.value import Value
 
@@ -72,6 +73,8 @@ def module_programs(trace: Trace, name: str, dense: nn.Module, calls: Calls) -> 
         raise CodeError(name, f"it runs {len(seen)} times in one forward pass, of which the graph shows {len(wholes)}")
     if any(_form(call) != _form(seen[0]) for call in seen):
         raise CodeError(name, "it is called in different ways in one forward pass")
+    if any(node.target is gradients and node.args[0] for whole in wholes for node in whole.nodes):
+        raise CodeError(name, "it turns gradients on in a part of it")
     if not tensors_in(seen[0].result) or any(map(holds_tensors, leaves_of(seen[0].result))):
         raise CodeError(name, f"it returns a {type(seen[0].result).__name__}, whose tensors are not known")
     module = dense.get_submodule(name)

@@ -179,7 +179,7 @@ class ModuleWriter:
         )
 
     def _mark(self, node: fx.Node) -> None:
-        """Begins or ends a region of autocast: on the device of the input, where it was that in the graph."""
+        """Begins or ends a region; that of autocast on the device of the input, where it was that in the graph."""
         device, *others = node.args
         tensors = [(number, own) for number, own in self.program.own.inputs.items() if has_tensors(own)]
         if tensors and device == tensors[0][1].meta["val"].device.type:

@@ -11,11 +11,11 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from secateur.core.modules import device_of, evaluating
+from secateur.core.modules import device_of, frozen
 from secateur.pipeline.structure.codegen.calls import Calls, CodeError, RecordedCall
 from secateur.pipeline.structure.codegen.nested import leaves_of, leaves_with_keys
 from secateur.pipeline.structure.graph.program import symbolic_len
-from secateur.pipeline.structure.graph.regions import gradients, inlined
+from secateur.pipeline.structure.graph.regions import inference_as_region, inlined
 
 AUTO = torch.export.Dim.AUTO
 
@@ -98,8 +98,6 @@ def own_graph(module: nn.Module, name: str, calls: Calls, training: bool, any_si
             if not isinstance(found, Tensor):
                 raise CodeError(name, "it opens a graph of its own, such as a condition")
             numbers[node] = found
-        if node.target is gradients:
-            raise CodeError(name, "it turns gradients on or off in a part of it")
         if node.op != "placeholder":
             continue
         entry = entries[node.name]
@@ -118,12 +116,16 @@ def own_graph(module: nn.Module, name: str, calls: Calls, training: bool, any_si
 
 
 def _exported(flat: Flat, training: bool, dynamic: Sequence[frozenset[int]]) -> ExportedProgram:
-    """The program of a module, with the lengths `dynamic` of its inputs left open."""
+    """The program of a module, with the lengths `dynamic` of its inputs left open.
+
+    Gradients are on, so that regions without are seen, but no parameter asks for one: PyTorch's own layers then take
+    the way that they take without.
+    """
     device, leaves = device_of(flat), [flat.call.leaves[place] for place in flat.places]
     made = [torch.zeros(x.shape, dtype=x.dtype, device=device) if isinstance(x, Tensor) else x for x in leaves]
     lengths = tuple(
         dict.fromkeys(dims, AUTO) if isinstance(x, Tensor) else AUTO for x, dims in zip(made, dynamic, strict=True)
     )
-    with evaluating(flat), torch.no_grad(), symbolic_len():
+    with frozen(flat), torch.enable_grad(), inference_as_region(), symbolic_len():
         flat.module.train(training)
         return inlined(torch.export.export(flat, tuple(made), dynamic_shapes={"inputs": lengths}, strict=False))

@@ -13,10 +13,10 @@ from torch.fx.graph_module import _format_import_block, _forward_from_src
 from torch.package.importer import sys_importer
 
 from secateur.pipeline.structure.codegen.conditions import by_mode, check_arguments, check_mode, check_names, check_same
-from secateur.pipeline.structure.graph.regions import MARKS, autocast_of, end_of
+from secateur.pipeline.structure.graph.regions import MARKS, autocast_of, end_of, gradients
 
 _INDENT = "    "
-_BEGIN = re.compile(rf"    \w+ = (\w*{autocast_of.__name__}\(.*\))(;.*)?$")
+_BEGIN = re.compile(rf"    \w+ = (\w*(?:{autocast_of.__name__}|{gradients.__name__})\(.*\))(;.*)?$")
 _END = re.compile(rf"    \w+ = \w*{end_of.__name__}\(.*\)(;.*)?$")
 
 

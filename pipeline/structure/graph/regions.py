@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,6 +19,25 @@ def autocast_of(device: Any, dtype: torch.dtype | None, enabled: bool, cache: bo
 def gradients(enabled: bool) -> torch.set_grad_enabled:
     """Gradients on or off; as a node it begins a region."""
     return torch.set_grad_enabled(enabled)
+
+
+@contextmanager
+def inference_as_region() -> Iterator[None]:
+    """Makes inference mode a region without gradients while code is traced, since a tracer does not see it."""
+    mode, before = torch.inference_mode, (torch.inference_mode.__enter__, torch.inference_mode.__exit__)
+    regions: list[torch.set_grad_enabled] = []
+
+    def enter(self: torch.inference_mode) -> None:
+        regions.append(torch.set_grad_enabled(torch.is_grad_enabled() and not self.mode))
+
+    def leave(self: torch.inference_mode, *error: Any) -> None:
+        regions.pop().__exit__(*error)
+
+    mode.__enter__, mode.__exit__ = enter, leave  # type: ignore[method-assign]  # for this time only
+    try:
+        yield
+    finally:
+        mode.__enter__, mode.__exit__ = before  # type: ignore[method-assign]  # as they were
 
 
 def end_of(region: Any) -> None:
@@ -44,12 +64,12 @@ def _inline(module: fx.GraphModule) -> None:
         holder = node.args[place]
         region = getattr(module, holder.target)
         _inline(region)
+        given = dict(zip(_holes(region.graph), node.args[place + 1 :], strict=True))
         with graph.inserting_before(node):
-            first = graph.call_function(begin, node.args[:place])
-            given = dict(zip(_holes(region.graph), node.args[place + 1 :], strict=True))
+            marks = [graph.call_function(begin, node.args[:place])] if _computes(region.graph) else []
             made: Any = graph.graph_copy(region.graph, given)
-            last = graph.call_function(end_of, (first,))
-        for mark in (first, last):
+            marks += [graph.call_function(end_of, (first,)) for first in marks]
+        for mark in marks:
             mark.meta["nn_module_stack"] = node.meta.get("nn_module_stack", {})
         for inner in region.graph.nodes:  # tensors that it holds, and other graphs
             if inner.op == "get_attr":
@@ -62,6 +82,11 @@ def _inline(module: fx.GraphModule) -> None:
         for gone in (node, holder):
             if not gone.users:
                 graph.erase_node(gone)
+
+
+def _computes(graph: fx.Graph) -> bool:
+    """Whether a region holds an operation; a tracer opens some that hold none."""
+    return any(node.op == "call_function" for node in graph.nodes)
 
 
 def _is_module(arg: object) -> bool:

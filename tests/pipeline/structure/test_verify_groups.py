@@ -333,7 +333,7 @@ def test_the_reason_says_why_the_code_that_fails_could_not_be_taken_over() -> No
     assert groups.adapted == () and fixed.name == "1.inner.hidden"
     assert fixed.reason.endswith(
         "(twelve units were expected), and the code of 1.inner cannot be taken over from the graph: it turns gradients "
-        "on or off in a part of it"
+        "on in a part of it"
     )
 
 

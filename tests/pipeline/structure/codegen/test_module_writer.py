@@ -19,6 +19,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from secateur.core.errors import SurgeryError
 from secateur.pipeline.structure.codegen.calls import CodeError
 from secateur.pipeline.structure.codegen.written_module import write_forward
+from secateur.pipeline.structure.cutting import positions_kept, sliced
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
@@ -185,6 +186,53 @@ def test_the_new_module_is_an_ordinary_one() -> None:
     torch.testing.assert_close(copy.deepcopy(found.small)(x), expected)
     expected.sum().backward()
     assert all(parameter.grad is not None for parameter in found.small.parameters())
+
+
+@torch.no_grad()
+def means(m: Any, x: Tensor) -> Tensor:
+    return m.one(x).mean((2, 3), keepdim=True)
+
+
+@torch.inference_mode()
+def signs(m: Any, x: Tensor) -> Tensor:
+    return m.one(x).sign()
+
+
+def half_frozen(m: Any, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        y = m.one(x).view(-1, 16, 6, 6).relu()
+        with torch.set_grad_enabled(False):
+            y = y * 2
+    return y + m.two(x).view(-1, 16, 6, 6)
+
+
+WITHOUT_GRADIENTS: dict[str, Callable[..., Any]] = {
+    "a region in a region": half_frozen,
+    "a function": lambda m, x: means(m, x).view(-1, 16, 1, 1) * m.two(x),
+    "inference mode": lambda m, x: m.two(x).view(-1, 16, 6, 6) + signs(m, x),
+    "a value": lambda m, x: m.one(x).detach().view(-1, 16, 6, 6) + m.two(x),
+}
+
+
+@pytest.mark.parametrize("case", list(WITHOUT_GRADIENTS))
+@pytest.mark.parametrize("training", [True, False])
+def test_what_takes_no_gradients_takes_none_in_new_code(case: str, training: bool) -> None:
+    torch.manual_seed(0)
+    inner = Code(WITHOUT_GRADIENTS[case], **convolutions(one=(16, 16), two=(16, 16)))
+    found = take_over(around(inner)[0], IMAGE)
+    check(found, IMAGE)
+    x = torch.randn(2, 3, 6, 6)
+    for model in (found.small, found.reference):
+        model.train(training)(x).square().sum().backward()
+    index = positions_kept(found.groups, found.plan.kept)
+    parameters = dict(found.small.named_parameters())
+    expected = {
+        name: None if old.grad is None else sliced(old.grad, name, index)
+        for name, old in found.reference.named_parameters()
+    }
+    assert [name for name, gradient in expected.items() if gradient is None] == ["inner.one.weight", "inner.one.bias"]
+    for name, gradient in expected.items():
+        torch.testing.assert_close(parameters[name].grad, gradient, rtol=1e-4, atol=1e-4)
 
 
 class Dropping(nn.Module):
@@ -535,7 +583,7 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
         around(Code(lambda m, x: x.view(int(x.shape[0]), 16, 6, 6)))[0], "one number of samples",
     ),
     "gradients": (
-        around(Code(forces, one=nn.Conv2d(16, 16, 1)))[0], "gradients on or off",
+        around(Code(forces, one=nn.Conv2d(16, 16, 1)))[0], "it turns gradients on in a part of it",
     ),
     "every second channel": (
         around(Code(lambda m, x: m.one(x[:, ::2]), one=nn.Conv2d(8, 16, 1)))[0], "every 2th unit",

@@ -68,15 +68,22 @@ def test_conditions_of_the_way_that_is_taken_are_kept() -> None:
     assert graph_of(lambda m, x: x.relu()).guards == ()
 
 
-def test_a_graph_within_and_gradients_that_are_turned_on_are_refused() -> None:
-    def forces(m: Any, x: Tensor) -> Tensor:
-        with torch.enable_grad():
-            return x * 2
+@pytest.mark.parametrize("region", [torch.no_grad, torch.inference_mode, lambda: torch.set_grad_enabled(False)])
+@pytest.mark.parametrize("training", [True, False])
+def test_regions_without_gradients_are_kept(region: Any, training: bool) -> None:
+    def partly(m: Any, x: Tensor) -> Tensor:
+        with region():
+            y = m.one(x)
+        return x + y.detach()
 
+    found = graph_of(partly, training, one=nn.Conv2d(8, 8, 1))
+    names = [operation_of(node) for node in found.operations]
+    assert names == ["gradients", "conv2d", "end_of", "detach", "add"] and found.operations[0].args == (False,)
+
+
+def test_a_graph_within_is_refused() -> None:
     def condition(m: Any, x: Tensor) -> Tensor:
         return torch.cond(x.sum() > 0, lambda x: x * 2, lambda x: x * 3, (x,))  # type: ignore[no-any-return]
 
-    with pytest.raises(CodeError, match="it turns gradients on or off"):
-        graph_of(forces)
     with pytest.raises(CodeError, match="a graph of its own, such as a condition"):
         graph_of(condition)

@@ -122,8 +122,10 @@ REGION = """def forward(self, x):
     add = torch.ops.aten.add.Tensor(x, 1);  x = None
     autocast_of_1 = regions_autocast_of('cpu', None, True)
     end_of = regions_end_of(autocast_of_1);  autocast_of_1 = end_of = None
+    gradients = regions_gradients(False)
     mul = add * 2;  add = None
-    end_of_1 = regions_end_of(autocast_of);  autocast_of = end_of_1 = None
+    end_of_1 = regions_end_of(gradients);  gradients = end_of_1 = None
+    end_of_2 = regions_end_of(autocast_of);  autocast_of = end_of_2 = None
     return mul
 """
 BLOCKS = """def forward(self, x):
@@ -131,7 +133,8 @@ BLOCKS = """def forward(self, x):
         add = torch.ops.aten.add.Tensor(x, 1);  x = None
         with regions_autocast_of('cpu', None, True):
             pass
-        mul = add * 2;  add = None
+        with regions_gradients(False):
+            mul = add * 2;  add = None
     return mul
 """
 
