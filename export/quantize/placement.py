@@ -22,6 +22,11 @@ PRODUCTS = ("Conv", "Gemm", "MatMul")
 OTHERS = ("ConvTranspose", "Einsum", "Attention")
 """Products whose kernels in 8 bits not every runtime has."""
 
+LARGEST_FP8 = 32
+"""TensorRT has no fp8 kernels for convolutions over more places, such as 7 x 7, nor for those of groups (its release
+notes, under limitations).
+"""
+
 ENDS = "it is the first or the last product, whose rounding costs the most"
 
 
@@ -67,8 +72,8 @@ class Placement:
         return Placement(rest, skips, fixed, {**self.kept, **wide})
 
 
-def place(program: ir.Model, keep: Iterable[str] = (), ends: bool = False) -> Placement:
-    """Which operands of the program's products are quantised.
+def place(program: ir.Model, keep: Iterable[str] = (), ends: bool = False, precision: str = "int8") -> Placement:
+    """Which operands of the program's products are quantised to a precision (`int8`, `fp8`).
 
     That is every product of a weight and an activation, and of two activations (both products of attention), right
     before the product: behind the scale and the transpositions that TensorRT folds into it. Nothing else is: what
@@ -89,7 +94,7 @@ def place(program: ir.Model, keep: Iterable[str] = (), ends: bool = False) -> Pl
             continue
         name = str(node.name)
         asked = next((glob for glob in globs if any(fnmatch(word, glob) for word in (name, _module(node)))), None)
-        product, why_not = _product(node)
+        product, why_not = _product(node, precision)
         if asked is not None:
             kept[name] = f"export.quantize.keep names it by {asked!r}"
         elif product is None:
@@ -110,7 +115,7 @@ def is_weight(value: ir.Value | None) -> bool:
     return value is not None and value.const_value is not None and value.producer() is None
 
 
-def _product(node: ir.Node) -> tuple[Product | None, str]:
+def _product(node: ir.Node, precision: str) -> tuple[Product | None, str]:
     """The product that a node is in 8 bits; or None and why it stays."""
     left, right = node.inputs[0], node.inputs[1] if len(node.inputs) > 1 else None
     name = str(node.name)
@@ -130,7 +135,11 @@ def _product(node: ir.Node) -> tuple[Product | None, str]:
     axis = 1 if node.op_type == "MatMul" or (node.op_type == "Gemm" and not _attribute(node, "transB")) else 0
     if node.op_type == "Gemm" and _attribute(node, "transA"):
         return None, "it transposes its activation"
-    depthwise = node.op_type == "Conv" and shape[1] == 1 and _attribute(node, "group", 1) > 1
+    groups = _attribute(node, "group", 1) if node.op_type == "Conv" else 1
+    if precision == "fp8" and node.op_type == "Conv" and (groups > 1 or prod(shape[2:]) > LARGEST_FP8):
+        what = f"{groups} groups" if groups > 1 else f"kernels of {prod(shape[2:])} places"
+        return None, f"it has {what}, for which TensorRT has no kernels in fp8"
+    depthwise = groups > 1 and shape[1] == 1
     narrow = "" if depthwise else _narrow(prod(shape) // shape[axis], shape[axis])
     return (None, narrow) if narrow else (Product(name, (str(left.name),), str(right.name), axis), "")
 

@@ -184,7 +184,7 @@ def _calibrated(
     form = replace(_format(precision), rest="fp16" if options.rest == "target" else options.rest)
     content = read_graph(source)
     program = read_program(source)
-    placement = place(program, options.keep, options.ends)
+    placement = place(program, options.keep, options.ends, precision)
     if (found := graph_precision(declared_precisions(content))) != "fp32":
         raise ExportError(f"{source.name} is typed in {found}, but 8 bits start from an fp32 graph: give that one")
     feeds = feeds_of(calibration, graph_tensors(content)[0])

@@ -57,12 +57,12 @@ def operation_curves(
         there = folder / f"width{number}"
         there.mkdir()
         fp32 = export_onnx(model, there / "fp32.onnx", groups.inputs.draw()).path
-        nodes = _families(fp32, groups, kept, calibration, how)
         macs = {term.name: term.count(kept) for term in groups.terms}
         rest = fp32
         if how.rest != "fp32":
             rest = wide_graph(model, groups, there / f"{how.rest}.onnx", how.rest, calibration)
         for precision in precisions:
+            nodes = _families(fp32, groups, kept, precision, calibration, how)
             before = timing.subject(rest)
             for family, graph in _graphs(fp32, nodes, precision, calibration, how):
                 say(f"{family} in {precision}, {'dense' if not kept else 'narrower'}")
@@ -110,16 +110,16 @@ def wide_graph(model: nn.Module, groups: Groups, path: Path, rest: str, calibrat
 
 
 def _families(
-    fp32: Path, groups: Groups, kept: Kept, calibration: Iterable[Any], options: Quantization
+    fp32: Path, groups: Groups, kept: Kept, precision: str, calibration: Iterable[Any], options: Quantization
 ) -> dict[str, dict[str, str]]:
-    """The products of the graph that can be in 8 bits, each family's nodes with the terms that they are."""
+    """The products of the graph that can be in the precision, each family's nodes with the terms that they are."""
     program = read_program(fp32)
     takes = graph_tensors(read_graph(fp32))[0]
     macs = product_macs(program, feeds_of(calibration, takes).judging())
     modules = {str(node.name): node.metadata_props.get("module", "") for node in program.graph}
     terms = terms_of_products(groups, kept, macs, modules)
     found: dict[str, dict[str, str]] = {}
-    for product in place(program, options.keep, options.ends).products:
+    for product in place(program, options.keep, options.ends, precision).products:
         term = terms[product.node]
         family = ".".join("*" if part.isdigit() else part for part in term.split("."))
         found.setdefault(family, {})[product.node] = term

@@ -100,6 +100,19 @@ def test_convolutions(tmp_path: Path) -> None:
     assert every.products[-1].axis == 0  # the exporter writes Gemm with a transposed weight
 
 
+def test_convolutions_without_kernels_in_fp8_stay(tmp_path: Path) -> None:
+    model = Residual()
+    model.first = nn.Conv2d(16, 16, 7, padding=3)
+    program = read_program(export_onnx(model, tmp_path / "model.onnx", input_shape=(3, 8, 8)).path)
+    modules = {node.name: node.metadata_props.get("module", "") for node in program.graph}
+    placement = place(program, precision="fp8")
+    assert [modules[product.node] for product in placement.products] == ["second"]
+    kept = {modules[name]: reason for name, reason in placement.kept.items()}
+    assert kept["depthwise"] == "it has 16 groups, for which TensorRT has no kernels in fp8"
+    assert kept["first"] == "it has kernels of 49 places, for which TensorRT has no kernels in fp8"
+    assert len(place(program).products) == 3
+
+
 def test_a_graph_that_is_quantised_already(int8: tuple[object, object]) -> None:
     with pytest.raises(ExportError, match="the graph is quantised already: give the fp32 graph"):
         place(read_program(int8[0].path))  # type: ignore[attr-defined]  # an OnnxInfo
