@@ -118,7 +118,7 @@ def place_in_code(error: BaseException, whole: bool = True) -> str:
     The file has its `whole` path or, for what is kept, its name only. Empty where it is PyTorch's own; that of
     torchvision and other libraries is the user's. Code without a file is none.
     """
-    folders = Path(torch.__file__).parent, Path(__file__).parents[2]
+    folders = Path(torch.__file__).parent, Path(__file__).parents[3]
     ours = (*(f"{folder}{os.sep}" for folder in folders), contextlib.__file__, "<")
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
     if not frames or frames[-1].name == tensors_alone.__name__:

@@ -323,7 +323,7 @@ def test_what_was_taken_over_in_vain_is_given_back() -> None:
     groups = find_groups(nn.Sequential(nn.Linear(6, 8), Wide(Checked()), nn.Linear(8, 3)).eval(), EXAMPLE)
     assert groups.adapted == ()
     assert [fixed.name for fixed in groups.fixed] == ["1.inner.hidden"]
-    assert groups.fixed[0].reason.endswith("(twelve units were expected)")
+    assert groups.fixed[0].reason.endswith('raise ValueError("twelve units were expected")`')
 
 
 def test_the_reason_says_why_the_code_that_fails_could_not_be_taken_over() -> None:
@@ -332,8 +332,8 @@ def test_the_reason_says_why_the_code_that_fails_could_not_be_taken_over() -> No
     (fixed,) = groups.fixed
     assert groups.adapted == () and fixed.name == "1.inner.hidden"
     assert fixed.reason.endswith(
-        "(twelve units were expected), and the code of 1.inner cannot be taken over from the graph: it turns gradients "
-        "on in a part of it"
+        'units were expected")`, and the code of 1.inner cannot be taken over from the graph: it turns gradients on in a '
+        "part of it"
     )
 
 

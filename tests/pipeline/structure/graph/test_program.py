@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 
 from secateur.core.errors import ModelError
+from secateur.core.model_inputs import call
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.graph.program import (
     SAMPLES,
@@ -25,6 +26,7 @@ from secateur.pipeline.structure.graph.program import (
     lengths,
     module_of,
     operation_of,
+    place_in_code,
     stack_of,
 )
 
@@ -247,3 +249,13 @@ def test_any_arguments_are_followed() -> None:
             return self.layer(*args, **kwargs)  # type: ignore[no-any-return]  # a tensor
 
     assert [group.units for group in find_groups(Any_(branching).eval(), torch.randn(2, 3, 8, 8))] == [8]
+
+
+def test_a_place_in_code_is_never_one_of_secateur() -> None:
+    code: dict[str, Any] = {}
+    exec(compile("def forward(self, x): return x @ x", "<generated>", "exec"), code)
+    Generated = type("Generated", (nn.Module,), {"forward": code["forward"]})
+    with pytest.raises(RuntimeError) as raised:
+        call(Generated(), torch.zeros(2, 3))  # it goes through a file of secateur, and ends in one of none
+    assert f"{Path(__file__).name}:" in place_in_code(raised.value)
+    assert place_in_code(raised.value, whole=False).startswith(f", at {Path(__file__).name}:")
