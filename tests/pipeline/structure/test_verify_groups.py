@@ -332,8 +332,8 @@ def test_the_reason_says_why_the_code_that_fails_could_not_be_taken_over() -> No
     (fixed,) = groups.fixed
     assert groups.adapted == () and fixed.name == "1.inner.hidden"
     assert fixed.reason.endswith(
-        'units were expected")`, and the code of 1.inner cannot be taken over from the graph: it turns gradients on in a '
-        "part of it"
+        'units were expected")`, and the code of 1.inner cannot be taken over from the graph: it turns gradients on '
+        "in a part of it"
     )
 
 
