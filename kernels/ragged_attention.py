@@ -61,7 +61,8 @@ class RaggedAttention(nn.Module):
         sizes = [sum(self.qk_dims), sum(self.qk_dims), sum(self.v_dims)]
         q, k, v = torch.split(self.qkv(x), sizes, dim=-1)
         if len(set(self.qk_dims)) == 1 and len(set(self.v_dims)) == 1:
-            out = self._heads(q, k, v, self.num_heads, attn_mask, is_causal)
+            widths = self.qk_dims[0], self.v_dims[0]
+            out = self._heads(q, k, v, self.num_heads, widths, attn_mask, is_causal)
         else:
             out = self._ragged(q, k, v, attn_mask, is_causal)
         out = self.norm(out)
@@ -70,9 +71,12 @@ class RaggedAttention(nn.Module):
         projected: Tensor = self.proj_drop(self.proj(out))
         return projected
 
-    def _heads(self, q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None, causal: bool) -> Tensor:
-        """Attention of `heads` heads of equal widths, `[B, N, heads * width]` in and out."""
-        q, k, v = (part.reshape(*part.shape[:-1], heads, part.shape[-1] // heads).transpose(1, 2) for part in (q, k, v))
+    def _heads(
+        self, q: Tensor, k: Tensor, v: Tensor, heads: int, widths: tuple[int, int], mask: Tensor | None, causal: bool
+    ) -> Tensor:
+        """Attention of `heads` heads of equal `widths` (query/key, value), `[B, N, heads * width]` in and out."""
+        q, k = (torch.unflatten(part, -1, (heads, widths[0])).transpose(1, 2) for part in (q, k))
+        v = torch.unflatten(v, -1, (heads, widths[1])).transpose(1, 2)
         out = F.scaled_dot_product_attention(
             self.q_norm(q),
             self.k_norm(k),
@@ -92,8 +96,9 @@ class RaggedAttention(nn.Module):
         for pair in sorted(set(zip(self.qk_dims, self.v_dims, strict=True))):
             heads = [h for h in range(self.num_heads) if (self.qk_dims[h], self.v_dims[h]) == pair]
             q, k, v = (torch.cat([part[h] for h in heads], dim=-1) for part in parts)
-            out = self._heads(q, k, v, len(heads), mask, causal)
-            outputs.update(zip(heads, torch.split(out, pair[1], dim=-1), strict=True))
+            out = self._heads(q, k, v, len(heads), pair, mask, causal)
+            pieces = torch.split(out, pair[1], dim=-1)
+            outputs.update({head: pieces[place] for place, head in enumerate(heads)})
         return torch.cat([outputs[h] for h in range(self.num_heads)], dim=-1)
 
     def extra_repr(self) -> str:

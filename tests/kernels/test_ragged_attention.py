@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from secateur.kernels.ragged_attention import RaggedAttention
 
@@ -38,6 +38,15 @@ def test_every_width_matches_the_definition(heads: list[tuple[int, int]], tokens
     module = build([qk for qk, _ in heads], [v for _, v in heads])
     x = torch.randn(2, tokens, 12, generator=torch.Generator().manual_seed(tokens))
     torch.testing.assert_close(module(x).double(), reference(module, x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("qk", "v"), [([3, 3], [2, 2]), ([4, 2, 4], [3, 5, 3])])
+def test_it_is_traced_by_fx_for_any_number_of_tokens(qk: list[int], v: list[int]) -> None:
+    module = build(qk, v)
+    graph = fx.symbolic_trace(nn.Sequential(module))
+    for shape in ((1, 3, 12), (2, 5, 12)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(graph(x), module(x))
 
 
 def test_widths_that_do_not_fit_the_layers_are_refused() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from secateur.core.errors import SurgeryError
 from secateur.pipeline.structure.codegen.calls import called
@@ -26,8 +26,14 @@ def check_arguments(
     `inputs` has the tensors and lengths that the code reads, `others` what else is passed, by how they are called. Of
     `lengths` each is a tensor's dimension with its length, of `constants` each a value that is no tensor. `guards` are
     torch's own conditions, in which `L["inputs"]` has the inputs; one that fails for some numbers of samples only is
-    let go: `samples` has the first lengths that the code was written on.
+    let go: `samples` has the first lengths that the code was written on. Of values that torch.fx traces nothing is
+    known yet: the check becomes a step of their graph.
     """
+    traced = next((value for value in inputs.values() if isinstance(value, fx.Proxy)), None)
+    if traced is not None:
+        conditions = (module, inputs, others, lengths, constants, guards, samples)
+        traced.tracer.create_proxy("call_function", check_arguments, conditions, {})
+        return
     for name, dim, length in lengths:
         shape = tuple(inputs[name].shape)
         if shape[dim] != length:

@@ -10,7 +10,9 @@ import timm
 import torch
 import torch.nn.functional as F
 import torchvision
-from torch import Tensor, nn
+from timm.models._features_fx import create_feature_extractor as timm_features
+from torch import Tensor, fx, nn
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from secateur.benchmarks.runners import torch_runner
 from secateur.core.errors import ModelError, SurgeryError
@@ -185,6 +187,35 @@ def test_features_only_models_are_pruned() -> None:
     small = prune(model, plan, groups)
     shapes = [tuple(tensor.shape) for tensor in model(torch.randn(1, 3, 64, 64))]
     assert [tuple(tensor.shape) for tensor in small(torch.randn(1, 3, 64, 64))] == shapes
+
+
+SWIN = {"img_size": 32, "window_size": 4, "embed_dim": 8, "depths": (1, 1), "num_heads": (2, 2)}
+TRACED = {
+    "test_resnet": ({}, ("layer1", "layer2.0")),
+    "vit_tiny_patch16_224": ({"img_size": 32, "depth": 1}, ("blocks.0.attn", "norm")),
+    "swin_tiny_patch4_window7_224": (SWIN, ("layers.0.blocks.0.attn", "layers.1")),
+}
+
+
+@pytest.mark.parametrize("family", list(TRACED))
+def test_pruned_models_are_traced_by_fx_and_give_their_features(family: str) -> None:
+    torch.manual_seed(0)
+    keywords, layers = TRACED[family]
+    model, x = timm.create_model(family, **keywords).eval(), torch.randn(2, 3, 32, 32)
+    groups = find_groups(model, x[:1])
+    small = prune(model, half(groups), groups)
+    expected: list[Tensor] = []
+    handles = [
+        small.get_submodule(name).register_forward_hook(lambda _m, _x, out: expected.append(out)) for name in layers
+    ]
+    with torch.no_grad():
+        logits = small(x)
+        for handle in handles:
+            handle.remove()
+        torch.testing.assert_close(fx.symbolic_trace(small)(x), logits)
+        for extractor in (create_feature_extractor, timm_features):
+            found = extractor(small, {name: name for name in layers})(x)
+            torch.testing.assert_close([found[name] for name in layers], expected)
 
 
 def test_only_one_layer_is_nothing_to_prune() -> None:

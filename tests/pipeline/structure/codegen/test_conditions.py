@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import fx
 
 from secateur.core.errors import SurgeryError
 from secateur.pipeline.structure.codegen.conditions import by_mode, check_arguments, check_mode, check_names
@@ -22,6 +23,17 @@ def test_lengths_have_to_be_those_of_the_call_that_was_taken_over() -> None:
     check({"x": X}, lengths=(("x", 1, 49),))
     with pytest.raises(SurgeryError, match=r"inner was taken .* 49 along dimension 1, got \(2, 36, 8\)"):
         check({"x": X[:, :36]}, lengths=(("x", 1, 49),))
+
+
+def test_a_check_is_a_step_of_a_graph_that_fx_traces() -> None:
+    def doubled(x: torch.Tensor) -> torch.Tensor:
+        check({"x": x}, lengths=(("x", 1, 49),), guards=("L['inputs'][0].size()[1] % 7 == 0",))
+        return x * 2
+
+    graph = fx.symbolic_trace(doubled)
+    assert torch.equal(graph(X), X * 2)
+    with pytest.raises(SurgeryError, match=r"inner was taken .* 49 along dimension 1"):
+        graph(X[:, :36])
 
 
 @pytest.mark.parametrize(("passed", "fine"), [(None, True), (X, False), (3, False)])
