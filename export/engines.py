@@ -58,6 +58,7 @@ def build_engine(
     if goal.runtime == "onnxruntime":
         made = _prepare_session(path, graph, goal, declared)
     else:
+        _check_zeros(graph, path.name, goal)
         made = _build_plan(path, goal, declared, sizes, tf32, folder)
     (folder / INFO_FILE).unlink(missing_ok=True)  # from here on the old description is wrong
     for name in made.beside:
@@ -156,6 +157,18 @@ def _gpu_here(goal: Target) -> str:
     from secateur.export.trt_engine import gpu_capability
 
     return gpu_capability()
+
+
+def _check_zeros(graph: onnx.ModelProto, name: str, goal: Target) -> None:
+    """Raises `EngineError` for a graph in 8 bits whose numbers have no sign: TensorRT takes none of these."""
+    from onnx import numpy_helper
+
+    zeros = {node.input[2] for node in graph.graph.node if node.op_type == "QuantizeLinear" and len(node.input) > 2}
+    if any(numpy_helper.to_array(one).any() for one in graph.graph.initializer if one.name in zeros):
+        raise EngineError(
+            f"{name} has 8 bits as ONNX Runtime runs them fastest, with zeros that are not stored as 0, which {goal} "
+            "does not take: quantise it with export.quantize.runtime tensorrt, or name the target in export.targets"
+        )
 
 
 def _build_plan(

@@ -67,10 +67,12 @@ class ExportSpec:
 
 
 def quantization_for(spec: Quantization, targets: Iterable[str]) -> Quantization:
-    """The settings with the type of the rest that is meant for the targets: TensorRT runs what is not in 8 bits fastest
-    in fp16.
+    """The settings with what is meant for the targets: where one is TensorRT, pairs are placed for it, and what is not
+    in 8 bits is in fp16, which it runs fastest; else both are ONNX Runtime's.
     """
-    if spec.rest != "target":
-        return spec
-    needs_half = any(parse_target(target).runtime.startswith("tensorrt") for target in targets)
-    return replace(spec, rest="fp16" if needs_half else "fp32")
+    tensorrt = any(parse_target(target).runtime.startswith("tensorrt") for target in targets)
+    if spec.rest == "target":
+        spec = replace(spec, rest="fp16" if tensorrt else "fp32")
+    if spec.runtime == "target":
+        spec = replace(spec, runtime="tensorrt" if tensorrt else "onnxruntime")
+    return spec

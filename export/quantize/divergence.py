@@ -38,7 +38,8 @@ def first_divergence(source: str | Path, path: str | Path, images: Iterable[Any]
     names = [_given(node) for node in both[0].graph if node.op_type in PRODUCTS]
     feeds = [next(CalibrationFeeds(images, graph_tensors(read_graph(Path(source)))[0]).judging())]
     expected, found = (next(observed(one, names, feeds, as_written=True)) for one in both)
-    cosines = [cosine(expected[name], found[name]) for name in names]
+    measured = [cosine(expected[name], found[name]) for name in names]
+    cosines = [value if np.isfinite(value) else 0.0 for value in measured]  # what overflows points nowhere
     before = [1.0, *cosines[:-1]]
     below = [index for index, value in enumerate(cosines) if value < least]
     index = below[0] if below else int(np.argmax(np.subtract(before, cosines)))

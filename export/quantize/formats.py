@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -22,13 +22,23 @@ class Format:
     """A symmetric format of 8 bits whose largest number is `most`; a scale times a number is a value.
 
     int8 goes from -127 to 127 (-128 is left out, so that a weight and its negative are alike), fp8 is E4M3 without
-    infinities (Micikevicius et al., 2209.05433). Scales are numbers of `rest`, the type of what is scaled, so that
-    nothing is lost when they are written in it.
+    infinities (Micikevicius et al., 2209.05433). `unsigned` int8 goes from 0 to 255, stored less 128. Scales are
+    numbers of `rest`, the type of what is scaled, so that nothing is lost when they are written in it.
     """
 
     word: Word
     most: float
     rest: Literal["fp32", "fp16", "bf16"] = "fp32"
+    unsigned: bool = False
+
+    def without_sign(self) -> Format:
+        """The format of values that are never below zero; that of int8 has twice as many numbers for them."""
+        return replace(self, most=255.0, unsigned=True) if self.word == "int8" else self
+
+    @property
+    def zero(self) -> int:
+        """The stored number that stands for zero."""
+        return -128 if self.unsigned else 0
 
     def scale(self, reach: Any) -> NDArray[np.float32]:
         """The scales of values that reach as far as `reach`; 1 for nothing but zeros."""
@@ -43,9 +53,9 @@ class Format:
 
     def encode(self, values: NDArray[Any], scale: Any) -> NDArray[Any]:
         """The numbers of this format nearest to `values / scale`, in its own element type."""
-        parts = np.clip(np.asarray(values, np.float32) / scale, -self.most, self.most)
+        parts = np.clip(np.asarray(values, np.float32) / scale, 0 if self.unsigned else -self.most, self.most)
         if self.word == "int8":
-            return np.asarray(np.rint(parts).astype(np.int8))
+            return np.asarray((np.rint(parts) + self.zero).astype(np.int8))
         import ml_dtypes
 
         return np.asarray(parts.astype(ml_dtypes.float8_e4m3fn))
@@ -53,7 +63,7 @@ class Format:
     def round(self, values: NDArray[Any], reach: Any) -> NDArray[Any]:
         """The values that the format has for `values`, when it reaches as far as `reach`."""
         scale = self.scale(reach)
-        return np.asarray(self.encode(values, scale).astype(np.float32) * scale)
+        return np.asarray((self.encode(values, scale).astype(np.float32) - self.zero) * scale)
 
     @property
     def element(self) -> ir.DataType:

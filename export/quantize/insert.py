@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,21 +16,36 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-def insert(program: ir.Model, placement: Placement, reaches: Mapping[str, float], form: Format) -> None:
+def insert(
+    program: ir.Model, placement: Placement, reaches: Mapping[str, float], form: Format, unsigned: Container[str] = ()
+) -> None:
     """Makes the products of the placement read tensors that have gone through 8 bits.
 
-    `reaches` says how far each activation reaches. An activation has one scale and one Q/DQ pair for all of these
+    `reaches` says how far each activation reaches, `unsigned` are those that are never below zero and may have a format
+    without a sign. An activation has one scale and one Q/DQ pair for all of these
     readers; a weight is stored in 8 bits with a scale for each output channel.
     """
     nodes = {str(node.name): node for node in program.graph}
     through: dict[str, ir.Value] = {}
     weights: dict[tuple[str, int], ir.Value] = {}
+
+    def activation(value: ir.Value) -> ir.Value:
+        name = str(value.name)
+        if name not in through:
+            through[name] = _activation(
+                program, value, reaches[name], form.without_sign() if name in unsigned else form
+            )
+        return through[name]
+
+    values = {str(value.name): value for node in program.graph for value in node.outputs}
+    for name in placement.outputs:
+        readers = list(values[name].uses())
+        for node, place in readers:
+            node.replace_input_with(place, activation(values[name]))
     for product in placement.products:
         node = nodes[product.node]
         for place, name in enumerate(product.activations):
-            if name not in through:
-                through[name] = _activation(program, _input(node, place), reaches[name], form)
-            node.replace_input_with(place, through[name])
+            node.replace_input_with(place, through[name] if name in through else activation(_input(node, place)))
         if product.weight:
             weight = _input(node, 1)
             key = (str(weight.name), product.axis)
@@ -39,10 +54,9 @@ def insert(program: ir.Model, placement: Placement, reaches: Mapping[str, float]
             node.replace_input_with(1, weights[key])
     for adds, name in placement.skips.items():
         node = nodes[adds]
-        place = next(index for index, value in enumerate(node.inputs) if value is not None and value.name == name)
-        if name not in through:
-            through[name] = _activation(program, _input(node, place), reaches[name], form)
-        node.replace_input_with(place, through[name])
+        for place, value in enumerate(node.inputs):
+            if value is not None and value.name == name:
+                node.replace_input_with(place, activation(value))
 
 
 def weight_scale(product: Product, weight: NDArray[Any], form: Format) -> NDArray[np.float32]:

@@ -55,7 +55,7 @@ class Measurements:
         tensors |= {f"mean {name}": array for name, array in self.means.items()}
         for name, histogram in self.histograms.items():
             tensors[f"counts {name}"] = histogram.counts
-            tensors[f"limits {name}"] = np.array([histogram.limit, histogram.largest])
+            tensors[f"limits {name}"] = np.array([histogram.limit, histogram.largest, histogram.lowest])
         written = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()}
         write_tensors(path, written, {"schema": SCHEMA, **origin})
 

@@ -48,39 +48,49 @@ class Placement:
     """What is quantised in a graph, and for every other product by its name the reason why it is not.
 
     `skips` are the tensors that are added to the output of a convolution, with the node that adds: the sum is fused
-    into the convolution where they have 8 bits too. `fixed` are the activations whose largest value is known: what
-    softmax gives ends at 1.
+    into the convolution where they have 8 bits too. `outputs` are tensors that everything reads through 8 bits, since
+    the runtime's convolutions in 8 bits give such ones only. `fixed` are the activations whose largest value is known:
+    what softmax gives ends at 1.
     """
 
     products: tuple[Product, ...]
     skips: Mapping[str, str]
     fixed: Mapping[str, float]
     kept: Mapping[str, str]
+    outputs: tuple[str, ...] = ()
 
     @property
     def activations(self) -> tuple[str, ...]:
         """Every activation that is quantised, each once: all its readers in 8 bits share one scale."""
         names = [name for product in self.products for name in product.activations]
-        return tuple(dict.fromkeys((*names, *self.skips.values())))
+        return tuple(dict.fromkeys((*names, *self.skips.values(), *self.outputs)))
 
     def without(self, program: ir.Model, wide: Mapping[str, str]) -> Placement:
         """The placement with the products `wide` of the program kept as they are too, for the reasons given."""
         rest = tuple(product for product in self.products if product.node not in wide)
-        skips = _skips(list(program.graph), {product.node for product in rest})
+        nodes = list(program.graph)
+        skips = _skips(nodes, {product.node for product in rest})
         inner = {name for product in rest for name in product.activations}
         fixed = {name: most for name, most in self.fixed.items() if name in inner}
-        return Placement(rest, skips, fixed, {**self.kept, **wide})
+        return Placement(rest, skips, fixed, {**self.kept, **wide}, _outputs(nodes, rest) if self.outputs else ())
 
 
-def place(program: ir.Model, keep: Iterable[str] = (), ends: bool = False, precision: str = "int8") -> Placement:
+def place(
+    program: ir.Model,
+    keep: Iterable[str] = (),
+    ends: bool = False,
+    precision: str = "int8",
+    runtime: str = "tensorrt",
+) -> Placement:
     """Which operands of the program's products are quantised to a precision (`int8`, `fp8`).
 
     That is every product of a weight and an activation, and of two activations (both products of attention), right
     before the product: behind the scale and the transpositions that TensorRT folds into it. Nothing else is: what
-    LayerNorm, softmax and activation functions read and write keeps its type. `keep` are globs of modules
-    (`blocks.0.*`) or nodes that stay as they are, and so do the first and the last product unless `ends` quantises
-    these too. Raises `ExportError` for a graph that is quantised already, for a glob that fits nothing, and where
-    nothing is left.
+    LayerNorm, softmax and activation functions read and write keeps its type. For the `runtime` ONNX Runtime, what
+    convolutions in int8 give is quantised too, behind a ReLU, and so are sums of such tensors. `keep` are globs of
+    modules (`blocks.0.*`) or nodes that stay as they are, and so do the first and the last product unless `ends`
+    quantises these too. Raises `ExportError` for a graph that is quantised already, for a glob that fits nothing, and
+    where nothing is left.
     """
     nodes = list(program.graph)
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear") for node in nodes):
@@ -107,7 +117,9 @@ def place(program: ir.Model, keep: Iterable[str] = (), ends: bool = False, preci
     names = {product.node for product in found}
     inner = {name for product in found for name in product.activations}
     fixed = {name: 1.0 for node in nodes if node.op_type == "Softmax" for name in (str(node.outputs[0].name),)}
-    return Placement(tuple(found), _skips(nodes, names), {name: fixed[name] for name in fixed if name in inner}, kept)
+    outputs = _outputs(nodes, found) if runtime == "onnxruntime" and precision == "int8" else ()
+    fixed = {name: most for name, most in fixed.items() if name in inner}
+    return Placement(tuple(found), _skips(nodes, names), fixed, kept, outputs)
 
 
 def is_weight(value: ir.Value | None) -> bool:
@@ -187,6 +199,35 @@ def _skips(nodes: list[ir.Node], quantised: set[str]) -> dict[str, str]:
         if maker is not None and maker.op_type == "Conv" and str(maker.name) in quantised and len(last.uses()) == 1:
             found[str(node.name)] = str(other.name)
     return found
+
+
+def _outputs(nodes: list[ir.Node], products: Iterable[Product]) -> tuple[str, ...]:
+    """What quantised convolutions give, and sums of tensors that are quantised, behind the ReLU after them if any."""
+    quantised = {product.node: product for product in products}
+    eight = {name for product in quantised.values() for name in product.activations}
+    found = []
+    for node in nodes:
+        inputs = [value for value in node.inputs if value is not None]
+        sums = (
+            node.op_type == "Add" and not any(map(is_weight, inputs)) and all(str(one.name) in eight for one in inputs)
+        )
+        if sums or (node.op_type == "Conv" and str(node.name) in quantised):
+            value = _behind_relu(node.outputs[0])
+            if value.uses():
+                found.append(str(value.name))
+                eight.add(str(value.name))
+    return tuple(found)
+
+
+def _behind_relu(value: ir.Value) -> ir.Value:
+    """What a ReLU that alone reads a value makes of it (or a clipping from 0 on), or the value itself."""
+    uses = list(value.uses())
+    if len(uses) != 1 or value.is_graph_output():
+        return value
+    reader = uses[0].node
+    least = reader.inputs[1] if reader.op_type == "Clip" and len(reader.inputs) > 1 else None
+    clips = least is not None and least.const_value is not None and float(least.const_value.numpy()) == 0
+    return reader.outputs[0] if reader.op_type == "Relu" or clips else value
 
 
 def _check(nodes: list[ir.Node], globs: tuple[str, ...], found: list[Product], kept: Mapping[str, str]) -> None:

@@ -149,6 +149,7 @@ class _Calibrated:
     seen: Measurements
     rule: Rule
     reaches: Mapping[str, float]
+    unsigned: frozenset[str]
     errors: Mapping[str, float]
     corrects: bool
     kept: Mapping[str, str]
@@ -158,7 +159,7 @@ class _Calibrated:
         """The program in 8 bits but for the products `wide`, its placement, and the products with changed biases."""
         made, rest = self.plain.clone(), self.placement.without(self.plain, wide)
         changed = correct(made, rest, self.seen.means, self.form) if self.corrects else ()
-        insert(made, rest, self.reaches, self.form)
+        insert(made, rest, self.reaches, self.form, self.unsigned)
         return made, rest, changed
 
     def write(self, wide: Iterable[str], path: Path) -> None:
@@ -184,7 +185,7 @@ def _calibrated(
     form = replace(_format(precision), rest="fp16" if options.rest == "target" else options.rest)
     content = read_graph(source)
     program = read_program(source)
-    placement = place(program, options.keep, options.ends, precision)
+    placement = place(program, options.keep, options.ends, precision, options.runtime)
     if (found := graph_precision(declared_precisions(content))) != "fp32":
         raise ExportError(f"{source.name} is typed in {found}, but 8 bits start from an fp32 graph: give that one")
     feeds = feeds_of(calibration, graph_tensors(content)[0])
@@ -192,16 +193,21 @@ def _calibrated(
     names = [str(value.name) for value in program.graph.outputs]
     wanted = list(observed(program, names, feeds.judging()))
     seen = _measurements(program, placement, feeds, options, source, cache)
+    positive = (name for name, one in seen.histograms.items() if one.lowest >= 0)
+    unsigned = frozenset(positive if options.runtime == "onnxruntime" else ())
     known = placement.fixed if options.softmax == "one" else {}
     plain = program.clone()
     corrected = correct(program, placement, seen.means, form) if options.correct else ()
 
     def reaches(rule: Rule) -> dict[str, float]:
-        return {name: known.get(name) or reach(one, rule, form.round) for name, one in seen.histograms.items()}
+        return {
+            name: known.get(name) or reach(one, rule, (form.without_sign() if name in unsigned else form).round)
+            for name, one in seen.histograms.items()
+        }
 
     def lost(start: ir.Model, rule: Rule) -> float:
         made = start.clone()
-        insert(made, placement, reaches(rule), form)
+        insert(made, placement, reaches(rule), form, unsigned)
         found = observed(made, names, feeds.judging(), as_written=form.word == "fp8")  # it has no kernels in any case
         return _error(wanted, found)
 
@@ -213,7 +219,9 @@ def _calibrated(
         corrects = errors[uncorrected] >= errors[best]
     kept = float32_nodes(program, form.rest, feeds.every()) if form.rest != "fp32" else {}
     identity = sha256_json([_origin(source, feeds, options), asdict(options), precision, best, corrects])
-    return _Calibrated(plain, placement, form, feeds, seen, best, reaches(best), errors, corrects, kept, identity)
+    return _Calibrated(
+        plain, placement, form, feeds, seen, best, reaches(best), unsigned, errors, corrects, kept, identity
+    )
 
 
 def _write(program: ir.Model, path: Path, precision: str) -> str:
@@ -225,7 +233,7 @@ def _write(program: ir.Model, path: Path, precision: str) -> str:
 
 def _origin(source: Path, feeds: CalibrationFeeds, options: Quantization) -> dict[str, str]:
     """The hashes of what decides a calibration."""
-    how = sha256_json([options.recentre, options.balance, list(options.keep), options.ends])
+    how = sha256_json([options.recentre, options.balance, list(options.keep), options.ends, options.runtime])
     return {"graph": sha256_file(source), "images": feeds.digest, "options": how}
 
 

@@ -26,12 +26,13 @@ class Histogram:
     """How often the magnitudes of a stream of arrays fall into each of `BINS` equal bins from 0 to `limit`.
 
     Where larger values come, the limit doubles as often as needed and neighbouring bins are merged. The largest
-    magnitude is kept exactly.
+    magnitude is kept exactly, and so is the `lowest` value where it is below zero.
     """
 
     counts: Counts = field(default_factory=lambda: np.zeros(BINS))
     limit: float = 0.0
     largest: float = 0.0
+    lowest: float = 0.0
 
     def add(self, values: NDArray[np.float32]) -> None:
         """Counts the values of one more array."""
@@ -43,6 +44,7 @@ class Histogram:
             self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(1), np.zeros(BINS // 2)])
             self.limit *= 2
         self.largest = max(self.largest, largest)
+        self.lowest = min(self.lowest, float(values.min(initial=0.0)))
         if self.limit == 0:
             self.counts[0] += magnitudes.size
         else:

@@ -22,8 +22,10 @@ class Quantization:
     other, or to `one`, its bound.
     `rest` is the type of everything that is not in 8 bits: `fp16`, `bf16` or `fp32`; by default (`target`) fp16, which
     TensorRT runs fastest, and fp32 where no target of a recipe is TensorRT. Nodes that fp16 cannot hold stay in fp32.
-    `keep` are globs of modules (`blocks.0.*`) or nodes that keep their type; the first and the last product do unless
-    `ends` quantises these too.
+    `runtime` is the one for whose kernels pairs are placed: TensorRT's take 8 bits in and give any type, those of ONNX
+    Runtime for convolutions give 8 bits too and know numbers without a sign; by default (`target`) TensorRT, unless a
+    recipe has other targets only. `keep` are globs of modules (`blocks.0.*`) or nodes that keep their type; the first
+    and the last product do unless `ends` quantises these too.
 
     >>> sc.Quantization(rule="mse", keep=("blocks.0.*",)).balance
     0.5
@@ -35,6 +37,7 @@ class Quantization:
     correct: bool = True
     softmax: Literal["measured", "one"] = "measured"
     rest: Literal["target", "fp16", "bf16", "fp32"] = "target"
+    runtime: Literal["target", "tensorrt", "onnxruntime"] = "target"
     keep: tuple[str, ...] = ()
     ends: bool = False
 

@@ -24,6 +24,15 @@ def test_what_is_not_in_eight_bits_has_the_type_that_the_targets_run_fastest() -
     assert rest(("tensorrt_rtx:sm_86",), QuantizeSpec(rest="bf16")) == "bf16"
 
 
+def test_pairs_are_placed_for_tensorrt_where_a_target_is() -> None:
+    def runtime(targets: tuple[str, ...], asked: QuantizeSpec) -> str:
+        return ExportSpec(("int8",), targets, asked).quantization.runtime
+
+    assert runtime(("onnxruntime:cpu",), QuantizeSpec()) == runtime((), QuantizeSpec()) == "onnxruntime"
+    assert runtime(("onnxruntime:cpu", "tensorrt_rtx:sm_86"), QuantizeSpec()) == "tensorrt"
+    assert runtime(("onnxruntime:cpu",), QuantizeSpec(runtime="tensorrt")) == "tensorrt"
+
+
 @pytest.mark.parametrize(
     ("precisions", "words"),
     [(("fp13",), "fp32, fp16, bf16"), ((), "one or more"), (("fp16", "fp16"), "each once"), (("fp32", "int9"), "int9")],

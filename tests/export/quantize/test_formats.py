@@ -19,6 +19,14 @@ def test_int8_is_symmetric_and_cuts_off() -> None:
     np.testing.assert_allclose(form.round(values, 1.27), [-1.27, -1.27, 0, 0, 0.01, 1.27, 1.27], atol=1e-6)
 
 
+def test_without_a_sign_int8_has_twice_as_many_numbers() -> None:
+    form = FORMATS["int8"].without_sign()
+    values = np.array([-1.0, 0.0, 0.1, 1.0, 2.55, 9.0])
+    assert form.encode(values, form.scale(2.55)).tolist() == [-128, -128, -118, -28, 127, 127]
+    np.testing.assert_allclose(form.round(values, 2.55), [0, 0, 0.1, 1.0, 2.55, 2.55], rtol=1e-6)
+    assert FORMATS["fp8"].without_sign() is FORMATS["fp8"]
+
+
 def test_fp8_is_that_of_pytorch() -> None:
     form = FORMATS["fp8"]
     values = np.random.default_rng(0).normal(0, 50, 500).astype(np.float32)

@@ -113,6 +113,20 @@ def test_convolutions_without_kernels_in_fp8_stay(tmp_path: Path) -> None:
     assert len(place(program).products) == 3
 
 
+def test_what_convolutions_give_has_8_bits_for_onnx_runtime(tmp_path: Path) -> None:
+    program = read_program(export_onnx(Residual(), tmp_path / "model.onnx", input_shape=(3, 8, 8)).path)
+    makers = {str(value.name): node for node in program.graph for value in node.outputs}
+    placement = place(program, runtime="onnxruntime")
+    nodes = [makers[name] for name in placement.outputs]
+    assert [node.op_type for node in nodes] == ["Relu", "Conv", "Relu", "Conv"]  # first, second, their sum, depthwise
+    sums = nodes[2].inputs[0].producer()  # type: ignore[union-attr]  # what the ReLU reads
+    assert sums is not None and sums.op_type == "Add"
+    assert set(placement.outputs) <= set(placement.activations)
+    second = placement.products[1].node
+    assert len(placement.without(program, {second: "a reason"}).outputs) == 2  # neither what it gives, nor the sum
+    assert place(program).outputs == place(program, precision="fp8", runtime="onnxruntime").outputs == ()
+
+
 def test_a_graph_that_is_quantised_already(int8: tuple[object, object]) -> None:
     with pytest.raises(ExportError, match="the graph is quantised already: give the fp32 graph"):
         place(read_program(int8[0].path))  # type: ignore[attr-defined]  # an OnnxInfo

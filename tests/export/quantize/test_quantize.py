@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,10 +13,11 @@ import torch
 from onnx import TensorProto
 from torch import Tensor, nn
 
-from secateur.core.errors import ExportError, SecateurError, UnsupportedError
+from secateur.core.errors import EngineError, ExportError, SecateurError, UnsupportedError
 from secateur.export.engines import build_engine
 from secateur.export.graph_types import element_types, read_graph
 from secateur.export.onnx_info import OnnxInfo
+from secateur.export.ort_engine import session_layers
 from secateur.export.parity import check_parity
 from secateur.export.quantize.observe import Quarter
 from secateur.export.quantize.quantize import Quantized, quantize_onnx
@@ -23,6 +25,7 @@ from secateur.export.quantize.spec import Quantization
 from secateur.export.to_onnx import export_onnx
 from tests.export.conftest import SHAPE, TwoOutputs, needs_ort
 from tests.export.quantize.test_divergence import spoilt
+from tests.export.quantize.test_placement import Residual
 
 pytestmark = needs_ort
 Batches = list[tuple[Tensor, Tensor]]
@@ -60,6 +63,33 @@ def test_parity_on_images_and_a_planted_scale(
         check_parity(transformer, tmp_path / "spoilt.onnx", images=images, reference=fp32)
     with pytest.raises(ExportError, match="is in int8, which is right for real images alone: give images"):
         check_parity(transformer, path)
+
+
+def test_convolutions_run_in_int8_where_pairs_are_placed_for_onnx_runtime(images: Batches, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source = export_onnx(Residual().eval(), tmp_path / "model.onnx", input_shape=(3, 8, 8)).path
+    few = [(batch[:, :, :8, :8], labels) for batch, labels in images]
+    kinds, errors = [], []
+    for runtime in ("tensorrt", "onnxruntime"):
+        how = Quantization(rule="minmax", balance=0, correct=False, rest="fp32", ends=True, runtime=runtime)
+        info, found = quantize_onnx(source, tmp_path / f"{runtime}.onnx", few, options=how)
+        kinds.append(Counter(layer.kind for layer in session_layers(info.path, "cpu")))
+        errors.append(found.errors["minmax"])
+    assert kinds[0]["QLinearConv"] == 0
+    assert kinds[1]["QLinearConv"] >= 2
+    zeros = {int(one) for one in _constants(tmp_path / "onnxruntime.onnx", ".zero")}
+    assert zeros == {0, -128}  # what a ReLU gives has no sign
+    assert {int(one) for one in _constants(tmp_path / "tensorrt.onnx", ".zero")} == {0}
+    assert errors[1] < 2 * errors[0] < 0.01
+    with pytest.raises(EngineError, match="zeros that are not stored as 0, which tensorrt_rtx:sm_86 does not take"):
+        build_engine(tmp_path / "onnxruntime.onnx", "tensorrt_rtx:sm_86", tmp_path)
+
+
+def _constants(path: Path, ending: str) -> list[Any]:
+    tensors = read_graph(path).graph.initializer
+    return [
+        value for one in tensors if one.name.endswith(ending) for value in np.unique(onnx.numpy_helper.to_array(one))
+    ]
 
 
 @pytest.mark.parametrize(

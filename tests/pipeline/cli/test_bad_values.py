@@ -98,6 +98,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "export.quantize.softmax": ("two", "1", "null"),
     "export.quantize.keep": ("blocks.0*", "[5]", "null"),
     "export.quantize.ends": TRUTH,
+    "export.quantize.runtime": ("torch", "5", "null", "true"),
     "export.quantize.rest": ("fp8", "5", "null", "true"),
     "export.quantize.samples_per_class": COUNT,
     "export.quantize.batch_size": POSITIVE,
