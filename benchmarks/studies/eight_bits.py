@@ -54,8 +54,8 @@ quantize(
 """
 """What ModelOpt's interpreter runs; the products that stay wide are fp32 as in the other graphs."""
 
-CPU = Quantization(rest="fp32")
-"""What ONNX Runtime runs fastest on a CPU between the products in 8 bits."""
+CPU = Quantization(rest="fp32", runtime="tensorrt")
+"""What ONNX Runtime runs fastest on a CPU between the products in 8 bits, whose pairs are placed for TensorRT."""
 
 Writer = Callable[[Path, Path, Batches], dict[str, Any]]
 """Writes the quantised graph of the first path to the second one, and says how."""
@@ -68,7 +68,8 @@ Writer = Callable[[Path, Path, Batches], dict[str, Any]]
 @click.option("--models", default=",".join(TRAINED), show_default=True)
 @click.option("--images", default=128, show_default=True, help="Calibration images of the quantisation.")
 @click.option("--held-out", default=1000, show_default=True, help="Images that are counted.")
-def main(data: Path, out: Path, modelopt: str, models: str, images: int, held_out: int) -> None:
+@click.option("--for-onnxruntime", is_flag=True, help="Secateur's int8 alone, with pairs placed for ONNX Runtime.")
+def main(data: Path, out: Path, modelopt: str, models: str, images: int, held_out: int, for_onnxruntime: bool) -> None:
     """Prunes, quantises and counts, and writes what is known after each graph; other models in the file stay."""
     torch.set_num_threads(1)
     content = read_json(out, "eight_bits") if out.is_file() else {"runs": {}}
@@ -77,34 +78,42 @@ def main(data: Path, out: Path, modelopt: str, models: str, images: int, held_ou
         for side in SIDES:
             command = f"python -m secateur_studies.eight_bits --models {name} --images {images} --held-out {held_out}"
             run: dict[str, Any] = {
-                "command": command + (" --modelopt PYTHON" if modelopt else ""),
+                "command": command
+                + (" --modelopt PYTHON" if modelopt else "")
+                + (" --for-onnxruntime" if for_onnxruntime else ""),
                 "environment": asdict(environment(1)),
                 "images": images,
                 "held_out": held_out,
                 "graphs": {},
             }
-            content["runs"][f"{name}, {side}"] = run
-            for word, row in rows(task, side, modelopt):
+            title = f"{name}, {side}{', for ONNX Runtime' if for_onnxruntime else ''}"
+            content["runs"][title] = run
+            for word, row in rows(task, side, modelopt, for_onnxruntime):
                 run["graphs"][word] = row
-                click.echo(f"{name}, {side}, {word}: top-1 {row['top1']:.1f}, agrees {row['agreement']:.1%}", err=True)
+                click.echo(f"{title}, {word}: top-1 {row['top1']:.1f}, agrees {row['agreement']:.1%}", err=True)
                 write_json(out, "eight_bits", {"runs": content["runs"]})
 
 
-def rows(task: Trained, side: str, modelopt: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def rows(
+    task: Trained, side: str, modelopt: str, for_onnxruntime: bool = False
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """What each graph of a model classifies right, the fp32 graph's first."""
+    options = replace(CPU, runtime="onnxruntime") if for_onnxruntime else CPU
     model = halved(task) if side == "half" else task.model
     with TemporaryDirectory() as folder:
         fp32 = export_onnx(model, Path(folder) / "fp32.onnx", input_shape=task.shape).path
         labels, wide = predictions(fp32, task.evaluation)
         yield "fp32", counted(fp32, labels, wide, wide)
-        for precision in ("fp16", "bf16"):
+        for precision in () if for_onnxruntime else ("fp16", "bf16"):
             path = Path(folder) / f"{precision}.onnx"
             export_onnx(model, path, input_shape=task.shape, precision=precision)
             row = counted(path, labels, predictions(path, task.evaluation)[1], wide)
             yield precision, row if precision == "bf16" else {**row, **timed(fp32, path)}
         judge = GraphJudge(model, fp32, task.choice, task.few, Classify(), source=list(task.shape))
         every = writers(modelopt, softmax=_has(fp32, "Softmax"))
-        every["secateur int8 and fp32"] = partial(by_secateur, limit=Limit(MOST_DROP, judge))
+        if for_onnxruntime:
+            every = {"secateur int8": partial(by_secateur, options=options)}
+        every["secateur int8 and fp32"] = partial(by_secateur, options=options, limit=Limit(MOST_DROP, judge))
         for word, write in every.items():
             path = Path(folder) / "quantised.onnx"
             how = write(fp32, path, task.calibration)
