@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from secateur.core.errors import ExportError
 from secateur.core.files import read_json, write_json
 from secateur.core.records import checked
+from secateur.export.engine_info import INFO_FILE
 from secateur.export.onnx_info import OnnxInfo
 from secateur.export.parity import Parity
 from secateur.export.quantize.quantize import Quantized
@@ -62,6 +63,10 @@ class BuildFile:
     skipped: Mapping[str, str] = field(default_factory=dict)
 
     NAME = "build.json"
+
+    def engines(self, folder: Path) -> list[Path]:
+        """The folders of the built engines, of the run in `folder`."""
+        return [path.parent for path in (folder / name for name in self.built) if path.name == INFO_FILE]
 
     def save(self, folder: Path) -> None:
         """Writes `build.json` into the folder, atomically."""

@@ -110,9 +110,8 @@ def rows(
             row = counted(path, labels, predictions(path, task.evaluation)[1], wide)
             yield precision, row if precision == "bf16" else {**row, **timed(fp32, path)}
         judge = GraphJudge(model, fp32, task.choice, task.few, Classify(), source=list(task.shape))
-        every = writers(modelopt, softmax=_has(fp32, "Softmax"))
-        if for_onnxruntime:
-            every = {"secateur int8": partial(by_secateur, options=options)}
+        alone: dict[str, Writer] = {"secateur int8": partial(by_secateur, options=options)}
+        every = alone if for_onnxruntime else writers(modelopt, softmax=_has(fp32, "Softmax"))
         every["secateur int8 and fp32"] = partial(by_secateur, options=options, limit=Limit(MOST_DROP, judge))
         for word, write in every.items():
             path = Path(folder) / "quantised.onnx"

@@ -37,7 +37,7 @@ from secateur.export.to_onnx import export_onnx
 from secateur.pipeline.analysis.product_losses import product_losses, wide_products
 from secateur.pipeline.plan.allocation import DEFAULT_KINDS, Instruments
 from secateur.pipeline.plan.budget import Budget
-from secateur.pipeline.plan.graph_terms import terms_of_products
+from secateur.pipeline.plan.graph_terms import terms_of_graph
 from secateur.pipeline.plan.latency_profile import profile
 from secateur.pipeline.plan.latency_table import LatencyTable
 from secateur.pipeline.plan.make import make_plan
@@ -195,9 +195,7 @@ def opened(task: Trained, folder: Path) -> Subject:
 
     objective = remembered(repaired, folder / "judged.json", identity)
     program = read_program(export_onnx(task.model, folder / "dense.onnx", input_shape=task.shape).path)
-    macs = product_macs(program, [{str(program.graph.inputs[0].name): images[:1].numpy()}])
-    modules = {str(node.name): node.metadata_props.get("module", "") for node in program.graph}
-    terms = terms_of_products(groups, {}, macs, modules)
+    terms = terms_of_graph(program, [{str(program.graph.inputs[0].name): images[:1].numpy()}], groups, {})
     outer = frozenset(terms[node] for node, reason in place(program).kept.items() if reason == ENDS)
     trials, options = folder / "losses.json", replace(RULE, ends=True)
     losses = product_losses(

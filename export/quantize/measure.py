@@ -122,16 +122,14 @@ def _channels(
     program: ir.Model, placement: Placement, feeds: CalibrationFeeds, strength: float, centred: bool
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """The middles of the channels to be re-centred, and the largest magnitudes of those to be balanced then."""
-    outputs = (
-        balanced_outputs(program, placement) if strength else centred_outputs(program, placement) if centred else ()
-    )
+    moved = centred_outputs(program, placement) if centred else ()
+    outputs = balanced_outputs(program, placement) if strength else moved
     ends: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
     for arrays in observed(program, outputs, feeds.fitting()) if outputs else ():
         for name, array in arrays.items():
             rows = array.reshape(-1, array.shape[-1])
             low, high = ends.get(name, (rows[0], rows[0]))
             ends[name] = np.minimum(low, rows.min(0)), np.maximum(high, rows.max(0))
-    moved = centred_outputs(program, placement) if centred else ()
     middles = {name: (ends[name][0] + ends[name][1]) / 2 for name in moved}
     largest = {
         name: (high - low) / 2 if name in middles else np.maximum(-low, high) for name, (low, high) in ends.items()

@@ -1,4 +1,4 @@
-"""The multiply-accumulates of a graph's products."""
+"""The multiply-accumulates of a graph's products, and the modules that they come from."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def product_macs(program: ir.Model, batches: Iterable[Arrays]) -> dict[str, floa
     shapes = {name: array.shape for name, array in arrays.items()}
     images = len(next(iter(feeds.values())))
     return {str(node.name): _macs(node, shapes) / images for node in nodes}
+
+
+def product_modules(program: ir.Model) -> dict[str, str]:
+    """The module that each node comes from, by the node's name; empty where the graph does not say."""
+    return {str(node.name): node.metadata_props.get("module", "") for node in program.graph}
 
 
 def _macs(node: ir.Node, shapes: Mapping[str, tuple[int, ...]]) -> float:

@@ -26,7 +26,7 @@ from secateur.export.quantize.measure import Measurements, measure
 from secateur.export.quantize.mixed import keep_limit
 from secateur.export.quantize.observe import CalibrationFeeds, feeds_of, observed
 from secateur.export.quantize.placement import Placement, place
-from secateur.export.quantize.product_macs import product_macs
+from secateur.export.quantize.product_macs import product_macs, product_modules
 from secateur.export.quantize.ranges import RULES, Rule, reach
 from secateur.export.quantize.sensitivity import Sensitivity, sensitivities
 from secateur.export.quantize.spec import Quantization
@@ -131,7 +131,7 @@ def product_sensitivities(
     say(f"measuring what each of {len(names)} products costs in {precision}")
     costs = sensitivities(names, ready.write, judge, Trials(f"{ready.identity} {judge.identity}", trials))
     macs = product_macs(ready.plain, ready.feeds.judging())
-    modules = {str(node.name): node.metadata_props.get("module", "") for node in ready.plain.graph}
+    modules = product_modules(ready.plain)
     return tuple(Sensitivity(name, modules[name], macs[name], costs.get(name)) for name in macs)
 
 

@@ -13,13 +13,12 @@ from secateur.export.graph_types import graph_tensors, read_graph
 from secateur.export.precision import EIGHT_BITS
 from secateur.export.quantize.graph_edit import read_program
 from secateur.export.quantize.observe import feeds_of
-from secateur.export.quantize.product_macs import product_macs
 from secateur.export.quantize.quantize import product_sensitivities
 from secateur.export.quantize.spec import Quantization
 from secateur.export.to_onnx import export_onnx
 from secateur.pipeline.analysis.graph_judge import GraphJudge
 from secateur.pipeline.data.loader import Batches
-from secateur.pipeline.plan.graph_terms import terms_of_products
+from secateur.pipeline.plan.graph_terms import terms_of_graph, terms_of_products
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.tasks.classify import Classify
@@ -59,8 +58,6 @@ def wide_products(groups: Groups, plan: Plan, path: Path, images: Batches) -> tu
     """The products of the graph at `path`, the small model's, that the plan has wide, as globs for `keep`."""
     program = read_program(path)
     takes = graph_tensors(read_graph(path))[0]
-    macs = product_macs(program, feeds_of(images, takes).judging())
-    modules = {str(node.name): node.metadata_props.get("module", "") for node in program.graph}
-    terms = terms_of_products(groups, plan.kept, macs, modules)
+    terms = terms_of_graph(program, feeds_of(images, takes).judging(), groups, plan.kept)
     planned = plan.facts.precisions if plan.facts is not None else {}
     return tuple(escape(node) for node, term in terms.items() if planned.get(term) not in EIGHT_BITS)

@@ -47,9 +47,8 @@ class Instruments:
     `objective` measures models (`objective.divergence`), `mask_loss` trains masks (`mask_loss.mask_loss`), `latencies`
     are those of a latency budget's target, `precision_losses` what the objective rises by where one product alone is in
     int8, by the name of its term (`product_losses.product_losses`), and `wide` the type of all that is not in it.
-    `identity` names what decides the objective's
-    values (weights, images), `folder` is where a study is kept that an allocation may go on with; `say` is told of
-    progress.
+    `identity` names what decides the objective's values (weights, images), `folder` is where a study is kept that an
+    allocation may go on with; `say` is told of progress.
 
     >>> instruments = sc.Instruments(objective=sc.divergence(model, groups, loader))
     >>> plan = sc.make_plan(groups, scores, sc.Budget(macs=0.5), "sensitivity", instruments)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import takewhile
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from secateur.core.errors import PlanError
+from secateur.export.quantize.observe import Arrays
+from secateur.export.quantize.product_macs import product_macs, product_modules
 from secateur.pipeline.structure.groups import Groups, Kept
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 NEAR = 1e-6
 """MACs that differ by no more than this share are the same."""
+
+
+def terms_of_graph(program: ir.Model, batches: Iterable[Arrays], groups: Groups, kept: Kept) -> dict[str, str]:
+    """The same as `terms_of_products`, for the graph of the model with the `kept` units, run on the first batch."""
+    return terms_of_products(groups, kept, product_macs(program, batches), product_modules(program))
 
 
 def terms_of_products(

@@ -16,12 +16,11 @@ from secateur.export.precision import EIGHT_BITS
 from secateur.export.quantize.graph_edit import read_program
 from secateur.export.quantize.observe import Calibration, feeds_of
 from secateur.export.quantize.placement import place
-from secateur.export.quantize.product_macs import product_macs
 from secateur.export.quantize.quantize import quantize_onnx
 from secateur.export.quantize.spec import Quantization
 from secateur.export.targets import Target, check_bits
 from secateur.export.to_onnx import export_onnx
-from secateur.pipeline.plan.graph_terms import terms_of_products
+from secateur.pipeline.plan.graph_terms import terms_of_graph
 from secateur.pipeline.plan.latency_table import OperationCurve
 from secateur.pipeline.plan.timing import Timing
 from secateur.pipeline.structure.groups import Groups, Kept
@@ -115,9 +114,7 @@ def _families(
     """The products of the graph that can be in the precision, each family's nodes with the terms that they are."""
     program = read_program(fp32)
     takes = graph_tensors(read_graph(fp32))[0]
-    macs = product_macs(program, feeds_of(calibration, takes).judging())
-    modules = {str(node.name): node.metadata_props.get("module", "") for node in program.graph}
-    terms = terms_of_products(groups, kept, macs, modules)
+    terms = terms_of_graph(program, feeds_of(calibration, takes).judging(), groups, kept)
     found: dict[str, dict[str, str]] = {}
     for product in place(program, options.keep, options.ends, precision).products:
         term = terms[product.node]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from secateur.benchmarks.results_file import read_bench
 from secateur.export.artefacts import BuildFile, ExportFile
-from secateur.export.engine_info import INFO_FILE, EngineInfo
+from secateur.export.engine_info import EngineInfo
 from secateur.pipeline.report.fidelity_of_run import fidelity_of_run
 from secateur.pipeline.runs.declarations import Output, Packages, recipe_parts
 from secateur.pipeline.runs.inputs import Inputs
@@ -42,8 +42,8 @@ def _engines(inputs: Inputs) -> dict[str, EngineInfo]:
     if not inputs.has(BuildFile.NAME):
         return {}
     folder = inputs.folder_of(BUILT, ENGINES)
-    places = [folder / name for name in BuildFile.load(folder).built if name.endswith(f"/{INFO_FILE}")]
-    return {place.parent.relative_to(folder).as_posix(): EngineInfo.load(place.parent) for place in places}
+    places = BuildFile.load(folder).engines(folder)
+    return {place.relative_to(folder).as_posix(): EngineInfo.load(place) for place in places}
 
 
 REPORT = Stage(

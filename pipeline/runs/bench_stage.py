@@ -13,7 +13,7 @@ from secateur.benchmarks.results_file import Compared
 from secateur.benchmarks.runners import Subject
 from secateur.core.input_spec import InputSpec
 from secateur.export.artefacts import BuildFile, ExportFile
-from secateur.export.engine_info import INFO_FILE, EngineInfo
+from secateur.export.engine_info import EngineInfo
 from secateur.export.targets import TypedTarget, parse_target, typed_targets
 from secateur.pipeline.analysis.accuracy import chance_warning, evaluate
 from secateur.pipeline.models.inputs import input_shape
@@ -72,12 +72,11 @@ def forms_of(folder: Path, side: str) -> Subject:
     typed = {info.precision: folder / info.path for info in graphs}
     built = BuildFile.load(folder) if (folder / BuildFile.NAME).is_file() else BuildFile()
     place = engines_folder(folder, side)
-    described = [folder / name for name in built.built if (folder / name).parent.parent == place]
     return Subject(
         f"{folder} ({side})",
         onnx=typed.get("fp32"),
         typed_onnx={precision: path for precision, path in typed.items() if precision != "fp32"},
-        engines=engines_of(path.parent for path in described if path.name == INFO_FILE),
+        engines=engines_of(one for one in built.engines(folder) if one.parent == place),
         size_bytes=graphs[0].size_bytes if graphs else None,
         absent=built.skipped,
     )

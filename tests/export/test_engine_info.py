@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,31 +15,32 @@ from secateur.core.files import sha256_file
 from secateur.export.engine_info import INFO_FILE, EngineInfo, Layer, Profile, count_precisions
 from secateur.export.tensors import TensorInfo
 
+LAYERS = (Layer("a", "CONVOLUTION", "fp16"), Layer("b", "CAST", "fp32"), Layer("c", "MATRIX_MULTIPLY", "fp16"))
+ENGINE = EngineInfo(
+    target="tensorrt_rtx:sm_86",
+    runtime="tensorrt_rtx",
+    runtime_version="1.7.1",
+    platform="linux-x86_64",
+    compute_capabilities=("sm_86",),
+    precision="fp16",
+    precisions=count_precisions(LAYERS),
+    inspected="network",
+    tf32=True,
+    inputs=(TensorInfo("input", "float32", (-1, 3, 8, 8)),),
+    outputs=(TensorInfo("logits", "float32", (-1, 4)),),
+    profile=Profile(1, 2, 3),
+    onnx_sha256="0" * 64,
+    engine_sha256="0" * 64,
+    size_bytes=4,
+    seconds=0.25,
+    layers=LAYERS,
+)
+
 
 @pytest.fixture
 def info(tmp_path: Path) -> EngineInfo:
     (tmp_path / "model.engine").write_bytes(b"plan")
-    layers = (Layer("a", "CONVOLUTION", "fp16"), Layer("b", "CAST", "fp32"), Layer("c", "MATRIX_MULTIPLY", "fp16"))
-    made = EngineInfo(
-        target="tensorrt_rtx:sm_86",
-        runtime="tensorrt_rtx",
-        runtime_version="1.7.1",
-        platform="linux-x86_64",
-        compute_capabilities=("sm_86",),
-        precision="fp16",
-        precisions=count_precisions(layers),
-        inspected="network",
-        tf32=True,
-        inputs=(TensorInfo("input", "float32", (-1, 3, 8, 8)),),
-        outputs=(TensorInfo("logits", "float32", (-1, 4)),),
-        profile=Profile(1, 2, 3),
-        onnx_sha256="0" * 64,
-        engine_sha256=sha256_file(tmp_path / "model.engine"),
-        size_bytes=4,
-        seconds=0.25,
-        layers=layers,
-        folder=tmp_path,
-    )
+    made = replace(ENGINE, engine_sha256=sha256_file(tmp_path / "model.engine"), folder=tmp_path)
     made.save()
     return made
 

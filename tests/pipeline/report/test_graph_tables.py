@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from secateur.export.engine_info import EngineInfo, Layer, Profile, count_precisions
-from secateur.export.tensors import TensorInfo
+from dataclasses import replace
+
+from secateur.export.engine_info import Layer, count_precisions
 from secateur.pipeline.report.graph_tables import ENGINE_HEADS, KEPT_HEADS, engine_table, kept_table
 from tests.export.test_artefacts import EXPORTED
+from tests.export.test_engine_info import ENGINE as FP16_ENGINE
 
 LAYERS = (
     Layer("a", "gemm", "int8"),
@@ -13,23 +15,12 @@ LAYERS = (
     Layer("c", "Reformat", "fp16"),
     Layer("d", "QuantizeLinear", "fp32"),
 )
-ENGINE = EngineInfo(
-    target="tensorrt_rtx:sm_86",
-    runtime="tensorrt_rtx",
-    runtime_version="1.7.1",
-    platform="linux-x86_64",
-    compute_capabilities=("sm_86",),
+ENGINE = replace(
+    FP16_ENGINE,
     precision="int8",
     precisions=count_precisions(LAYERS),
     inspected="builder",
-    tf32=True,
-    inputs=(TensorInfo("input", "float32", (-1, 3, 8, 8)),),
-    outputs=(TensorInfo("logits", "float32", (-1, 4)),),
-    profile=Profile(1, 2, 3),
-    onnx_sha256="0" * 64,
-    engine_sha256="0" * 64,
     size_bytes=2_500_000,
-    seconds=0.25,
     layers=LAYERS,
     attention=12,
 )
