@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -78,8 +78,9 @@ class EngineInfo:
     `precision` is what the ONNX graph declares; `precisions` counts the layers by the precision that was found in
     `layers`. `inspected` says where those come from: the `engine` as the runtime loaded it, the optimised graph of a
     `session`, the `builder`'s report of an engine that no GPU here can load, or the typed `network` that was handed to
-    a builder which reports nothing. `attention` counts the layers that are fused attention. `tf32` says whether fp32
-    products may round their factors to TensorFloat-32. `folder` is where the files are; it is not written.
+    a builder which reports nothing. `attention` counts the layers that are fused attention, and `accumulation` the
+    kernels by the type in which they add up, where their names tell it. `tf32` says whether fp32 products may round
+    their factors to TensorFloat-32. `folder` is where the files are; it is not written.
     """
 
     target: str
@@ -100,6 +101,7 @@ class EngineInfo:
     seconds: float
     layers: tuple[Layer, ...]
     attention: int = 0
+    accumulation: Mapping[str, int] = field(default_factory=dict)
     folder: Path = Path()
 
     @property

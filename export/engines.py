@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +85,7 @@ def build_engine(
         seconds=round(time.perf_counter() - start, 3),
         layers=made.layers,
         attention=made.attention,
+        accumulation=made.accumulation,
         folder=folder,
     )
     info.save()
@@ -144,6 +145,7 @@ class _Made:
     layers: tuple[Layer, ...]
     inspected: Source
     attention: int = 0
+    accumulation: Mapping[str, int] = field(default_factory=dict)
     beside: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
     inputs: tuple[TensorInfo, ...] = ()
@@ -178,6 +180,7 @@ def _build_plan(
     from secateur.export.trt_build import build_plan
     from secateur.export.trt_engine import gpu_capability, load_plan
     from secateur.export.trt_inspect import check_engine, engine_layers, summarise
+    from secateur.export.trt_tactics import accumulations
 
     cache = folder / TIMING_CACHE
     built = build_plan(
@@ -209,6 +212,7 @@ def _build_plan(
         layers=layers,
         inspected=inspected,
         attention=sum(layer.attends for layer in found),
+        accumulation=accumulations(layer.tactic for layer in found),
         capabilities=(goal.device,) if goal.device else (here,),
         inputs=built.inputs,
         outputs=built.outputs,

@@ -29,7 +29,7 @@ _KERNELS = frozenset({"gemm", "correlation"})
 
 _REPORTED = re.compile(
     r"^Name: (?P<name>[^,]*), LayerType: (?P<kind>[^,]*), Inputs: \[(?P<inputs>.*)\], Constants: \[.*\], "
-    r"Outputs: \[(?P<outputs>.*)\], TacticName: .*, Metadata: (?P<metadata>.*)$",
+    r"Outputs: \[(?P<outputs>.*)\], TacticName: (?P<tactic>[^,]*).*, Metadata: (?P<metadata>.*)$",
     re.MULTILINE,
 )
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
@@ -66,7 +66,8 @@ class InspectedLayer:
     """One layer of a loaded engine, as the inspector describes it.
 
     `operations` are the ONNX operations that it was made of, where the inspector names them, and `precisions` those of
-    the tensors which go in and come out, as far as we know their types; `reads` are those which go in.
+    the tensors which go in and come out, as far as we know their types; `reads` are those which go in. `tactic` is the
+    name of the kernel, empty where there is none yet.
     """
 
     name: str
@@ -74,6 +75,7 @@ class InspectedLayer:
     operations: tuple[str, ...]
     precisions: tuple[str, ...]
     reads: tuple[str, ...] = ()
+    tactic: str = ""
 
     @property
     def attends(self) -> bool:
@@ -90,7 +92,8 @@ def reported_layers(text: str) -> tuple[InspectedLayer, ...]:
     for match in _REPORTED.finditer(text):
         reads, gives = (tuple(_types_in(re.findall(r"Datatype: (\w+)", match[side]))) for side in ("inputs", "outputs"))
         operations = _ONNX_LAYER.findall(match["metadata"]) or [match["name"]]
-        found.append(InspectedLayer(match["name"], match["kind"], tuple(operations), (*reads, *gives), reads))
+        types = (*reads, *gives)
+        found.append(InspectedLayer(match["name"], match["kind"], tuple(operations), types, reads, match["tactic"]))
     return tuple(found)
 
 
@@ -114,7 +117,8 @@ def inspected_layer(content: Mapping[str, Any]) -> InspectedLayer:
     name = str(content.get("Name", ""))
     operations = _ONNX_LAYER.findall(str(content.get("Metadata", ""))) or [name]
     reads, gives = (tuple(_tensor_types(content.get(side, ()))) for side in ("Inputs", "Outputs"))
-    return InspectedLayer(name, str(content.get("LayerType", "")), tuple(operations), (*reads, *gives), reads)
+    kind, tactic = str(content.get("LayerType", "")), str(content.get("TacticName", ""))
+    return InspectedLayer(name, kind, tuple(operations), (*reads, *gives), reads, tactic)
 
 
 def summarise(layers: Iterable[InspectedLayer]) -> tuple[Layer, ...]:

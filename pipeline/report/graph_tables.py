@@ -9,7 +9,10 @@ from secateur.export.engine_info import EngineInfo
 from secateur.pipeline.report.folded_table import FoldedTable
 
 KEPT_HEADS = ("graph", "node", "why it is not in the graph's precision")
-ENGINE_HEADS = ("engine", "graph", "MB", "layers by precision", "fused attention", "conversions", "read from")
+ENGINE_HEADS = (
+    *("engine", "graph", "MB", "layers by precision", "fused attention", "products add up in", "conversions"),
+    "read from",
+)
 SOURCES = {
     "engine": "the loaded engine",
     "builder": "the builder's report",
@@ -47,6 +50,7 @@ def _row(name: str, info: EngineInfo) -> tuple[str, ...]:
         f"{info.size_bytes / 1e6:.1f}",
         _counts(info.precisions),
         str(info.attention),
+        _counts(info.accumulation) or "not told",
         _counts(info.conversions) or "none",
         SOURCES[info.inspected],
     )

@@ -40,6 +40,8 @@ def test_a_layer_is_read_from_its_object() -> None:
     assert _layer("conv relu", "Half", "Float") == InspectedLayer(
         "conv", "CaskConvolution", ("conv", "relu"), ("fp16", "fp32"), ("fp16",)
     )
+    named = inspected_layer({**_content("conv", "Half", "Half"), "TacticName": "sm80_xmma_gemm_f16f16_f16f32_f32_tn_n"})
+    assert named.tactic == "sm80_xmma_gemm_f16f16_f16f32_f32_tn_n"
     assert inspected_layer({"Name": "conv"}) == InspectedLayer("conv", "", ("conv",), ())
 
 
@@ -165,7 +167,8 @@ def test_what_ends_a_product_in_a_layer_of_its_own_may_be_wider() -> None:
 def test_layers_are_read_from_the_builders_report() -> None:
     empty, product, attention = reported_layers(REPORT)
     assert empty == InspectedLayer("__mye1_0_myl0_0", "shape_call", ("__mye1_0_myl0_0",), ())
-    assert product == InspectedLayer("a_myl0_1", "gemm", ("a", "x.dequantize"), ("int8", "fp16"), ("int8",))
+    types, tactic = ("int8", "fp16"), "__myelin_CASK_STUB"
+    assert product == InspectedLayer("a_myl0_1", "gemm", ("a", "x.dequantize"), types, ("int8",), tactic)
     assert (attention.operations, attention.precisions) == (("b", "c"), ("bf16", "fp32"))
     assert [layer.attends for layer in (empty, product, attention)] == [False, False, True]
     assert reported_layers("") == ()

@@ -23,6 +23,7 @@ ENGINE = replace(
     size_bytes=2_500_000,
     layers=LAYERS,
     attention=12,
+    accumulation={"int32": 2},
 )
 
 
@@ -45,7 +46,11 @@ def test_what_each_engine_runs_stands_in_a_row() -> None:
         "MB": "2.5",
         "layers by precision": "int8: 2, fp16: 1, fp32: 1",
         "fused attention": "12",
+        "products add up in": "int32: 2",
         "conversions": "Reformat: 1, QuantizeLinear: 1",
         "read from": "the builder's report",
     }
+    silent = engine_table({"engines/onnxruntime-cpu": replace(ENGINE, accumulation={})})
+    assert silent is not None
+    assert silent.rows[0][ENGINE_HEADS.index("products add up in")] == "not told"
     assert engine_table({}) is None
