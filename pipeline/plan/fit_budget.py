@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from secateur.core.errors import PlanError
 from secateur.pipeline.plan.allocation import Order, Problem
+
+SPARE = 0.02
+"""The share of the limit that may stay unused for want of a smaller step."""
 
 
 @dataclass(frozen=True)
@@ -45,33 +49,52 @@ def _remedies(problem: Problem) -> str:
 def fit_budget(problem: Problem, order: Order) -> Choice:
     """The longest prefix of `order` that need not go under the budget, then single steps taken back while they fit.
 
+    Where that leaves more than `SPARE` of the limit unused because the next step to be taken back is too large (a whole
+    head), it is taken back nevertheless, and smaller ones that come next in `order` go in its place.
     The cost never exceeds the limit. Raises `PlanError` when removing everything that may go is not enough.
     """
     groups, names, limit = problem.groups, list(problem.steps), problem.limit()
 
-    def kept_without(count: int, back: frozenset[int] = frozenset()) -> dict[str, tuple[int, ...]]:
-        gone: dict[str, set[int]] = {name: set() for name in names}
-        for place, step in enumerate(order[:count]):
-            if place not in back:
-                gone[step.group].update(step.units)
-        return {n: tuple(u for u in range(groups.named(n).units) if u not in gone[n]) for n in names}
+    def kept_without(gone: Collection[int]) -> dict[str, tuple[int, ...]]:
+        units: dict[str, set[int]] = {name: set() for name in names}
+        for place in gone:
+            units[order[place].group].update(order[place].units)
+        return {n: tuple(u for u in range(groups.named(n).units) if u not in units[n]) for n in names}
 
-    def cost(count: int, back: frozenset[int] = frozenset()) -> float:
-        return problem.cost(kept_without(count, back))
+    def cost(gone: Collection[int]) -> float:
+        return problem.cost(kept_without(gone))
 
     check_reach(problem)
-    low, high = 0, len(order)
-    while low < high:  # the smallest number of steps that meets the budget
-        middle = (low + high) // 2
-        low, high = (low, middle) if cost(middle) <= limit else (middle + 1, high)
-    back: frozenset[int] = frozenset()
-    closed: set[str] = set()  # groups whose most important removed step must stay taken
-    for place in range(low - 1, -1, -1):
+    gone = set(range(_fewest(len(order), lambda count: cost(range(count)) <= limit)))
+    last: dict[str, int] = {}  # of each group the most important step that went, which does not fit
+    for place in sorted(gone, reverse=True):
         name = order[place].group
-        if name in closed:
+        if name in last:
             continue
-        if cost(low, back | {place}) <= limit:
-            back |= {place}
+        if cost(gone - {place}) <= limit:
+            gone.remove(place)
         else:
-            closed.add(name)
-    return Choice(kept_without(low, back), cost(low, back), limit)
+            last[name] = place
+    if cost(gone) < (1 - SPARE) * limit:
+        gone = next((found for back in last.values() if (found := _finer(order, gone, back, cost, limit))), gone)
+    return Choice(kept_without(gone), cost(gone), limit)
+
+
+def _finer(
+    order: Order, gone: set[int], back: int, cost: Callable[[Collection[int]], float], limit: float
+) -> set[int] | None:
+    """The steps that go when `back` stays and smaller ones go in its place; None where these leave too much unused."""
+    left = gone - {back}
+    over = cost(left)
+    after = [place for place in range(len(order)) if place not in gone and order[place].group != order[back].group]
+    first = {order[place].group: place for place in reversed(after)}
+    small = {name for name, place in first.items() if over - cost(left | {place}) < SPARE * limit}
+    finer = [place for place in after if order[place].group in small]
+    count = _fewest(len(finer), lambda count: cost(left | set(finer[:count])) <= limit)
+    found = left | set(finer[:count])
+    return found if (1 - SPARE) * limit <= cost(found) <= limit else None
+
+
+def _fewest(most: int, fits: Callable[[int], bool]) -> int:
+    """The smallest number up to `most` that fits, or `most`; what fits goes on to fit for larger ones."""
+    return bisect_left(range(most), True, key=fits)

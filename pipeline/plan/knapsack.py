@@ -61,8 +61,8 @@ class Knapsack(Allocation):
             asked = min(asked + over, most)
         chosen = dict(zip(names, counts, strict=True))
         gone = [step for name in names for step in problem.steps[name][: chosen[name]]]
-        rest = [later for name in names for later in enumerate(problem.steps[name][chosen[name] :])]
-        return gone + [step for _, step in sorted(rest, key=lambda later: later[0])]
+        rest = [step for name in names for step in problem.steps[name][chosen[name] :]]
+        return gone + sorted(rest, key=lambda step: step.score)
 
 
 def choices(steps: int) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -41,6 +41,7 @@ def deit() -> Groups:
     st.sampled_from([("mlp_hidden",), ("mlp_hidden", "qk_dim", "v_dim"), ("head", "mlp_hidden"), ALL]),
     st.integers(0, 99),
 )
+@example("knapsack", "params", 0.7900059493158341, 1, ALL, 89)  # heads alone go, one of which is 2.2 % of the limit
 def test_the_budget_is_met_within_two_percent_and_never_exceeded(
     deit: Groups, allocate: str, measure: str, share: float, align: int, kinds: tuple[str, ...], seed: int
 ) -> None:
