@@ -1,0 +1,21 @@
+"""All sensors of this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .cpu_clocks import cpu_clocks
+from .gpu_clocks import gpu_clocks
+from .ina3221 import ina3221
+from .jetson import Ask, ask_nvpmodel, jetson
+from .nvml import load, nvml
+from .probe import Sensors, joined
+from .rapl import rapl
+from .thermal import thermal
+
+
+def inventory(root: Path = Path("/"), library: Any | None = None, ask: Ask = ask_nvpmodel) -> Sensors:
+    """What can be read under `root` and from NVML (`library`: a stand-in), and by name what cannot and why."""
+    sources = (cpu_clocks(root), gpu_clocks(root), thermal(root), ina3221(root), rapl(root), jetson(root, ask))
+    return joined((*sources, nvml(load() if library is None else library)))
