@@ -144,8 +144,8 @@ def engine_runner(engine: Engine, batch: int = 1, seed: int = 0, called_with: In
     """An opened engine of any runtime, which the runner closes; nothing is copied in a timed run.
 
     Whole numbers and truth values are drawn from those that its model was `called_with`, in the order of its inputs;
-    they are zero where that is not known, since others may be out of range. Timed from the call until the host sees
-    the result ready on the device.
+    they are zero where that is not known, since others may be out of range; pixels (uint8, four dimensions) are random.
+    Timed from the call until the host sees the result ready on the device.
     """
     rng = np.random.default_rng(seed)
     drawn = [] if called_with is None else [tensor.numpy() for tensor in tensors_in(called_with.draw(batch, seed))]
@@ -155,6 +155,8 @@ def engine_runner(engine: Engine, batch: int = 1, seed: int = 0, called_with: In
         shape = [batch if size == DYNAMIC else size for size in tensor.shape]
         values = rng.standard_normal(shape)
         whole = known.get(tensor, np.zeros(shape))
+        if tensor.dtype == "uint8" and len(shape) == 4:  # pixels
+            whole = rng.integers(0, 256, shape)
         inputs[tensor.name] = np.asarray(values if tensor.dtype.startswith("float") else whole, tensor.dtype)
     if not any(array.shape[:1] == (batch,) for array in inputs.values()):
         engine.close()

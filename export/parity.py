@@ -92,8 +92,6 @@ def check_parity(
     >>> sc.check_parity(small, "small.onnx").worst.relative < 1e-4
     True
     """
-    from onnx import TensorProto
-
     path = Path(onnx_path)
     graph = read_graph(path)
     precision = graph_precision(declared_precisions(graph))
@@ -105,9 +103,7 @@ def check_parity(
         raise ExportError(
             f"{path.name} is in {precision}, which is right for real images alone: give images to compare"
         )
-    widened = TensorProto.BFLOAT16 in element_types(graph).values()
-    fp8 = precision == "fp8"  # ONNX Runtime has no kernels for it, and 1.32 cannot fuse a Clip with a pair of it
-    session = session_of(in_float32(path) if widened else str(path), path, as_written=fp8)
+    widened, session = _widened(graph), runnable(path)
     takes, gives = graph_tensors(graph)
     names, spec = [output.name for output in gives], None if images is not None else _spec(graph, takes)
     drawn = (spec.draw(batch, seed + number) for number, batch in enumerate(batches)) if spec is not None else ()
@@ -125,6 +121,19 @@ def check_parity(
                 "do not deploy this file; export it again or in a wider precision"
             )
     return Parity(allowed, tuple(found), widened, least)
+
+
+def runnable(path: Path) -> Any:
+    """A session on a graph of any precision: bf16, which ONNX Runtime has no kernels for, is run in float32."""
+    graph = read_graph(path)
+    fp8 = graph_precision(declared_precisions(graph)) == "fp8"  # it has no kernels either, and 1.32 cannot fuse a Clip
+    return session_of(in_float32(path) if _widened(graph) else str(path), path, as_written=fp8)
+
+
+def _widened(graph: onnx.ModelProto) -> bool:
+    from onnx import TensorProto
+
+    return TensorProto.BFLOAT16 in element_types(graph).values()
 
 
 def _cosine_too(difference: Difference, least: float) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from secateur.core.errors import RecipeError, naming
+from secateur.core.options import check_fields
 from secateur.core.ranges import Range, check_ranges
 from secateur.export.precision import EIGHT_BITS, PRECISIONS, parse_precision
 from secateur.export.quantize.spec import Quantization, QuantizeSpec
@@ -19,13 +21,15 @@ class ExportSpec:
     """Which engines are built, and in which precisions the ONNX graphs are typed; others raise a `SecateurError`.
 
     `quantize` says how the graphs in 8 bits are made, `max_drop` how much of the task's metric they may lose against
-    the fp32 graph (points, or the labels' unit): as many products stay wide as that takes.
+    the fp32 graph (points, or the labels' unit): as many products stay wide as that takes. With `preprocessing`
+    `inside`, the graphs take cropped pixels, uint8 `[batch, H, W, C]`, and normalise them.
     """
 
     precisions: tuple[str, ...] = ("fp32",)
     targets: tuple[str, ...] = ("onnxruntime:cpu",)
     quantize: QuantizeSpec = DEFAULT
     max_drop: float | None = None
+    preprocessing: Literal["outside", "inside"] = "outside"
 
     def __post_init__(self) -> None:
         if not self.precisions or len(set(self.precisions)) < len(self.precisions):
@@ -43,6 +47,7 @@ class ExportSpec:
                 for precision in self.precisions:
                     check_bits(goal, precision)
 
+        check_fields(self, "export", RecipeError, ["preprocessing"])
         check_ranges(self, "export", {"max_drop": Range(0)}, RecipeError)
         if self.max_drop is not None and not self.quantizes:
             raise RecipeError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,11 @@ from secateur.core.errors import EngineError, MissingPackageError
 from secateur.export.artefacts import BuildFile, ExportedGraph, ExportFile
 from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, Profile
 from secateur.export.engines import build_engine
+from secateur.export.inside import WAYS, put_inside
+from secateur.export.onnx_info import onnx_info
 from secateur.export.parity import check_parity
 from secateur.export.precision import EIGHT_BITS
+from secateur.export.preprocessing import Preprocessing
 from secateur.export.quantize.limit import Limit
 from secateur.export.quantize.measure import OtherCalibrationError
 from secateur.export.quantize.observe import Calibration, Quarter
@@ -50,22 +53,27 @@ def export_run(inputs: Inputs, say: Say) -> list[str]:
     described: dict[str, ExportedGraph] = {}
     small, spec = inputs.model("model"), inputs.recipe.export
     shape = input_shape(inputs.dense)
+    facts = Preprocessing(**asdict(replace(inputs.transform, shape=shape)))
+    notes = {"preprocessing": facts.to_note()}
     images = Calibration(
         inputs.calibration(spec.quantize.samples_per_class, spec.quantize.batch_size) if spec.calibrates else ()
     )
     for side, model in (("pruned", small), ("dense", inputs.dense)):
         with TemporaryDirectory() as folder:
-            fp32 = inputs.output(onnx_name(side, "fp32"))
+            made = Path(folder) if spec.preprocessing == "inside" else inputs.output()
+            fp32 = made / onnx_name(side, "fp32")
             if spec.quantizes and "fp32" not in spec.precisions:  # it is made for the graphs in 8 bits alone
-                fp32 = export_onnx(model, Path(folder) / fp32.name, input_shape=shape).path
+                fp32 = export_onnx(model, Path(folder) / fp32.name, input_shape=shape, metadata=notes).path
             for precision in sorted(spec.precisions, key=lambda word: word in EIGHT_BITS):
                 name = onnx_name(side, precision)
                 say(f"writing {name}")
-                path = inputs.output(name)
                 if precision in EIGHT_BITS:
-                    described[name] = _quantize(inputs, side, model, fp32, path, precision, images, say)
+                    graph = _quantize(inputs, side, model, fp32, made / name, precision, images, say)
                 else:
-                    described[name] = _export(model, path, shape, precision, images, say)
+                    graph = _export(model, made / name, shape, precision, images, notes, say)
+                if spec.preprocessing == "inside":
+                    graph = _inside(graph, made / name, inputs.output(name), facts, say)
+                described[name] = graph
                 written.append(name)
                 if external := described[name].info.external:
                     written.append(external)
@@ -125,17 +133,31 @@ def engines_folder(run_dir: Path, side: str) -> Path:
 
 
 def _export(
-    model: nn.Module, path: Path, shape: tuple[int, ...], precision: str, images: Calibration, say: Say
+    model: nn.Module,
+    path: Path,
+    shape: tuple[int, ...],
+    precision: str,
+    images: Calibration,
+    notes: Mapping[str, str],
+    say: Say,
 ) -> ExportedGraph:
+    write = partial(export_onnx, model, path, input_shape=shape, precision=precision, metadata=notes)
     try:
-        info = export_onnx(model, path, input_shape=shape, precision=precision, calibration=images)
+        info = write(calibration=images)
         parity, missing = check_parity(model, path, ONNX_BATCHES), ""
     except MissingPackageError as error:  # ONNX Runtime, which measures and compares
         say(missing := str(error))
-        info, parity = export_onnx(model, path, input_shape=shape, precision=precision), None
+        info, parity = write(), None
     for node, why in info.kept.items():
         say(f"{node} stays in fp32: {why}")
     return ExportedGraph(replace(info, path=Path(path.name)), parity, missing)
+
+
+def _inside(graph: ExportedGraph, source: Path, path: Path, facts: Preprocessing, say: Say) -> ExportedGraph:
+    """The graph at `source`, as it was compared with PyTorch, written to `path` with its preprocessing inside."""
+    way, external = put_inside(source, path, facts)
+    say(f"the preprocessing of {path.name} is inside: {WAYS[way]}")
+    return replace(graph, info=replace(onnx_info(path, external), path=Path(path.name)))
 
 
 def _quantize(

@@ -91,6 +91,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "export.precisions": ("[fp13]", "[]", "fp16", "[fp16, fp16]", "[16]"),
     "export.targets": ("[onnxruntime:gpu]", "onnxruntime:cpu", "[5]", "['']"),
     "export.max_drop": ("-1", ".nan", "little", "true", "0.5"),
+    "export.preprocessing": ("outsid", "5", "null", "true"),
     "export.quantize.rule": ("mean", "5", "null", "true"),
     "export.quantize.recentre": TRUTH,
     "export.quantize.balance": SHARE,

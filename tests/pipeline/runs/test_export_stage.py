@@ -8,11 +8,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from secateur.benchmarks.results_file import read_bench
 from secateur.core.errors import RecipeError
 from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.engine_info import EngineInfo, Profile
+from secateur.export.engines import open_engine
 from secateur.export.graph_types import declared_precisions, graph_precision, read_graph
 from secateur.export.precision import PRECISIONS as TYPES
 from secateur.export.quantize.observe import CalibrationFeeds
@@ -120,3 +125,23 @@ def test_a_plan_of_units_and_bits_is_what_is_exported(tmp_path: Path, monkeypatc
     assert any("names it by" in reason for reason in graph.kept.values()) == (len(facts.precisions) < 6)
     with pytest.raises(RecipeError, match=r"plan.allocate is joint, .* export.precisions is \['fp32'\]: add int8"):
         small_recipe(tmp_path, *settings, "score.options={}", "export.precisions=[fp32]")
+
+
+@pytest.mark.skipif(find_spec("onnxruntime") is None, reason="onnxruntime is not installed")
+def test_graphs_take_pixels_where_the_preprocessing_is_inside(tmp_path: Path) -> None:
+    make_inputs(tmp_path)
+    settings = ["export.preprocessing=inside", "export.precisions=[fp32, int8]", "score.method=magnitude"]
+    settings += ["score.options={}", "recover.compensate=false", "export.quantize.rule=minmax"]
+    run = open_run(tmp_path / "run", small_recipe(tmp_path, *settings, "bench.targets=[onnxruntime:cpu]"))
+    run_stages(run, "bench")
+    files = ExportFile.load(run.folder).files
+    assert {str(one) for graph in files.values() for one in graph.info.inputs} == {"input uint8 [batch, 16, 16, 1]"}
+    assert {graph.info.precision for graph in files.values()} == {"fp32", "int8"}
+    picture = Image.open(tmp_path / "val" / "class1" / "0.png")
+    with torch.no_grad():
+        wanted = run.model_in("model")(run.transform(picture)[None]).numpy()
+    for name, off in (("model.onnx", 1e-4), ("model.int8.onnx", 0.25)):
+        with open_engine(run.folder / name, "onnxruntime:cpu") as engine:
+            found = engine.infer({"input": np.asarray(picture)[None, :, :, None]})["logits"]
+        assert np.abs(found - wanted).max() <= off * np.abs(wanted).max()
+    assert {*read_bench(run.folder / "bench.json").speedup} >= {"onnxruntime:cpu"}
