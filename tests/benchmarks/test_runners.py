@@ -153,6 +153,13 @@ def test_whole_numbers_are_those_that_the_model_is_called_with(tmp_path: Path, m
     assert given["mask"].all()
 
 
+def test_pixels_are_random_whatever_the_module_is_called_with() -> None:
+    engine = FakeEngine(TensorInfo("x", "uint8", (DYNAMIC, 8, 8, 3)))
+    engine_runner(engine, batch=2, called_with=InputSpec.shaped((3, 8, 8)))
+    assert engine.given["x"].shape == (2, 8, 8, 3)
+    assert (engine.given["x"].min() < 20) and (engine.given["x"].max() > 235)
+
+
 def test_an_engine_of_another_batch_is_refused_and_closed() -> None:
     engine = FakeEngine(TensorInfo("x", "float32", (1, 4)))
     with pytest.raises(BenchError, match=r"batch of 2 .* \[1, 4\]"):

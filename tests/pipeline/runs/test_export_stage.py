@@ -13,7 +13,6 @@ import pytest
 import torch
 from PIL import Image
 
-from secateur.benchmarks.results_file import read_bench
 from secateur.core.errors import RecipeError
 from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.engine_info import EngineInfo, Profile
@@ -130,18 +129,16 @@ def test_a_plan_of_units_and_bits_is_what_is_exported(tmp_path: Path, monkeypatc
 @pytest.mark.skipif(find_spec("onnxruntime") is None, reason="onnxruntime is not installed")
 def test_graphs_take_pixels_where_the_preprocessing_is_inside(tmp_path: Path) -> None:
     make_inputs(tmp_path)
-    settings = ["export.preprocessing=inside", "export.precisions=[fp32, int8]", "score.method=magnitude"]
+    settings = ["export.preprocessing=inside", "export.precisions=[int8]", "score.method=magnitude"]
     settings += ["score.options={}", "recover.compensate=false", "export.quantize.rule=minmax"]
-    run = open_run(tmp_path / "run", small_recipe(tmp_path, *settings, "bench.targets=[onnxruntime:cpu]"))
-    run_stages(run, "bench")
+    run = open_run(tmp_path / "run", small_recipe(tmp_path, *settings, "export.quantize.correct=false"))
+    run_stages(run, "export")
     files = ExportFile.load(run.folder).files
     assert {str(one) for graph in files.values() for one in graph.info.inputs} == {"input uint8 [batch, 16, 16, 1]"}
-    assert {graph.info.precision for graph in files.values()} == {"fp32", "int8"}
+    assert {graph.info.precision for graph in files.values()} == {"int8"}
     picture = Image.open(tmp_path / "val" / "class1" / "0.png")
     with torch.no_grad():
         wanted = run.model_in("model")(run.transform(picture)[None]).numpy()
-    for name, off in (("model.onnx", 1e-4), ("model.int8.onnx", 0.25)):
-        with open_engine(run.folder / name, "onnxruntime:cpu") as engine:
-            found = engine.infer({"input": np.asarray(picture)[None, :, :, None]})["logits"]
-        assert np.abs(found - wanted).max() <= off * np.abs(wanted).max()
-    assert {*read_bench(run.folder / "bench.json").speedup} >= {"onnxruntime:cpu"}
+    with open_engine(run.folder / "model.int8.onnx", "onnxruntime:cpu") as engine:
+        found = engine.infer({"input": np.asarray(picture)[None, :, :, None]})["logits"]
+    assert np.abs(found - wanted).max() <= 0.25 * np.abs(wanted).max()
