@@ -12,6 +12,7 @@ from typing import Literal
 from secateur.core.errors import EngineError
 from secateur.core.files import read_json, sha256_file, write_json
 from secateur.core.records import parse_record
+from secateur.export.preprocessing import Preprocessing
 from secateur.export.tensors import TensorInfo
 
 ENGINE_FILE = "model.engine"
@@ -80,7 +81,8 @@ class EngineInfo:
     `session`, the `builder`'s report of an engine that no GPU here can load, or the typed `network` that was handed to
     a builder which reports nothing. `attention` counts the layers that are fused attention, and `accumulation` the
     kernels by the type in which they add up, where their names tell it. `tf32` says whether fp32 products may round
-    their factors to TensorFloat-32. `folder` is where the files are; it is not written.
+    their factors to TensorFloat-32. `preprocessing`, `classes` and `secateur_version` are those that the ONNX graph
+    carries. `folder` is where the files are; it is not written.
     """
 
     target: str
@@ -102,6 +104,9 @@ class EngineInfo:
     layers: tuple[Layer, ...]
     attention: int = 0
     accumulation: Mapping[str, int] = field(default_factory=dict)
+    preprocessing: Preprocessing | None = None
+    classes: tuple[str, ...] = ()
+    secateur_version: str = ""
     folder: Path = Path()
 
     @property

@@ -14,7 +14,8 @@ from secateur.core.errors import EngineError
 from secateur.core.files import atomic_path, sha256_file, write_bytes
 from secateur.export.engine import Engine
 from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo, Layer, Profile, Source, count_precisions
-from secateur.export.graph_types import declared_precisions, external_files, graph_precision, graph_tensors, read_graph
+from secateur.export.graph_types import declared_precisions, external_files, read_graph
+from secateur.export.notes import graph_notes
 from secateur.export.targets import Target, TypedTarget, check_bits, parse_target
 from secateur.export.tensors import TensorInfo
 from secateur.export.trt_runtime import import_runtime
@@ -49,8 +50,8 @@ def build_engine(
     if goal.runtime == "torch":
         raise EngineError(f"the target {goal} runs the PyTorch model itself: there is no engine to build for it")
     graph = read_graph(path)
-    declared = declared_precisions(graph)
-    precision = graph_precision(declared)
+    declared, notes = declared_precisions(graph), graph_notes(graph, path.name)
+    precision = notes.precision
     check_bits(goal, precision, _gpu_here(goal))
     folder = Path(out_dir) if out_dir is not None else path.parent / "engines"
     folder = folder / TypedTarget(goal, precision).folder
@@ -76,8 +77,8 @@ def build_engine(
         precisions=count_precisions(made.layers),
         inspected=made.inspected,
         tf32=tf32 and goal.device != "cpu",
-        inputs=made.inputs or graph_tensors(graph)[0],
-        outputs=made.outputs or graph_tensors(graph)[1],
+        inputs=made.inputs or notes.inputs,
+        outputs=made.outputs or notes.outputs,
         profile=sizes,
         onnx_sha256=sha256_file(path),
         engine_sha256=sha256_file(folder / ENGINE_FILE),
@@ -86,6 +87,9 @@ def build_engine(
         layers=made.layers,
         attention=made.attention,
         accumulation=made.accumulation,
+        preprocessing=notes.preprocessing,
+        classes=notes.classes,
+        secateur_version=notes.version,
         folder=folder,
     )
     info.save()

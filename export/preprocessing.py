@@ -52,6 +52,11 @@ class Preprocessing:
                 "they must be finite, and the deviations above 0"
             )
 
+    @property
+    def size(self) -> str:
+        """Height and width, as `224 x 224`."""
+        return " x ".join(map(str, self.shape[1:]))
+
     def normalised(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """What a graph without preprocessing takes, `[B, C, H, W]`, of cropped pixels `[B, H, W, C]`."""
         mean, std = (np.asarray(values, np.float32).reshape(-1, 1, 1) for values in (self.mean, self.std))

@@ -20,8 +20,15 @@ def command(model: str, align: int, as_json: bool) -> None:
     A step is how many units go at once, so that widths keep their alignment. A group is not verifiable when the
     outputs would not show that surgery took its wrong units.
 
+    Of an .onnx file or an engine it shows what that carries: inputs, outputs, precision, preprocessing and classes.
+
     Example: secateur inspect deit_tiny_patch16_224
     """
+    from secateur.export.engine_info import INFO_FILE
+
+    if Path(model).suffix in (".onnx", ".engine") or (Path(model) / INFO_FILE).is_file():
+        _file(Path(model), as_json)
+        return
     from dataclasses import asdict
 
     from rich.console import Console
@@ -62,3 +69,29 @@ def command(model: str, align: int, as_json: bool) -> None:
         console.print(f"not counted: {operation} may carry MACs that nobody knows here", highlight=False)
     for name in found.one_size:
         console.print(f"one size: the code of {name}, once pruned, takes inputs of this size only", highlight=False)
+
+
+def _file(path: Path, as_json: bool) -> None:
+    """What a graph or an engine carries for whoever deploys it."""
+    from dataclasses import asdict
+
+    from secateur.export.notes import read_notes
+
+    found = read_notes(path)
+    if as_json:
+        print_json(asdict(found))
+        return
+    rule, classes = found.preprocessing, found.classes
+    rows = {
+        "made by": f"secateur {found.version}" if found.version else "another exporter",
+        "target": found.target,
+        "precision": found.precision,
+        "takes": ", ".join(map(str, found.inputs)),
+        "gives": ", ".join(map(str, found.outputs)),
+        "resizing": f"{rule.interpolation}, crop {rule.crop_mode} {rule.crop_pct:g}, {rule.size}" if rule else "",
+        "normalisation": f"{'inside' if rule.inside else 'outside'}: mean {rule.mean}, std {rule.std}" if rule else "",
+        "classes": f"{len(classes)}: {', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}" if classes else "",
+    }
+    for word, text in rows.items():
+        if text:
+            click.echo(f"{word}: {text}")

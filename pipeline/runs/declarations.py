@@ -72,6 +72,14 @@ class CalibrationImages(Declaration):
 
 
 @dataclass(frozen=True)
+class ClassNames(Declaration):
+    """The names of what the model's outputs are about, in their order."""
+
+    def identity(self, run: Run, finished: Mapping[str, Entry]) -> Mapping[str, str]:
+        return {"class names": sha256_json(list(run.data.classes))}
+
+
+@dataclass(frozen=True)
 class HeldOutImages(Declaration):
     """The images, labels and classes that judge the result and serve nothing else."""
 

@@ -15,6 +15,7 @@ from secateur.export.artefacts import BuildFile, ExportedGraph, ExportFile
 from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, Profile
 from secateur.export.engines import build_engine
 from secateur.export.inside import WAYS, put_inside
+from secateur.export.notes import deployment_notes
 from secateur.export.onnx_info import onnx_info
 from secateur.export.parity import check_parity
 from secateur.export.precision import EIGHT_BITS
@@ -54,7 +55,7 @@ def export_run(inputs: Inputs, say: Say) -> list[str]:
     small, spec = inputs.model("model"), inputs.recipe.export
     shape = input_shape(inputs.dense)
     facts = Preprocessing(**asdict(replace(inputs.transform, shape=shape)))
-    notes = {"preprocessing": facts.to_note()}
+    notes = deployment_notes(facts, inputs.classes)
     images = Calibration(
         inputs.calibration(spec.quantize.samples_per_class, spec.quantize.batch_size) if spec.calibrates else ()
     )

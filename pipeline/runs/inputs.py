@@ -20,6 +20,7 @@ from secateur.pipeline.recover.compensate import Statistics
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.declarations import (
     CalibrationImages,
+    ClassNames,
     Declaration,
     DenseModel,
     HeldOutImages,
@@ -87,6 +88,12 @@ class Inputs:
         """The images to compute with."""
         self._check(CalibrationImages(), "the calibration images")
         return self._run.data.calibration
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of what the model's outputs are about, in their order."""
+        self._check(ClassNames(), "the names of the classes")
+        return self._run.data.classes
 
     @property
     def factory(self) -> Callable[[], nn.Module] | None:

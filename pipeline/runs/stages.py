@@ -8,6 +8,7 @@ from secateur.pipeline.runs import distill_stage, export_stage, plan_stage, prof
 from secateur.pipeline.runs.bench_stage import bench_run
 from secateur.pipeline.runs.declarations import (
     CalibrationImages,
+    ClassNames,
     DenseModel,
     HeldOutImages,
     Machine,
@@ -93,7 +94,7 @@ STAGES = (
     ),
     Stage(
         "export",
-        (DENSE, SMALL, TRACED, Packages("onnx", "onnxscript", "onnxruntime"), *recipe_parts("export")),
+        (DENSE, SMALL, ClassNames(), TRACED, Packages("onnx", "onnxscript", "onnxruntime"), *recipe_parts("export")),
         export_run,
         also=export_stage.reads_besides,
         keeps=export_stage.KEPT,

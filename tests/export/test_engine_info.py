@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from secateur.core.errors import EngineError, RunError
 from secateur.core.files import sha256_file
 from secateur.export.engine_info import INFO_FILE, EngineInfo, Layer, Profile, count_precisions
+from secateur.export.preprocessing import Preprocessing
 from secateur.export.tensors import TensorInfo
 
 LAYERS = (Layer("a", "CONVOLUTION", "fp16"), Layer("b", "CAST", "fp32"), Layer("c", "MATRIX_MULTIPLY", "fp16"))
@@ -34,6 +35,9 @@ ENGINE = EngineInfo(
     size_bytes=4,
     seconds=0.25,
     layers=LAYERS,
+    preprocessing=Preprocessing((3, 8, 8), (0.5,) * 3, (0.25,) * 3),
+    classes=("cat", "dog"),
+    secateur_version="0.1.0",
 )
 
 

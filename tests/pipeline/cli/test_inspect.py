@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 import secateur as sc
+from secateur.export.notes import deployment_notes
+from secateur.export.preprocessing import Preprocessing
 from secateur.pipeline import cli
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups, Unverifiable
@@ -70,3 +72,26 @@ def test_a_run_of_a_model_by_its_import_path_is_made_by_its_recipe(tmp_path: Pat
     assert json.loads(result.stdout)["input_shape"] == [3, 16, 16]
     shown = CliRunner().invoke(cli.cli, ["inspect", str(tmp_path / "run")])
     assert "the pruned model of" in shown.stdout
+
+
+def test_files_show_what_they_carry(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    rule = Preprocessing((3, 8, 8), (0.5,) * 3, (0.25,) * 3)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+    sc.export_onnx(module, path, input_shape=(3, 8, 8), metadata=deployment_notes(rule, ("cat", "dog")))
+    sc.build_engine(path, "onnxruntime:cpu")
+    for word in (path, tmp_path / "engines" / "onnxruntime-cpu"):
+        result = CliRunner().invoke(cli.cli, ["inspect", str(word)])
+        assert result.exit_code == 0, result.output
+        for line in (
+            "takes: input float32 [batch, 3, 8, 8]",
+            "resizing: bicubic, crop center 0.875, 8 x 8",
+            "normalisation: outside: mean (0.5, 0.5, 0.5), std (0.25, 0.25, 0.25)",
+            "classes: 2: cat, dog",
+        ):
+            assert line in result.stdout.splitlines()
+        found = json.loads(CliRunner().invoke(cli.cli, ["inspect", str(word), "--json"]).stdout)
+        assert (found["classes"], found["precision"]) == (["cat", "dog"], "fp32")
+    (tmp_path / "bad.onnx").write_bytes(b"\xff")
+    result = CliRunner().invoke(cli.cli, ["inspect", str(tmp_path / "bad.onnx")])
+    assert isinstance(result.exception, sc.SecateurError)

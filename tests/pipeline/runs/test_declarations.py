@@ -15,6 +15,7 @@ from secateur.pipeline.runs import declarations
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.declarations import (
     CalibrationImages,
+    ClassNames,
     Declaration,
     DenseModel,
     HeldOutImages,
@@ -80,6 +81,15 @@ def test_the_two_sides_of_the_data_are_told_apart(inputs: Path, tmp_path: Path) 
     (tmp_path / "val" / "class0" / "0.png").unlink()
     assert found(CalibrationImages(), tmp_path) == found(CalibrationImages(), inputs)
     assert found(HeldOutImages(), tmp_path) != found(HeldOutImages(), inputs)
+
+
+def test_names_of_classes_change_with_the_names_alone(inputs: Path, tmp_path: Path) -> None:
+    make_inputs(tmp_path)
+    (tmp_path / "train" / "class0" / "0.png").unlink()
+    assert found(ClassNames(), tmp_path) == found(ClassNames(), inputs)
+    for side in ("train", "val"):
+        (tmp_path / side / "class0").rename(tmp_path / side / "class00")
+    assert found(ClassNames(), tmp_path) != found(ClassNames(), inputs)
 
 
 def test_outputs_are_those_of_one_stage_that_match(inputs: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ import torch
 from PIL import Image
 
 from secateur.core.errors import RecipeError
+from secateur.core.version import __version__
 from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.engine_info import EngineInfo, Profile
 from secateur.export.engines import open_engine
 from secateur.export.graph_types import declared_precisions, graph_precision, read_graph
+from secateur.export.notes import read_notes
 from secateur.export.precision import PRECISIONS as TYPES
+from secateur.export.preprocessing import Preprocessing
 from secateur.export.quantize.observe import CalibrationFeeds
 from secateur.export.tensors import TensorInfo
 from secateur.pipeline.analysis.graph_judge import GraphJudge
@@ -57,6 +61,18 @@ def test_every_precision_is_exported_and_compared_at_the_batches_of_the_proof(ty
             assert sum(difference.batch for difference in graph.parity.differences) == 5  # every fourth image
         elif graph.parity is not None:
             assert {difference.batch for difference in graph.parity.differences} == {1, 2, 7}
+
+
+def test_graphs_and_engines_carry_what_is_needed_to_deploy_them(typed_run: Run) -> None:
+    transform, folder = typed_run.transform, typed_run.folder
+    files = [folder / onnx_name(side, precision) for side in SIDES for precision in PRECISIONS]
+    for path in (*files, *BuildFile.load(folder).engines(folder)):
+        notes = read_notes(path)
+        assert notes.classes == tuple(map(str, range(10)))
+        assert notes.version == __version__
+        assert notes.preprocessing is not None and not notes.preprocessing.inside
+        assert notes.preprocessing == Preprocessing(**asdict(transform))
+        assert notes.inputs[0].shape == (-1, *notes.preprocessing.shape)
 
 
 @needs_rtx

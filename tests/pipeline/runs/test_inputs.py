@@ -11,6 +11,7 @@ from secateur.core.input_spec import InputSpec
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.declarations import (
     CalibrationImages,
+    ClassNames,
     Declaration,
     DenseModel,
     HeldOutImages,
@@ -25,7 +26,7 @@ from secateur.pipeline.structure.storage import save
 from tests.pipeline.runs.small_run import make_inputs, recipe_of
 
 EVERYTHING = (
-    *(DenseModel(), CalibrationImages(), HeldOutImages()),
+    *(DenseModel(), CalibrationImages(), ClassNames(), HeldOutImages()),
     *(Output("plan"), Output("recover", "model/*"), *recipe_parts("seed", "bench")),
 )
 
@@ -62,6 +63,7 @@ def hand(run: Run, *reads: Declaration, keeps: tuple[str, ...] = ()) -> Inputs:
         (DenseModel(), lambda inputs: inputs.dense),
         (DenseModel(), lambda inputs: inputs.groups),
         (CalibrationImages(), lambda inputs: inputs.calibration_images),
+        (ClassNames(), lambda inputs: inputs.classes),
         (CalibrationImages(), lambda inputs: inputs.calibration(1, 2)),
         (CalibrationImages(), lambda inputs: [inputs.shared_statistics]),
         (HeldOutImages(), lambda inputs: inputs.held_out_images),
