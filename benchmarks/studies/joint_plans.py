@@ -56,7 +56,7 @@ JUDGED = 64
 ALIGN = 4
 LEAST = 16
 """Units of a group that stay in every plan: products of fewer are not in int8."""
-RULE = Quantization(rule="mse", rest="fp32")
+RULE = Quantization(rule="mse", rest="fp32", runtime="onnxruntime")
 SECONDS = 1.0
 """How long each width and each family of operations is timed for the latency table."""
 ROUNDS = 8
@@ -113,15 +113,16 @@ class Job:
 @click.option("--images", default=64, show_default=True, help="Calibration images of the quantisation.")
 @click.option("--held-out", default=3000, show_default=True, help="Images that are counted, where there are so many.")
 @click.option("--shares", default="0.85,0.7,1", show_default=True, help="Budgets, as shares of what int8 alone costs.")
-def main(data: Path, work: Path, out: Path, models: str, images: int, held_out: int, shares: str) -> None:
+@click.option("--measures", default=",".join(MEASURES), show_default=True, help="What is budgeted.")
+def main(data: Path, work: Path, out: Path, models: str, images: int, held_out: int, shares: str, measures: str) -> None:
     """Plans, quantises and counts, and writes what is known after each graph; other models in the file stay."""
     torch.set_num_threads(1)
     content = read_json(out, "joint_plans") if out.is_file() else {"runs": {}}
     for name in models.split(","):
         command = f"python -m secateur_studies.joint_plans --data DATA --work WORK --models {name} --images {images} "
-        command += f"--held-out {held_out} --shares {shares}"
+        command += f"--held-out {held_out} --shares {shares} --measures {measures}"
         run: dict[str, Any] = {"command": command, "environment": asdict(environment(1))}
-        run |= {"images": images, "held_out": held_out}
+        run |= {"images": images, "held_out": held_out, "runtime": RULE.runtime}
         before = content["runs"].get(name, {})
         run["graphs"] = before["graphs"] if all(before.get(key) == run[key] for key in run) else []
         content["runs"][name] = run
@@ -129,7 +130,7 @@ def main(data: Path, work: Path, out: Path, models: str, images: int, held_out: 
         folder.mkdir(parents=True, exist_ok=True)
         subject = opened(task, folder)
         labels, wide = predictions(folder / "dense.onnx", task.evaluation)
-        for job in jobs(subject, [float(share) for share in shares.split(",")]):
+        for job in jobs(subject, [float(share) for share in shares.split(",")], measures.split(",")):
             if any(job.done(row) for row in run["graphs"]):
                 continue
             if (row := judged(subject, job, folder / "dense.onnx", labels, wide)) is None:
@@ -148,7 +149,7 @@ def main(data: Path, work: Path, out: Path, models: str, images: int, held_out: 
             )
 
 
-def jobs(subject: Subject, shares: list[float]) -> Iterator[Job]:
+def jobs(subject: Subject, shares: list[float], measures: list[str]) -> Iterator[Job]:
     """The graphs of the comparison: the dense ones first, then for each budget every way."""
     groups, scores = subject.groups, subject.scores
     yield Job("fp32", "", 1.0, lambda: (None, None))
@@ -165,7 +166,7 @@ def jobs(subject: Subject, shares: list[float]) -> Iterator[Job]:
         return None if plan is None else (plan, replace(RULE, ends=ends))
 
     dense = subject.costs({}, {})
-    for measure in MEASURES:
+    for measure in measures:
         for share in shares:
             limit = share * min(whole[False][measure], dense[measure])  # int8 is no faster everywhere
             if limit >= dense[measure]:
