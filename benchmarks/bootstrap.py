@@ -74,6 +74,18 @@ def relative_interval(
     return _interval(float(ratio), draws, min(_independent(len(a)), _independent(len(c))), level)
 
 
+def percentile_interval(
+    samples: ArrayLike, percent: float = 50, seed: int = 0, level: float = 0.95, resamples: int = 2000
+) -> Interval:
+    """A percentile of one side's samples with its bootstrap interval, in the unit of the samples.
+
+    `samples` are `[2 * blocks]` milliseconds in the order of their blocks; raises what `ratio_interval` does.
+    """
+    blocks, _ = _blocks(samples, samples)
+    (draws,) = _percentiles((blocks,), percent, np.random.default_rng(seed), resamples)
+    return _interval(float(np.percentile(blocks, percent)), draws, _independent(len(blocks)), level)
+
+
 def percentiles(samples: Sequence[float]) -> tuple[float, float, float]:
     """The 50th, 90th and 99th percentiles."""
     p50, p90, p99 = np.percentile(np.asarray(samples, dtype=np.float64), (50, 90, 99))
@@ -104,18 +116,24 @@ def _independent(blocks: int) -> float:
 
 def _draws(a: Array, b: Array, rng: np.random.Generator, resamples: int) -> Array:
     """`[resamples]` ratios of medians of resampled blocks, the same blocks on both sides."""
-    blocks, length = len(a), _run_length(len(a))
+    over, under = _percentiles((a, b), 50, rng, resamples)
+    return over / under
+
+
+def _percentiles(sides: Sequence[Array], percent: float, rng: np.random.Generator, resamples: int) -> list[Array]:
+    """Of each side `[resamples]` percentiles of resampled blocks, the same blocks on all sides."""
+    blocks, length = len(sides[0]), _run_length(len(sides[0]))
     runs = -(-blocks // length)
     steps = np.arange(length)
-    ratios = np.empty(resamples)
+    found = [np.empty(resamples) for _ in sides]
     chunk = max(1, _CHUNK // (2 * blocks))
     for first in range(0, resamples, chunk):
         rows = min(chunk, resamples - first)
         starts = rng.integers(blocks, size=(rows, runs, 1))
         chosen = ((starts + steps) % blocks).reshape(rows, -1)[:, :blocks]
-        over, under = (np.median(side[chosen].reshape(rows, -1), axis=1) for side in (a, b))
-        ratios[first : first + rows] = over / under
-    return ratios
+        for side, values in zip(sides, found, strict=True):
+            values[first : first + rows] = np.percentile(side[chosen].reshape(rows, -1), percent, axis=1)
+    return found
 
 
 def _interval(ratio: float, draws: Array, independent: float, level: float) -> Interval:

@@ -7,7 +7,8 @@ dense side is the control that cancels the machine. So
 * one file: the candidate's speedup over its own dense side against `min_speedup`;
 * two files: that too where `min_speedup` is given, and the candidate's speedup as a share of the baseline's against
   `min_relative`. That share says how much faster or slower the pruned model became, provided that both sessions are
-  of one kind (`environment.kind`) and share their dense model, which is checked.
+  of one kind (`environment.kind`) and share their dense model, which is checked. The dense side's own time must not
+  have drifted either: where both sides became slower alike, the ratio would not tell.
 
 A ratio passes when its 95 % interval lies at or above the limit, fails when it lies below, and is else inconclusive:
 measure for longer. Counts, sizes and accuracies on a fixed set of images have no such interval and pass or fail as
@@ -21,38 +22,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
-from secateur.benchmarks.bootstrap import Interval, ratio_interval, relative_interval
+from secateur.benchmarks.bootstrap import ratio_interval, relative_interval
+from secateur.benchmarks.checks import Check, Outcome, Place, at_least, interval_check, place_name
 from secateur.benchmarks.environment import differences, version_changes
+from secateur.benchmarks.latency_checks import drift_check, latency_checks
 from secateur.benchmarks.limits import RELATIVE, Amount, Limits
 from secateur.benchmarks.results_file import TOP1, BenchResult, Compared, split_key
 from secateur.core.errors import BenchError
 
-Outcome = Literal["pass", "fail", "inconclusive"]
-Place: TypeAlias = tuple[str, int]  # target and batch
-
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
 ADVICE = {
     "measured": "; measure it where it can run, or name the targets to judge (--target)",
+    "drift": "; measure again on a quiet machine, or a new baseline where it has changed for good",
     "macs": "; add a handler for them to benchmarks/mac_handlers.py, or limit the latency instead",
 }
 """What to do about a check that is inconclusive for another reason than its interval."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One limit and how the candidate stands to it; `low` and `high` are its 95 % interval, where it has one."""
-
-    name: str
-    value: float
-    limit: float
-    outcome: Outcome
-    sentence: str
-    low: float | None = None
-    high: float | None = None
-    target: str | None = None
-    batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -86,13 +71,14 @@ def judge(candidate: BenchResult, baseline: BenchResult | None, limits: Limits, 
     """
     if baseline is None and limits.min_relative is not None:
         raise BenchError("min_relative is a share of a baseline's speedup: give a baseline's bench.json too")
+    if baseline is None and limits.max_drift is not None:
+        raise BenchError("max_drift is about the dense side of a baseline: give a baseline's bench.json too")
     min_speedup = limits.min_speedup
     if baseline is None and limits.empty:
         min_speedup = 1.0
-    share = limits.min_relative or RELATIVE
     notes: list[str] = list(candidate.notes)
     checks: list[Check] = []
-    if baseline is not None or min_speedup is not None:
+    if baseline is not None or min_speedup is not None or limits.timed:
         keys = _chosen(candidate, limits.targets)
         if baseline is not None:
             _check_same_dense(candidate, baseline)
@@ -100,8 +86,9 @@ def judge(candidate: BenchResult, baseline: BenchResult | None, limits: Limits, 
         for place, key in keys.items():
             if min_speedup is not None:
                 checks.append(_speedup_check(candidate, place, key, min_speedup, seed))
+            checks += latency_checks(candidate, place, key, limits, seed)
             if baseline is not None:
-                checks += _relative_checks(candidate, baseline, place, key, share, seed, notes)
+                checks += _relative_checks(candidate, baseline, place, key, limits, seed, notes)
         if baseline is not None and not any(check.name == "relative" for check in checks):
             raise BenchError(
                 f"baseline and candidate share no target: {_named(_keys(baseline))} and {_named(_keys(candidate))}"
@@ -113,13 +100,6 @@ def judge(candidate: BenchResult, baseline: BenchResult | None, limits: Limits, 
     outcomes = {check.outcome for check in checks}
     outcome: Outcome = "fail" if "fail" in outcomes else "inconclusive" if "inconclusive" in outcomes else "pass"
     return Verdict(outcome, tuple(checks), tuple(dict.fromkeys(notes)))
-
-
-def outcome_of(interval: Interval, limit: float) -> Outcome:
-    """Pass when the whole interval reaches the limit, fail when none of it does, else inconclusive."""
-    if interval.low >= limit:
-        return "pass"
-    return "fail" if interval.high < limit else "inconclusive"
 
 
 def _keys(result: BenchResult) -> dict[Place, str]:
@@ -149,7 +129,7 @@ def _unmeasured(candidate: BenchResult, words: tuple[str, ...]) -> list[Check]:
         target, batch = split_key(key)
         of_word = {split_key(word) for word in words}
         if not words or (target, None) in of_word or (target, batch) in of_word:
-            where = target if batch is None else _place((target, batch))
+            where = target if batch is None else place_name((target, batch))
             sentence = f"{where} was asked for and not measured ({reason})"
             checks.append(Check("measured", 0, 1, "inconclusive", sentence, target=target, batch=batch))
     return checks
@@ -178,16 +158,16 @@ def _check_same_dense(candidate: BenchResult, baseline: BenchResult) -> None:
 
 def _speedup_check(candidate: BenchResult, place: Place, key: str, limit: float, seed: int) -> Check:
     found = ratio_interval(*_samples(candidate, key), seed=seed)
-    sentence = f"{_place(place)}: {found} times as fast as its dense side, at least {limit:g} is wanted"
-    return _ratio_check("speedup", found, limit, sentence, place)
+    sentence = f"{place_name(place)}: {found} times as fast as its dense side, at least {limit:g} is wanted"
+    return interval_check("speedup", found, limit, at_least(found, limit), sentence, place)
 
 
 def _relative_checks(
-    candidate: BenchResult, baseline: BenchResult, place: Place, key: str, limit: float, seed: int, notes: list[str]
+    candidate: BenchResult, baseline: BenchResult, place: Place, key: str, limits: Limits, seed: int, notes: list[str]
 ) -> list[Check]:
     other = _keys(baseline).get(place)
     if other is None:
-        notes.append(f"{_place(place)}: the baseline has no measurement there")
+        notes.append(f"{place_name(place)}: the baseline has no measurement there")
         return []
     apart = differences(baseline.environment, candidate.environment, place[0])
     if apart:
@@ -198,13 +178,13 @@ def _relative_checks(
     changes = version_changes(baseline.environment, candidate.environment)
     if changes:
         notes.append(f"changed since the baseline: {', '.join(changes)}")
+    limit = limits.min_relative or RELATIVE
     found = relative_interval(_samples(candidate, key), _samples(baseline, other), seed=seed)
-    sentence = f"{_place(place)}: {found} of the baseline's speedup, at least {limit:g} is wanted"
-    return [_ratio_check("relative", found, limit, sentence, place)]
-
-
-def _ratio_check(name: str, found: Interval, limit: float, sentence: str, place: Place) -> Check:
-    return Check(name, found.ratio, limit, outcome_of(found, limit), sentence, found.low, found.high, *place)
+    sentence = f"{place_name(place)}: {found} of the baseline's speedup, at least {limit:g} is wanted"
+    return [
+        interval_check("relative", found, limit, at_least(found, limit), sentence, place),
+        drift_check(candidate, baseline, place, (key, other), limits, seed),
+    ]
 
 
 def _cost_checks(candidate: BenchResult, limits: Limits) -> list[Check]:
@@ -291,8 +271,4 @@ def _reason(result: BenchResult, word: str) -> str:
 
 
 def _named(keys: dict[Place, str]) -> str:
-    return ", ".join(_place(place) for place in keys)
-
-
-def _place(place: Place) -> str:
-    return f"{place[0]} batch {place[1]}"
+    return ", ".join(place_name(place) for place in keys)

@@ -26,6 +26,9 @@ Two sessions of the same model differ by a percent or two (memory layout, temper
 session can know; with a limit of 1 an unchanged model would rarely pass.
 """
 
+DRIFT = 1.5
+"""How many times as long the dense side may take as at the baseline: more than clocks and neighbours usually do."""
+
 
 @dataclass(frozen=True)
 class Amount:
@@ -54,7 +57,9 @@ class Limits:
     `min_speedup`: of the candidate over its own dense side. `min_relative`: the share of the baseline's speedup that
     the candidate's must reach. `max_macs` and `max_size` for one image and in bytes. `min_top1` in percent,
     `max_drop` by how much the metric of the model's task may be worse than the candidate's own dense side: points of
-    top-1 and of other percentages, or in the unit of the labels.
+    top-1 and of other percentages, or in the unit of the labels. `max_latency`, `max_p90` and `max_p99`: milliseconds
+    of the candidate for one run of a batch, its median and percentiles. `max_drift`: how many times as long the dense
+    side may take as at the baseline; more than `DRIFT` is inconclusive without it.
     """
 
     min_speedup: float | None = None
@@ -63,6 +68,10 @@ class Limits:
     max_size: Amount | None = None
     min_top1: float | None = None
     max_drop: float | None = None
+    max_latency: float | None = None
+    max_p90: float | None = None
+    max_p99: float | None = None
+    max_drift: float | None = None
     targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -70,8 +79,18 @@ class Limits:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise BenchError(f"got {name} {value}: give a ratio above 0, such as 1.3")
+        for name in ("max_latency", "max_p90", "max_p99"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise BenchError(f"got {name} {value}: give milliseconds above 0, such as 5.5")
+        if self.max_drift is not None and not (math.isfinite(self.max_drift) and self.max_drift >= 1):
+            raise BenchError(f"got max_drift {self.max_drift}: give a ratio of 1 or more, such as 1.2")
         if self.min_top1 is not None and not 0 <= self.min_top1 <= 100:
             raise BenchError(f"got min_top1 {self.min_top1}: give percent, from 0 to 100")
+        if self.min_top1 is not None and 0 < self.min_top1 <= 1:
+            raise BenchError(
+                f"got min_top1 {self.min_top1}, which looks like a share: give percent, such as {100 * self.min_top1:g}"
+            )
         if self.max_drop is not None and not math.isfinite(self.max_drop):
             raise BenchError(f"got max_drop {self.max_drop}: give a number, such as 1.0")
 
@@ -79,6 +98,11 @@ class Limits:
     def empty(self) -> bool:
         """True where nothing at all is asked for."""
         return all(getattr(self, item.name) is None for item in fields(self) if item.name != "targets")
+
+    @property
+    def timed(self) -> bool:
+        """True where milliseconds of the candidate are limited."""
+        return any(one is not None for one in (self.max_latency, self.max_p90, self.max_p99))
 
 
 def parse_amount(text: str, units: dict[str, float]) -> Amount:

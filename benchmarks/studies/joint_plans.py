@@ -114,7 +114,9 @@ class Job:
 @click.option("--held-out", default=3000, show_default=True, help="Images that are counted, where there are so many.")
 @click.option("--shares", default="0.85,0.7,1", show_default=True, help="Budgets, as shares of what int8 alone costs.")
 @click.option("--measures", default=",".join(MEASURES), show_default=True, help="What is budgeted.")
-def main(data: Path, work: Path, out: Path, models: str, images: int, held_out: int, shares: str, measures: str) -> None:
+def main(
+    data: Path, work: Path, out: Path, models: str, images: int, held_out: int, shares: str, measures: str
+) -> None:
     """Plans, quantises and counts, and writes what is known after each graph; other models in the file stay."""
     torch.set_num_threads(1)
     content = read_json(out, "joint_plans") if out.is_file() else {"runs": {}}

@@ -35,6 +35,15 @@ if TYPE_CHECKING:
 @click.option(
     "--max-drop", type=float, metavar="POINTS", help="Top-1, or what else the task is judged by, below dense."
 )
+@click.option("--max-latency", type=float, metavar="MS", help="The candidate's median for one run of a batch.")
+@click.option("--max-p90", type=float, metavar="MS", help="Its 90th percentile.")
+@click.option("--max-p99", type=float, metavar="MS", help="Its 99th percentile; needs 500 samples.")
+@click.option(
+    "--max-drift",
+    type=float,
+    metavar="RATIO",
+    help="How many times as long the dense side may take as at the baseline. [default: above 1.5 is inconclusive]",
+)
 @click.option("--target", "targets", multiple=True, metavar="TARGET", help="Only this target; may be repeated.")
 @json_option
 def command(
@@ -45,6 +54,10 @@ def command(
     max_size: str | None,
     min_top1: float | None,
     max_drop: float | None,
+    max_latency: float | None,
+    max_p90: float | None,
+    max_p99: float | None,
+    max_drift: float | None,
     targets: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -74,6 +87,10 @@ def command(
         max_size=max_size,
         min_top1=min_top1,
         max_drop=max_drop,
+        max_latency=max_latency,
+        max_p90=max_p90,
+        max_p99=max_p99,
+        max_drift=max_drift,
         targets=targets,
     )
     if as_json:

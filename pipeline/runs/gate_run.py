@@ -27,6 +27,10 @@ def gate(
     max_size: str | float | None = None,
     min_top1: float | None = None,
     max_drop: float | None = None,
+    max_latency: float | None = None,
+    max_p90: float | None = None,
+    max_p99: float | None = None,
+    max_drift: float | None = None,
     targets: Sequence[str] = (),
 ) -> Verdict:
     """The verdict on a candidate, alone or against a baseline; see `benchmarks.gate` for what is compared.
@@ -47,6 +51,10 @@ def gate(
         max_size=None if max_size is None else parse_amount(str(max_size), SIZE_UNITS),
         min_top1=min_top1,
         max_drop=max_drop,
+        max_latency=max_latency,
+        max_p90=max_p90,
+        max_p99=max_p99,
+        max_drift=max_drift,
         targets=tuple(targets),
     )
     found = _read(candidate)
