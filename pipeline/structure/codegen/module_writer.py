@@ -17,7 +17,7 @@ from secateur.pipeline.structure.codegen.calls import PLAIN, CodeError
 from secateur.pipeline.structure.codegen.conditions import by_mode, check_arguments, check_mode, check_names, check_same
 from secateur.pipeline.structure.codegen.module_program import ModuleProgram
 from secateur.pipeline.structure.codegen.nested import Key, leaves_with_keys, number_of, refilled
-from secateur.pipeline.structure.codegen.resized_ops import Operation, resized
+from secateur.pipeline.structure.codegen.resized_ops import Operation, copied, resized
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
 from secateur.pipeline.structure.codegen.stacked import Stack, write_apart, write_stacked
 from secateur.pipeline.structure.codegen.written_module import write_forward
@@ -174,9 +174,8 @@ class ModuleWriter:
         name = operation_of(node).removesuffix("_")
         if pick := self.sizes.picked if name in PRODUCTS else self.sizes.repeated if name in MATRIX_PRODUCTS else None:
             args = [self._picked(arg, node, pick) if isinstance(arg, fx.Node) else arg for arg in args]
-        self.copies[node] = self.graph.call_function(
-            written.target, fx.map_arg(tuple(args), self._copy), fx.map_arg(dict(written.kwargs), self._copy)
-        )
+        arguments = copied(self.graph, (tuple(args), dict(written.kwargs)), self._copy)
+        self.copies[node] = self.graph.call_function(written.target, *arguments)
 
     def _mark(self, node: fx.Node) -> None:
         """Begins or ends a region; that of autocast on the device of the input, where it was that in the graph."""

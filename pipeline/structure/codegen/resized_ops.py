@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +13,10 @@ from torch import fx
 
 from secateur.pipeline.structure.codegen.calls import CodeError
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
-from secateur.pipeline.structure.graph.program import operation_of
+from secateur.pipeline.structure.graph.program import is_symbol, operation_of
 
 COMPUTED = "it cuts units at a position that it computes"
+WITH_SAMPLES = "it cuts at a position of a dimension that holds units of all samples"
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,27 @@ class Operation:
     target: Any
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A `length` that the code computes, of which `left` of every `before` are left."""
+
+    length: fx.Node
+    left: int
+    before: int
+
+
+def copied(graph: fx.Graph, arguments: Any, value_of: Callable[[fx.Node], Any]) -> Any:
+    """Arguments as another `graph` has them: `value_of` has the copies of nodes, and lengths are scaled there."""
+
+    def copy(leaf: Any) -> Any:
+        if isinstance(leaf, Scaled):
+            times = graph.call_function(operator.mul, (value_of(leaf.length), leaf.left))
+            return graph.call_function(operator.floordiv, (times, leaf.before))
+        return value_of(leaf) if isinstance(leaf, fx.Node) else leaf
+
+    return fx.node.map_aggregate(arguments, copy)
 
 
 def resized(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
@@ -39,29 +63,48 @@ def _reshape(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
     if isinstance(given, torch.dtype):
         return None
     assert isinstance(given, Sequence)  # for the type checker: the overload with a dtype has gone
-    shape = lengths_left(sizes, given, sizes.values[node].shape, sizes.of(sizes.values[node]))
+    value = sizes.values[node]
+    shape = lengths_left(sizes, given, node.meta["val"].shape, value.shape, sizes.of(value))
     return Operation(node.target, [source, shape], node.kwargs) if shape != list(given) else None
 
 
-def lengths_left(sizes: RemainingSizes, given: Sequence[Any], old: Sequence[int], new: Sequence[int]) -> list[Any]:
-    """A shape that was `given`, of `new` lengths in place of the `old` ones.
+def lengths_left(
+    sizes: RemainingSizes, given: Sequence[Any], traced: Sequence[Any], old: Sequence[int], new: Sequence[int]
+) -> list[Any]:
+    """A shape that was `given`, and that the graph has as `traced`, of `new` lengths in place of the `old` ones.
 
-    What was to be inferred still is, and so is a length that the code computes and that is another one now.
+    What was to be inferred still is, and so is a length that the code computes and that is another one now. Of several
+    such lengths those that are a number for any size of the input are written as such, and then multiples of a number
+    of units are scaled.
     """
     shape = [
         after if isinstance(size, int) and size != -1 else size if before == after else -1
         for size, before, after in zip(given, old, new, strict=True)
     ]
-    if shape.count(-1) > max(1, list(given).count(-1)):
-        raise CodeError(sizes.module, "it computes more than one length of a shape from numbers of units")
+    if shape.count(-1) > 1:
+        shape = [
+            after if size == -1 and not is_symbol(length) else size
+            for size, length, after in zip(shape, traced, new, strict=True)
+        ]
+    for place, size in enumerate(given):
+        if shape.count(-1) > 1 and shape[place] == -1 and isinstance(size, fx.Node):
+            if not _is_multiple(size, new[place], old[place]):
+                raise CodeError(sizes.module, "it computes more than one length of a shape from numbers of units")
+            shape[place] = Scaled(size, new[place], old[place])
     return shape
+
+
+def _is_multiple(length: fx.Node, left: int, before: int) -> bool:
+    """Whether a length is a whole number of units times what the input's size decides, also when fewer are left."""
+    factor, _ = length.meta["val"].node.expr.as_coeff_Mul()
+    return bool(factor * left % before == 0)
 
 
 def _unflatten(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
     source, place, given = _arguments(node, "self", "dim", "sizes")
     dim = place % len(sizes.values[source].shape)
     value, inside = sizes.values[node], slice(dim, dim + len(given))
-    new = lengths_left(sizes, given, value.shape[inside], sizes.of(value)[inside])
+    new = lengths_left(sizes, given, node.meta["val"].shape[inside], value.shape[inside], sizes.of(value)[inside])
     return Operation(node.target, [source, place, new], {}) if new != list(given) else None
 
 
@@ -72,6 +115,7 @@ def _split(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
     new = [sizes.of(part)[dim] for part in parts]
     if new == [part.shape[dim] for part in parts]:
         return None
+    _check_known(sizes, source, dim)
     return Operation(torch.ops.aten.split_with_sizes.default, [source, new, dim], {})
 
 
@@ -79,10 +123,10 @@ def _slice(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
     source, place, start, end, step = _arguments(node, "self", "dim", "start", "end", "step")
     dim = (place or 0) % len(sizes.values[source].shape)
     value = sizes.values[source]
-    if sizes.before(value, dim, 0) is None:
+    everything = not start and step in (None, 1) and (end is None or end == sys.maxsize)
+    if everything or sizes.before(value, dim, 0) is None:
         return None
-    if isinstance(start, fx.Node) or isinstance(end, fx.Node):
-        raise CodeError(sizes.module, COMPUTED)
+    _check_known(sizes, source, dim, start, end)
     first, last, _ = slice(start, end).indices(value.shape[dim])
     if step not in (None, 1):
         if first >= step or last < value.shape[dim] or not sizes.in_steps(value, dim, step):
@@ -97,8 +141,7 @@ def _narrow(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
     value = sizes.values[source]
     if sizes.before(value, dim, 0) is None:
         return None
-    if isinstance(start, fx.Node) or isinstance(length, fx.Node):
-        raise CodeError(sizes.module, COMPUTED)
+    _check_known(sizes, source, dim, start, length)
     first = start % value.shape[dim]
     here, there = sizes.before(value, dim, first, first + length) or (0, 0)
     return Operation(node.target, [source, dim, here, there - here], {})
@@ -110,7 +153,16 @@ def _select(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
     stays = sizes.along(sizes.values[source], dim)
     if stays is None:
         return None
+    _check_known(sizes, source, dim, index)
     return Operation(node.target, [source, dim, int(stays[: index % len(stays)].sum())], {})
+
+
+def _check_known(sizes: RemainingSizes, source: fx.Node, dim: int, *positions: Any) -> None:
+    """Raises `CodeError` for positions that the code computes, or in a dimension that units share with the samples."""
+    if any(isinstance(position, fx.Node) for position in positions):
+        raise CodeError(sizes.module, COMPUTED)
+    if is_symbol(source.meta["val"].shape[dim]):
+        raise CodeError(sizes.module, WITH_SAMPLES)
 
 
 def _layer_norm(sizes: RemainingSizes, node: fx.Node) -> Operation | None:

@@ -11,7 +11,7 @@ import torch
 from torch import fx
 
 from secateur.pipeline.structure.codegen.calls import CodeError
-from secateur.pipeline.structure.codegen.resized_ops import lengths_left
+from secateur.pipeline.structure.codegen.resized_ops import copied, lengths_left
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
 from secateur.pipeline.structure.graph.program import operation_of
 from secateur.pipeline.structure.graph.value import Value, dims_of
@@ -74,9 +74,9 @@ def _reshaped(
     parts = []
     for index, piece in enumerate(pieces):
         left = sizes.slice(value, dim, index)[inside]
-        asked = lengths_left(sizes, given, value.shape[inside], left)
+        asked = lengths_left(sizes, given, node.meta["val"].shape[inside], value.shape[inside], left)
         asked[dim - first] = left[dim - first]
-        shape = fx.map_arg(asked, value_of)
+        shape = copied(graph, asked, value_of)
         target: Any = torch.ops.aten.reshape.default if place is None else torch.ops.aten.unflatten.int
         parts.append(graph.call_function(target, (piece, shape) if place is None else (piece, place, shape)))
     return parts

@@ -145,3 +145,27 @@ class EachSample(nn.Module):
 def test_a_group_for_each_sample_is_refused_in_a_sentence() -> None:
     told = {one.units: one.reason for one in find_fixed(EachSample(), torch.randn(1, 3, 4, 4))}
     assert "its convolution has as many groups as there are samples" in told[6]
+
+
+class OfAllSamples(nn.Module):
+    """Features of all samples in one row, of which some are taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        row = self.first(x).flatten()
+        return row[:] + row[:1]
+
+
+def test_positions_among_the_units_of_all_samples_are_refused() -> None:
+    trace = trace_model(OfAllSamples(), torch.randn(1, 3))
+    found = components_of(trace)
+    alive = torch.ones(int(found.of_label.max()) + 1, dtype=torch.bool)
+    alive[torch.from_numpy(found.at["first.weight", 0][[3, 4]])] = False
+    sizes = RemainingSizes("here", trace.values, found.of_label, alive)
+    everything, first = (node for node in trace.values if operation_of(node) == "slice")
+    assert resized(sizes, everything) is None
+    with pytest.raises(CodeError, match="units of all samples"):
+        resized(sizes, first)

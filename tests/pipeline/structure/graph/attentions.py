@@ -15,6 +15,7 @@ from timm.models.edgenext import CrossCovarianceAttn
 from timm.models.efficientvit_mit import LiteMLA
 from timm.models.maxxvit import AttentionCl, RelPosMlp
 from timm.models.mvitv2 import MultiScaleAttention
+from timm.models.vision_transformer_sam import Attention as SamAttention
 from timm.models.xcit import XCA
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -53,6 +54,28 @@ class Chunked(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v)
+
+
+class AmongSamples(Chunked):
+    """Each head of each sample is a sample of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, _ = x.shape
+        q, k, v = self.qkv(x).view(b, n, 3, HEADS, -1).permute(2, 0, 3, 1, 4).reshape(3, b * HEADS, -1, DIMS).unbind(0)
+        out: Tensor = self.proj(self.attend(q, k, v).view(b, HEADS, n, -1).transpose(1, 2).flatten(2))
+        return out
+
+
+class Places(nn.Module):
+    """Windows of which rows and columns have vectors that meet the queries of every head (SAM)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = SamAttention(WIDTH, HEADS, use_rel_pos=True, input_size=(SIDE, SIDE))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.attention(x.unflatten(1, (SIDE, SIDE))).flatten(1, 2)
+        return out
 
 
 class OfOther(nn.Module):
@@ -152,6 +175,8 @@ def _biased() -> Between:
 
 ATTENTIONS: dict[str, Callable[[], Between]] = {
     "chunked": lambda: Between(Chunked()),
+    "among the samples": lambda: Between(AmongSamples()),
+    "places (SAM)": lambda: Between(Places()),
     "of other tokens": lambda: Between(OfOther()),
     "learned queries": lambda: Between(LearnedQueries()),
     "linear": lambda: Between(Linear()),

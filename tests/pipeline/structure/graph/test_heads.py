@@ -265,6 +265,8 @@ PACKED = {"head": (4, 1), "qk_dim": (16, 4), "v_dim": (16, 4)}
 CHANNELS = {"head": (4, 1), "v_dim": (16, 4)}
 FOUND: dict[str, dict[str, tuple[int, int]]] = {
     "chunked": PACKED,
+    "among the samples": PACKED,
+    "places (SAM)": {"head": (4, 1), "qk_dim": (4, 1), "v_dim": (16, 4)},
     "biased by a network": PACKED,
     "linear": {"head": (4, 1), "v_dim": (16, 4)},
     "of other tokens": PACKED,
