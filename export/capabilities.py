@@ -6,11 +6,13 @@ import importlib
 import importlib.metadata
 import importlib.util
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from secateur.export.machine import Gpu, cpu_count, cpu_name, driver_and_gpus, memory_mib, nvcc, torch_cuda
-from secateur.export.targets import Target, all_targets
+from secateur.export.targets import JETSONS, Target, all_targets
 from secateur.kernels.nvrtc import nvrtc_version
+from secateur.kernels.trt_features import NAMES, features, has, having
 
 PACKAGES = ("torch", "timm", "onnx", "onnxscript", "onnxruntime", "tensorrt", "tensorrt_rtx", "pycuda")
 EXTRAS = {"onnxruntime": "cpu", "tensorrt": "gpu", "tensorrt_rtx": "rtx", "pycuda": "gpu"}
@@ -42,7 +44,10 @@ class Ability:
 
 @dataclass(frozen=True)
 class Machine:
-    """This machine as secateur sees it; `warnings` name what is installed in a way that will not work."""
+    """This machine as secateur sees it; `warnings` name what is installed in a way that will not work.
+
+    `features` say what the installed versions of TensorRT and TensorRT-RTX can do.
+    """
 
     python: str
     system: str
@@ -59,6 +64,7 @@ class Machine:
     packages: tuple[Package, ...]
     targets: tuple[Ability, ...]
     warnings: tuple[str, ...]
+    features: Mapping[str, Mapping[str, bool]]
 
 
 def examine() -> Machine:
@@ -93,6 +99,7 @@ def examine() -> Machine:
         packages=tuple(packages.values()),
         targets=abilities,
         warnings=_warnings(packages),
+        features=_features(packages),
     )
 
 
@@ -122,9 +129,14 @@ def _ability(
         if device != "cpu" and not runnable:
             return Ability(name, False, False, (), blocked)
         return Ability(name, True, True, ("fp32",) if device == "cpu" else ("fp32", "fp16"))
+    if device == "dla":
+        cores = _dla_cores() if runnable and here == "sm_87" else 0
+        return Ability(name, cores > 0, cores > 0, ("fp16",) if cores else (), _no_dla(here) if not cores else "")
     if runtime == "tensorrt":
         precisions = _gpu_precisions(here) if runnable else ()
         return Ability(name, runnable, runnable, precisions, "" if runnable else blocked)
+    if here in JETSONS:
+        return Ability(name, False, False, (), f"TensorRT-RTX is not for {here} ({JETSONS[here]}): target tensorrt")
     if device not in ahead:
         return Ability(name, False, False, (), f"this TensorRT-RTX does not build for {device}: update it")
     run = runnable and here == device
@@ -139,6 +151,24 @@ def _gpu_precisions(capability: str) -> tuple[str, ...]:
     """What a GPU multiplies matrices in: bf16 came with Ampere (sm_80)."""
     number = capability.removeprefix("sm_")
     return ("fp32", "fp16", "bf16") if number.isdigit() and int(number) >= 80 else ("fp32", "fp16")
+
+
+def _dla_cores() -> int:
+    """How many DLA cores this machine has for the TensorRT that is installed."""
+    from secateur.export.trt_runtime import import_runtime, make_logger
+
+    trt = import_runtime("tensorrt")
+    return int(trt.Builder(make_logger(trt)).num_DLA_cores) if has(trt, "DLA") else 0
+
+
+def _no_dla(here: str) -> str:
+    where = f"; this is {JETSONS.get(here, here)}" if here else ""
+    return f"no DLA can be used here: it needs a Jetson AGX Orin with {having('DLA')}{where}"
+
+
+def _features(packages: dict[str, Package]) -> dict[str, dict[str, bool]]:
+    """What each installed runtime of engines can do, by its name."""
+    return {name: features(importlib.import_module(name)) for name in NAMES if packages[name].usable}
 
 
 def _how_to_get(package: Package) -> str:

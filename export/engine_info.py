@@ -12,6 +12,7 @@ from typing import Literal
 from secateur.core.errors import EngineError
 from secateur.core.files import read_json, sha256_file, write_json
 from secateur.core.records import parse_record
+from secateur.export.build_options import PLAIN, BuildOptions
 from secateur.export.preprocessing import Preprocessing
 from secateur.export.tensors import TensorInfo
 
@@ -82,7 +83,8 @@ class EngineInfo:
     a builder which reports nothing. `attention` counts the layers that are fused attention, and `accumulation` the
     kernels by the type in which they add up, where their names tell it. `tf32` says whether fp32 products may round
     their factors to TensorFloat-32. `preprocessing`, `classes` and `secateur_version` are those that the ONNX graph
-    carries. `folder` is where the files are; it is not written.
+    carries. `options` say how far the engine travels, and `on_gpu` which layers of one for DLA fall back to the GPU.
+    `folder` is where the files are; it is not written.
     """
 
     target: str
@@ -107,6 +109,8 @@ class EngineInfo:
     preprocessing: Preprocessing | None = None
     classes: tuple[str, ...] = ()
     secateur_version: str = ""
+    options: BuildOptions = PLAIN
+    on_gpu: tuple[str, ...] = ()
     folder: Path = Path()
 
     @property

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from secateur.core.errors import EngineError
 from secateur.core.files import atomic_path, sha256_file, write_bytes
+from secateur.export.build_options import PLAIN, BuildOptions
 from secateur.export.engine import Engine
 from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo, Layer, Profile, Source, count_precisions
 from secateur.export.graph_types import declared_precisions, external_files, read_graph
 from secateur.export.notes import graph_notes
-from secateur.export.targets import Target, TypedTarget, check_bits, parse_target
+from secateur.export.targets import JETSONS, Target, TypedTarget, check_bits, parse_target
 from secateur.export.tensors import TensorInfo
 from secateur.export.trt_runtime import import_runtime
 
@@ -33,13 +34,15 @@ def build_engine(
     *,
     profile: Profile | None = None,
     tf32: bool = True,
+    options: BuildOptions = PLAIN,
 ) -> EngineInfo:
     """Builds the engine of an ONNX file for `target` under `out_dir` and says what was built.
 
     The files are `<out_dir>/<target>/model.engine` and `engine.json` (`:` becomes `-`, and a graph that is not fp32
     adds `.fp16` and so on to the folder); `out_dir` is `engines` beside the ONNX file by default. The precision is
     that of the graph. For ONNX Runtime the engine is the ONNX graph itself, proven to load and to run where and in
-    the precision that was asked for. Raises `EngineError` when the target cannot do it, `MissingPackageError` when
+    the precision that was asked for. `options` are for the target `tensorrt`; engines for its DLA take one batch, the
+    usual one of the `profile`. Raises `EngineError` when the target cannot do it, `MissingPackageError` when
     its runtime is not installed; an older engine is then left as it was.
 
     >>> info = sc.export_onnx(small, "small.onnx")
@@ -47,6 +50,8 @@ def build_engine(
     'fp32'
     """
     path, goal, sizes = Path(onnx_path), parse_target(target), profile or Profile()
+    if goal.device == "dla":  # which takes no dynamic batch
+        sizes = Profile(sizes.usual, sizes.usual, sizes.usual)
     if goal.runtime == "torch":
         raise EngineError(f"the target {goal} runs the PyTorch model itself: there is no engine to build for it")
     graph = read_graph(path)
@@ -56,11 +61,12 @@ def build_engine(
     folder = Path(out_dir) if out_dir is not None else path.parent / "engines"
     folder = folder / TypedTarget(goal, precision).folder
     start = time.perf_counter()
+    _check_options(goal, options)
     if goal.runtime == "onnxruntime":
         made = _prepare_session(path, graph, goal, declared)
     else:
         _check_zeros(graph, path.name, goal)
-        made = _build_plan(path, goal, declared, sizes, tf32, folder)
+        made = _build_plan(path, goal, declared, sizes, tf32, folder, options)
     (folder / INFO_FILE).unlink(missing_ok=True)  # from here on the old description is wrong
     for name in made.beside:
         with atomic_path(folder / name) as part:
@@ -90,6 +96,8 @@ def build_engine(
         preprocessing=notes.preprocessing,
         classes=notes.classes,
         secateur_version=notes.version,
+        options=options,
+        on_gpu=made.on_gpu,
         folder=folder,
     )
     info.save()
@@ -110,13 +118,13 @@ def open_engine(path: str | Path, target: str | Target | None = None, *, threads
     (1, 5)
     """
     file = Path(path) / ENGINE_FILE if Path(path).is_dir() else Path(path)
-    goal = None if target is None else parse_target(target)
+    goal, described = None if target is None else parse_target(target), None
     if file.suffix == ".engine" and (file.parent / INFO_FILE).is_file() and file.name == ENGINE_FILE:
         info = EngineInfo.load(file.parent)
         info.check_file()
         if goal is not None and str(goal) != info.target:
             raise EngineError(f"{file} was built for {info.target}, but {goal} was asked for: build it for that target")
-        goal = parse_target(info.target)
+        goal, described = parse_target(info.target), info
     if not file.is_file():
         raise EngineError(f"there is no engine at {file}: build it with `secateur build`")
     if goal is None:
@@ -137,7 +145,7 @@ def open_engine(path: str | Path, target: str | Target | None = None, *, threads
             f"the target {goal} needs an NVIDIA GPU with its driver, and PyTorch sees none here: engines can be built "
             "ahead of time for tensorrt_rtx, but run on the device only"
         )
-    return TrtEngine(trt, file)
+    return TrtEngine(trt, file, info=described)
 
 
 @dataclass(frozen=True)
@@ -150,6 +158,7 @@ class _Made:
     inspected: Source
     attention: int = 0
     accumulation: Mapping[str, int] = field(default_factory=dict)
+    on_gpu: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
     inputs: tuple[TensorInfo, ...] = ()
@@ -158,11 +167,27 @@ class _Made:
 
 def _gpu_here(goal: Target) -> str:
     """The GPU of this machine where a target builds for that; empty for the other targets, and without one."""
-    if not goal.needs_build or goal.device:
+    if not goal.needs_build or goal.capability:
         return ""
     from secateur.export.trt_engine import gpu_capability
 
     return gpu_capability()
+
+
+def _check_options(goal: Target, options: BuildOptions) -> None:
+    """Raises `EngineError` where engines that travel are asked of what has none."""
+    if options.plain:
+        return
+    if goal.runtime != "tensorrt":
+        raise EngineError(
+            f"export.engines asks for engines that travel ({options.hardware} hardware, {options.versions} versions), "
+            f"which {goal} does not build: leave export.engines or this target out"
+        )
+    if options.hardware != "this" and (here := _gpu_here(goal)) in JETSONS:
+        raise EngineError(
+            f"export.engines.hardware is {options.hardware}, which TensorRT does not build on a Jetson ({here}): leave "
+            "it out"
+        )
 
 
 def _check_zeros(graph: onnx.ModelProto, name: str, goal: Target) -> None:
@@ -178,7 +203,13 @@ def _check_zeros(graph: onnx.ModelProto, name: str, goal: Target) -> None:
 
 
 def _build_plan(
-    path: Path, goal: Target, declared: dict[str, str], profile: Profile, tf32: bool, folder: Path
+    path: Path,
+    goal: Target,
+    declared: dict[str, str],
+    profile: Profile,
+    tf32: bool,
+    folder: Path,
+    options: BuildOptions,
 ) -> _Made:
     trt = import_runtime(goal.runtime)
     from secateur.export.trt_build import build_plan
@@ -191,10 +222,12 @@ def _build_plan(
         trt,
         path,
         declared,
-        capabilities=(goal.device,) if goal.device else (),
+        capabilities=(goal.capability,) if goal.capability else (),
         profile=profile,
         tf32=tf32,
         timing_cache=cache.read_bytes() if cache.is_file() else b"",
+        options=options,
+        dla=goal.device == "dla",
     )
     if built.timing_cache:
         write_bytes(cache, built.timing_cache)
@@ -202,7 +235,7 @@ def _build_plan(
     layers = built.layers
     inspected: Source = "network"
     found = built.engine
-    if here and goal.device in ("", here):
+    if here and goal.capability in ("", here) and options.versions == "this":
         engine, _logger = load_plan(trt, built.plan, f"the engine of {path.name}")
         found, inspected = engine_layers(trt, engine), "engine"
     elif found:
@@ -217,7 +250,8 @@ def _build_plan(
         inspected=inspected,
         attention=sum(layer.attends for layer in found),
         accumulation=accumulations(layer.tactic for layer in found),
-        capabilities=(goal.device,) if goal.device else (here,),
+        on_gpu=built.on_gpu,
+        capabilities=(goal.capability or here,),
         inputs=built.inputs,
         outputs=built.outputs,
     )

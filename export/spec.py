@@ -9,6 +9,7 @@ from typing import Literal
 from secateur.core.errors import RecipeError, naming
 from secateur.core.options import check_fields
 from secateur.core.ranges import Range, check_ranges
+from secateur.export.build_options import PLAIN, BuildOptions
 from secateur.export.precision import EIGHT_BITS, PRECISIONS, parse_precision
 from secateur.export.quantize.spec import Quantization, QuantizeSpec
 from secateur.export.targets import check_bits, parse_target
@@ -22,7 +23,8 @@ class ExportSpec:
 
     `quantize` says how the graphs in 8 bits are made, `max_drop` how much of the task's metric they may lose against
     the fp32 graph (points, or the labels' unit): as many products stay wide as that takes. With `preprocessing`
-    `inside`, the graphs take cropped pixels, uint8 `[batch, H, W, C]`, and normalise them.
+    `inside`, the graphs take cropped pixels, uint8 `[batch, H, W, C]`, and normalise them. `engines` says how far those
+    of the target `tensorrt` travel.
     """
 
     precisions: tuple[str, ...] = ("fp32",)
@@ -30,6 +32,7 @@ class ExportSpec:
     quantize: QuantizeSpec = DEFAULT
     max_drop: float | None = None
     preprocessing: Literal["outside", "inside"] = "outside"
+    engines: BuildOptions = PLAIN
 
     def __post_init__(self) -> None:
         if not self.precisions or len(set(self.precisions)) < len(self.precisions):

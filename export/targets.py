@@ -8,12 +8,21 @@ from dataclasses import dataclass
 from secateur.core.errors import EngineError, near_matches
 
 DEVICES: Mapping[str, tuple[str, ...]] = {
-    "tensorrt": ("",),
+    "tensorrt": ("", "dla"),
     "tensorrt_rtx": ("sm_75", "sm_80", "sm_86", "sm_89", "sm_120", "sm_121"),
     "onnxruntime": ("cpu", "cuda", "tensorrt"),
     "torch": ("cpu", "cuda"),
 }
-"""The devices of each runtime. `tensorrt` builds for the GPU it runs on, so it names none."""
+"""The devices of each runtime. `tensorrt` builds for the GPU it runs on, so it names none; `dla` is the accelerator of
+a Jetson beside it."""
+
+
+JETSONS: Mapping[str, str] = {
+    "sm_87": "Jetson Orin: TensorRT 10.3 on JetPack 6, 11.4.1 on JetPack 7.2.2; no fp8",
+    "sm_101": "Jetson Thor, as CUDA 12 counted it",
+    "sm_110": "Jetson Thor: TensorRT on JetPack 7; no DLA",
+}
+"""The GPUs of Jetsons that these packages run on, in words."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,11 @@ class Target:
     def folder(self) -> str:
         """The name as a folder that every file system takes: `tensorrt_rtx-sm_86`."""
         return str(self).replace(":", "-")
+
+    @property
+    def capability(self) -> str:
+        """The GPU that the name says, as `sm_86`; empty for the GPU of this machine and for what is none."""
+        return self.device if self.device.startswith("sm_") else ""
 
     @property
     def needs_build(self) -> bool:
@@ -81,12 +95,17 @@ def parse_target(name: str | Target) -> Target:
 
 
 def check_bits(target: Target, precision: str, device: str = "") -> None:
-    """Raises `EngineError` where a target's GPU has no products in that 8-bit precision.
+    """Raises `EngineError` where a target has no products in that precision.
 
     `device` is the GPU that a target builds for where its name does not say so (`sm_86`). int8 came with sm_72 (Volta
     has none), fp8 with sm_89.
     """
-    since, where = {"int8": 72, "fp8": 89}.get(precision, 0), (target.device or device).removeprefix("sm_")
+    since, where = {"int8": 72, "fp8": 89}.get(precision, 0), (target.capability or device).removeprefix("sm_")
+    if target.device == "dla" and precision != "fp16":
+        raise EngineError(
+            f"{target} computes in fp16, and {precision} was asked for: set the precisions to fp16, or take the target "
+            "tensorrt, the GPU beside it"
+        )
     if target.needs_build and where.isdigit() and int(where) < since:
         raise EngineError(
             f"{target} has no {precision} (sm_{where}; GPUs multiply {precision} from sm_{since} on): leave "

@@ -10,12 +10,14 @@ from types import ModuleType
 from typing import Any
 
 from secateur.core.errors import EngineError
+from secateur.export.build_options import PLAIN, BuildOptions
 from secateur.export.engine_info import Layer, Profile
 from secateur.export.graph_types import read_graph
 from secateur.export.tensors import DYNAMIC, TensorInfo
 from secateur.export.trt_inspect import InspectedLayer, check_layers, network_layers, reported_layers
-from secateur.export.trt_runtime import NAMES, clean_message, make_logger, numpy_name
+from secateur.export.trt_runtime import clean_message, make_logger, numpy_name
 from secateur.kernels.onnx_function import without_functions
+from secateur.kernels.trt_features import NAMES, has, require
 from secateur.kernels.trt_plugin import needs_plugin, register_plugin, takes_plugins
 
 
@@ -25,6 +27,7 @@ class Built:
 
     `engine` are the layers of the engine as far as the builder reports them, which TensorRT-RTX does. `timing_cache` is
     what the next build of the same network may start from; empty for TensorRT-RTX, which times nothing at build time.
+    `on_gpu` are the layers of a build for DLA that fall back to the GPU.
     """
 
     plan: Any
@@ -33,6 +36,7 @@ class Built:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     timing_cache: bytes
+    on_gpu: tuple[str, ...] = ()
 
 
 def build_plan(
@@ -44,17 +48,21 @@ def build_plan(
     profile: Profile | None = None,
     tf32: bool = True,
     timing_cache: bytes = b"",
+    options: BuildOptions = PLAIN,
+    dla: bool = False,
 ) -> Built:
     """The engine of the ONNX graph at `onnx_path`, in the precisions that the graph itself is typed in.
 
     `declared` maps operations to their declared precision (`graph_types.declared_precisions`); the network is
     checked against it before it is built. `capabilities` (`sm_86`) select the GPUs of an ahead-of-time build;
-    without any, the engine is for the GPU of this machine. Raises `EngineError` in the runtime's words.
+    without any, the engine is for the GPU of this machine, or with `dla` for the accelerator beside it. Raises
+    `EngineError` in the runtime's words, and for options that this version lacks.
     """
     name = NAMES.get(trt.__name__, trt.__name__)
+    _check_features(trt, onnx_path, options, dla)
     logger = make_logger(trt)
     builder = _builder(trt, logger, name)
-    network = builder.create_network(_strongly_typed(trt))
+    network = builder.create_network(0 if dla and has(trt, "weak typing") else _strongly_typed(trt))
     parser = trt.OnnxParser(network, logger)
     if not _parse(trt, parser, onnx_path):
         raise EngineError(f"{name} {trt.__version__} cannot read {onnx_path.name}: {_parser_errors(parser, logger)}")
@@ -62,8 +70,10 @@ def build_plan(
     check_layers(layers, declared, name)
     config = builder.create_builder_config()
     _configure(trt, config, name, capabilities, tf32)
+    _travel(trt, config, options)
+    on_gpu = _use_dla(trt, builder, network, config, onnx_path.name) if dla else ()
     _add_profile(builder, network, config, profile or Profile(), onnx_path.name)
-    cache = _use_timing_cache(config, timing_cache, name) if trt.__name__ == "tensorrt" else None
+    cache = _use_timing_cache(config, timing_cache, name) if has(trt, "timing cache") else None
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         if trt.__name__ == "tensorrt_rtx":
@@ -79,6 +89,7 @@ def build_plan(
         inputs=tuple(_tensor(trt, network.get_input(index)) for index in range(network.num_inputs)),
         outputs=tuple(_tensor(trt, network.get_output(index)) for index in range(network.num_outputs)),
         timing_cache=bytes(cache.serialize()) if cache is not None else b"",
+        on_gpu=on_gpu,
     )
 
 
@@ -87,6 +98,56 @@ def supported_capabilities(trt: ModuleType) -> tuple[str, ...]:
     members = getattr(getattr(trt, "ComputeCapability", None), "__members__", {})
     found = (word[2:] for word in members if word.startswith("SM") and word[2:].isdigit())
     return tuple(f"sm_{number}" for number in sorted(found, key=int))
+
+
+def _check_features(trt: ModuleType, path: Path, options: BuildOptions, dla: bool) -> None:
+    """Raises `EngineError` for what was asked and this version of the runtime cannot do."""
+    if options.hardware != "this":
+        require(trt, "hardware-compatible engines", f"export.engines.hardware: {options.hardware}")
+    if options.versions != "this":
+        require(trt, "version-compatible engines", f"export.engines.versions: {options.versions}")
+    if dla:
+        require(trt, "DLA", "the target tensorrt:dla")
+        if not options.plain:
+            raise EngineError(
+                "export.engines asks for engines that travel, but those of the target tensorrt:dla are for the one "
+                "accelerator: leave export.engines or the target out"
+            )
+    if not has(trt, "attention operator"):
+        operators = {(node.op_type, node.domain) for node in read_graph(path).graph.node}
+        if ("Attention", "") in operators:
+            require(trt, "attention operator", path.name)
+
+
+def _travel(trt: ModuleType, config: Any, options: BuildOptions) -> None:
+    """Lets the engine run on other GPUs and, by their lean runtime of this version, with newer versions."""
+    if options.hardware != "this":
+        level = {"ampere_plus": "AMPERE_PLUS", "same_capability": "SAME_COMPUTE_CAPABILITY"}[options.hardware]
+        if level not in trt.HardwareCompatibilityLevel.__members__:
+            raise EngineError(
+                f"TensorRT {trt.__version__} has no engines for {options.hardware}: set export.engines.hardware to "
+                "ampere_plus or this"
+            )
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.__members__[level]
+    if options.versions != "this":
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+        config.set_flag(trt.BuilderFlag.EXCLUDE_LEAN_RUNTIME)  # which is code, and would run where the engine loads
+
+
+def _use_dla(trt: ModuleType, builder: Any, network: Any, config: Any, name: str) -> tuple[str, ...]:
+    """Puts the network on the accelerator; returns the layers that it cannot run, which the GPU does."""
+    if builder.num_DLA_cores < 1:
+        raise EngineError("the target tensorrt:dla needs a DLA, and this machine has none: take the target tensorrt")
+    if has(trt, "weak typing"):
+        config.set_flag(trt.BuilderFlag.FP16)
+    config.default_device_type, config.DLA_core = trt.DeviceType.DLA, 0
+    config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    layers = [layer for layer in layers if layer.type.name != "CONSTANT"]
+    left = tuple(str(layer.name) for layer in layers if not config.can_run_on_DLA(layer))
+    if len(left) == len(layers):
+        raise EngineError(f"DLA runs none of the {len(layers)} layers of {name}: take the target tensorrt for it")
+    return left
 
 
 def _builder(trt: ModuleType, logger: Any, name: str) -> Any:

@@ -11,19 +11,21 @@ import torch
 
 from secateur.core.errors import EngineError, UnsupportedError
 from secateur.export.engine import Arrays, Engine
+from secateur.export.engine_info import EngineInfo
 from secateur.export.tensors import DYNAMIC, TensorInfo
-from secateur.export.trt_runtime import NAMES, make_logger, numpy_name
+from secateur.export.trt_runtime import make_logger, numpy_name
+from secateur.kernels.trt_features import NAMES
 from secateur.kernels.trt_plugin import ready_to_load
 
 
 class TrtEngine(Engine):
     """An engine in memory of the GPU, with one execution context and one stream of its own."""
 
-    def __init__(self, trt: ModuleType, path: Path, device: str = "cuda") -> None:
+    def __init__(self, trt: ModuleType, path: Path, device: str = "cuda", info: EngineInfo | None = None) -> None:
         self._name = NAMES.get(trt.__name__, trt.__name__)
         self._trt = trt
         self._device = torch.device(device)
-        self._engine, self._logger = load_plan(trt, _read(path), str(path))
+        self._engine, self._logger = load_plan(trt, _read(path), str(path), info)
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise EngineError(f"{self._name} cannot make a context for {path} ({self._logger.sentences()})")
@@ -110,16 +112,22 @@ def _read(path: Path) -> bytes:
         raise EngineError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def load_plan(trt: ModuleType, plan: Any, what: str) -> tuple[Any, Any]:
+def load_plan(trt: ModuleType, plan: Any, what: str, info: EngineInfo | None = None) -> tuple[Any, Any]:
     """The engine in the buffer `plan` as the runtime loads it, and the logger that must outlive it.
 
-    Raises `EngineError` naming `what` where this machine, GPU or version cannot load it.
+    `info` says what else it needs: a DLA, or the lean runtime of the version that it was built with. Raises
+    `EngineError` naming `what` where this machine, GPU or version cannot load it.
     """
     logger = make_logger(trt)
     name = NAMES.get(trt.__name__, trt.__name__)
     ready_to_load(trt)
     try:
-        engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
+        runtime = trt.Runtime(logger)
+        if info is not None and info.options.versions != "this":
+            runtime = _lean_runtime(runtime, info, what)
+        if info is not None and info.target == "tensorrt:dla":
+            runtime.DLA_core = 0
+        engine = runtime.deserialize_cuda_engine(plan)
     except (TypeError, RuntimeError) as error:  # a null runtime from the C++ side
         raise EngineError(f"{name} cannot start on this machine ({logger.sentences()})") from error
     if engine is None:
@@ -128,6 +136,18 @@ def load_plan(trt: ModuleType, plan: Any, what: str) -> tuple[Any, Any]:
             "and with the version that it was built for; build it again for this machine"
         )
     return engine, logger
+
+
+def _lean_runtime(runtime: Any, info: EngineInfo, what: str) -> Any:
+    """The lean runtime of the version that built an engine: from the system, for the engine holds no code."""
+    library = f"libnvinfer_lean.so.{info.runtime_version.partition('.')[0]}"
+    lean = runtime.load_runtime(library)
+    if lean is None:
+        raise EngineError(
+            f"{what} was built by TensorRT {info.runtime_version} for newer versions, and its lean runtime {library} "
+            "does not load: install it (`pip install tensorrt-lean`, or NVIDIA's packages), or build the engine here"
+        )
+    return lean
 
 
 def gpu_capability() -> str:

@@ -8,10 +8,9 @@ from types import ModuleType
 from typing import Any
 
 from secateur.core.errors import EngineError, MissingPackageError
+from secateur.kernels.trt_features import NAMES, OLDEST, dotted, version_of
 
-NAMES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 _EXTRAS = {"tensorrt": "gpu", "tensorrt_rtx": "rtx"}
-_OLDEST = {"tensorrt": (10, 3), "tensorrt_rtx": (1, 1)}
 
 _PRECISIONS = {
     "FLOAT": "fp32",
@@ -42,9 +41,8 @@ def import_runtime(runtime: str) -> ModuleType:
             f"{NAMES[runtime]} is installed but does not load ({error}): install it again with "
             f"`pip install --force-reinstall 'secateur[{_EXTRAS[runtime]}]'`"
         ) from error
-    found = tuple(int(part) for part in re.findall(r"\d+", str(module.__version__))[:2])
-    if found < _OLDEST[runtime]:
-        oldest = ".".join(map(str, _OLDEST[runtime]))
+    if version_of(module) < OLDEST[runtime]:
+        oldest = dotted(OLDEST[runtime])
         raise EngineError(f"{NAMES[runtime]} {module.__version__} is installed, but {oldest} or newer is needed")
     return module
 

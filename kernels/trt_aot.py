@@ -1,4 +1,4 @@
-"""The plugin for TensorRT 10.6 and newer, ahead of time: PTX in the engine, no Python when it runs."""
+"""The plugin for TensorRT 10.9 and newer, ahead of time: PTX in the engine, no Python when it runs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ import numpy.typing as npt
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.layer_image import KERNEL, layer_image, layer_tiles
 from secateur.kernels.onnx_function import DOMAIN, NAME
+from secateur.kernels.trt_features import has
 
 PLUGIN_ID = f"{DOMAIN}::{NAME}"
 
 
 def has_ahead_of_time_plugins(trt: ModuleType) -> bool:
-    """Whether this TensorRT (10.6 or newer) can put PTX into an engine."""
-    try:
-        return hasattr(importlib.import_module(f"{trt.__name__}.plugin"), "aot_impl")
-    except ImportError:
-        return False
+    """Whether this TensorRT can put PTX into an engine."""
+    return has(trt, "ahead-of-time plugins")
 
 
 def register_ahead_of_time(trt: ModuleType) -> None:

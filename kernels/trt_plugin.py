@@ -34,7 +34,7 @@ def ready_to_load(trt: ModuleType) -> None:
 
 
 def register_plugin(trt: ModuleType) -> Kind:
-    """Registers the plugin once and says of which kind it is: `ahead of time`, or `python` before TensorRT 10.6.
+    """Registers the plugin once and says of which kind it is: `ahead of time`, or `python` before TensorRT 10.9.
 
     An engine with the plugin `ahead of time` holds its PTX and runs anywhere; one with `python` needs this call,
     PyTorch and pycuda where it runs. Raises `KernelError` for TensorRT-RTX, whose networks take no plugins.

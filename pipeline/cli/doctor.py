@@ -21,6 +21,7 @@ def command(as_json: bool) -> None:
     from rich.text import Text
 
     from secateur.export.capabilities import examine
+    from secateur.export.targets import JETSONS
 
     machine = examine()
     if as_json:
@@ -28,7 +29,10 @@ def command(as_json: bool) -> None:
         return
     console = Console(highlight=False)
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    gpus = ", ".join(f"{gpu.name} ({gpu.capability}, {gpu.memory_mib} MiB)" for gpu in machine.gpus)
+    gpus = ", ".join(
+        f"{gpu.name} ({', '.join(filter(None, (gpu.capability, JETSONS.get(gpu.capability))))}, {gpu.memory_mib} MiB)"
+        for gpu in machine.gpus
+    )
     for name, value in {
         "python": machine.python,
         "system": machine.system,
@@ -41,6 +45,10 @@ def command(as_json: bool) -> None:
         "compilers": f"nvcc {machine.nvcc or 'none'}, NVRTC {'found' if machine.nvrtc else 'none'}",
     }.items():
         facts.add_row(name, value)
+    for runtime, has in machine.features.items():
+        for word, wanted in (("has", True), ("lacks", False)):
+            listed = [feature for feature, there in has.items() if there is wanted]
+            facts.add_row(f"{runtime} {word}", ", ".join(listed) or "nothing of what others have")
     for package in machine.packages:
         known = package.version if package.usable else f"{package.version} {package.note}".strip()
         facts.add_row(package.name, Text(known))

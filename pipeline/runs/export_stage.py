@@ -111,8 +111,9 @@ def build_run(inputs: Inputs, say: Say) -> list[str]:
             continue
         say(f"building the {side} engine for {goal.target}, {goal.precision}")
         graph = inputs.path(onnx_name(side, goal.precision))
+        place = engines_folder(folder, side)
         try:
-            info = build_engine(graph, goal.target, engines_folder(folder, side), profile=profile)
+            info = build_engine(graph, goal.target, place, profile=profile, options=recipe.export.engines)
         except (MissingPackageError, EngineError) as error:
             skipped[str(goal)] = str(error)
             say(str(error))

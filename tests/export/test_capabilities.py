@@ -12,6 +12,7 @@ from secateur.export import capabilities
 from secateur.export.capabilities import Ability, examine
 from secateur.export.machine import Gpu
 from secateur.export.targets import all_targets
+from tests.export.fake_trt_builder import make_builder
 
 
 def _by_name() -> dict[str, Ability]:
@@ -61,6 +62,30 @@ def test_a_machine_with_an_ampere_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         ("fp16",),
         "builds here; an engine runs only on a GPU of sm_75, this is sm_86",
     )
+
+
+@pytest.mark.parametrize(
+    ("version", "cores", "runs", "words"),
+    [
+        ("11.4.1", 2, True, ""),
+        ("11.4.1", 0, False, "this is Jetson Orin: TensorRT 10.3 on JetPack 6"),
+        ("11.3.0", 2, False, "TensorRT from 10.3 to before 10.8 or 11.4.1 and newer"),
+    ],
+)
+def test_an_orin(version: str, cores: int, runs: bool, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu("Orin", "sm_87", 0)
+    monkeypatch.setattr(capabilities, "driver_and_gpus", lambda: ("540.4", (gpu,)))
+    monkeypatch.setattr(capabilities, "torch_cuda", lambda: ("12.6", (gpu,)))
+    trt = make_builder(version, cores)[0]
+    trt.__spec__ = find_spec("json")
+    monkeypatch.setitem(sys.modules, "tensorrt", trt)
+    machine = examine()
+    found = {ability.target: ability for ability in machine.targets}
+    assert found["tensorrt"].run and found["tensorrt:dla"].run == runs
+    assert words in found["tensorrt:dla"].advice
+    assert machine.features["tensorrt"]["DLA"] == (version != "11.3.0")
+    if "tensorrt_rtx" in machine.features:
+        assert "TensorRT-RTX is not for sm_87 (Jetson Orin" in found["tensorrt_rtx:sm_86"].advice
 
 
 @pytest.mark.parametrize(

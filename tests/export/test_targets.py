@@ -23,6 +23,18 @@ def test_names_come_back(target: Target) -> None:
     assert not set(target.folder) & set('<>:"/\\|?*')
 
 
+def test_only_gpus_have_a_capability() -> None:
+    assert parse_target("tensorrt_rtx:sm_86").capability == "sm_86"
+    assert {parse_target(name).capability for name in ("tensorrt", "tensorrt:dla", "onnxruntime:cpu")} == {""}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_dla_computes_in_fp16(precision: str) -> None:
+    check_bits(parse_target("tensorrt:dla"), "fp16")
+    with pytest.raises(EngineError, match=rf"computes in fp16, and {precision} was asked for"):
+        check_bits(parse_target("tensorrt:dla"), precision)
+
+
 def test_folders_differ() -> None:
     assert len({target.folder for target in all_targets()}) == len(all_targets())
     assert parse_target("tensorrt_rtx:sm_86").folder == "tensorrt_rtx-sm_86"
@@ -37,7 +49,7 @@ def test_folders_differ() -> None:
         ("tensorrt:sm_86", "tensorrt has tensorrt"),
         ("tensorrt_rtx", "tensorrt_rtx has tensorrt_rtx:sm_75"),
         ("tensorrt_rtx:sm_87", "use the target 'tensorrt' on the device itself"),
-        ("", "choose one of tensorrt, tensorrt_rtx:sm_75"),
+        ("", "choose one of tensorrt, tensorrt:dla, tensorrt_rtx:sm_75"),
     ],
 )
 def test_unknown_targets_name_the_choices(word: str, message: str) -> None:

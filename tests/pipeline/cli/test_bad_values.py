@@ -92,6 +92,8 @@ BAD: dict[str, tuple[str, ...]] = {
     "export.targets": ("[onnxruntime:gpu]", "onnxruntime:cpu", "[5]", "['']"),
     "export.max_drop": ("-1", ".nan", "little", "true", "0.5"),
     "export.preprocessing": ("outsid", "5", "null", "true"),
+    "export.engines.hardware": ("turing", "5", "null", "true"),
+    "export.engines.versions": ("older", "5", "null", "true"),
     "export.quantize.rule": ("mean", "5", "null", "true"),
     "export.quantize.recentre": TRUTH,
     "export.quantize.balance": SHARE,
