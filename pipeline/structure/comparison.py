@@ -54,8 +54,9 @@ class Comparison:
         self.tolerance = max(TOLERANCE[self.dtype], TOLERANCE[comparison_dtype(model)])
         self.x = comparison_input(groups.inputs, device_of(model), self.dtype, least)
         weights = weights or verification_weights(model)
-        with torch.no_grad(), OneDtype(self.dtype):
+        with torch.no_grad():
             dense = masked(model, groups, plan, weights, self.dtype).eval()
+        with torch.no_grad(), OneDtype(self.dtype):
             outputs, weights = calibrated(dense, weights, self.x)
             del dense
         self.expected = tensors_in(outputs)

@@ -160,6 +160,15 @@ def test_amplified_rounding_is_no_disagreement(
     assert not compare(vit, small, vit_groups, plan).agrees
 
 
+def test_double_precision_decides_for_layers_of_other_classes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm's linear layers might compute their weights, which is tried where they are no plain ones."""
+    monkeypatch.setitem(TOLERANCE, torch.float32, 1e-12)
+    model = nn.Sequential(timm.layers.Linear(6, 8), nn.ReLU(), timm.layers.Linear(8, 5)).eval()
+    groups = find_groups(model, torch.zeros(1, 6), verify=False)
+    found = compare(model, cut(model, groups, half_of(groups)), groups, half_of(groups))
+    assert found.dtype == torch.float64 and found.agrees
+
+
 def test_code_that_insists_on_single_precision_keeps_its_first_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
     class Single(nn.Module):
         def __init__(self) -> None:
