@@ -45,6 +45,11 @@ if TYPE_CHECKING:
     help="How many times as long the dense side may take as at the baseline. [default: above 1.5 is inconclusive]",
 )
 @click.option("--target", "targets", multiple=True, metavar="TARGET", help="Only this target; may be repeated.")
+@click.option("--junit", metavar="FILE", type=click.Path(path_type=Path), help="Write the verdict as JUnit XML too.")
+@click.option(
+    "--markdown", metavar="FILE", type=click.Path(path_type=Path), help="And as Markdown, for a pull request."
+)
+@click.option("--accept", is_flag=True, help="Judge nothing: write CANDIDATE's measurements to BASELINE.")
 @json_option
 def command(
     paths: tuple[Path, ...],
@@ -59,6 +64,9 @@ def command(
     max_p99: float | None,
     max_drift: float | None,
     targets: tuple[str, ...],
+    junit: Path | None,
+    markdown: Path | None,
+    accept: bool,
     as_json: bool,
 ) -> None:
     """Judges a bench.json (or a run directory): exit 0 pass, 1 fail, 3 inconclusive, 2 not comparable.
@@ -68,16 +76,30 @@ def command(
     when its whole 95 % interval reaches the limit and fails when none of it does.
 
     A run directory must be up to date; a bench.json is judged as it is. Where speed is judged, a target that was asked
-    for and not measured is inconclusive, unless the targets to judge are named with --target.
+    for and not measured is inconclusive, unless the targets to judge are named with --target. A baseline changes by
+    --accept only.
 
     Example: secateur gate runs/half --min-speedup 1.3 --max-drop 1
 
     Example: secateur gate baseline.json runs/half/bench.json --min-speedup 1.3
     """
+    from secateur.benchmarks import verdict_files
+    from secateur.core.files import write_text
+
     if len(paths) > 2:
         raise click.UsageError(f"got {len(paths)} files: give a candidate, or a baseline and a candidate")
-    from secateur.pipeline.runs.gate_run import gate
+    from secateur.pipeline.runs.gate_run import accepted, gate
 
+    if accept:
+        limits = (
+            *(min_speedup, min_relative, max_macs, max_size, min_top1, max_drop),
+            *(max_latency, max_p90, max_p99, max_drift),
+        )
+        if len(paths) != 2 or targets or junit or markdown or any(limit is not None for limit in limits):
+            raise click.UsageError("--accept takes BASELINE and CANDIDATE and judges nothing: give no limits with it")
+        said = accepted(paths[1], paths[0])
+        print_json({"schema": "secateur.accepted/1", "accepted": said}) if as_json else click.echo(said)
+        return
     verdict = gate(
         paths[-1],
         paths[0] if len(paths) == 2 else None,
@@ -93,6 +115,9 @@ def command(
         max_drift=max_drift,
         targets=targets,
     )
+    for path, form in ((junit, verdict_files.junit), (markdown, verdict_files.markdown)):
+        if path is not None:
+            write_text(path, form(verdict))
     if as_json:
         print_json({"schema": "secateur.gate/1", **asdict(verdict), "exit_code": verdict.exit_code})
     else:
@@ -104,6 +129,8 @@ def _print(verdict: Verdict) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from secateur.benchmarks.verdict_files import number
+
     styles = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     table = Table("check", "where", "value", "95 % interval", "limit", "outcome")
@@ -112,16 +139,12 @@ def _print(verdict: Verdict) -> None:
         table.add_row(
             check.name,
             f"{check.target or ''}{f' batch {check.batch}' if check.batch else ''}",
-            _number(check.value),
+            number(check.value),
             interval,
-            _number(check.limit),
+            number(check.limit),
             f"[{styles[check.outcome]}]{check.outcome}[/]",
         )
     console.print(table)
     for note in verdict.notes:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
     console.print(verdict.sentence, style=styles[verdict.outcome], markup=False, soft_wrap=True)
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3f}"

@@ -62,6 +62,21 @@ def gate(
     return replace(verdict, notes=(*_elsewhere(found), *verdict.notes))
 
 
+def accepted(candidate: Measurement, baseline: Path) -> str:
+    """Writes what was measured of `candidate` to the file `baseline`, which need not exist, and says what changes.
+
+    Raises `BenchError` for a run that is not up to date and for a `baseline` that is a folder or something else than a
+    bench.json.
+    """
+    found = _read(candidate)
+    if baseline.is_dir():
+        raise BenchError(f"{baseline} is a folder: name the bench.json that is the baseline")
+    before = read_bench(baseline).speedup if baseline.exists() else {}
+    found.save(baseline)
+    said = [f"{key} {f'{before[key]} -> ' if key in before else ''}{one}" for key, one in found.speedup.items()]
+    return f"{baseline} is the baseline now: {'; '.join(said)}"
+
+
 def _elsewhere(result: BenchResult) -> list[str]:
     """A note for each target that was measured on another kind of machine than this one."""
     here = environment()

@@ -50,6 +50,43 @@ def test_the_exit_codes(folder: Path) -> None:
     assert run(folder / "run", folder / "run", folder / "run").exit_code == 2
 
 
+def test_the_verdict_is_written_for_others(folder: Path) -> None:
+    words = ("--min-speedup", 1.3, "--junit", folder / "gate.xml", "--markdown", folder / "gate.md")
+    assert run(folder / "slow.json", *words).exit_code == 1
+    assert "<failure" in (folder / "gate.xml").read_text()
+    assert "| speedup |" in (folder / "gate.md").read_text()
+
+
+def test_a_baseline_changes_by_accept_alone(folder: Path) -> None:
+    before = (folder / "baseline.json").read_bytes()
+    assert run(folder / "baseline.json", folder / "run").exit_code == 0
+    assert (folder / "baseline.json").read_bytes() == before
+    done = run(folder / "baseline.json", folder / "slow.json", "--accept")
+    assert done.exit_code == 0, done.output
+    assert "onnxruntime:cpu 1.497" in done.output
+    assert " -> 1.1" in done.output
+    assert (folder / "baseline.json").read_bytes() == (folder / "slow.json").read_bytes()
+    assert run(folder / "new.json", folder / "run", "--accept").exit_code == 0
+    assert (folder / "new.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "--accept"), "--accept takes BASELINE and CANDIDATE"),
+        (("baseline.json", "run", "--accept", "--min-speedup", "1.3"), "give no limits with it"),
+        (("run", "run/bench.json", "--accept"), "is a folder: name the bench.json"),
+        (("notes.txt", "run", "--accept"), "notes.txt"),
+    ],
+)
+def test_what_cannot_be_accepted(folder: Path, words: tuple[str, ...], said: str) -> None:
+    (folder / "notes.txt").write_text("not a baseline")
+    done = run(*(folder / word if not word.startswith(("-", "1")) else word for word in words))
+    assert done.exit_code != 0
+    assert said in (done.output + str(done.exception))
+    assert (folder / "notes.txt").read_text() == "not a baseline"
+
+
 def test_the_exit_codes_of_the_program(folder: Path) -> None:
     cases = [
         ("slow.json", "--min-speedup", 1.3),
