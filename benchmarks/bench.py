@@ -20,7 +20,7 @@ from secateur.benchmarks.results_file import BenchResult, Latency, Side, latency
 from secateur.benchmarks.runners import Goal, Runner, Subject, make_runner, no_form, torch_threads
 from secateur.core.errors import BenchError, UnsupportedError
 from secateur.export.engine_info import ENGINE_FILE
-from secateur.export.machine import cpu_count
+from secateur.export.runner.machine import cpu_count
 from secateur.export.targets import TypedTarget, parse_typed_target
 
 if TYPE_CHECKING:

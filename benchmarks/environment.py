@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from secateur.core.packages import versions
-from secateur.export.machine import Gpu, cpu_count, cpu_name, driver_and_gpus, printed, torch_cuda
+from secateur.export.machine import Gpu, driver_and_gpus, torch_cuda
+from secateur.export.runner.machine import cpu_count, cpu_name, printed
 
 
 @dataclass(frozen=True)

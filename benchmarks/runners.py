@@ -21,8 +21,8 @@ from secateur.export.engine import Engine
 from secateur.export.engines import open_engine
 from secateur.export.graph_types import read_graph
 from secateur.export.parity import noted_inputs
+from secateur.export.runner.tensors import DYNAMIC
 from secateur.export.targets import Target, TypedTarget, parse_typed_target
-from secateur.export.tensors import DYNAMIC
 
 Goal: TypeAlias = str | Target | TypedTarget
 """What something is measured on: `onnxruntime:cpu`, or with the precision of its graph `onnxruntime:cpu@fp16`."""

@@ -9,7 +9,8 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from secateur.export.machine import Gpu, cpu_count, cpu_name, driver_and_gpus, memory_mib, nvcc, torch_cuda
+from secateur.export.machine import Gpu, driver_and_gpus, memory_mib, nvcc, torch_cuda
+from secateur.export.runner.machine import cpu_count, cpu_name
 from secateur.export.targets import JETSONS, Target, all_targets
 from secateur.kernels.nvrtc import nvrtc_version
 from secateur.kernels.trt_features import NAMES, features, has, having

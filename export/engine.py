@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secateur.core.errors import EngineError
-from secateur.export.tensors import TensorInfo
+from secateur.export.runner.tensors import TensorInfo
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 

@@ -14,7 +14,7 @@ from secateur.core.files import read_json, sha256_file, write_json
 from secateur.core.records import parse_record
 from secateur.export.build_options import PLAIN, BuildOptions
 from secateur.export.preprocessing import Preprocessing
-from secateur.export.tensors import TensorInfo
+from secateur.export.runner.tensors import TensorInfo
 
 ENGINE_FILE = "model.engine"
 INFO_FILE = "engine.json"

@@ -17,8 +17,8 @@ from secateur.export.engine import Engine
 from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo, Layer, Profile, Source, count_precisions
 from secateur.export.graph_types import declared_precisions, external_files, read_graph
 from secateur.export.notes import graph_notes
+from secateur.export.runner.tensors import TensorInfo
 from secateur.export.targets import JETSONS, Target, TypedTarget, check_bits, parse_target
-from secateur.export.tensors import TensorInfo
 from secateur.export.trt_runtime import import_runtime
 
 if TYPE_CHECKING:

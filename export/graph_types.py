@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secateur.core.errors import ExportError
-from secateur.export.tensors import DYNAMIC, TensorInfo
+from secateur.export.runner.tensors import DYNAMIC, TensorInfo
 
 if TYPE_CHECKING:
     import onnx

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import platform
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from secateur.export.runner.machine import printed
 
 
 @dataclass(frozen=True)
@@ -81,36 +78,6 @@ def nvcc() -> str:
     """The CUDA compiler's version, or an empty string."""
     words = printed("nvcc", "--version").replace(",", " ").split()
     return words[words.index("release") + 1] if "release" in words[:-1] else ""
-
-
-def printed(*command: str) -> str:
-    """What a command prints; empty where it is not installed, fails or hangs."""
-    if shutil.which(command[0]) is None:
-        return ""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo"), board: Path = Path("/proc/device-tree/model")) -> str:
-    """The processor's name; on boards whose processor has none (ARM), the board's."""
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() in ("model name", "Model") and value.strip():
-                return " ".join(value.split())
-    if board.is_file():
-        return board.read_text(errors="replace").strip("\0 \n")
-    if sys.platform == "darwin" and (name := printed("sysctl", "-n", "machdep.cpu.brand_string")):
-        return name
-    return platform.processor() or platform.machine() or "unknown"
-
-
-def cpu_count() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_mib() -> int:

@@ -12,7 +12,7 @@ from secateur.core.records import checked
 from secateur.export.engine_info import ENGINE_FILE, EngineInfo
 from secateur.export.graph_types import declared_precisions, graph_precision, graph_tensors, read_graph
 from secateur.export.preprocessing import NOTE, Preprocessing
-from secateur.export.tensors import TensorInfo
+from secateur.export.runner.tensors import TensorInfo
 
 if TYPE_CHECKING:
     import onnx

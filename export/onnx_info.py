@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from secateur.core.files import sha256_file
 from secateur.export.graph_types import declared_precisions, graph_precision, graph_tensors, read_graph
-from secateur.export.tensors import TensorInfo
+from secateur.export.runner.tensors import TensorInfo
 
 if TYPE_CHECKING:
     import onnx_ir as ir

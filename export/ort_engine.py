@@ -20,7 +20,7 @@ from secateur.export.graph_types import (
     operand_precision,
     read_graph,
 )
-from secateur.export.tensors import DYNAMIC, TensorInfo
+from secateur.export.runner.tensors import DYNAMIC, TensorInfo
 
 PROVIDERS: Mapping[str, str] = {
     "cpu": "CPUExecutionProvider",

@@ -26,8 +26,8 @@ from secateur.export.graph_types import (
     read_graph,
 )
 from secateur.export.precision import COSINES, EIGHT_BITS, TOLERANCES
+from secateur.export.runner.tensors import TensorInfo
 from secateur.export.signature import flat_inputs, flat_outputs
-from secateur.export.tensors import TensorInfo
 
 if TYPE_CHECKING:
     import onnx
@@ -123,11 +123,11 @@ def check_parity(
     return Parity(allowed, tuple(found), widened, least)
 
 
-def runnable(path: Path) -> Any:
+def runnable(path: Path, threads: int | None = None) -> Any:
     """A session on a graph of any precision: bf16, which ONNX Runtime has no kernels for, is run in float32."""
     graph = read_graph(path)
     fp8 = graph_precision(declared_precisions(graph)) == "fp8"  # it has no kernels either, and 1.32 cannot fuse a Clip
-    return session_of(in_float32(path) if _widened(graph) else str(path), path, as_written=fp8)
+    return session_of(in_float32(path) if _widened(graph) else str(path), path, as_written=fp8, threads=threads)
 
 
 def _widened(graph: onnx.ModelProto) -> bool:
@@ -230,14 +230,17 @@ def _agreement(one: NDArray[Any], other: NDArray[Any]) -> float:
     return float((one.reshape(rows).argmax(1) == other.reshape(rows).argmax(1)).mean())
 
 
-def session_of(source: str | bytes, path: Path, *, as_written: bool = False) -> Any:
-    """A session on a graph, or on its bytes; `as_written` fuses nothing. `path` names it in errors."""
+def session_of(source: str | bytes, path: Path, *, as_written: bool = False, threads: int | None = None) -> Any:
+    """A session on a graph, or on its bytes; `as_written` fuses nothing. `path` names it in errors.
+
+    It has PyTorch's number of `threads`, unless another is given.
+    """
     try:
         import onnxruntime
     except ImportError as error:
         raise MissingPackageError("onnxruntime", "the comparison of ONNX with PyTorch", "cpu") from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = threads or torch.get_num_threads()
     options.log_severity_level = 4
     if as_written:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -24,8 +24,8 @@ from secateur.export.onnx_info import OnnxInfo, note_kept, onnx_info
 from secateur.export.precision import OPSETS, check_float32, parse_type
 from secateur.export.quantize.observe import feeds_of
 from secateur.export.quiet import quiet
+from secateur.export.runner.tensors import TensorInfo
 from secateur.export.signature import flat_inputs, flat_outputs
-from secateur.export.tensors import TensorInfo
 from secateur.kernels.fuse import fuse, is_fused
 from secateur.kernels.fused_modules import FusedAttention
 from secateur.kernels.onnx_function import add_functions

@@ -13,7 +13,7 @@ from secateur.core.errors import EngineError
 from secateur.export.build_options import PLAIN, BuildOptions
 from secateur.export.engine_info import Layer, Profile
 from secateur.export.graph_types import read_graph
-from secateur.export.tensors import DYNAMIC, TensorInfo
+from secateur.export.runner.tensors import DYNAMIC, TensorInfo
 from secateur.export.trt_inspect import InspectedLayer, check_layers, network_layers, reported_layers
 from secateur.export.trt_runtime import clean_message, make_logger, numpy_name
 from secateur.kernels.onnx_function import without_functions

@@ -12,7 +12,7 @@ import torch
 from secateur.core.errors import EngineError, UnsupportedError
 from secateur.export.engine import Arrays, Engine
 from secateur.export.engine_info import EngineInfo
-from secateur.export.tensors import DYNAMIC, TensorInfo
+from secateur.export.runner.tensors import DYNAMIC, TensorInfo
 from secateur.export.trt_runtime import make_logger, numpy_name
 from secateur.kernels.trt_features import NAMES
 from secateur.kernels.trt_plugin import ready_to_load

@@ -17,7 +17,7 @@ from secateur.core.errors import ExportError
 from secateur.core.model_inputs import chosen, samples_of, tensors_in
 from secateur.export.graph_types import first_line
 from secateur.export.ort_engine import open_session
-from secateur.export.tensors import TensorInfo
+from secateur.export.runner.tensors import TensorInfo
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -26,6 +26,8 @@ COMMANDS = {
     "bench": "latency of models, runs, ONNX files and engines; paired when two are given",
     "report": "the report of a run directory",
     "gate": "pass, fail or inconclusive: is the candidate really faster?",
+    "bundle": "what a device needs of a run, with what proves it there",
+    "verify": "is a bundle right and as fast as it says, on this machine?",
     "doctor": "what this machine can do, and how to get what is missing",
 }
 STAGES = ("plan", "recover", "export", "build", "report")

@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Self
 
@@ -53,6 +54,10 @@ class Images(ABC):
     @abstractmethod
     def content(self, i: int) -> bytes:
         """The bytes of image `i` as they are stored."""
+
+    @abstractmethod
+    def file(self, i: int) -> tuple[bytes, str]:
+        """Image `i` as a file that any program opens, and the ending of its name; one in a file is that, untouched."""
 
     @abstractmethod
     def size(self, i: int) -> int:
@@ -126,6 +131,11 @@ class ArrayImages(Images):
         pixels: bytes = self.pixels[i].tobytes()
         return str(self.pixels.shape[1:]).encode() + pixels
 
+    def file(self, i: int) -> tuple[bytes, str]:
+        held = BytesIO()
+        self.read(i).save(held, format="PNG")
+        return held.getvalue(), ".png"
+
     def size(self, i: int) -> int:
         return int(self.pixels[i].nbytes)
 
@@ -168,6 +178,9 @@ class FileImages(Images):
             return self.paths[i].read_bytes()
         except OSError as error:
             raise self._unread(i, error) from error
+
+    def file(self, i: int) -> tuple[bytes, str]:
+        return self.content(i), self.paths[i].suffix.lower()
 
     def size(self, i: int) -> int:
         try:

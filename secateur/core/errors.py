@@ -64,6 +64,10 @@ class UnsupportedError(EngineError):
     """An engine or its runtime cannot do what was asked here, though nothing is broken."""
 
 
+class BundleError(SecateurError):
+    """A bundle is damaged, or cannot be verified as asked."""
+
+
 class BenchError(SecateurError):
     """A measurement or a comparison of measurements is not possible."""
 

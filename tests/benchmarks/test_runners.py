@@ -19,7 +19,7 @@ from secateur.core.errors import BenchError, EngineError, MissingPackageError
 from secateur.core.input_spec import InputSpec
 from secateur.export.engine import Arrays, Engine
 from secateur.export.ort_engine import OrtEngine
-from secateur.export.tensors import DYNAMIC, TensorInfo
+from secateur.export.runner.tensors import DYNAMIC, TensorInfo
 from secateur.export.to_onnx import export_onnx
 from tests.signatures import towers, towers_inputs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from secateur.export.bundle.contents import Contents
+from secateur.export.bundle.make import write_bundle
 from secateur.export.onnx_info import OnnxInfo
 from secateur.export.precision import PRECISIONS
 from secateur.export.quantize.quantize import Quantized, quantize_onnx
@@ -18,6 +21,7 @@ from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
 from tests.conftest import make_vit
+from tests.export.small_bundle import make_contents
 
 needs_rtx = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed")
 needs_ort = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="onnxruntime is not installed")
@@ -146,3 +150,23 @@ def fp32(onnx_files: dict[str, Path]) -> Path:
 def int8(fp32: Path, images: Batches, tmp_path_factory: pytest.TempPathFactory) -> tuple[OnnxInfo, Quantized]:
     """The transformer's graph in int8."""
     return quantize_onnx(fp32, tmp_path_factory.mktemp("int8") / "model.int8.onnx", images)
+
+
+@pytest.fixture(scope="session")
+def contents(tmp_path_factory: pytest.TempPathFactory) -> Contents:
+    """What goes into the bundle of a linear model."""
+    return make_contents(tmp_path_factory.mktemp("contents"))
+
+
+@pytest.fixture(scope="session")
+def made_bundle(contents: Contents, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a linear model as a folder; nobody may change it."""
+    folder = tmp_path_factory.mktemp("made") / "linear"
+    write_bundle(contents, folder)
+    return folder
+
+
+@pytest.fixture
+def bundle(made_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the bundle that a test may change."""
+    return Path(shutil.copytree(made_bundle, tmp_path / "linear"))

@@ -14,7 +14,7 @@ from secateur.export.onnx_info import OnnxInfo
 from secateur.export.parity import Difference, Parity
 from secateur.export.quantize.limit import Drop, LayerChoice, Limited, Trial
 from secateur.export.quantize.quantize import Quantized
-from secateur.export.tensors import TensorInfo
+from secateur.export.runner.tensors import TensorInfo
 
 INFO = OnnxInfo(
     path=Path("model.fp16.onnx"),

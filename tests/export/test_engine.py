@@ -9,7 +9,7 @@ import pytest
 
 from secateur.core.errors import EngineError
 from secateur.export.engine import Arrays, Engine
-from secateur.export.tensors import DYNAMIC, TensorInfo
+from secateur.export.runner.tensors import DYNAMIC, TensorInfo
 
 GOOD = {"x": np.ones((3, 4), np.float32), "scale": np.float32([2])}
 

@@ -14,7 +14,7 @@ from secateur.core.errors import EngineError, RunError
 from secateur.core.files import sha256_file
 from secateur.export.engine_info import INFO_FILE, EngineInfo, Layer, Profile, count_precisions
 from secateur.export.preprocessing import Preprocessing
-from secateur.export.tensors import TensorInfo
+from secateur.export.runner.tensors import TensorInfo
 
 LAYERS = (Layer("a", "CONVOLUTION", "fp16"), Layer("b", "CAST", "fp32"), Layer("c", "MATRIX_MULTIPLY", "fp16"))
 ENGINE = EngineInfo(

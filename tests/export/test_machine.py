@@ -81,14 +81,6 @@ def test_no_driver_is_a_finding() -> None:
 def test_nothing_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert machine.nvcc() == ""
-    assert machine.printed("nvcc") == ""
-
-
-@pytest.mark.parametrize(("script", "said"), [("echo ' one '", "one"), ("echo one; exit 3", ""), ("exit 0", "")])
-def test_what_a_command_prints(script: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _tool(tmp_path, "teller", script)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    assert machine.printed("teller") == said
 
 
 def test_nvcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,17 +89,5 @@ def test_nvcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.nvcc() == "12.6"
 
 
-def test_this_machine_has_a_processor() -> None:
-    assert machine.cpu_name()
-    assert machine.cpu_count() >= 1
+def test_this_machine_has_memory() -> None:
     assert machine.memory_mib() > 100
-
-
-def test_the_name_of_the_processor(tmp_path: Path) -> None:
-    intel, arm, board, none = (tmp_path / name for name in ("intel", "arm", "board", "none"))
-    intel.write_text("processor : 0\nmodel name\t: Some  CPU @ 2 GHz\n")
-    arm.write_text("processor : 0\nBogoMIPS : 62.5\n")
-    board.write_bytes(b"NVIDIA Jetson AGX Orin\0")
-    assert machine.cpu_name(intel, none) == "Some CPU @ 2 GHz"
-    assert machine.cpu_name(arm, board) == "NVIDIA Jetson AGX Orin"
-    assert machine.cpu_name(none, none)

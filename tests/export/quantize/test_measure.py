@@ -18,7 +18,7 @@ from secateur.export.quantize.observe import CalibrationFeeds, observed
 from secateur.export.quantize.placement import place
 from secateur.export.quantize.quantize import Quantized, quantize_onnx
 from secateur.export.quantize.spec import Quantization
-from secateur.export.tensors import TensorInfo
+from secateur.export.runner.tensors import TensorInfo
 from tests.export.conftest import SHAPE, needs_ort
 
 pytestmark = needs_ort

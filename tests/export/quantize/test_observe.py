@@ -13,7 +13,7 @@ from torch import Tensor
 from secateur.core.errors import ExportError
 from secateur.export.quantize.graph_edit import read_program
 from secateur.export.quantize.observe import Calibration, CalibrationFeeds, Quarter, feeds_of, observed
-from secateur.export.tensors import TensorInfo
+from secateur.export.runner.tensors import TensorInfo
 from tests.export.conftest import SHAPE, needs_ort
 
 TAKES = (TensorInfo("input", "float32", (-1, *SHAPE)),)

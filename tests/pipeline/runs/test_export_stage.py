@@ -24,7 +24,7 @@ from secateur.export.notes import read_notes
 from secateur.export.precision import PRECISIONS as TYPES
 from secateur.export.preprocessing import Preprocessing
 from secateur.export.quantize.observe import CalibrationFeeds
-from secateur.export.tensors import TensorInfo
+from secateur.export.runner.tensors import TensorInfo
 from secateur.pipeline.analysis.graph_judge import GraphJudge
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.export_stage import engines_folder, export_run, onnx_name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secateur.export.tensors import DYNAMIC, TensorInfo
+from secateur.export.runner.tensors import DYNAMIC, TensorInfo
 
 SHAPES = st.lists(st.integers(1, 3), max_size=4)
 

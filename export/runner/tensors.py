@@ -19,7 +19,7 @@ class TensorInfo:
     def accepts(self, shape: tuple[int, ...]) -> bool:
         """True where an array of `shape` fits."""
         return len(shape) == len(self.shape) and all(
-            wanted in (size, DYNAMIC) for size, wanted in zip(shape, self.shape, strict=True)
+            wanted in (size, DYNAMIC) for size, wanted in zip(shape, self.shape)
         )
 
     def __str__(self) -> str:

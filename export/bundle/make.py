@@ -1,0 +1,208 @@
+"""A bundle from what goes into it: its files, its manifest, and both as a folder or an archive."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secateur.core.errors import ExportError
+from secateur.core.files import sha256_file
+from secateur.export import runner
+from secateur.export.bundle.archive import SUFFIXES, write_archive
+from secateur.export.bundle.contents import Contents, EngineOf, GraphOf, Source
+from secateur.export.bundle.golden import golden_outputs
+from secateur.export.bundle.readme import readme
+from secateur.export.engine_info import INFO_FILE
+from secateur.export.onnx_info import OnnxInfo
+from secateur.export.precision import COSINES, TOLERANCES
+from secateur.export.runner import evidence, labels, preprocess
+from secateur.export.runner.errors import BundleError
+from secateur.export.runner.manifest import (
+    EVIDENCE,
+    LABELS,
+    NAME,
+    PREPROCESSING,
+    SCHEMA,
+    Built,
+    FileInfo,
+    Golden,
+    Graph,
+    Manifest,
+    parse_manifest,
+)
+from secateur.export.targets import TypedTarget, parse_target
+
+RUNNER = "bundle_runner"
+WITHOUT_KERNELS = ("bf16", "fp8")
+"""Precisions in which ONNX Runtime runs nothing on the CPU."""
+
+
+def write_bundle(contents: Contents, out: Path) -> Manifest:
+    """Writes the bundle as the folder `out`, or as an archive where it ends in .tar or .tar.zst; returns its manifest.
+
+    The same contents give the same bytes. An earlier bundle in the same place is replaced; raises `ExportError` for a
+    folder that holds anything else, and for contents that no bundle can hold.
+    """
+    packed = out.name.endswith(SUFFIXES)
+    if out.is_dir() and (packed or (any(out.iterdir()) and not (out / NAME).is_file())):
+        raise ExportError(f"{out} is a folder with other things in it: choose another --out")
+    files, manifest = files_of(contents)
+    if packed:
+        write_archive(files, out)
+    else:
+        _write_folder(files, out)
+    return manifest
+
+
+def files_of(contents: Contents) -> tuple[dict[str, Source], Manifest]:
+    """All files of a bundle by name, the manifest first, then sorted; and what the manifest says."""
+    files: dict[str, Source] = {}
+    graphs = tuple(_add_graph(files, one, contents.inputs) for one in contents.graphs)
+    engines = _add_engines(files, contents, graphs)
+    golden = _add_golden(files, contents)
+    files[LABELS] = _json(labels.SCHEMA, {"classes": list(contents.classes)})
+    files[PREPROCESSING] = _json(preprocess.SCHEMA, asdict(contents.preprocessing))
+    files[EVIDENCE] = _json(evidence.SCHEMA, asdict(contents.evidence))
+    files["environment.json"] = _json("secateur.environment/1", contents.environment)
+    files.update({f"licences/{name}": text.encode() for name, text in contents.licences.items()})
+    files.update(runner_files())
+    files["README.md"] = readme(contents.model, engines).encode()
+    ordered = dict(sorted(files.items()))
+    told = {name: _file_info(source) for name, source in ordered.items()}
+    manifest = Manifest(contents.model, len(contents.classes), told, graphs, engines, golden)
+    data = _json(SCHEMA, asdict(manifest))
+    try:
+        parse_manifest(data)
+    except BundleError as error:
+        raise ExportError(f"this cannot go into a bundle: {error}") from error
+    return {NAME: data, **ordered}, manifest
+
+
+def runner_files() -> dict[str, bytes]:
+    """The files of the runner as they lie in a bundle."""
+    (place,) = runner.__path__
+    found = sorted(Path(place).rglob("*.py"))
+    return {f"{RUNNER}/{path.relative_to(place).as_posix()}": path.read_bytes() for path in found}
+
+
+def _add_graph(files: dict[str, Source], graph: GraphOf, inputs: Mapping[str, NDArray[Any]]) -> Graph:
+    info = graph.pruned
+    outputs = golden_outputs(info, inputs)
+    golden = {}
+    for index, (name, array) in enumerate(outputs.items()):
+        golden[name] = f"golden/outputs.{info.precision}.{index}.npy"
+        files[golden[name]] = _npy(array)
+    return Graph(
+        precision=info.precision,
+        path=_add_onnx(files, info, "onnx"),
+        inputs=info.inputs,
+        outputs=info.outputs,
+        golden=golden,
+        tolerance=TOLERANCES[info.precision],
+        cosine=COSINES[info.precision],
+        dense=_add_onnx(files, graph.dense, "dense") if graph.dense else "",
+    )
+
+
+def _add_onnx(files: dict[str, Source], info: OnnxInfo, folder: str) -> str:
+    """Adds a graph with the file of its weights, whose name it holds itself; returns the graph's name."""
+    name = f"{folder}/model.{info.precision}.onnx"
+    files[name] = info.path
+    if info.external:
+        files[f"{folder}/{info.external}"] = info.path.parent / info.external
+    return name
+
+
+def _add_engines(files: dict[str, Source], contents: Contents, graphs: tuple[Graph, ...]) -> tuple[Built, ...]:
+    """Adds the engines, of ONNX Runtime none but the graphs; one on the CPU goes without saying."""
+    found: dict[str, Built] = {}
+    for engine in contents.engines:
+        built = _add_engine(files, engine, {graph.precision: graph for graph in graphs})
+        found[built.key] = built
+    version = contents.evidence.machine.versions.get("onnxruntime", "")
+    for graph in graphs:
+        built = Built("onnxruntime:cpu", graph.precision, graph.path, "onnxruntime", version)
+        if graph.precision not in WITHOUT_KERNELS and version:
+            found.setdefault(built.key, built)
+    return tuple(sorted(found.values(), key=lambda one: (one.runtime == "onnxruntime", one.key)))
+
+
+def _add_engine(files: dict[str, Source], engine: EngineOf, graphs: Mapping[str, Graph]) -> Built:
+    info, goal = engine.pruned, parse_target(engine.pruned.target)
+    if info.precision not in graphs:
+        raise ExportError(f"{info.path} is in {info.precision}, of which there is no graph: export and build again")
+    common = (info.target, info.precision)
+    if not goal.needs_build:
+        return Built(*common, graphs[info.precision].path, info.runtime, info.runtime_version)
+    folder = f"engines/{TypedTarget(goal, info.precision).folder}"
+    files[f"{folder}/model.engine"], files[f"{folder}/{INFO_FILE}"] = info.path, info.folder / INFO_FILE
+    dense = f"dense/{folder}/model.engine" if engine.dense else ""
+    if engine.dense:
+        files[dense] = engine.dense.path
+    return Built(
+        *common,
+        f"{folder}/model.engine",
+        info.runtime,
+        info.runtime_version,
+        info.compute_capabilities,
+        info.platform,
+        info.profile.largest,
+        dense,
+    )
+
+
+def _add_golden(files: dict[str, Source], contents: Contents) -> Golden:
+    images = []
+    for index, picture in enumerate(contents.pictures):
+        images.append(f"golden/image.{index}{picture.suffix}")
+        files[images[-1]] = picture.content
+    inputs = {}
+    for index, (name, array) in enumerate(contents.inputs.items()):
+        inputs[name] = f"golden/inputs.{index}.npy"
+        files[inputs[name]] = _npy(array)
+    return Golden(tuple(images), inputs)
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+    return file.getvalue()
+
+
+def _json(schema: str, content: Mapping[str, Any]) -> bytes:
+    return (json.dumps({"schema": schema, **content}, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _file_info(source: Source) -> FileInfo:
+    if isinstance(source, bytes):
+        return FileInfo(hashlib.sha256(source).hexdigest(), len(source))
+    return FileInfo(sha256_file(source), source.stat().st_size)
+
+
+def _write_folder(files: Mapping[str, Source], out: Path) -> None:
+    """Writes the files into a folder beside `out`, which then takes its place."""
+    part = out.with_name(f".{out.name}.{secrets.token_hex(8)}.part")
+    try:
+        for name, source in files.items():
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(source, bytes):
+                (part / name).write_bytes(source)
+            else:
+                shutil.copyfile(source, part / name)
+        if out.exists():
+            shutil.rmtree(out)
+        part.replace(out)
+    except OSError as error:
+        raise ExportError(f"cannot write {out}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

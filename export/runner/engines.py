@@ -1,0 +1,80 @@
+"""Which engines of a bundle run on this device, and why the others do not."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+from .errors import RunnerError, UnavailableError
+from .machine import Here
+from .manifest import Built
+from .runtimes import NAMES, PROVIDERS, import_runtime
+
+Versions = Callable[[str], str]
+"""The version of a runtime that is installed here; raises `UnavailableError` where there is none."""
+
+
+def installed_version(runtime: str) -> str:
+    """The version of a runtime here; raises `UnavailableError` where it is not installed or does not load."""
+    return str(import_runtime(runtime).__version__)
+
+
+def unavailable(engine: Built, here: Here, versions: Versions = installed_version) -> str:
+    """Why the runtime or the device of an engine is not here, as a sentence; empty where both are."""
+    try:
+        versions(engine.runtime)
+    except UnavailableError as error:
+        return str(error)
+    if engine.runtime == "onnxruntime":
+        provider = PROVIDERS.get(engine.target.partition(":")[2], "")
+        there = import_runtime("onnxruntime").get_available_providers()
+        return (
+            ""
+            if provider in there
+            else f"this ONNX Runtime has no {provider or engine.target}, only {', '.join(there)}"
+        )
+    return "" if here.capability else "there is no NVIDIA GPU with its driver here"
+
+
+def mismatch(engine: Built, here: Here, versions: Versions = installed_version) -> str:
+    """What an engine was built for and what is here, as a sentence, where these differ; empty where they agree.
+
+    A graph of ONNX Runtime runs with any version of it. Plans of TensorRT run on the kind of GPU, with the version and
+    on the platform that they were built for.
+    """
+    if engine.runtime == "onnxruntime":
+        return ""
+    name, version = NAMES[engine.runtime], versions(engine.runtime)
+    if here.capability not in engine.capabilities:
+        return (
+            f"{engine.path} was built for {', '.join(engine.capabilities) or 'an unknown GPU'}, and here is "
+            f"{here.capability} ({here.gpu}): build the engine for this device"
+        )
+    if version != engine.runtime_version:
+        return (
+            f"{engine.path} was built with {name} {engine.runtime_version}, and here is {name} {version}: build the "
+            "engine with this version"
+        )
+    if engine.platform and engine.platform != here.platform:
+        return f"{engine.path} was built for {engine.platform}, and this is {here.platform}: build the engine here"
+    return ""
+
+
+def chosen(engines: tuple[Built, ...], target: str, here: Here) -> Built:
+    """The engine to run: the one named, or the first that fits, in the order of the manifest.
+
+    Raises `RunnerError` where the target is not in the bundle, and with all reasons where nothing fits.
+    """
+    if target:
+        for engine in engines:
+            if engine.key == target:
+                return engine
+        raise RunnerError(
+            f"the bundle has no engine for {target!r}: it has {', '.join(engine.key for engine in engines)}"
+        )
+    reasons = []
+    for engine in engines:
+        reason = unavailable(engine, here) or mismatch(engine, here)
+        if not reason:
+            return engine
+        reasons.append(f"{engine.key}: {reason}")
+    raise UnavailableError(f"no engine of the bundle runs here ({'; '.join(reasons)})")

@@ -1,0 +1,155 @@
+"""A model that is ready to run, by ONNX Runtime or TensorRT: `open_model` by the name of a target."""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Callable, Mapping
+
+import numpy as np
+
+from .errors import InferenceError, UnavailableError
+from .tensors import TensorInfo
+
+Arrays = Mapping[str, "np.ndarray[Any, Any]"]
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+NAMES = {"onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
+_PACKAGES = {"onnxruntime": "onnxruntime", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}
+
+
+class Model(ABC):
+    """A model by the names of its inputs and outputs: a context manager that frees its memory at the end."""
+
+    inputs: tuple[TensorInfo, ...] = ()
+    outputs: tuple[TensorInfo, ...] = ()
+
+    def run(self, feeds: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+        """The outputs by name; raises `InferenceError` for inputs that do not fit and where the runtime fails."""
+        return self._run(self._checked(feeds))
+
+    def prepare(self, feeds: Arrays) -> Callable[[], None]:
+        """A function that runs the model once on these inputs and returns when it is done, copying nothing."""
+        return self._prepare(self._checked(feeds))
+
+    @abstractmethod
+    def close(self) -> None:
+        """Frees what the model holds."""
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def _run(self, feeds: Arrays) -> dict[str, np.ndarray[Any, Any]]: ...
+
+    @abstractmethod
+    def _prepare(self, feeds: Arrays) -> Callable[[], None]: ...
+
+    def _checked(self, feeds: Arrays) -> Arrays:
+        wanted = {tensor.name: tensor for tensor in self.inputs}
+        if set(feeds) != set(wanted):
+            raise InferenceError(f"the model takes the inputs {sorted(wanted)}, but {sorted(feeds)} were given")
+        for name, array in feeds.items():
+            if str(array.dtype) != wanted[name].dtype or not wanted[name].accepts(array.shape):
+                raise InferenceError(f"the model takes {wanted[name]}, but {array.dtype} {list(array.shape)} was given")
+        return {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+
+
+def import_runtime(runtime: str) -> ModuleType:
+    """The module of a runtime; raises `UnavailableError` where it is not installed or does not load."""
+    try:
+        return importlib.import_module(runtime)
+    except ModuleNotFoundError as error:
+        raise UnavailableError(
+            f"{NAMES[runtime]} is not installed for this Python: `pip install {_PACKAGES[runtime]}`, or take "
+            "the one of JetPack"
+        ) from error
+    except (ImportError, OSError, RuntimeError) as error:  # the package is there, a library that it loads is not
+        raise UnavailableError(f"{NAMES[runtime]} is installed but does not load ({first_line(error)})") from error
+
+
+def open_model(path: Path, target: str, threads: int | None = None) -> Model:
+    """The model in an .onnx file or an engine, on a target such as `onnxruntime:cpu` or `tensorrt_rtx:sm_86`.
+
+    `threads` limits the threads of ONNX Runtime on the CPU. Raises `UnavailableError` where the runtime or the device
+    is not here, `InferenceError` for a file that it cannot load.
+    """
+    runtime, _, device = target.partition(":")
+    module = import_runtime(runtime)
+    if runtime == "onnxruntime":
+        return OrtModel(module, path, device or "cpu", threads)
+    from .trt_model import TrtModel
+
+    return TrtModel(module, path)
+
+
+class OrtModel(Model):
+    """A session of ONNX Runtime on the provider that was asked for, and on no other."""
+
+    def __init__(self, module: ModuleType, path: Path, device: str, threads: int | None) -> None:
+        provider = PROVIDERS.get(device, device)
+        if provider not in module.get_available_providers():
+            raise UnavailableError(
+                f"this ONNX Runtime ({module.__version__}) has no {provider}, only "
+                f"{', '.join(module.get_available_providers())}"
+            )
+        options = module.SessionOptions()
+        options.log_severity_level = 4
+        if threads is not None:
+            options.intra_op_num_threads = threads
+            options.inter_op_num_threads = 1
+        try:
+            self._session: Any = module.InferenceSession(str(path), options, providers=[provider])
+        except Exception as error:  # ONNX Runtime's exceptions share no public base class
+            raise InferenceError(
+                f"ONNX Runtime {module.__version__} cannot load {path.name} ({first_line(error)})"
+            ) from error
+        self._session.disable_fallback()
+        if self._session.get_providers()[0] != provider:
+            raise UnavailableError(f"ONNX Runtime was asked for {provider}, but would silently run on another")
+        self._module, self._where = module, "cpu" if device == "cpu" else "cuda"
+        self.inputs = tuple(_tensor(value) for value in self._session.get_inputs())
+        self.outputs = tuple(_tensor(value) for value in self._session.get_outputs())
+
+    def _run(self, feeds: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+        names = [tensor.name for tensor in self.outputs]
+        return dict(zip(names, self._call(lambda: self._session.run(names, dict(feeds)))))
+
+    def _prepare(self, feeds: Arrays) -> Callable[[], None]:
+        binding = self._session.io_binding()
+        held = {name: self._module.OrtValue.ortvalue_from_numpy(array, self._where, 0) for name, array in feeds.items()}
+        for name, value in held.items():
+            binding.bind_ortvalue_input(name, value)
+        for tensor in self.outputs:
+            binding.bind_output(tensor.name, self._where)
+
+        def call(_held: object = held) -> None:
+            self._call(lambda: self._session.run_with_iobinding(binding))
+            binding.synchronize_outputs()
+
+        return call
+
+    def _call(self, run: Callable[[], Any]) -> Any:
+        try:
+            return run()
+        except Exception as error:  # ONNX Runtime's exceptions share no public base class
+            raise InferenceError(f"ONNX Runtime cannot run the model ({first_line(error)})") from error
+
+    def close(self) -> None:
+        self._session = None
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, shortened; the type's name where there is no text."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:240].rstrip(".")
+
+
+def _tensor(value: Any) -> TensorInfo:
+    word = str(value.type).replace("tensor(", "").rstrip(")")
+    shape = tuple(size if isinstance(size, int) else -1 for size in value.shape)
+    return TensorInfo(value.name, {"float": "float32", "double": "float64"}.get(word, word), shape)

@@ -1,0 +1,107 @@
+"""The bundle of a run: what its stages have written, golden images of the calibration split, and the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from secateur.core.errors import RunError
+from secateur.export.artefacts import BuildFile, ExportFile
+from secateur.export.bundle.contents import Contents, EngineOf, GraphOf, Picture
+from secateur.export.bundle.licences import licences
+from secateur.export.bundle.make import write_bundle
+from secateur.export.engine_info import EngineInfo
+from secateur.export.onnx_info import OnnxInfo
+from secateur.export.runner.manifest import Manifest
+from secateur.export.runner.preprocess import Preprocessing
+from secateur.pipeline.data.images import Images
+from secateur.pipeline.data.transform import Transform
+from secateur.pipeline.models.spec import pretrained_config
+from secateur.pipeline.runs.bundle_evidence import evidence_of
+from secateur.pipeline.runs.export_stage import engines_folder, onnx_name
+from secateur.pipeline.runs.manifest import read_manifest
+from secateur.pipeline.runs.runner import open_run, overdue
+
+Say = Callable[[str], None]
+IMAGES = 8
+"""Golden images, where nobody says how many."""
+
+
+def bundle_run(
+    folder: Path, out: Path, *, images: int = IMAGES, dense: bool = True, say: Say = lambda message: None
+) -> Manifest:
+    """Writes the bundle of the run in `folder` as `out`, a folder or an archive (.tar, .tar.zst); returns its manifest.
+
+    The golden images come from the calibration split, as evenly as `images` of them can; with `dense` the unpruned
+    model's graphs and engines go in too, so that latency can be checked as a ratio. The same run gives the same bytes.
+    Raises `RunError` for a run that is not up to date.
+    """
+    run = replace(open_run(folder))
+    if reasons := overdue(run, "bench"):
+        raise RunError(
+            f"{folder} is not up to date ({reasons[0]}): bring it up to date with `secateur bench {folder}` first"
+        )
+    say("golden images")
+    recipe = Preprocessing(**asdict(run.transform), inside=run.recipe.export.preprocessing == "inside")
+    pictures, inputs = _golden(run.data.calibration, run.transform, recipe.inside, images)
+    listed = ExportFile.load(folder).files
+    graphs = {name: replace(one.info, path=folder / one.info.path) for name, one in listed.items()}
+    bench, recorded = run.bench, read_manifest(folder)
+    say("golden outputs")
+    contents = Contents(
+        model=run.recipe.model.name,
+        classes=run.data.calibration.classes,
+        preprocessing=recipe,
+        graphs=[
+            GraphOf(info, graphs.get(onnx_name("dense", info.precision)) if dense else None)
+            for name, info in sorted(graphs.items())
+            if name == onnx_name("pruned", info.precision)
+        ],
+        engines=_engines(folder, dense),
+        pictures=pictures,
+        inputs={_input_name(list(graphs.values())): inputs},
+        evidence=evidence_of(bench),
+        environment={
+            "bench": asdict(bench.environment),
+            "stages": {name: dict(entry.versions) for name, entry in recorded.items()},
+        },
+        licences=licences(run.recipe.model.name, str(pretrained_config(run.dense).get("license") or "")),
+    )
+    return write_bundle(contents, out)
+
+
+def _golden(images: Images, transform: Transform, inside: bool, count: int) -> tuple[list[Picture], NDArray[Any]]:
+    """`count` of the images as they are stored, evenly spread in their order, and the inputs that they become."""
+    if count < 1:
+        raise RunError(f"{count} golden images were asked for, but at least 1 is needed")
+    chosen = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).astype(int))
+    if inside:
+        transform = replace(transform, mean=(0.0,) * len(transform.mean), std=(1 / 255,) * len(transform.std))
+    inputs = torch.stack([transform(images.read(int(index))) for index in chosen]).numpy()
+    if inside:
+        inputs = inputs.round().astype(np.uint8).transpose(0, 2, 3, 1)
+    return [Picture(*images.file(int(index))) for index in chosen], inputs
+
+
+def _engines(folder: Path, dense: bool) -> list[EngineOf]:
+    """The engines of the run, each with the dense model's where there is one and it is wanted."""
+    infos = [EngineInfo.load(place) for place in BuildFile.load(folder).engines(folder)]
+    beside = {(info.target, info.precision): info for info in infos if _is_of(info, folder, "dense")} if dense else {}
+    return [
+        EngineOf(info, beside.get((info.target, info.precision))) for info in infos if _is_of(info, folder, "pruned")
+    ]
+
+
+def _is_of(info: EngineInfo, folder: Path, side: str) -> bool:
+    return info.folder.parent == engines_folder(folder, side)
+
+
+def _input_name(graphs: Sequence[OnnxInfo]) -> str:
+    (name,) = {tensor.name for info in graphs for tensor in info.inputs}
+    return name

@@ -1,0 +1,81 @@
+"""Bundles as they are written: the same bytes twice, everything in its place, nothing of others overwritten."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from secateur.core.errors import ExportError
+from secateur.export.bundle.contents import Contents, EngineOf, Picture
+from secateur.export.bundle.make import files_of, runner_files, write_bundle
+from secateur.export.runner.manifest import NAME, parse_manifest
+from tests.export.conftest import needs_ort
+
+pytestmark = needs_ort
+
+
+def contents_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_and_an_archive_hold_the_same_and_twice_the_same(
+    contents: Contents, made_bundle: Path, tmp_path: Path
+) -> None:
+    files, manifest = files_of(contents)
+    assert contents_of(made_bundle) == {
+        name: source if isinstance(source, bytes) else source.read_bytes() for name, source in files.items()
+    }
+    assert list(files) == [NAME, *sorted(set(files) - {NAME})]
+    assert parse_manifest(files[NAME]) == manifest  # type: ignore[arg-type]
+    for name in ("a.tar.zst", "b.tar.zst"):
+        write_bundle(contents, tmp_path / name)
+    assert (tmp_path / "a.tar.zst").read_bytes() == (tmp_path / "b.tar.zst").read_bytes()
+
+
+def test_what_is_in_it(made_bundle: Path) -> None:
+    found = contents_of(made_bundle)
+    assert {"onnx/model.fp32.onnx", "onnx/model.fp16.onnx", "dense/model.fp32.onnx"} <= set(found)
+    assert found["engines/tensorrt_rtx-sm_86/model.engine"] == b"plan"
+    assert json.loads(found["labels.json"])["classes"] == ["cat", "dog", "eel"]
+    assert {"golden/image.2.png", "golden/outputs.fp16.0.npy", "licences/model.txt", "README.md"} <= set(found)
+    runner = {name: data for name, data in found.items() if name.startswith("bundle_runner/")}
+    assert runner == runner_files() and "bundle_runner/__main__.py" in runner
+
+
+def test_an_earlier_bundle_is_replaced_and_other_things_are_not(
+    contents: Contents, bundle: Path, tmp_path: Path
+) -> None:
+    (bundle / "labels.json").write_text("old")
+    write_bundle(contents, bundle)
+    assert b"cat" in (bundle / "labels.json").read_bytes()
+    (tmp_path / "mine").mkdir()
+    write_bundle(contents, tmp_path / "mine")
+    (tmp_path / "mine" / NAME).unlink()
+    with pytest.raises(ExportError, match="is a folder with other things in it"):
+        write_bundle(contents, tmp_path / "mine")
+    (tmp_path / "x.tar").mkdir()
+    with pytest.raises(ExportError, match="choose another --out"):
+        write_bundle(contents, tmp_path / "x.tar")
+    (tmp_path / "file").touch()
+    with pytest.raises(ExportError, match="cannot write"):
+        write_bundle(contents, tmp_path / "file" / "below")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "linear", "mine", "x.tar"]
+
+
+def test_contents_that_no_bundle_can_hold(contents: Contents) -> None:
+    odd = dataclasses.replace(contents, pictures=[Picture(b"", ".p g"), *contents.pictures[1:]])
+    with pytest.raises(ExportError, match="cannot go into a bundle"):
+        files_of(odd)
+    engine = dataclasses.replace(contents.engines[0].pruned, precision="int8")
+    with pytest.raises(ExportError, match="is in int8, of which there is no graph"):
+        files_of(dataclasses.replace(contents, engines=[EngineOf(engine)]))
+
+
+def test_the_dense_engine_lies_beside_to_compare_with(contents: Contents) -> None:
+    info = contents.engines[0].pruned
+    files, manifest = files_of(dataclasses.replace(contents, engines=[EngineOf(info, info)]))
+    assert manifest.engines[0].dense == "dense/engines/tensorrt_rtx-sm_86/model.engine"
+    assert manifest.engines[0].dense in files

@@ -1,0 +1,73 @@
+"""Which engines run here: each reason why not, with what was built and what is here."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from secateur.export.runner.engines import chosen, installed_version, mismatch, unavailable
+from secateur.export.runner.errors import RunnerError, UnavailableError
+from secateur.export.runner.machine import Here
+from secateur.export.runner.manifest import Built
+from tests.export.conftest import needs_ort
+
+ORIN = Here("Cortex-A78", 8, "linux-aarch64", "3.10.12", "Orin", "sm_87")
+CPU = dataclasses.replace(ORIN, gpu="", capability="")
+PLAN = Built("tensorrt", "fp16", "engines/x", "tensorrt", "10.3.0", ("sm_87",), "linux-aarch64", 8)
+GRAPH = Built("onnxruntime:cpu", "fp32", "onnx/x", "onnxruntime", "1.20")
+
+
+def version(runtime: str) -> str:
+    return "10.3.0"
+
+
+def nothing(runtime: str) -> str:
+    raise UnavailableError(f"{runtime} is not installed")
+
+
+def test_an_engine_for_this_device() -> None:
+    assert unavailable(PLAN, ORIN, version) == mismatch(PLAN, ORIN, version) == ""
+    assert PLAN.key == "tensorrt@fp16"
+
+
+def test_what_is_not_here() -> None:
+    assert unavailable(PLAN, ORIN, nothing) == "tensorrt is not installed"
+    assert unavailable(PLAN, CPU, version) == "there is no NVIDIA GPU with its driver here"
+
+
+@needs_ort
+def test_a_provider_that_is_not_here() -> None:
+    assert unavailable(GRAPH, CPU) == ""
+    assert "has no CUDAExecutionProvider" in unavailable(dataclasses.replace(GRAPH, target="onnxruntime:cuda"), CPU)
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        (
+            dataclasses.replace(PLAN, capabilities=("sm_86", "sm_89")),
+            "built for sm_86, sm_89, and here is sm_87 (Orin)",
+        ),
+        (dataclasses.replace(PLAN, capabilities=()), "built for an unknown GPU, and here is sm_87"),
+        (dataclasses.replace(PLAN, runtime_version="11.4.0"), "with TensorRT 11.4.0, and here is TensorRT 10.3.0"),
+        (dataclasses.replace(PLAN, platform="linux-x86_64"), "built for linux-x86_64, and this is linux-aarch64"),
+    ],
+)
+def test_an_engine_of_another_device_or_version(engine: Built, words: str) -> None:
+    assert words in mismatch(engine, ORIN, version)
+
+
+def test_a_graph_runs_with_any_version() -> None:
+    assert mismatch(GRAPH, CPU, version) == ""
+
+
+@needs_ort
+def test_the_engine_to_run() -> None:
+    assert chosen((PLAN, GRAPH), "", CPU) == GRAPH
+    assert chosen((PLAN, GRAPH), "tensorrt@fp16", CPU) == PLAN
+    with pytest.raises(RunnerError, match="has no engine for 'x': it has tensorrt@fp16, onnxruntime:cpu"):
+        chosen((PLAN, GRAPH), "x", CPU)
+    with pytest.raises(UnavailableError, match="no engine of the bundle runs here"):
+        chosen((dataclasses.replace(GRAPH, target="onnxruntime:cuda"),), "", CPU)
+    assert installed_version("onnxruntime")

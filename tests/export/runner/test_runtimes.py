@@ -1,0 +1,58 @@
+"""A graph by ONNX Runtime: outputs, inputs that do not fit, files that do not load, packages that are not here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from secateur.export.runner.errors import InferenceError, UnavailableError
+from secateur.export.runner.runtimes import first_line, import_runtime, open_model
+from tests.export.conftest import needs_ort
+
+FEEDS = {"input": np.ones((2, 1, 4, 4), np.float32)}
+
+
+@needs_ort
+def test_outputs_and_a_prepared_call(made_bundle: Path) -> None:
+    with open_model(made_bundle / "onnx" / "model.fp32.onnx", "onnxruntime:cpu", 1) as model:
+        assert [str(one) for one in (*model.inputs, *model.outputs)] == [
+            "input float32 [batch, 1, 4, 4]",
+            "logits float32 [batch, 3]",
+        ]
+        assert model.run(FEEDS)["logits"].shape == (2, 3)
+        model.prepare(FEEDS)()
+        for feeds, words in (
+            ({}, "takes the inputs"),
+            ({"input": np.ones((2, 1, 4, 4))}, "float64"),
+            ({"input": np.ones((2, 1, 4, 5), np.float32)}, r"\[2, 1, 4, 5\] was given"),
+        ):
+            with pytest.raises(InferenceError, match=words):
+                model.run(feeds)
+
+
+@needs_ort
+def test_a_file_that_does_not_load(tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(b"x")
+    with pytest.raises(InferenceError, match=r"cannot load x\.onnx"):
+        open_model(tmp_path / "x.onnx", "onnxruntime:cpu")
+    with pytest.raises(UnavailableError, match="has no CUDAExecutionProvider"):
+        open_model(tmp_path / "x.onnx", "onnxruntime:cuda")
+
+
+def test_a_package_that_is_not_here_or_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    for runtime in ("tensorrt", "tensorrt_rtx", "onnxruntime"):
+        monkeypatch.delitem(sys.modules, runtime, raising=False)
+    with pytest.raises(UnavailableError, match=r"TensorRT is not installed for this Python: `pip install tensorrt`"):
+        import_runtime("tensorrt")
+    (tmp_path / "tensorrt_rtx.py").write_text("raise OSError('libnvinfer.so: no such file')")
+    with pytest.raises(UnavailableError, match=r"does not load .libnvinfer\.so: no such file"):
+        import_runtime("tensorrt_rtx")
+
+
+def test_the_first_line_of_an_error() -> None:
+    assert first_line(ValueError("one.\ntwo")) == "one"
+    assert first_line(ValueError()) == "ValueError"
