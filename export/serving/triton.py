@@ -19,7 +19,7 @@ from secateur.core.files import atomic_path, write_text
 from secateur.export.engine_info import EngineInfo
 from secateur.export.graph_types import external_files, read_graph
 from secateur.export.notes import graph_notes
-from secateur.export.tensors import DYNAMIC, TensorInfo
+from secateur.export.runner.tensors import DYNAMIC, TensorInfo
 
 LABELS = "labels.txt"
 DELAY_US = 100

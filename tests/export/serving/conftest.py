@@ -13,7 +13,7 @@ from secateur.export.engine_info import EngineInfo, Profile
 from secateur.export.graph_types import read_graph
 from secateur.export.notes import deployment_notes
 from secateur.export.preprocessing import Preprocessing
-from secateur.export.tensors import TensorInfo
+from secateur.export.runner.tensors import TensorInfo
 from tests.export.test_engine_info import ENGINE
 
 CLASSES = ("cat", 'd"og', "b\nird", "ox;en")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from secateur.core.errors import EngineError, ExportError
+from secateur.export.runner.tensors import TensorInfo
 from secateur.export.serving.triton import dotted, write_triton
-from secateur.export.tensors import TensorInfo
 from tests.export.serving.conftest import make_engine
 
 
