@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,9 @@ def put_inside(source: Path, path: Path, preprocessing: Preprocessing, seed: int
     program = ir.load(source)
     way = embed(program, preprocessing)
     external = write_graph(program, path)
-    _check_same(source, path, preprocessing, seed)
+    pixels = pictures(preprocessing, seed)
+    remedy = "set export.preprocessing to outside"
+    check_same(source, path, preprocessing.normalised(pixels), pixels, "its preprocessing inside", remedy)
     return way, external
 
 
@@ -108,6 +110,30 @@ def embed(program: ir.Model, preprocessing: Preprocessing) -> Way:
     drop_unused(program)
     _note(program, preprocessing)
     return way
+
+
+def rescale(program: ir.Model, factors: NDArray[np.float64]) -> None:
+    """Makes the program take values that are to be multiplied by a factor for each channel: it does so itself.
+
+    Convolutions in float32 take the factors into their weights, whatever they pad; else one multiplication goes first.
+    """
+    import onnx_ir as ir
+
+    graph, old = program.graph, program.graph.inputs[0]
+    users = [(node, place) for node, place in old.uses() if node.op_type != "Shape"]
+    if _way(users) != "kept":
+        for node in dict.fromkeys(node for node, _ in users):
+            _fold(node, factors, None)
+    else:
+        name = f"{old.name}.factors"
+        constant = add_constant(graph, name, factors.astype(np.float32).reshape(1, -1, 1, 1))
+        product = ir.node("Mul", [old, constant], name=f"{name}.mul")
+        product.outputs[0].name, product.outputs[0].shape = f"{name}.output", old.shape
+        product.outputs[0].type = old.type
+        for node, place in users:
+            node.replace_input_with(place, product.outputs[0])
+        graph.insert_before(next(iter(graph)), [product])
+    drop_unused(program)
 
 
 def _way(users: list[tuple[ir.Node, int]]) -> Way:
@@ -156,19 +182,25 @@ def _note(program: ir.Model, preprocessing: Preprocessing) -> None:
     program.metadata_props[NOTE] = replace(preprocessing, inside=True).to_note()
 
 
-def _check_same(source: Path, path: Path, preprocessing: Preprocessing, seed: int) -> None:
-    """Raises `ExportError` where the graph at `path` gives something else for pixels than `source` for their values."""
-    channels, height, width = preprocessing.shape
+def check_same(
+    source: Path, path: Path, normalised: NDArray[np.float32], given: NDArray[Any], what: str, remedy: str
+) -> None:
+    """Raises `ExportError` where the graph at `path` makes something else of `given` than `source` of `normalised`."""
     precision = graph_precision(declared_precisions(read_graph(source)))
-    pixels = np.random.default_rng(seed).integers(0, 256, (2, height, width, channels), dtype=np.uint8)
     outside, inside = (runnable(place) for place in (source, path))
     name = outside.get_inputs()[0].name
-    wanted, found = outside.run(None, {name: preprocessing.normalised(pixels)}), inside.run(None, {name: pixels})
+    wanted, found = outside.run(None, {name: normalised}), inside.run(None, {name: given})
     for output, left, right in zip(outside.get_outputs(), wanted, found, strict=True):
         scale = max(float(np.abs(left).max(initial=0.0)), float(np.finfo(np.float32).tiny))
         off = float(np.abs(left.astype(np.float64) - right).max(initial=0.0)) / scale
         if not off <= TOLERANCES[precision]:
             raise ExportError(
-                f"with its preprocessing inside, {path.name} gives another {output.name!r} (off by {off:.2g} of its "
-                f"scale, cosine {cosine(left, right):.4f}): set export.preprocessing to outside"
+                f"with {what}, {path.name} gives another {output.name!r} (off by {off:.2g} of its scale, cosine "
+                f"{cosine(left, right):.4f}): {remedy}"
             )
+
+
+def pictures(preprocessing: Preprocessing, seed: int) -> NDArray[np.uint8]:
+    """Two seeded pictures of noise, `[2, H, W, C]`."""
+    channels, height, width = preprocessing.shape
+    return np.random.default_rng(seed).integers(0, 256, (2, height, width, channels), dtype=np.uint8)
