@@ -28,6 +28,7 @@ COMMANDS = {
     "gate": "pass, fail or inconclusive: is the candidate really faster?",
     "bundle": "what a device needs of a run, with what proves it there",
     "verify": "is a bundle right and as fast as it says, on this machine?",
+    "device": "devices that are reached over ssh: add, list, doctor, stop, remove",
     "doctor": "what this machine can do, and how to get what is missing",
 }
 STAGES = ("plan", "recover", "export", "build", "report")

@@ -72,6 +72,14 @@ class BenchError(SecateurError):
     """A measurement or a comparison of measurements is not possible."""
 
 
+class DeviceError(SecateurError):
+    """A device cannot be reached over ssh, or cannot do what was asked of it."""
+
+
+class ConnectionLostError(DeviceError):
+    """The connection to a device broke off; what runs there goes on, and the same command takes it up again."""
+
+
 class MissingPackageError(SecateurError):
     """An optional package is absent; the message holds the install command."""
 
