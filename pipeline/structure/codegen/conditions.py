@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor, fx
 
 from secateur.core.errors import SurgeryError
 from secateur.pipeline.structure.codegen.calls import called
+
+_AS_MANY = re.compile(r"L\['inputs'\]\[\d+\]\.size\(\)\[0\] == L\['inputs'\]\[\d+\]\.size\(\)\[0\]")
 
 
 def check_arguments(
@@ -50,8 +53,10 @@ def check_arguments(
                 f"the code of {called(module)} was taken over for {name} = {value!r}, got {got}: call it as the "
                 "dense model does in evaluation"
             )
-    if torch.compiler.is_compiling():
-        return  # lengths are symbols, and what was exported is compared with what runs
+    if torch.compiler.is_compiling():  # lengths are symbols, and what was exported is compared with what runs
+        for guard in filter(_AS_MANY.fullmatch, guards):
+            holds(guard, inputs)  # which tells the tracer that several inputs have as many samples
+        return
     for guard in guards:
         if not holds(guard, inputs) and not holds(guard, inputs, samples):
             raise SurgeryError(
@@ -111,9 +116,10 @@ def holds(guard: str, inputs: Mapping[str, Any], samples: Sequence[tuple[str, in
     def sized(name: str, value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
-        if torch.jit.is_tracing() and value.dim() == 0:  # type: ignore[attr-defined, no-untyped-call]
+        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if tracing and value.dim() == 0:
             return int(value)  # a length that was passed on
-        lengths = [int(length) for length in value.shape]  # in a trace they are tensors
+        lengths = [int(length) if tracing else length for length in value.shape]  # in a trace they are tensors
         return _Sized([first.get(name, lengths[0]), *lengths[1:]] if lengths else lengths)
 
     given = {"inputs": [sized(name, value) for name, value in inputs.items()]}

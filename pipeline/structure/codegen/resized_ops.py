@@ -13,6 +13,7 @@ from torch import fx
 
 from secateur.pipeline.structure.codegen.calls import CodeError
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
+from secateur.pipeline.structure.graph.concat_ops import FILLED
 from secateur.pipeline.structure.graph.program import is_symbol, operation_of
 
 COMPUTED = "it cuts units at a position that it computes"
@@ -88,16 +89,29 @@ def lengths_left(
         ]
     for place, size in enumerate(given):
         if shape.count(-1) > 1 and shape[place] == -1 and isinstance(size, fx.Node):
-            if not _is_multiple(size, new[place], old[place]):
-                raise CodeError(sizes.module, "it computes more than one length of a shape from numbers of units")
-            shape[place] = Scaled(size, new[place], old[place])
+            shape[place] = _scaled(sizes, size, new[place], old[place])
     return shape
 
 
-def _is_multiple(length: fx.Node, left: int, before: int) -> bool:
-    """Whether a length is a whole number of units times what the input's size decides, also when fewer are left."""
+def _scaled(sizes: RemainingSizes, length: fx.Node, left: int, before: int) -> Scaled:
+    """A length that is a whole number of units times what the input's size decides, also when fewer are left."""
     factor, _ = length.meta["val"].node.expr.as_coeff_Mul()
-    return bool(factor * left % before == 0)
+    if factor * left % before:
+        raise CodeError(sizes.module, "it computes more than one length of a shape from numbers of units")
+    return Scaled(length, left, before)
+
+
+def _filled(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
+    """A tensor of one number, of the shape that is left."""
+    place = int(operation_of(node).startswith("new_"))
+    given: Any = node.args[place]
+    value = sizes.values[node]
+    shape = [
+        size if before == after else _scaled(sizes, size, after, before) if isinstance(size, fx.Node) else after
+        for size, before, after in zip(given, value.shape, sizes.of(value), strict=True)
+    ]
+    args = [*node.args[:place], shape, *node.args[place + 1 :]]
+    return Operation(node.target, args, node.kwargs) if shape != list(given) else None
 
 
 def _unflatten(sizes: RemainingSizes, node: fx.Node) -> Operation | None:
@@ -211,6 +225,7 @@ def _arguments(node: fx.Node, *names: str) -> list[Any]:
 _RESIZED: dict[str, Callable[[RemainingSizes, fx.Node], Operation | None]] = {
     **dict.fromkeys(("view", "reshape", "expand"), _reshape),
     "unflatten": _unflatten,
+    **dict.fromkeys(FILLED, _filled),
     **dict.fromkeys(("split", "split_with_sizes", "chunk", "tensor_split"), _split),
     "slice": _slice,
     "narrow": _narrow,

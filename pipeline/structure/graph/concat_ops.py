@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from secateur.pipeline.structure.graph.coupling import FIXED
+from secateur.pipeline.structure.graph.program import operation_of
 from secateur.pipeline.structure.graph.rules import Call, Result, Rules
 from secateur.pipeline.structure.graph.shape_ops import fix_picked
 from secateur.pipeline.structure.graph.trace import Trace
@@ -16,6 +18,8 @@ from secateur.pipeline.structure.graph.unify import unify
 from secateur.pipeline.structure.graph.value import Value, compressed, dims_of, moved
 
 RULES = Rules()
+FILLED = ("zeros", "ones", "full", "new_zeros", "new_ones", "new_full")
+"""What makes a tensor of one number in a shape that is given."""
 
 
 @RULES.rule("split", "split_with_sizes", "unbind", "tensor_split")
@@ -77,8 +81,8 @@ def _parts(trace: Trace, call: Call, take_apart: Callable[..., Any]) -> tuple[An
 @RULES.rule("cat", "concat", "stack")
 def _cat(trace: Trace, call: Call) -> Result:
     """Side by side along one dimension; along the others the parts go together."""
-    values: list[Value] = [value for value in call.args[0] if value.shape != (0,)]
     dim = call.get(1, "dim", 0)
+    values: list[Value] = [value for value in _like_others(trace, call, dim) if value.shape != (0,)]
     if call.name == "stack":
         values = [moved(value, lambda x: x.unsqueeze(dim)) for value in values]
     rank = len(values[0].shape)
@@ -103,6 +107,20 @@ def _cat(trace: Trace, call: Call) -> Result:
             parts.append(part.expand(shape))
         maps.append(compressed(torch.cat(parts, dim)))
     return Value(call.shape, tuple(maps), None, any(value.computed for value in values))
+
+
+def _like_others(trace: Trace, call: Call, dim: int) -> list[Value]:
+    """The parts; those that are one number all over (zeros, say) have the units that others have besides `dim`."""
+    values: list[Value] = list(call.args[0])
+    nodes: Any = call.node.args[0]
+    rank = len(values[0].shape)
+    made = {place for place, node in enumerate(nodes) if operation_of(node) in FILLED and not values[place].maps}
+    model = next((value for value in values if value.maps), None)
+    if call.name != "stack" and model is not None:
+        maps = tuple(labels for labels in model.maps if labels.shape[dim % rank] == 1)
+        for place in made:
+            trace.values[nodes[place]] = values[place] = replace(values[place], maps=maps)
+    return values
 
 
 def _side_by_side(values: Sequence[Value], dim: int) -> Tensor | None:

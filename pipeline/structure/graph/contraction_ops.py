@@ -196,7 +196,8 @@ def _summed(
                 trace.role(node, dim, "in" if shared else "out")
     if len(nodes) == 2:
         note_products(trace, call, nodes, (*inputs, output))
-    if all(value.computed for value in values):
+    meet = any(sum(factor.shape[dim] > 1 for factor in factors) > 1 for dim in summed)
+    if meet and all(value.computed for value in values):
         _attended(trace, factors, summed)
     met = unify(trace.coupling, factors, call.module)
     maps = summed_over(trace.coupling, met, summed, any(value.computed for value in values), factors)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
@@ -24,17 +26,39 @@ def _convolution(trace: Trace, call: Call) -> Result:
     channel = len(x.shape) - len(weight.shape) + 1
     if groups == weight.shape[0] == x.shape[channel] and (heads := _heads(x, channel)) is not None:
         return _head_by_head(trace, call, heads, channel)
-    cin, (out, per) = features(trace, call, x, channel, "a convolution"), weight.shape[:2]
+    beside = tuple(labels for labels in x.maps if _passes(call, dims_of(labels), channel))
+    others = replace(x, maps=tuple(labels for labels in x.maps if not any(labels is one for one in beside)))
+    cin, (out, per) = features(trace, call, others, channel, "a convolution"), weight.shape[:2]
     wout, win = vector(weight, 0), vector(weight, 1)
-    positions = math.prod(call.shape[channel + 1 :]) * call.shape[0]
+    positions = math.prod(call.shape[channel + 1 :]) * call.shape[0] // math.prod(one.numel() for one in beside)
     taps = math.prod(weight.shape[2:])
     if groups == 1:
         couple_read(trace, call, win, cin)
     else:
         _grouped(trace, call, cin.reshape(groups, per), wout.reshape(groups, out // groups), win)
-    trace.costs.append(cost_along(call, positions * taps, (wout, out), (win, per)))
+    cost = cost_along(call, positions * taps, (wout, out), (win, per))
+    trace.costs.append(replace(cost, maps=(*cost.maps, *beside)))
     note_weight(trace, call, None if groups > 1 and per == 1 else 1, 0 if groups == 1 or per > 1 else None)
-    return _made(trace, call, wout, channel)
+    made = _made(trace, call, wout, channel)
+    return replace(made, maps=(*made.maps, *beside))
+
+
+def _passes(call: Call, dims: frozenset[int], channel: int) -> bool:
+    """Whether what changes along some dimensions changes alike in the result: each place along them is seen alone."""
+
+    def along(index: int, name: str, dim: int, usual: int) -> Any:
+        given = call.get(index, name, usual)
+        return given[(dim - channel - 1) % len(given)] if isinstance(given, (list, tuple)) else given
+
+    return channel not in dims and all(
+        dim < channel
+        or (
+            call.args[1].shape[dim - channel + 1] == 1
+            and along(3, "stride", dim, 1) == 1
+            and along(4, "padding", dim, 0) in (0, "valid", "same")
+        )
+        for dim in dims
+    )
 
 
 @RULES.rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
@@ -70,7 +94,6 @@ def _head_by_head(trace: Trace, call: Call, heads: Tensor, channel: int) -> Resu
     """A depthwise convolution that all heads share: the same dimension of every head goes, or a head."""
     wout = vector(call.args[1], 0)
     made = _made(trace, call, wout, channel)
-    assert isinstance(made, Value)  # for the type checker: a convolution has one result
     trace.coupling.couple(heads, made.maps[0], across=True)
     taps = math.prod(call.args[1].shape[2:])
     trace.costs.append(Cost(call.module, math.prod(call.shape[channel + 1 :]) * taps, (heads,)))
@@ -95,7 +118,7 @@ def _grouped(trace: Trace, call: Call, cin: Tensor, wout: Tensor, win: Tensor) -
             trace.coupling.block(trace.coupling.heads_of(cin, {1}), wout)
 
 
-def _made(trace: Trace, call: Call, wout: Tensor, channel: int) -> Result:
+def _made(trace: Trace, call: Call, wout: Tensor, channel: int) -> Value:
     shape = call.shape
     sizes = [1] * len(shape)
     sizes[channel] = shape[channel]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 
+from secateur.pipeline.structure.graph.program import operation_of
 from secateur.pipeline.structure.graph.rules import Call, Result, Rules, stays, traced_result
 from secateur.pipeline.structure.graph.trace import Trace
-from secateur.pipeline.structure.graph.value import LabelMap, Value, dims_of, moved
+from secateur.pipeline.structure.graph.value import LabelMap, Value, compressed, dims_of, moved
 
 RULES = Rules()
 _LIKE: Mapping[str, Callable[..., torch.Tensor]] = {
@@ -18,6 +20,8 @@ _LIKE: Mapping[str, Callable[..., torch.Tensor]] = {
     "expand_as": lambda x, shape: x.expand(shape),
 }
 """What does to labels what an operation does to elements: labels need not lie in memory as these do."""
+_MERGES = ("view", "reshape", "flatten")
+_COPIES = ("clone", "contiguous", "to", "_to_copy", "alias", "detach")
 ONE = "a forward function picks one of them by its number"
 
 
@@ -34,6 +38,8 @@ def _move(trace: Trace, call: Call) -> Result:
         return _other_type(trace, call, value)
     target: Callable[..., torch.Tensor] = _LIKE.get(call.name, call.target)
     others = call.args[1:]
+    if call.name in _MERGES:
+        value = _of_each_head(trace, call, value)
     if call.name.endswith("_as"):
         others = (others[0].shape,)
     if any(isinstance(other, Value) for other in (*others, *call.kwargs.values())):
@@ -46,6 +52,27 @@ def _move(trace: Trace, call: Call) -> Result:
         if len(dims_of(after)) < len(dims_of(before)):
             _interleave(trace, before)
     return replace(result, maps=tuple(labels for labels in result.maps if dims_of(labels)))
+
+
+def _of_each_head(trace: Trace, call: Call, value: Value) -> Value:
+    """The value with labels along a dimension that it was expanded to, when that is merged with one that has no units.
+
+    So is a mask of each sample that is repeated for all of its heads: it has a row for each head that stays.
+    """
+    chain: list[Any] = [call.node.args[0]]
+    while operation_of(chain[-1]) in _COPIES:
+        chain.append(chain[-1].args[0])
+    if operation_of(chain[-1]) != "expand":
+        return value
+    result = moved(value, lambda x: x.reshape(call.shape))
+    for dim in value.expanded:
+        size = [length if at == dim else 1 for at, length in enumerate(value.shape)]
+        labels = trace.coupling.fresh(value.shape[dim]).reshape(size)
+        found = dims_of(compressed(labels.expand(value.shape).reshape(call.shape)))
+        if len(found) == 1 and not found & result.expanded and not any(result.on(at) for at in found):
+            value = replace(value, maps=(*value.maps, labels), expanded=value.expanded - {dim})
+    trace.values.update(dict.fromkeys(chain, value))
+    return value
 
 
 def _repeated(value: Value, result: Value) -> frozenset[int]:

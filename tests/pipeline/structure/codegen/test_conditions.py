@@ -110,3 +110,15 @@ def test_what_another_argument_would_change_is_left_to_the_comparison_of_what_is
         check_arguments("attention", {}, given, (), (("mask", None),), (), ())
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     check_arguments("attention", {}, given, (), (("mask", None),), (), ())
+
+
+def test_an_exported_model_knows_which_inputs_have_as_many_samples() -> None:
+    class Two(torch.nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            check({"x": x, "y": y}, guards=("L['inputs'][0].size()[0] == L['inputs'][1].size()[0]",))
+            return x + 1, y + 1
+
+    batch = {0: torch.export.Dim.DYNAMIC}
+    program = torch.export.export(Two(), (X, X + 1), dynamic_shapes=(batch, batch), strict=False)
+    one, two = (node.meta["val"].shape[0] for node in program.graph.find_nodes(op="placeholder"))
+    assert str(one) == str(two)

@@ -91,6 +91,20 @@ class OfOther(nn.Module):
         return found
 
 
+class Padded(nn.Module):
+    """PyTorch's own attention without some tokens of each sample, and with a token of zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True, add_zero_attn=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = x.sum(-1)
+        small = total < total.mean(1, keepdim=True)
+        found: Tensor = self.attention(x, x, x, key_padding_mask=small, need_weights=False)[0]
+        return found
+
+
 class LearnedQueries(nn.Module):
     """Queries that are parameters ask the tokens, as in DETR's decoder; projections are apart."""
 
@@ -178,6 +192,7 @@ ATTENTIONS: dict[str, Callable[[], Between]] = {
     "among the samples": lambda: Between(AmongSamples()),
     "places (SAM)": lambda: Between(Places()),
     "of other tokens": lambda: Between(OfOther()),
+    "padded": lambda: Between(Padded()),
     "learned queries": lambda: Between(LearnedQueries()),
     "linear": lambda: Between(Linear()),
     **{f"grouped, {way}": partial(lambda way: Between(Grouped(way)), way) for way in WAYS},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,6 +23,12 @@ def test_concatenation_ties_the_other_dimensions() -> None:
 def test_what_is_concatenated_with_the_input_keeps_its_place() -> None:
     found = of(lambda p, x: torch.cat([p.expand(len(x), 6), x], dim=1), (1, 6))
     assert found.along(0, 1) == [*found.at("p0", 1), *[found.trace.coupling.components()[FIXED]] * 2]
+
+
+@pytest.mark.parametrize("made", [torch.zeros, lambda *shape: torch.full(shape, 2.0)])
+def test_numbers_that_are_all_alike_have_the_units_of_what_they_are_concatenated_with(made: Callable[..., Any]) -> None:
+    found = of(lambda p, x: torch.cat([x @ p, made(len(x), 2, 6)], dim=1), (4, 6), example=torch.zeros(1, 5, 4))
+    assert found.along(0, 2) == found.at("p0", 1) and not found.reason("p0", 1)
 
 
 def test_parts_of_a_chunk_go_together() -> None:

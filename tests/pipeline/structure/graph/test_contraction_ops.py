@@ -54,6 +54,17 @@ def test_an_ellipsis_stands_for_dimensions_and_a_diagonal_is_not_followed() -> N
     assert "cannot follow" in found.reason("p0", 1) and "cannot follow" in found.reason("p1", 1)
 
 
+@pytest.mark.parametrize("equation", ["bnc,bc->bnc", "bnc,bnc->bnc", "bnc->bc"])
+def test_factors_and_sums_of_single_tensors_are_no_attention(equation: str) -> None:
+    def product(p: Tensor, x: Tensor) -> Tensor:
+        y = x @ p
+        factors = [y, y.mean(1)] if "bc-" in equation else [y, y.relu()]
+        return torch.einsum(equation, *factors[: equation.count(",") + 1])
+
+    found = of(product, (4, 6), example=torch.zeros(1, 5, 4))
+    assert found.trace.heads == []
+
+
 def test_a_bilinear_layer_reads_both_inputs_and_makes() -> None:
     class Pair(nn.Module):
         def __init__(self) -> None:

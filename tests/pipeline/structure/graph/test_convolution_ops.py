@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from secateur.pipeline.structure.graph.program import SAMPLES
 from tests.counting import torch_macs
 from tests.pipeline.structure.graph.following import Followed, follow, of
 
@@ -25,6 +26,18 @@ def test_a_convolution_reads_all_channels_alike() -> None:
     assert found.at("2.weight", 1) == found.at("1.weight", 0) == found.at("1.bias", 0)
     assert len(set(found.at("0.weight", 0) + found.at("1.weight", 0))) == 14
     assert "cannot be removed" in found.reason("0.weight", 1)
+
+
+def test_what_a_convolution_sees_place_by_place_goes_on() -> None:
+    def mixed(p: Tensor, q: Tensor, x: Tensor, padding: int = 0) -> Tensor:
+        return F.conv1d(torch.stack([x @ p, (x @ p).relu()], 1), q, padding=padding)
+
+    found = of(mixed, (4, 6), (5, 2, 1), example=torch.zeros(1, 4))
+    assert found.along(0, 2) == found.at("p0", 1) and not found.reason("p0", 1)
+    assert sum(cost.macs for cost in found.trace.costs) == SAMPLES * (2 * 4 * 6 + 2 * 5 * 6)
+    for shape, padding in ((5, 2, 3), 1), ((5, 2, 1), 1):
+        found = of(lambda p, q, x, padding=padding: mixed(p, q, x, padding), (4, 6), shape, example=torch.zeros(1, 4))
+        assert "a convolution runs over it" in found.reason("p0", 1)
 
 
 @pytest.mark.parametrize("multiplier", [1, 3])

@@ -271,6 +271,7 @@ FOUND: dict[str, dict[str, tuple[int, int]]] = {
     "linear": {"head": (4, 1), "v_dim": (16, 4)},
     "of other tokens": PACKED,
     **{f"grouped, {way}": {"head": (2, 1), "qk_dim": (8, 2), "v_dim": (8, 2)} for way in WAYS},
+    "padded": PACKED,
     "learned queries": PACKED,
     "many queries": {"head": (4, 1), "qk_dim": (6, 1), "v_dim": (4, 1)},
     "pooled": {"head": (4, 1), "qk_dim": (4, 1), "v_dim": (4, 1)},
