@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -15,12 +15,14 @@ import torch
 from secateur.benchmarks.environment import Environment, command_line, environment
 from secateur.benchmarks.flops import count_macs
 from secateur.benchmarks.latency import Timed
+from secateur.benchmarks.on_device import Remote, measure_there
 from secateur.benchmarks.paired import PairedSamples, Samples, measure_one, measure_pair
 from secateur.benchmarks.results_file import BenchResult, Latency, Side, latency_key
 from secateur.benchmarks.runners import Goal, Runner, Subject, make_runner, no_form, torch_threads
 from secateur.core.errors import BenchError, UnsupportedError
 from secateur.export.engine_info import ENGINE_FILE
 from secateur.export.runner.machine import cpu_count
+from secateur.export.runner.sensors.conditions import Conditions
 from secateur.export.targets import TypedTarget, parse_typed_target
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ class Measured:
     side: Side
     skipped: Mapping[str, str]
     notes: tuple[str, ...]
+    device: str = ""
+    conditions: Mapping[str, Conditions] = field(default_factory=dict)
 
 
 def bench_pair(
@@ -73,8 +77,9 @@ def bench_pair(
     effort: Effort | None = None,
     evaluation_images: int | None = None,
     say: Say = lambda message: None,
+    remote: Remote | None = None,
 ) -> BenchResult:
-    """Cost, size and latency of both, interleaved in this process, on every target and batch that can run here.
+    """Cost, size and latency of both, interleaved in one process, on every target and batch that can run there.
 
     A target may name the precision of the graphs to measure (`onnxruntime:cpu@fp16`). Raises `EngineError` for an
     unknown target or an engine that is broken, and `BenchError` where nothing at all could be measured; what was asked
@@ -88,7 +93,13 @@ def bench_pair(
         a, b = runners
         return measure_pair(a, b, effort.samples, effort.warmup, effort.seconds, effort.half_width, effort.seed, say)
 
-    machine, found, skipped, notes = _each(goals, batches, (dense, pruned), effort, say, measure)
+    seen: Mapping[str, Conditions] = {}
+    if remote is None:
+        machine, found, skipped, notes = _each(goals, batches, (dense, pruned), effort, say, measure)
+    else:
+        there = measure_there(remote, (dense, pruned), goals, batches, _settings(effort), say)
+        machine, skipped, notes, seen = there.environment, dict(there.skipped), there.notes, there.conditions
+        found = {one.key: (one.batch, _paired(*one.samples_ms)) for one in there.found}
     return BenchResult(
         environment=machine,
         dense=replace(sides[0], latency_ms={key: Latency.of(one.a_ms, batch) for key, (batch, one) in found.items()}),
@@ -98,6 +109,8 @@ def bench_pair(
         notes=(*_count_notes(*sides), *notes),
         evaluation_images=evaluation_images,
         command=command_line(),
+        device=remote.device.name if remote else "",
+        conditions=seen,
     )
 
 
@@ -107,6 +120,7 @@ def bench_one(
     batches: Sequence[int] = (1,),
     effort: Effort | None = None,
     say: Say = lambda message: None,
+    remote: Remote | None = None,
 ) -> Measured:
     """Cost, size and latency of one model; as `bench_pair`, without a comparison."""
     effort = effort or Effort()
@@ -117,9 +131,23 @@ def bench_one(
         (runner,) = runners
         return measure_one(runner, effort.samples, effort.warmup, effort.seconds, effort.half_width, effort.seed, say)
 
-    machine, found, skipped, notes = _each(goals, batches, (subject,), effort, say, measure)
-    latencies = {key: Latency.of(one.ms, batch) for key, (batch, one) in found.items()}
-    return Measured(machine, replace(side, latency_ms=latencies), skipped, (*_count_notes(side), *notes))
+    if remote is None:
+        machine, found, skipped, notes = _each(goals, batches, (subject,), effort, say, measure)
+        latencies = {key: Latency.of(one.ms, batch) for key, (batch, one) in found.items()}
+        return Measured(machine, replace(side, latency_ms=latencies), skipped, (*_count_notes(side), *notes))
+    there = measure_there(remote, (subject,), goals, batches, _settings(effort), say)
+    latencies = {one.key: Latency.of(one.samples_ms[0], one.batch) for one in there.found}
+    side, notes = replace(side, latency_ms=latencies), [*_count_notes(side), *there.notes]
+    return Measured(there.environment, side, there.skipped, tuple(notes), remote.device.name, there.conditions)
+
+
+def _paired(dense_ms: tuple[float, ...], pruned_ms: tuple[float, ...]) -> PairedSamples:
+    return PairedSamples(dense_ms, pruned_ms, warmup_rounds=0, settled=True, stopped="seconds")
+
+
+def _settings(effort: Effort) -> dict[str, object]:
+    """What a device is told of the effort."""
+    return {name: getattr(effort, name) for name in ("seconds", "samples", "threads", "seed")}
 
 
 def _each(

@@ -21,6 +21,7 @@ from secateur.benchmarks.environment import Environment
 from secateur.core.errors import BenchError
 from secateur.core.files import read_json, write_json
 from secateur.core.records import parse_record
+from secateur.export.runner.sensors.conditions import Conditions
 
 KIND = "bench"
 TOP1 = "top-1 accuracy"
@@ -113,7 +114,7 @@ class BenchResult:
     `skipped` says for each target that was asked for and not measured why; `notes` what a reader should know about
     the numbers. `metric` judges both sides in what the model is for, `other_metrics` tell more; `evaluation_images` is
     the number of images behind them, where it is known, and `command` the one that measured. `narrowed` says where
-    8 bits pay.
+    8 bits pay. `device` names the one that was measured over ssh, and `conditions` by key what it was like.
     """
 
     environment: Environment
@@ -127,6 +128,8 @@ class BenchResult:
     metric: Compared | None = None
     other_metrics: tuple[Compared, ...] = ()
     narrowed: tuple[Narrowed, ...] = ()
+    device: str = ""
+    conditions: Mapping[str, Conditions] = field(default_factory=dict)
 
     @property
     def judged(self) -> Compared | None:

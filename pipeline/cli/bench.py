@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from secateur.pipeline.cli.common import Progress, force_option, json_option, print_json, settings_option
+from secateur.pipeline.cli.common import (
+    Progress,
+    device_option,
+    force_option,
+    json_option,
+    keep_option,
+    print_json,
+    settings_option,
+)
 
 if TYPE_CHECKING:
     from secateur.benchmarks.bench import Measured
     from secateur.benchmarks.results_file import BenchResult, Side
+    from secateur.export.runner.sensors.conditions import Conditions
 
 
 @click.command("bench", short_help="Latency of models, runs, ONNX files and engines; paired when two are given.")
@@ -31,6 +42,8 @@ if TYPE_CHECKING:
 @click.option("--threads", type=int, help="CPU threads. [default: PyTorch's number]")
 @click.option("--cuda-graph", is_flag=True, help="Replay torch:cuda as one graph, without the cost of its launches.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the comparison as this bench.json.")
+@device_option
+@keep_option
 @force_option
 @settings_option
 @json_option
@@ -43,6 +56,8 @@ def command(
     threads: int | None,
     cuda_graph: bool,
     out: Path | None,
+    devices: tuple[str, ...],
+    keep: bool,
     force: bool,
     settings: tuple[str, ...],
     as_json: bool,
@@ -54,22 +69,32 @@ def command(
     stage, which writes its bench.json where it is not up to date (--force: in any case); with options for once, without
     touching the run. Exit 2 where nothing can be measured.
 
+    With --device, models run there by ONNX Runtime or TensorRT, and the result has the device's clocks, temperatures
+    and energy; a connection that breaks is made again, and the same command takes up work that goes on there.
+
     Example: secateur bench runs/half/model.onnx --against runs/half/model.dense.onnx --batch 1 --batch 8
     """
     from secateur.benchmarks.bench import Effort
+    from secateur.benchmarks.on_device import Remote
+    from secateur.export.devices.registry import find_device
     from secateur.pipeline.runs.measure import measure
     from secateur.pipeline.runs.subjects import is_run, open_subject, run_subjects
 
     alone = len(paths) == 1 and against is None and is_run(Path(paths[0]))
-    once = bool(batches or targets or out or cuda_graph) or seconds is not None or threads is not None
+    once = bool(batches or targets or out or cuda_graph or devices) or seconds is not None or threads is not None
     if (settings or force) and (once or not alone):
         word = "--set" if settings else "--force"
         raise click.UsageError(f"{word} is for the bench stage of a run directory, and goes with that PATH alone")
     if alone and not once:
         _stage(Path(paths[0]), settings, force, as_json)
         return
-    if out is not None and len(paths) - (against is None) > 1:
-        raise click.UsageError("--out takes one comparison: give two PATHs, or one with --against")
+    if out is not None and (len(paths) - (against is None) > 1 or len(devices) > 1):
+        raise click.UsageError("--out takes one comparison: give two PATHs, or one with --against, and one device")
+    if keep and not devices:
+        raise click.UsageError("--keep is for work on a device: name one with --device")
+    if cuda_graph and devices:
+        raise click.UsageError("--cuda-graph is for torch:cuda, which is not measured on devices: leave one out")
+    remotes = [Remote(find_device(name), keep) for name in dict.fromkeys(devices)]
     effort = Effort(seconds=10.0 if seconds is None else seconds, threads=threads, cuda_graph=cuda_graph)
     with Progress() as progress:
         progress("bench", "opening the models")
@@ -79,7 +104,8 @@ def command(
         else:
             words = [*([against] if against else []), *paths]
             subjects = [open_subject(word, targets) for word in words]
-        found = measure(subjects, targets, batches or (1,), effort, lambda message: progress("bench", message))
+        say = partial(progress, "bench")
+        found = measure(subjects, targets, batches or (1,), effort, say, remotes)
     if out is not None:
         _save(found[0], out)
     if as_json:
@@ -131,24 +157,42 @@ def _print(found: list[BenchResult | Measured]) -> None:
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     table = Table("model")
+    if on_devices := any(result.device for result in found):
+        table.add_column("device")
     for column in ("target", "batch", "p50 ms", "p90 ms", "p99 ms", "speedup [95 %]"):
         table.add_column(column, no_wrap=True)
     remarks: dict[str, None] = {}
 
-    def add(side: Side, speedup: dict[str, str]) -> None:
+    def add(side: Side, device: str, speedup: dict[str, str]) -> None:
         for key, latency in side.latency_ms.items():
             numbers = [f"{value:.3f}" for value in (latency.p50, latency.p90, latency.p99)]
-            table.add_row(side.name, split_key(key)[0], str(latency.batch), *numbers, speedup.get(key, ""))
+            place = [device] if on_devices else []
+            table.add_row(side.name, *place, split_key(key)[0], str(latency.batch), *numbers, speedup.get(key, ""))
 
     for result in found:
         if isinstance(result, BenchResult):
-            add(result.dense, {})
-            add(result.pruned, {key: str(interval) for key, interval in result.speedup.items()})
+            add(result.dense, result.device, {})
+            add(result.pruned, result.device, {key: str(interval) for key, interval in result.speedup.items()})
         else:
-            add(result.side, {})
+            add(result.side, result.device, {})
         remarks.update(dict.fromkeys(f"not measured: {target}: {why}" for target, why in result.skipped.items()))
         remarks.update(dict.fromkeys(f"note: {note}" for note in result.notes))
+        remarks.update(dict.fromkeys(_seen(result.device, result.conditions)))
     if table.row_count:
         console.print(table)
     for remark in remarks:
         console.print(remark, markup=False, soft_wrap=True)
+
+
+def _seen(device: str, conditions: Mapping[str, Conditions]) -> Iterator[str]:
+    """What a device was like, as lines: its settings, and by key its energy and its highest temperature."""
+    for key, seen in conditions.items():
+        settings = ", ".join(f"{name} {value}" for name, value in seen.settings.items())
+        yield f"{device}: {settings or 'no settings can be read'}"
+        for one in seen.energy:
+            model = f"{one.model}, " if one.model else ""
+            yield f"{device}: {key}: {model}{one.rail}: {one.mj:.2f} +- {one.mj_error:.2f} mJ, idle {one.idle_w:.2f} W"
+        for reading in seen.readings:
+            if reading.kind == "temperature_c":
+                yield f"{device}: {key}: {reading.name} up to {reading.highest:.1f} C"
+        yield f"{device}: not there: {', '.join(seen.absent)}" if seen.absent else f"{device}: every sensor is there"

@@ -14,6 +14,14 @@ settings_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe, e.g. budget.macs=0.4."
 )
 force_option = click.option("--force", is_flag=True, help="Do the stage again even where it is up to date.")
+device_option = click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="NAME",
+    help="On this device over ssh, see `secateur device`; may be repeated.",
+)
+keep_option = click.option("--keep", is_flag=True, help="Leave the work's folder on the device.")
 SECONDS = click.FloatRange(0, min_open=True)
 """Durations on the command line."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON on stdout.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Mapping
 
 from .energy import Energy, energy
 from .probe import CLOCK_MHZ, ENERGY_J, POWER_W, TEMPERATURE_C, THROTTLE_COUNT, THROTTLED, SensorError
@@ -42,8 +43,13 @@ class Conditions:
         return not self.faults and not self.throttled
 
 
-def conditions(log: Log, idle: tuple[float, float], run: tuple[float, float], inferences: int) -> Conditions:
-    """The record of a run of so many inferences between two times, after an idle time; see `watcher`."""
+def conditions(
+    log: Log, idle: tuple[float, float], run: tuple[float, float], loads: Mapping[str, tuple[float, float, int]]
+) -> Conditions:
+    """The record of a run between two times, after an idle time; see `watcher`.
+
+    `loads` has for each model from when to when it ran alone, and how often: its energy is that of this time.
+    """
     readings: list[Reading] = []
     found: list[Energy] = []
     held: list[str] = []
@@ -51,7 +57,9 @@ def conditions(log: Log, idle: tuple[float, float], run: tuple[float, float], in
     for series in log.series:
         try:
             if series.kind in (POWER_W, ENERGY_J):
-                found.append(energy(series, idle, run, inferences))
+                found += [
+                    energy(series, idle, (start, end), count, name) for name, (start, end, count) in loads.items()
+                ]
             if series.kind in (CLOCK_MHZ, TEMPERATURE_C, POWER_W):
                 readings.append(_reading(series, *run))
             if sentence := _held_back(series, *run):

@@ -24,7 +24,8 @@ STUDENT_95 = 2.262
 class Energy:
     """Millijoules of one inference on one rail, above idle; every `..._error` is half of a 95 % interval.
 
-    `board` says whether the rail feeds the whole module. `idle_w` and `run_w` are mean powers in watts.
+    `model` is the one that ran (empty where there is one only), `board` whether the rail feeds the whole module.
+    `idle_w` and `run_w` are mean powers in watts.
     """
 
     rail: str
@@ -37,9 +38,12 @@ class Energy:
     inferences: int
     mj: float
     mj_error: float
+    model: str = ""
 
 
-def energy(series: Series, idle: tuple[float, float], run: tuple[float, float], inferences: int) -> Energy:
+def energy(
+    series: Series, idle: tuple[float, float], run: tuple[float, float], inferences: int, model: str = ""
+) -> Energy:
     """The energy of an inference of which `inferences` filled the window `run`; both windows are in seconds.
 
     Raises `SensorError` where a window has too few samples.
@@ -59,6 +63,7 @@ def energy(series: Series, idle: tuple[float, float], run: tuple[float, float], 
         inferences=inferences,
         mj=(run_w - idle_w) * each,
         mj_error=math.hypot(run_error, idle_error) * each,
+        model=model,
     )
 
 

@@ -104,6 +104,12 @@ class Watcher:
         self._end()
 
     @property
+    def kinds(self) -> set[str]:
+        """The kinds of probes that can be read here."""
+        with self._path.open(encoding="utf-8") as lines:
+            return {kind for _, kind, _ in json.loads(lines.readline())["probes"]}
+
+    @property
     def _path(self) -> Path:
         assert self._folder is not None  # for the type checker: it is made on entering
         return Path(self._folder.name) / "rounds.jsonl"

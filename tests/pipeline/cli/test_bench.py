@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,15 @@ from secateur.benchmarks.bench import Effort, Measured
 from secateur.benchmarks.environment import environment
 from secateur.benchmarks.results_file import Side, read_bench
 from secateur.benchmarks.runners import Subject
-from secateur.core.errors import BenchError, SecateurError
+from secateur.core.errors import BenchError, DeviceError, SecateurError
+from secateur.export.devices.device import Device
+from secateur.export.devices.registry import add_device
 from secateur.pipeline.cli import cli
 from secateur.pipeline.models.create import create_model
 from secateur.pipeline.runs import measure
 from secateur.pipeline.structure.storage import save
+from tests.benchmarks.tiny_graphs import tiny_graph
+from tests.export.devices.stand_in_ssh import installed
 
 QUICK = ("--seconds", "0.05", "--threads", "1")
 
@@ -81,7 +86,7 @@ def test_a_cuda_graph_is_asked_for_by_name(
 ) -> None:
     given: list[Effort] = []
 
-    def measured(subject: Subject, targets: object, batches: object, effort: Effort, say: object) -> Measured:
+    def measured(subject: Subject, targets: object, batches: object, effort: Effort, *more: object) -> Measured:
         given.append(effort)
         return Measured(environment(1), Side(), {}, ())
 
@@ -116,3 +121,24 @@ def test_a_run_directory_alone_is_dense_against_pruned(tmp_path: Path) -> None:
     assert content["dense"]["macs"] > content["pruned"]["macs"]
     assert list(content["speedup"]) == ["torch:cpu"]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_several_devices_make_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    installed(tmp_path / "stand-in", monkeypatch)
+    for name in ("orin", "thor"):
+        add_device(Device(name, "host", python=sys.executable))
+    graph = tiny_graph(tmp_path / "small.onnx")
+    done = run(graph, "--device", "orin", "--device", "thor", "--device", "orin", *QUICK)
+    lines = [line for line in done.output.splitlines() if str(graph)[:20] in line and "onnxruntime:cpu" in line]
+    assert ["orin" in line for line in lines] == [True, False] and "thor: not there: " in done.output
+
+
+@pytest.mark.parametrize("words", [("--keep",), ("--device", "none"), ("--device", "orin", "--cuda-graph")])
+def test_what_devices_cannot_do_is_refused(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path / "stand-in", monkeypatch)
+    add_device(Device("orin", "host"))
+    done = run("model.onnx", *words)
+    assert done.exit_code == 2 or isinstance(done.exception, DeviceError)

@@ -29,7 +29,7 @@ def log(*found: Series, whole: bool = True) -> Log:
 
 def test_a_clean_run() -> None:
     found = conditions(
-        log(series("clock", CLOCK_MHZ, 300, 900, 300), series("VDD_IN", POWER_W, 5, 7, 5)), IDLE, RUN, 100
+        log(series("clock", CLOCK_MHZ, 300, 900, 300), series("VDD_IN", POWER_W, 5, 7, 5)), IDLE, RUN, {"": (*RUN, 100)}
     )
     assert found.clean
     clock = found.readings[0]
@@ -48,31 +48,31 @@ def test_a_clean_run() -> None:
     ],
 )
 def test_throttling_during_the_run(one: Series, said: str) -> None:
-    found = conditions(log(one), IDLE, RUN, 100)
+    found = conditions(log(one), IDLE, RUN, {"": (*RUN, 100)})
     assert found.throttled == ((said,) if said else ())
     assert found.clean is not bool(said)
 
 
 def test_a_dead_watcher_never_makes_a_clean_run() -> None:
-    found = conditions(log(series("VDD_IN", POWER_W, 5, 7, 5), whole=False), IDLE, RUN, 100)
+    found = conditions(log(series("VDD_IN", POWER_W, 5, 7, 5), whole=False), IDLE, RUN, {"": (*RUN, 100)})
     assert not found.clean and "died" in found.faults[0]
 
 
 def test_nothing_is_clean_where_nothing_tells_of_throttling() -> None:
-    found = conditions(Log((), TIMES, {}, {}, {}, {}, True), IDLE, RUN, 100)
+    found = conditions(Log((), TIMES, {}, {}, {}, {}, True), IDLE, RUN, {"": (*RUN, 100)})
     assert not found.clean and found.faults == ("no sensor here tells of throttling",)
 
 
 def test_energy_without_enough_readings_is_said_by_name() -> None:
-    found = conditions(log(series("VDD_IN", POWER_W, 5, 7, 5)), (0.0, 0.3), RUN, 100)
+    found = conditions(log(series("VDD_IN", POWER_W, 5, 7, 5)), (0.0, 0.3), RUN, {"": (*RUN, 100)})
     assert not found.energy and "too few" in found.absent["VDD_IN"]
 
 
 def test_a_probe_that_was_never_read_is_said_by_name() -> None:
-    found = conditions(log(Series("clock", CLOCK_MHZ, 0.0, (), ())), IDLE, RUN, 100)
+    found = conditions(log(Series("clock", CLOCK_MHZ, 0.0, (), ())), IDLE, RUN, {"": (*RUN, 100)})
     assert found.absent["clock"] == "there is no reading from the run"
 
 
 def test_it_is_a_record() -> None:
-    found = conditions(log(series("VDD_IN", POWER_W, 5, 7, 5)), IDLE, RUN, 100)
+    found = conditions(log(series("VDD_IN", POWER_W, 5, 7, 5)), IDLE, RUN, {"": (*RUN, 100)})
     assert parse_record(Conditions, asdict(found), "here") == found

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from secateur.export.runner.sensors.probe import SensorError
+from secateur.export.runner.sensors.probe import CLOCK_MHZ, POWER_W, SensorError
 from secateur.export.runner.sensors.watcher import GAP, Log, Watcher, read_log
 from tests.export.runner.sensors.stand_ins import GPU, ORIN, planted
 
@@ -23,6 +23,7 @@ SEEN = Log(
 def test_a_run_that_was_watched_has_no_fault(tmp_path: Path) -> None:
     planted(tmp_path, ORIN)
     with Watcher(0.01, tmp_path) as watcher:
+        assert {POWER_W, CLOCK_MHZ} <= watcher.kinds
         start = time.monotonic()
         time.sleep(0.1)
         (tmp_path / GPU / "cur_freq").write_text("306000000\n")

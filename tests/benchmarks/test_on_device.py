@@ -1,0 +1,61 @@
+"""Latency on a device, behind a stand-in for ssh."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from secateur.benchmarks.bench import Effort, bench_one, bench_pair
+from secateur.benchmarks.on_device import Remote, measure_there
+from secateur.benchmarks.results_file import read_bench
+from secateur.benchmarks.runners import Subject
+from secateur.core.errors import BenchError, DeviceError
+from secateur.export.targets import parse_typed_target
+from tests.benchmarks.tiny_graphs import tiny_graph
+from tests.export.devices.stand_in_ssh import StandIn, installed
+
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+QUICK = Effort(seconds=0.05, threads=1)
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    return installed(tmp_path / "stand-in", monkeypatch)
+
+
+@pytest.fixture
+def remote(stand_in: StandIn) -> Remote:
+    return Remote(replace(stand_in.device, python=sys.executable))
+
+
+def test_a_pair_is_measured_there_and_written_here(stand_in: StandIn, remote: Remote, tmp_path: Path) -> None:
+    dense = Subject("dense", onnx=tiny_graph(tmp_path / "dense.onnx", 200))
+    pruned = Subject("pruned", onnx=tiny_graph(tmp_path / "pruned.onnx"))
+    goals = ["onnxruntime:cpu", "torch:cpu", "tensorrt"]
+    found = bench_pair(dense, pruned, goals, (1, 2), QUICK, remote=remote)
+    assert (found.device, list(found.speedup)) == ("orin", ["onnxruntime:cpu@b1", "onnxruntime:cpu@b2"])
+    assert found.speedup["onnxruntime:cpu@b1"].low > 1
+    assert "PyTorch is not used on devices" in found.skipped["torch:cpu"] and "no engine" in found.skipped["tensorrt"]
+    assert found.environment.threads == 1 and found.environment.versions["onnxruntime"]
+    assert found.conditions["onnxruntime:cpu@b1"].absent
+    found.save(tmp_path / "bench.json")
+    assert read_bench(tmp_path / "bench.json") == found
+    assert not list((stand_in.files / "jobs").iterdir())
+    alone = bench_one(pruned, goals[:1], (1,), QUICK, remote=replace(remote, keep=True))
+    assert alone.device == "orin" and list(alone.side.latency_ms) == ["onnxruntime:cpu"]
+    assert len(list((stand_in.files / "kept").iterdir())) == 1
+
+
+def test_nothing_to_measure_is_an_error_with_all_reasons(remote: Remote, tmp_path: Path) -> None:
+    subject = Subject("x", onnx=tmp_path / "x.onnx")
+    with pytest.raises(BenchError, match=r"nothing was measured on orin \(torch:cpu: PyTorch"):
+        measure_there(remote, [subject], [parse_typed_target("torch:cpu")], (1,), {}, print)
+
+
+def test_a_device_that_cannot_be_reached(stand_in: StandIn, remote: Remote, tmp_path: Path) -> None:
+    stand_in.refuse("Host key verification failed.")
+    with pytest.raises(DeviceError, match="is not known here"):
+        bench_one(Subject("x", onnx=tiny_graph(tmp_path / "x.onnx")), ["onnxruntime:cpu"], remote=remote)
