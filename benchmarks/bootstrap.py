@@ -74,6 +74,12 @@ def relative_interval(
     return _interval(float(ratio), draws, min(_independent(len(a)), _independent(len(c))), level)
 
 
+def apart_interval(a: ArrayLike, b: ArrayLike, seed: int = 0, level: float = 0.95) -> Interval:
+    """`ratio_interval` of sides that were measured one after the other: they are independent, and resampled so."""
+    ones = np.ones(np.shape(a))
+    return relative_interval((a, ones), (b, ones), seed, level)
+
+
 def percentile_interval(
     samples: ArrayLike, percent: float = 50, seed: int = 0, level: float = 0.95, resamples: int = 2000
 ) -> Interval:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from secateur.benchmarks.bootstrap import ratio_interval, relative_interval
+from secateur.benchmarks.bootstrap import apart_interval, ratio_interval, relative_interval
 from secateur.benchmarks.checks import Check, Outcome, Place, at_least, interval_check, place_name
 from secateur.benchmarks.environment import differences, version_changes
 from secateur.benchmarks.latency_checks import drift_check, latency_checks
@@ -73,6 +73,11 @@ def judge(candidate: BenchResult, baseline: BenchResult | None, limits: Limits, 
         raise BenchError("min_relative is a share of a baseline's speedup: give a baseline's bench.json too")
     if baseline is None and limits.max_drift is not None:
         raise BenchError("max_drift is about the dense side of a baseline: give a baseline's bench.json too")
+    if baseline is not None and not (baseline.in_turn and candidate.in_turn):
+        raise BenchError(
+            "a baseline is about ratios whose sides were measured in turn, and those of trtexec were not: judge them "
+            "alone"
+        )
     min_speedup = limits.min_speedup
     if baseline is None and limits.empty:
         min_speedup = 1.0
@@ -157,7 +162,7 @@ def _check_same_dense(candidate: BenchResult, baseline: BenchResult) -> None:
 
 
 def _speedup_check(candidate: BenchResult, place: Place, key: str, limit: float, seed: int) -> Check:
-    found = ratio_interval(*_samples(candidate, key), seed=seed)
+    found = (ratio_interval if candidate.in_turn else apart_interval)(*_samples(candidate, key), seed=seed)
     sentence = f"{place_name(place)}: {found} times as fast as its dense side, at least {limit:g} is wanted"
     return interval_check("speedup", found, limit, at_least(found, limit), sentence, place)
 

@@ -114,7 +114,8 @@ class BenchResult:
     `skipped` says for each target that was asked for and not measured why; `notes` what a reader should know about
     the numbers. `metric` judges both sides in what the model is for, `other_metrics` tell more; `evaluation_images` is
     the number of images behind them, where it is known, and `command` the one that measured. `narrowed` says where
-    8 bits pay. `device` names the one that was measured over ssh, and `conditions` by key what it was like.
+    8 bits pay. `device` names the one that was measured over ssh, and `conditions` by key what it was like. Sides that
+    were not measured `in_turn` have nothing between them that cancels the machine.
     """
 
     environment: Environment
@@ -130,6 +131,7 @@ class BenchResult:
     narrowed: tuple[Narrowed, ...] = ()
     device: str = ""
     conditions: Mapping[str, Conditions] = field(default_factory=dict)
+    in_turn: bool = True
 
     @property
     def judged(self) -> Compared | None:

@@ -13,6 +13,7 @@ from secateur.pipeline.cli.common import json_option, print_json
 
 if TYPE_CHECKING:
     from secateur.benchmarks.gate import Verdict
+    from secateur.benchmarks.results_file import BenchResult
 
 
 @click.command("gate", short_help="Pass, fail or inconclusive: is the candidate really faster?")
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     help="How many times as long the dense side may take as at the baseline. [default: above 1.5 is inconclusive]",
 )
 @click.option("--target", "targets", multiple=True, metavar="TARGET", help="Only this target; may be repeated.")
+@click.option("--trtexec", is_flag=True, help="The two files are times of trtexec --exportTimes: DENSE and PRUNED.")
+@click.option("--batch", type=click.IntRange(1), help="Of the times of trtexec. [default: 1]")
 @click.option("--junit", metavar="FILE", type=click.Path(path_type=Path), help="Write the verdict as JUnit XML too.")
 @click.option(
     "--markdown", metavar="FILE", type=click.Path(path_type=Path), help="And as Markdown, for a pull request."
@@ -64,6 +67,8 @@ def command(
     max_p99: float | None,
     max_drift: float | None,
     targets: tuple[str, ...],
+    trtexec: bool,
+    batch: int | None,
     junit: Path | None,
     markdown: Path | None,
     accept: bool,
@@ -82,6 +87,8 @@ def command(
     Example: secateur gate runs/half --min-speedup 1.3 --max-drop 1
 
     Example: secateur gate baseline.json runs/half/bench.json --min-speedup 1.3
+
+    Example: secateur gate --trtexec model.dense.times.json model.times.json --min-speedup 1.3
     """
     from secateur.benchmarks import verdict_files
     from secateur.core.files import write_text
@@ -90,6 +97,10 @@ def command(
         raise click.UsageError(f"got {len(paths)} files: give a candidate, or a baseline and a candidate")
     from secateur.pipeline.runs.gate_run import accepted, gate
 
+    if trtexec and (len(paths) != 2 or accept or len(targets) > 1):
+        raise click.UsageError("--trtexec takes two files of times, DENSE and PRUNED, one --target, and no --accept")
+    if batch is not None and not trtexec:
+        raise click.UsageError("--batch is of the times of trtexec: a bench.json says its own")
     if accept:
         limits = (
             *(min_speedup, min_relative, max_macs, max_size, min_top1, max_drop),
@@ -101,8 +112,8 @@ def command(
         print_json({"schema": "secateur.accepted/1", "accepted": said}) if as_json else click.echo(said)
         return
     verdict = gate(
-        paths[-1],
-        paths[0] if len(paths) == 2 else None,
+        _of_trtexec(paths, targets, batch or 1) if trtexec else paths[-1],
+        paths[0] if len(paths) == 2 and not trtexec else None,
         min_speedup=min_speedup,
         min_relative=min_relative,
         max_macs=max_macs,
@@ -123,6 +134,14 @@ def command(
     else:
         _print(verdict)
     click.get_current_context().exit(verdict.exit_code)
+
+
+def _of_trtexec(paths: tuple[Path, ...], targets: tuple[str, ...], batch: int) -> BenchResult:
+    from secateur.benchmarks.trtexec_times import trtexec_result
+    from secateur.export.targets import parse_typed_target
+
+    target = str(parse_typed_target(targets[0])) if targets else "tensorrt"
+    return trtexec_result(paths[0], paths[1], target, batch)
 
 
 def _print(verdict: Verdict) -> None:

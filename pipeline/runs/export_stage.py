@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from torch import nn
 
 from secateur.core.errors import EngineError, MissingPackageError
+from secateur.core.files import write_text
 from secateur.export.artefacts import BuildFile, ExportedGraph, ExportFile
 from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, Profile
 from secateur.export.engines import build_engine
@@ -25,6 +26,7 @@ from secateur.export.quantize.measure import OtherCalibrationError
 from secateur.export.quantize.observe import Calibration, Quarter
 from secateur.export.quantize.quantize import quantize_onnx
 from secateur.export.quantize.spec import Quantization
+from secateur.export.serving.trtexec import PAGE, trtexec_page
 from secateur.export.targets import parse_target, typed_targets
 from secateur.export.to_onnx import export_onnx
 from secateur.pipeline.analysis.graph_judge import GraphJudge
@@ -94,7 +96,8 @@ def build_run(inputs: Inputs, say: Say) -> list[str]:
     """Builds the small model's engine for every target of the recipe; `build.json` says what was left out and why.
 
     For a target that latency is measured on with an engine of its own, the dense model's engine is built too. The
-    engines take every batch size that latency is asked for.
+    engines take every batch size that latency is asked for. `trtexec.md` says how to build and time all graphs with
+    NVIDIA's tool alone.
     """
     written: list[str] = []
     skipped: dict[str, str] = {}
@@ -120,7 +123,9 @@ def build_run(inputs: Inputs, say: Say) -> list[str]:
             continue
         written += [str((info.folder / file).relative_to(folder)) for file in (ENGINE_FILE, INFO_FILE)]
     BuildFile(tuple(written), skipped).save(folder)
-    return [*written, BuildFile.NAME]
+    graphs = [inputs.path(onnx_name(side, word)) for side in ("dense", "pruned") for word in precisions]
+    write_text(inputs.output(PAGE), trtexec_page(graphs, profile))
+    return [*written, BuildFile.NAME, PAGE]
 
 
 def onnx_name(side: str, precision: str) -> str:

@@ -50,6 +50,21 @@ def test_the_exit_codes(folder: Path) -> None:
     assert run(folder / "run", folder / "run", folder / "run").exit_code == 2
 
 
+def test_times_of_trtexec_are_judged(tmp_path: Path) -> None:
+    for name, time in (("dense", 3.0), ("pruned", 2.0)):
+        times = [{"computeMs": time + 0.001 * (index % 7)} for index in range(100)]
+        (tmp_path / f"{name}.json").write_text(json.dumps(times))
+    files = (tmp_path / "dense.json", tmp_path / "pruned.json")
+    done = run("--trtexec", *files, "--min-speedup", 1.4, "--target", "tensorrt:dla@fp16", "--batch", 4)
+    assert done.exit_code == 0, done.output
+    assert "tensorrt:dla@fp16 batch 4" in done.output and "one after the other" in done.output
+    assert run("--trtexec", *files, "--min-speedup", 1.6).exit_code == 1
+    assert run("--trtexec", *reversed(files)).exit_code == 1
+    for wrong in (files[:1], (*files, "--accept"), (*files, "--target", "tensorrt", "--target", "torch:cpu")):
+        assert run("--trtexec", *wrong).exit_code == 2
+    assert run(files[0], "--batch", 4).exit_code == 2
+
+
 def test_the_verdict_is_written_for_others(folder: Path) -> None:
     words = ("--min-speedup", 1.3, "--junit", folder / "gate.xml", "--markdown", folder / "gate.md")
     assert run(folder / "slow.json", *words).exit_code == 1

@@ -92,6 +92,9 @@ def test_what_was_not_built_is_said(typed_run: Run) -> None:
     built = BuildFile.load(typed_run.folder)
     places = [typed_run.folder / name for name in built.built]
     assert all(path.is_file() for path in places)
+    page = (typed_run.folder / "trtexec.md").read_text()
+    for name in ExportFile.load(typed_run.folder).files:
+        assert f"## {name}: batches 1 to 16, timed at 16" in page
     folders = {path.parent.name for path in places}
     for goal, folder in (("onnxruntime:cpu", "onnxruntime-cpu"), ("onnxruntime:cpu@fp16", "onnxruntime-cpu.fp16")):
         assert (folder in folders) != (goal in built.skipped)
