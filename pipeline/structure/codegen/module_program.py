@@ -17,6 +17,7 @@ from secateur.pipeline.structure.codegen.arguments import Leaf, argument_leaves
 from secateur.pipeline.structure.codegen.body import Body
 from secateur.pipeline.structure.codegen.calls import PLAIN, Calls, CodeError, RecordedCall
 from secateur.pipeline.structure.codegen.conditions import holds
+from secateur.pipeline.structure.codegen.mode_regions import Region, regions_by_mode
 from secateur.pipeline.structure.codegen.nested import holds_tensors, leaves_of, leaves_with_keys
 from secateur.pipeline.structure.codegen.own_graph import OwnGraph, own_graph
 from secateur.pipeline.structure.graph.program import hint_of, is_symbol, stack_of
@@ -31,6 +32,7 @@ class ModuleProgram:
 
     `leaves` says where the arguments of its `call` hold the values of the graph's inputs, `fixed` which dimensions of
     these have to keep their lengths, and `values` what is known of every node in this one of the module's calls.
+    `regions` has those of autocast and without gradients that every step lies in, where the mode decides on some.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ModuleProgram:
     fixed: Mapping[fx.Node, Mapping[int, int]]
     values: Mapping[fx.Node, Any]
     alignment: Alignment
+    regions: Mapping[fx.Node, tuple[Region, ...]]
 
     @property
     def fixed_by_leaf(self) -> list[tuple[int, Mapping[int, int]]]:
@@ -94,8 +97,11 @@ def module_programs(trace: Trace, name: str, dense: nn.Module, calls: Calls) -> 
         if len(alignments) < len(wholes):
             continue
         programs = [
-            ModuleProgram(name, own, body, call, leaves, _all_fixed(own, values), values, alignment)
-            for call, alignment in zip(seen, alignments, strict=True)
+            ModuleProgram(
+                *(name, own, body, call, leaves, _all_fixed(own, values), values, alignment),
+                regions_by_mode(body, whole, alignment.partners),
+            )
+            for call, whole, alignment in zip(seen, wholes, alignments, strict=True)
             for values in [_values(trace, own, alignment)]
         ]
         samples = calls.by_samples(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from secateur.pipeline.structure.codegen.alignment import arguments_of
 from secateur.pipeline.structure.codegen.body import ChildCall, has_tensors
 from secateur.pipeline.structure.codegen.calls import PLAIN, CodeError
 from secateur.pipeline.structure.codegen.conditions import by_mode, check_arguments, check_mode, check_names, check_same
+from secateur.pipeline.structure.codegen.mode_regions import Region
 from secateur.pipeline.structure.codegen.module_program import ModuleProgram
 from secateur.pipeline.structure.codegen.nested import Key, leaves_with_keys, number_of, refilled
 from secateur.pipeline.structure.codegen.resized_ops import Operation, copied, resized
@@ -25,7 +26,7 @@ from secateur.pipeline.structure.graph.contraction_ops import MATRIX_PRODUCTS
 from secateur.pipeline.structure.graph.elementwise_ops import PRODUCTS
 from secateur.pipeline.structure.graph.program import lengths as shape_of
 from secateur.pipeline.structure.graph.program import operation_of
-from secateur.pipeline.structure.graph.regions import MARKS
+from secateur.pipeline.structure.graph.regions import MARKS, end_of
 from secateur.pipeline.structure.graph.value import Value
 
 _SKIPPED = ("_assert_tensor_metadata",)
@@ -46,6 +47,7 @@ class ModuleWriter:
         self.copies: dict[fx.Node, Any] = {}
         self.constants: dict[str, Tensor] = {}
         self.positions: dict[tuple[int, ...], fx.Node] = {}
+        self._begun: list[tuple[Region, fx.Node]] = []
         self.changed = False
 
     def write(self) -> str:
@@ -61,10 +63,13 @@ class ModuleWriter:
             if node.op != "call_function" or operation_of(node) in _SKIPPED:
                 continue
             child = children.get(node)
+            if self.program.regions and has_tensors(node) and (child is None or node is child.result):
+                self._within(self.program.regions.get(node, ()))
             if child is None:
                 self._operation(node)
             elif node is child.result:
                 self._call(child)
+        self._within(())
         leaves = (self._copy(leaf) if isinstance(leaf, fx.Node) else leaf for leaf in self.program.own.results)
         self.graph.output(refilled(self.program.call.result, leaves, self.graph.call_function))
         for node in reversed(self.graph.nodes):  # lengths that only the children's own code needs
@@ -151,7 +156,8 @@ class ModuleWriter:
     def _operation(self, node: fx.Node) -> None:
         """Writes one operation, with the sizes that are left."""
         if node.target in MARKS:
-            self._mark(node)
+            if not self.program.regions:
+                self._mark(node)
             return
         source = node.args[0] if node.args else None
         before = self.copies.get(source) if isinstance(source, fx.Node) else None
@@ -178,14 +184,33 @@ class ModuleWriter:
         self.copies[node] = self.graph.call_function(written.target, *arguments)
 
     def _mark(self, node: fx.Node) -> None:
-        """Begins or ends a region; that of autocast on the device of the input, where it was that in the graph."""
-        device, *others = node.args
+        """Begins or ends a region."""
+        first, *others = node.args
+        begun = first if isinstance(first, fx.Node) else None  # what an end belongs to
+        args = (self._copy(begun) if begun else self._device(first), *others)
+        self.copies[node] = self.graph.create_node("call_function", node.target, args)
+
+    def _device(self, device: Any) -> Any:
+        """The first argument of a region: the input in place of a device type that is its own in the graph."""
         tensors = [(number, own) for number, own in self.program.own.inputs.items() if has_tensors(own)]
         if tensors and device == tensors[0][1].meta["val"].device.type:
-            device = self.copies[tensors[0][1]]
-        elif isinstance(device, fx.Node):  # what an end belongs to
-            device = self._copy(device)
-        self.copies[node] = self.graph.create_node("call_function", node.target, (device, *others))
+            return self.copies[tensors[0][1]]
+        return device
+
+    def _within(self, regions: Sequence[Region]) -> None:
+        """Ends and begins regions, so that what follows lies in these, each in the mode that it belongs to."""
+        same = 0
+        while same < min(len(regions), len(self._begun)) and self._begun[same][0] == regions[same]:
+            same += 1
+        while len(self._begun) > same:
+            self.graph.call_function(end_of, (self._begun.pop()[1],))
+        for region in regions[same:]:
+            applies: dict[str, Any] = {}
+            if region.training is not None:
+                modes = (self.graph.get_attr("training"), region.training, not region.training)
+                applies["applies"] = self.graph.call_function(by_mode, modes)
+            args = (self._device(region.args[0]), *region.args[1:])
+            self._begun.append((region, self.graph.call_function(region.target, args, applies)))
 
     def _picked(self, operand: fx.Node, product: fx.Node, pick: Callable[[Value, Value], dict[int, Tensor]]) -> fx.Node:
         """A factor of a product without what meets nothing that is left, as in a table of angles for all heads."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -11,14 +11,18 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 
 
-def autocast_of(device: Any, dtype: torch.dtype | None, enabled: bool, cache: bool | None = None) -> torch.autocast:
-    """Autocast on a device type, or on that of a tensor; as a node it begins a region."""
+def autocast_of(
+    device: Any, dtype: torch.dtype | None, enabled: bool, cache: bool | None = None, applies: bool = True
+) -> AbstractContextManager[Any]:
+    """Autocast on a device type, or on that of a tensor; as a node it begins a region, where it `applies`."""
+    if not applies:
+        return nullcontext()
     return torch.autocast(device.device.type if isinstance(device, Tensor) else device, dtype, enabled, cache)
 
 
-def gradients(enabled: bool) -> torch.set_grad_enabled:
-    """Gradients on or off; as a node it begins a region."""
-    return torch.set_grad_enabled(enabled)
+def gradients(enabled: bool, applies: bool = True) -> AbstractContextManager[Any]:
+    """Gradients on or off; as a node it begins a region, where it `applies`."""
+    return torch.set_grad_enabled(enabled) if applies else nullcontext()
 
 
 @contextmanager

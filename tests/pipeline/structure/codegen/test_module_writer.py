@@ -214,6 +214,24 @@ WITHOUT_GRADIENTS: dict[str, Callable[..., Any]] = {
 }
 
 
+@pytest.mark.parametrize("in_training", [True, False])
+def test_autocast_of_one_mode_is_of_that_mode_in_new_code(in_training: bool) -> None:
+    def code(m: Any, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=m.training == in_training):
+            y = m.one(x).view(-1, 16, 6, 6).relu()
+        return y.float() + m.two(x).view(-1, 16, 6, 6)
+
+    inner = Code(code, **convolutions(one=(16, 16), two=(16, 16)))
+    found = take_over(around(inner)[0], IMAGE)
+    x = torch.randn(2, found.width, 6, 6)
+    for training in (True, False):
+        types = list[torch.dtype]()
+        handle = found.inner.get_submodule("one").register_forward_hook(lambda _m, _x, y, t=types: t.append(y.dtype))
+        found.inner.train(training)(x)
+        handle.remove()
+        assert types == [torch.bfloat16 if training == in_training else torch.float32]
+
+
 @pytest.mark.parametrize("case", list(WITHOUT_GRADIENTS))
 @pytest.mark.parametrize("training", [True, False])
 def test_what_takes_no_gradients_takes_none_in_new_code(case: str, training: bool) -> None:
