@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from secateur.pipeline.structure.graph.rules import Call, Result, Rules
+from secateur.pipeline.structure.graph.rules import Call, Result, Rules, stays
 from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.graph.unify import Cost
 from secateur.pipeline.structure.graph.value import Value, dims_of
@@ -59,6 +59,24 @@ def _passes(call: Call, dims: frozenset[int], channel: int) -> bool:
         )
         for dim in dims
     )
+
+
+@RULES.rule("deform_conv2d.default")
+def _deformed(trace: Trace, call: Call) -> Result:
+    """torchvision's convolution at places that are computed: these, and the factors of its taps, stay as they are."""
+    x, weight, *computed = call.args[:4]
+    if call.args[11:13] != (1, 1):
+        return stays(trace, call, "a deformable convolution in groups")
+    for value in computed:
+        for labels in value.maps:
+            trace.coupling.fix(labels, f"{call.module}: a deformable convolution has places or factors from it")
+    wout, win = vector(weight, 0), vector(weight, 1)
+    couple_read(trace, call, win, features(trace, call, x, 1, "a convolution"))
+    positions = math.prod(call.shape[2:]) * call.shape[0] * math.prod(weight.shape[2:])
+    trace.costs.append(cost_along(call, positions, (wout, weight.shape[0]), (win, weight.shape[1])))
+    note_weight(trace, call, 1, 0)
+    made = Value(call.shape, (wout.reshape(1, -1, 1, 1),) if len(wout) > 1 else (), None, True)
+    return with_bias(trace, call, made, call.args[4], 1, 4)
 
 
 @RULES.rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")

@@ -6,8 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import DeformConv2d
 
+from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.graph.program import SAMPLES
+from secateur.pipeline.structure.plan import plan_from_kept
+from secateur.pipeline.structure.surgery import prune
 from tests.counting import torch_macs
 from tests.pipeline.structure.graph.following import Followed, follow, of
 
@@ -38,6 +42,33 @@ def test_what_a_convolution_sees_place_by_place_goes_on() -> None:
     for shape, padding in ((5, 2, 3), 1), ((5, 2, 1), 1):
         found = of(lambda p, q, x, padding=padding: mixed(p, q, x, padding), (4, 6), shape, example=torch.zeros(1, 4))
         assert "a convolution runs over it" in found.reason("p0", 1)
+
+
+class Deformed(nn.Module):
+    """torchvision's deformable convolution, at places and with factors that another convolution makes."""
+
+    def __init__(self, groups: int = 1) -> None:
+        super().__init__()
+        self.first, self.places = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 27, 3, padding=1)
+        self.c, self.last = DeformConv2d(8, 6, 3, padding=1, groups=groups), nn.Conv2d(6, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        places, factors = self.places(x).split([18, 9], 1)
+        out: Tensor = self.last(self.c(x, places, factors.sigmoid()))
+        return out
+
+
+def test_a_deformable_convolution_reads_and_makes_channels() -> None:
+    torch.manual_seed(0)
+    model, example = Deformed().eval(), torch.randn(1, 3, 5, 5)
+    groups = find_groups(model, example)
+    assert {group.name: group.units for group in groups} == {"first.channels": 8, "c.channels": 6}
+    assert ["has places or factors" in one.reason for one in groups.fixed] == [True]
+    small = prune(model, plan_from_kept(groups, {"first.channels": (0, 2, 3, 6), "c.channels": (1, 4, 5)}), groups)
+    assert small.get_parameter("c.weight").shape == (3, 4, 3, 3)
+    found = follow(Deformed(2), example)
+    assert "a deformable convolution in groups" in found.reason("c.weight", 0)
 
 
 @pytest.mark.parametrize("multiplier", [1, 3])
