@@ -5,13 +5,22 @@ BIN := $(VENV)/bin
 # A strict editable install links every file, so it is made again when a file appears or goes.
 SOURCES := $(shell find secateur pipeline kernels export benchmarks -name "*.py" -o -name "*.cu" -o -name "*.cuh" | sort)
 
-.PHONY: demo test lint types check setup clean
+.PHONY: demo test bare lint types check setup clean
 
 demo: setup
 	$(BIN)/secateur demo --out runs/demo
 
 test: setup
 	PYTHONSAFEPATH=1 $(BIN)/pytest --numprocesses logical --dist worksteal
+
+# the runner of bundles, by every Python of these that is installed, with numpy and ONNX Runtime alone
+bare: setup
+	@for version in 3.8 3.9 3.10 3.12 3.13; do \
+		python$$version --version >/dev/null 2>&1 || { echo "python$$version is not installed"; continue; }; \
+		test -x .bare/$$version/bin/python || python$$version -m venv .bare/$$version || exit 1; \
+		.bare/$$version/bin/python -m pip install --quiet numpy onnxruntime || exit 1; \
+	done
+	PYTHONSAFEPATH=1 $(BIN)/pytest -rs tests/export/runner/test_bare.py
 
 lint: setup
 	$(BIN)/ruff check .
@@ -37,7 +46,7 @@ $(VENV)/.installed: pyproject.toml $(VENV)/.files
 	touch $@
 
 clean:
-	rm -rf $(VENV) build runs *.egg-info
+	rm -rf $(VENV) .bare build runs *.egg-info
 
 .PHONY: FORCE
 FORCE:

@@ -154,10 +154,13 @@ def _add_engine(files: dict[str, Source], engine: EngineOf, graphs: Mapping[str,
         f"{folder}/model.engine",
         info.runtime,
         info.runtime_version,
-        info.compute_capabilities,
-        info.platform,
-        info.profile.largest,
-        dense,
+        capabilities=info.compute_capabilities,
+        platform=info.platform,
+        smallest=info.profile.smallest,
+        largest=info.profile.largest,
+        hardware=info.options.hardware,
+        versions=info.options.versions,
+        dense=dense,
     )
 
 

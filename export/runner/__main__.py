@@ -15,7 +15,7 @@ from .bench import describe, measure
 from .bundle import open_bundle
 from .engines import chosen, installed_version
 from .errors import RunnerError
-from .golden import golden_inputs
+from .golden import batch_of, golden_inputs
 from .infer import infer
 from .machine import this_machine
 from .manifest import NAME
@@ -68,10 +68,10 @@ def _bench(options: argparse.Namespace) -> int:
         graph = bundle.manifest.graph(engine.precision)
         dense = engine.dense or (graph.dense if engine.runtime == "onnxruntime" else "")
         arrays = golden_inputs(bundle)
-        feeds = {name: array[[index % len(array) for index in range(options.batch)]] for name, array in arrays.items()}
-        with open_model(bundle.path(engine.path), engine.target, options.threads) as small:
+        feeds = {name: batch_of(array, options.batch) for name, array in arrays.items()}
+        with open_model(bundle.path(engine.path), engine.target, options.threads, engine.lean) as small:
             if dense:
-                with open_model(bundle.path(dense), engine.target, options.threads) as large:
+                with open_model(bundle.path(dense), engine.target, options.threads, engine.lean) as large:
                     times = measure(small.prepare(feeds), large.prepare(feeds), options.seconds, say=_say)
             else:
                 times = measure(small.prepare(feeds), None, options.seconds, say=_say)

@@ -12,6 +12,8 @@ from .runtimes import NAMES, PROVIDERS, import_runtime
 Versions = Callable[[str], str]
 """The version of a runtime that is installed here; raises `UnavailableError` where there is none."""
 
+AMPERE = 80
+
 
 def installed_version(runtime: str) -> str:
     """The version of a runtime here; raises `UnavailableError` where it is not installed or does not load."""
@@ -39,17 +41,19 @@ def mismatch(engine: Built, here: Here, versions: Versions = installed_version) 
     """What an engine was built for and what is here, as a sentence, where these differ; empty where they agree.
 
     A graph of ONNX Runtime runs with any version of it. Plans of TensorRT run on the kind of GPU, with the version and
-    on the platform that they were built for.
+    on the platform that they were built for, and on others where they were built to travel.
     """
     if engine.runtime == "onnxruntime":
         return ""
     name, version = NAMES[engine.runtime], versions(engine.runtime)
-    if here.capability not in engine.capabilities:
+    travels = engine.hardware == "ampere_plus" and _number(here.capability) >= AMPERE
+    if here.capability not in engine.capabilities and not travels:
         return (
             f"{engine.path} was built for {', '.join(engine.capabilities) or 'an unknown GPU'}, and here is "
             f"{here.capability} ({here.gpu}): build the engine for this device"
         )
-    if version != engine.runtime_version:
+    newer = engine.versions == "newer" and _parts(version) >= _parts(engine.runtime_version)
+    if version != engine.runtime_version and not newer:
         return (
             f"{engine.path} was built with {name} {engine.runtime_version}, and here is {name} {version}: build the "
             "engine with this version"
@@ -57,6 +61,15 @@ def mismatch(engine: Built, here: Here, versions: Versions = installed_version) 
     if engine.platform and engine.platform != here.platform:
         return f"{engine.path} was built for {engine.platform}, and this is {here.platform}: build the engine here"
     return ""
+
+
+def _number(capability: str) -> int:
+    digits = capability.replace("sm_", "")
+    return int(digits) if digits.isdigit() else 0
+
+
+def _parts(version: str) -> list[int]:
+    return [int(part) for part in version.split(".") if part.isdigit()]
 
 
 def chosen(engines: tuple[Built, ...], target: str, here: Here) -> Built:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .bundle import Bundle
 from .errors import BundleError
-from .manifest import Graph
+from .manifest import Built, Graph
 from .npy import read_npy
 from .runtimes import Model
 
@@ -36,31 +36,38 @@ def golden_inputs(bundle: Bundle) -> dict[str, np.ndarray[Any, Any]]:
     return found
 
 
-def replay(model: Model, bundle: Bundle, graph: Graph, largest: int) -> list[Difference]:
-    """How far each output is from the golden one; the inputs go in `largest` at once, 0 for all.
+def replay(model: Model, bundle: Bundle, engine: Built) -> list[Difference]:
+    """How far each output is from the golden one; the inputs go in as many at once as the engine takes.
+
+    Where it takes no fewer than there are left, the last ones are filled up with the first.
 
     Raises `InferenceError` where the model does not take them, and `BundleError` where the golden outputs have another
     shape.
     """
-    inputs = golden_inputs(bundle)
+    inputs, graph = golden_inputs(bundle), bundle.manifest.graph(engine.precision)
     count = len(bundle.manifest.golden.images)
-    size = largest or count
-    parts = [
-        model.run({name: array[start : start + size] for name, array in inputs.items()})
-        for start in range(0, count, size)
-    ]
+    size = max(engine.smallest, min(engine.largest or count, count))
+    parts = []
+    for start in range(0, count, size):
+        taken = max(engine.smallest, min(size, count - start))
+        parts.append(model.run({name: batch_of(array, taken, start) for name, array in inputs.items()}))
     found = []
     for name, file in sorted(graph.golden.items()):
         expected = read_npy(bundle.path(file), file)
         if any(name not in part for part in parts):
             raise BundleError(f"the model has no output {name!r}, which {file} is of")
-        computed = np.concatenate([part[name] for part in parts])
+        computed = np.concatenate([part[name] for part in parts])[:count]
         if computed.shape != expected.shape:
             raise BundleError(
                 f"{file} has the shape {list(expected.shape)}, but the model gives {list(computed.shape)}"
             )
         found.append(_difference(name, expected, computed))
     return found
+
+
+def batch_of(array: np.ndarray[Any, Any], batch: int, start: int = 0) -> np.ndarray[Any, Any]:
+    """`batch` rows of an array from `start` on, and from the first on again where there are too few."""
+    return np.ascontiguousarray(array[np.arange(start, start + batch) % len(array)])
 
 
 def within(difference: Difference, graph: Graph) -> bool:

@@ -26,7 +26,7 @@ def infer(bundle: Bundle, image: Path, target: str = "", top: int = 5, threads: 
     """
     engine = chosen(bundle.manifest.engines, target, this_machine())
     array = parse_preprocessing(bundle.read(PREPROCESSING)).input_of(image)
-    with open_model(bundle.path(engine.path), engine.target, threads) as model:
+    with open_model(bundle.path(engine.path), engine.target, threads, engine.lean) as model:
         outputs = model.run({model.inputs[0].name: array})
     found: dict[str, Any] = {"schema": SCHEMA, "image": image.name, "target": engine.key}
     found["outputs"] = {name: {"dtype": str(one.dtype), "shape": list(one.shape)} for name, one in outputs.items()}

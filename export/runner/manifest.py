@@ -53,8 +53,10 @@ class Graph:
 class Built:
     """An engine: for which target, with what, and on which devices it runs.
 
-    Of ONNX Runtime the engine is the graph itself, and `capabilities` and `platform` are empty. `largest` is the most
-    images at once, 0 for any number. `dense` names the engine of the unpruned model, if it is in the bundle.
+    Of ONNX Runtime the engine is the graph itself, and `capabilities` and `platform` are empty. `smallest` and
+    `largest` bound the images at once; 0 is no bound. Plans run on `this` kind of GPU alone, on the `same_capability`,
+    or on `ampere_plus` (`hardware`), and with `this` version or `newer` ones (`versions`). `dense` names the engine of
+    the unpruned model, if it is in the bundle.
     """
 
     target: str
@@ -64,8 +66,16 @@ class Built:
     runtime_version: str
     capabilities: tuple[str, ...] = ()
     platform: str = ""
+    smallest: int = 1
     largest: int = 0
+    hardware: str = "this"
+    versions: str = "this"
     dense: str = ""
+
+    @property
+    def lean(self) -> str:
+        """The version whose lean runtime a plan for newer versions needs; empty where none is needed."""
+        return self.runtime_version if self.versions == "newer" else ""
 
     @property
     def key(self) -> str:
@@ -191,7 +201,10 @@ def _built(value: Any, where: str) -> Built:
         runtime_version=fields.text("runtime_version", _WORD),
         capabilities=fields.items("capabilities", text_of, 100),
         platform=fields.text("platform"),
+        smallest=fields.count("smallest", 1 << 20, 1),
         largest=fields.count("largest", 1 << 20),
+        hardware=fields.text("hardware", "this|same_capability|ampere_plus"),
+        versions=fields.text("versions", "this|newer"),
         dense=fields.text("dense"),
     )
     fields.end()

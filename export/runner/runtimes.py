@@ -72,11 +72,12 @@ def import_runtime(runtime: str) -> ModuleType:
         raise UnavailableError(f"{NAMES[runtime]} is installed but does not load ({first_line(error)})") from error
 
 
-def open_model(path: Path, target: str, threads: int | None = None) -> Model:
+def open_model(path: Path, target: str, threads: int | None = None, lean: str = "") -> Model:
     """The model in an .onnx file or an engine, on a target such as `onnxruntime:cpu` or `tensorrt_rtx:sm_86`.
 
-    `threads` limits the threads of ONNX Runtime on the CPU. Raises `UnavailableError` where the runtime or the device
-    is not here, `InferenceError` for a file that it cannot load.
+    `threads` limits the threads of ONNX Runtime on the CPU; `lean` is the version of TensorRT that a plan for newer
+    ones was built with. Raises `UnavailableError` where the runtime or the device is not here, `InferenceError` for a
+    file that it cannot load.
     """
     runtime, _, device = target.partition(":")
     module = import_runtime(runtime)
@@ -84,7 +85,7 @@ def open_model(path: Path, target: str, threads: int | None = None) -> Model:
         return OrtModel(module, path, device or "cpu", threads)
     from .trt_model import TrtModel
 
-    return TrtModel(module, path)
+    return TrtModel(module, path, dla=device == "dla", lean=lean)
 
 
 class OrtModel(Model):

@@ -9,7 +9,7 @@ from typing import Any, Callable
 import numpy as np
 
 from .cuda import Cuda
-from .errors import InferenceError, WrongEngineError
+from .errors import InferenceError, UnavailableError, WrongEngineError
 from .runtimes import NAMES, Arrays, Model
 from .tensors import DYNAMIC, TensorInfo
 
@@ -17,15 +17,22 @@ from .tensors import DYNAMIC, TensorInfo
 class TrtModel(Model):
     """One engine with an execution context and a stream of its own; `trt` is the module, `cuda` the GPU's memory.
 
-    Raises `WrongEngineError` with the runtime's reason for an engine that it does not load.
+    `dla` is the accelerator of a Jetson; `lean` names the version whose lean runtime the plan needs, if any. Raises
+    `WrongEngineError` with the runtime's reason for an engine that it does not load.
     """
 
-    def __init__(self, trt: ModuleType, path: Path, cuda: Cuda | None = None) -> None:
+    def __init__(
+        self, trt: ModuleType, path: Path, cuda: Cuda | None = None, *, dla: bool = False, lean: str = ""
+    ) -> None:
         self._trt, self._name = trt, NAMES.get(trt.__name__, trt.__name__)
         self._cuda = cuda or Cuda()
         self._logger = _logger(trt)
         try:
             self._runtime = trt.Runtime(self._logger)  # it must outlive the engine
+            if lean:
+                self._runtime = self._lean(lean)
+            if dla:
+                self._runtime.DLA_core = 0
             self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         except (TypeError, RuntimeError) as error:  # a null runtime from the C++ side
             raise InferenceError(f"{self._name} cannot start on this machine ({self._logger.sentences()})") from error
@@ -41,6 +48,17 @@ class TrtModel(Model):
         found = [(self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT, self._info(name)) for name in names]
         self.inputs = tuple(info for takes, info in found if takes)
         self.outputs = tuple(info for takes, info in found if not takes)
+
+    def _lean(self, version: str) -> Any:
+        """The lean runtime of a version: from the system, for the plan holds no code."""
+        library = "libnvinfer_lean.so.{}".format(version.partition(".")[0])
+        lean = self._runtime.load_runtime(library)
+        if lean is None:
+            raise UnavailableError(
+                f"the engine was built by TensorRT {version} for newer versions, and its lean runtime {library} does "
+                "not load: install it (`pip install tensorrt-lean`, or NVIDIA's packages)"
+            )
+        return lean
 
     def _info(self, name: str) -> TensorInfo:
         dtype = self._engine.get_tensor_dtype(name)

@@ -11,7 +11,7 @@ from .bundle import Bundle, open_bundle
 from .engines import Versions, chosen, installed_version, mismatch, unavailable
 from .errors import InferenceError, UnavailableError, WrongEngineError
 from .evidence import Evidence, Latency, parse_evidence
-from .golden import golden_inputs, replay, within
+from .golden import batch_of, golden_inputs, replay, within
 from .labels import parse_labels
 from .machine import Here, this_machine
 from .manifest import EVIDENCE, LABELS, PREPROCESSING, Built
@@ -25,7 +25,7 @@ ROUNDING = 2.5 / 255
 """How far, on the scale of pixels, a picture may come out of another version of Pillow."""
 EXIT = {"pass": 0, "fail": 1, "inconclusive": 3}
 Say = Callable[[str], None]
-Open = Callable[[Path, str, "int | None"], Any]
+Open = Callable[[Path, str, "int | None", str], Any]
 
 
 @dataclass(frozen=True)
@@ -188,8 +188,8 @@ def _golden(bundle: Bundle, engine: Built, threads: int | None, opening: Open) -
     """Whether an engine gives the golden outputs."""
     graph = bundle.manifest.graph(engine.precision)
     try:
-        with opening(bundle.path(engine.path), engine.target, threads) as model:
-            found = replay(model, bundle, graph, engine.largest)
+        with opening(bundle.path(engine.path), engine.target, threads, engine.lean) as model:
+            found = replay(model, bundle, engine)
     except (InferenceError, UnavailableError, WrongEngineError) as error:
         return Check("golden", engine.key, "fail", str(error))
     worst = max(found, key=lambda one: (not within(one, graph), one.relative))
@@ -255,13 +255,8 @@ def _ratio(
     say: Say,
 ) -> Interval:
     """How many times faster an engine is than the dense one here."""
-    feeds = {name: _batch_of(array, told.batch) for name, array in golden_inputs(bundle).items()}
-    with opening(bundle.path(engine.path), engine.target, threads) as small, opening(
-        bundle.path(dense), engine.target, threads
+    feeds = {name: batch_of(array, told.batch) for name, array in golden_inputs(bundle).items()}
+    with opening(bundle.path(engine.path), engine.target, threads, engine.lean) as small, opening(
+        bundle.path(dense), engine.target, threads, engine.lean
     ) as large:
         return measure(small.prepare(feeds), large.prepare(feeds), seconds, say=say).speedup
-
-
-def _batch_of(array: Any, batch: int) -> Any:
-    """`batch` of the golden inputs, from the first on, and again where there are too few."""
-    return array[[index % len(array) for index in range(batch)]]

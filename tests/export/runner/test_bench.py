@@ -15,6 +15,12 @@ from secateur.export.runner.bench import Times, describe, measure, ratio_interva
 from secateur.export.runner.errors import InferenceError
 
 
+@pytest.fixture(autouse=True)
+def few_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is collected: the objects of all other tests are many."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+
+
 def test_sides_take_turns_and_runs_after_a_change_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     monkeypatch.setattr(bench, "_timed", lambda call: call() or len(calls))

@@ -58,6 +58,22 @@ def test_an_engine_of_another_device_or_version(engine: Built, words: str) -> No
     assert words in mismatch(engine, ORIN, version)
 
 
+@pytest.mark.parametrize(
+    ("engine", "fits"),
+    [
+        (dataclasses.replace(PLAN, capabilities=("sm_80",), hardware="ampere_plus"), True),
+        (dataclasses.replace(PLAN, capabilities=("sm_80",), hardware="same_capability"), False),
+        (dataclasses.replace(PLAN, runtime_version="10.2.9", versions="newer"), True),
+        (dataclasses.replace(PLAN, runtime_version="10.13.0", versions="newer"), False),
+    ],
+)
+def test_engines_that_travel(engine: Built, fits: bool) -> None:
+    assert (mismatch(engine, ORIN, version) == "") == fits
+    assert engine.lean == (engine.runtime_version if engine.versions == "newer" else "")
+    volta = dataclasses.replace(ORIN, capability="sm_72")
+    assert mismatch(dataclasses.replace(engine, hardware="ampere_plus"), volta, version)
+
+
 def test_a_graph_runs_with_any_version() -> None:
     assert mismatch(GRAPH, CPU, version) == ""
 

@@ -12,7 +12,8 @@ import pytest
 
 from secateur.export.runner.bundle import Bundle, open_bundle
 from secateur.export.runner.errors import BundleError
-from secateur.export.runner.golden import golden_inputs, replay, within
+from secateur.export.runner.golden import batch_of, golden_inputs, replay, within
+from secateur.export.runner.manifest import Built
 from secateur.export.runner.npy import read_npy
 from secateur.export.runner.runtimes import Arrays, Model
 from secateur.export.runner.tensors import TensorInfo
@@ -47,11 +48,18 @@ def opened(made_bundle: Path) -> Any:
         yield bundle
 
 
-@pytest.mark.parametrize(("largest", "batches"), [(0, [3]), (2, [2, 1]), (8, [3])])
-def test_batches_are_as_large_as_the_engine_takes(opened: Bundle, largest: int, batches: list[int]) -> None:
+ENGINE = Built("tensorrt", "fp32", "engines/x", "tensorrt", "10.3")
+
+
+@pytest.mark.parametrize(
+    ("smallest", "largest", "batches"), [(1, 0, [3]), (1, 2, [2, 1]), (1, 8, [3]), (2, 2, [2, 2]), (4, 4, [4])]
+)
+def test_batches_are_as_large_as_the_engine_takes(
+    opened: Bundle, smallest: int, largest: int, batches: list[int]
+) -> None:
     model = Linear(opened, lambda logits: logits)
     graph = opened.manifest.graph("fp32")
-    (found,) = replay(model, opened, graph, largest)
+    (found,) = replay(model, opened, dataclasses.replace(ENGINE, smallest=smallest, largest=largest))
     assert model.batches == batches
     assert (found.relative, found.agreement) == (0.0, 1.0)
     assert within(found, graph)
@@ -69,22 +77,24 @@ def test_batches_are_as_large_as_the_engine_takes(opened: Bundle, largest: int, 
 )
 def test_other_outputs_are_not_within_the_tolerance(opened: Bundle, change: Callable[[Any], Any]) -> None:
     graph = opened.manifest.graph("fp32")
-    (found,) = replay(Linear(opened, change), opened, graph, 0)
+    (found,) = replay(Linear(opened, change), opened, ENGINE)
     assert not within(found, graph)
 
 
 def test_arrays_that_do_not_fit(opened: Bundle) -> None:
-    graph = opened.manifest.graph("fp32")
     with pytest.raises(BundleError, match=r"has the shape \[3, 3\], but the model gives \[3, 2\]"):
-        replay(Linear(opened, lambda logits: logits[:, :2]), opened, graph, 0)
+        replay(Linear(opened, lambda logits: logits[:, :2]), opened, ENGINE)
+    (fp32, *_) = opened.manifest.graphs
+    other = dataclasses.replace(fp32, golden={"other": fp32.golden["logits"]})
+    told = dataclasses.replace(opened, manifest=dataclasses.replace(opened.manifest, graphs=(other,)))
     with pytest.raises(BundleError, match="has no output 'other'"):
-        replay(
-            Linear(opened, lambda logits: logits),
-            opened,
-            dataclasses.replace(graph, golden={"other": graph.golden["logits"]}),
-            0,
-        )
+        replay(Linear(opened, lambda logits: logits), told, ENGINE)
     golden = dataclasses.replace(opened.manifest.golden, images=("a", "b"))
     fewer = dataclasses.replace(opened, manifest=dataclasses.replace(opened.manifest, golden=golden))
     with pytest.raises(BundleError, match="but there are 2 images"):
         golden_inputs(fewer)
+
+
+def test_rows_are_taken_again_where_a_batch_needs_more() -> None:
+    assert batch_of(np.arange(3), 5).tolist() == [0, 1, 2, 0, 1]
+    assert batch_of(np.arange(3), 2, 2).tolist() == [2, 0]

@@ -40,6 +40,12 @@ class Bomb:
         return (pytest.fail, ("it was unpickled",))
 
 
+def test_a_header_that_numpy_would_pad_otherwise() -> None:
+    assert parse_npy(
+        headed("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }  \xa0 \n", b"1234"), "x"
+    ).shape == (1,)
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from secateur.export import runner
+from secateur.export.runner.__main__ import main
 from tests.export.conftest import needs_ort
 
 FILES = sorted(Path(runner.__path__[0]).rglob("*.py"))
@@ -60,19 +61,26 @@ def test_its_commands_inside_a_bundle(bundle: Path, tmp_path: Path) -> None:
         "golden",
         "latency",
     ]
-    done = run(bundle, "infer", "golden/image.0.png", "--top", 1)
-    assert done.returncode == 0 and done.stdout.strip().split()[-1] in ("cat", "dog", "eel")
     done = run(bundle, "bench", "--seconds", 0.01, "--batch", 2, "--out", tmp_path / "b.json")
     assert done.returncode == 0 and "times as fast" in done.stdout
     assert len(json.loads((tmp_path / "b.json").read_text())["samples_ns"]["dense"]) >= 20
 
 
-def test_what_it_refuses(bundle: Path) -> None:
+def test_what_it_refuses(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (bundle / "extra").touch()
-    done = run(bundle, "verify")
-    assert (done.returncode, done.stderr) == (
-        2,
-        "bundle_runner: extra is in the folder, but MANIFEST.json does not list it\n",
-    )
-    assert run(bundle).returncode == 2
-    assert "1 or more" in run(bundle, "bench", "--batch", 0).stderr
+    assert main(["verify", str(bundle)]) == 2
+    assert capsys.readouterr().err == "bundle_runner: extra is in the folder, but MANIFEST.json does not list it\n"
+    for words in ([], ["bench", "--bundle", "x", "--batch", "0"], ["verify"]):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 2
+    assert "is not 1 or more" in capsys.readouterr().err
+
+
+@needs_ort
+def test_what_the_model_says_of_a_picture(made_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["infer", str(made_bundle / "golden" / "image.0.png"), "--bundle", str(made_bundle), "--top", "1"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.split()[-1] in ("cat", "dog", "eel")
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["schema"] == "secateur.infer/1"

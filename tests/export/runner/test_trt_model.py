@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from secateur.export.runner.cuda import Cuda
-from secateur.export.runner.errors import InferenceError, WrongEngineError
+from secateur.export.runner.errors import InferenceError, UnavailableError, WrongEngineError
 from secateur.export.runner.trt_model import TrtModel
 from tests.export.fake_trt import make_module
 from tests.export.runner.fake_driver import FakeDriver
@@ -53,6 +53,24 @@ def test_outputs_are_those_of_the_inputs(plan: Path) -> None:
 def test_refusals(plan: Path, refuse: str, words: str) -> None:
     with pytest.raises(InferenceError, match=words), TrtModel(make_module(refuse), plan, Cuda(FakeDriver())) as model:
         model.run({"input": np.ones((1, 2, 3), np.float32)})
+
+
+def test_a_plan_for_newer_versions_needs_the_lean_runtime_of_its_own(plan: Path) -> None:
+    asked: list[str] = []
+    module = make_module()
+
+    class Runtime(module.Runtime):  # type: ignore[misc, name-defined]  # the stand-in's class is made at run time
+        def load_runtime(self, library: str) -> object:
+            asked.append(library)
+            return self if library.endswith(".10") else None
+
+    module.Runtime = Runtime  # type: ignore[attr-defined]
+    array = {"input": np.ones((1, 2, 3), np.float32)}
+    with TrtModel(module, plan, Cuda(FakeDriver()), lean="10.3.0", dla=True) as model:
+        assert model.run(array)["total"].tolist() == [6.0]
+    with pytest.raises(UnavailableError, match=r"lean runtime libnvinfer_lean\.so\.9 does not load"):
+        TrtModel(module, plan, Cuda(FakeDriver()), lean="9.1")
+    assert asked == ["libnvinfer_lean.so.10", "libnvinfer_lean.so.9"]
 
 
 def test_an_engine_of_another_gpu(plan: Path) -> None:
