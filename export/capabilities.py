@@ -9,6 +9,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from secateur.export import ort_plugin
 from secateur.export.machine import Gpu, driver_and_gpus, memory_mib, nvcc, torch_cuda
 from secateur.export.runner.machine import cpu_count, cpu_name
 from secateur.export.targets import JETSONS, Target, all_targets
@@ -125,6 +126,8 @@ def _ability(
     if runtime == "onnxruntime":
         from secateur.export.ort_engine import PROVIDERS
 
+        if device == ort_plugin.DEVICE:
+            return _packaged(name, runnable, blocked, here)
         if PROVIDERS[device] not in providers:
             return Ability(name, False, False, (), _no_provider(PROVIDERS[device], runnable, blocked))
         if device != "cpu" and not runnable:
@@ -152,6 +155,15 @@ def _gpu_precisions(capability: str) -> tuple[str, ...]:
     """What a GPU multiplies matrices in: bf16 came with Ampere (sm_80)."""
     number = capability.removeprefix("sm_")
     return ("fp32", "fp16", "bf16") if number.isdigit() and int(number) >= 80 else ("fp32", "fp16")
+
+
+def _packaged(name: str, runnable: bool, blocked: str, here: str) -> Ability:
+    """What a provider can do that is a package of its own, for GPUs since Ampere."""
+    if importlib.util.find_spec(ort_plugin.PACKAGE) is None:
+        return Ability(name, False, False, (), f"no {ort_plugin.PACKAGE}: `pip install 'secateur[{ort_plugin.EXTRA}]'`")
+    if not runnable or here in JETSONS or here == "sm_75":
+        return Ability(name, False, False, (), blocked if not runnable else f"{ort_plugin.PROVIDER} is not for {here}")
+    return Ability(name, True, True, _gpu_precisions(here))
 
 
 def _dla_cores() -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from secateur.core.errors import EngineError
 from secateur.core.files import atomic_path, sha256_file, write_bytes
+from secateur.export import ort_plugin
 from secateur.export.build_options import PLAIN, BuildOptions
 from secateur.export.engine import Engine
 from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo, Layer, Profile, Source, count_precisions
@@ -260,6 +261,8 @@ def _build_plan(
 def _prepare_session(path: Path, graph: onnx.ModelProto, goal: Target, declared: dict[str, str]) -> _Made:
     from secateur.export.ort_engine import check_fp8, check_session, import_onnxruntime, session_layers
 
+    if goal.device == ort_plugin.DEVICE:
+        return _compile_session(path, goal, declared)
     check_fp8(declared, goal.device)
     layers = session_layers(path, goal.device)
     check_session(layers, declared, goal.device)
@@ -269,4 +272,17 @@ def _prepare_session(path: Path, graph: onnx.ModelProto, goal: Target, declared:
         layers=layers,
         inspected="session",
         beside=external_files(graph),
+    )
+
+
+def _compile_session(path: Path, goal: Target, declared: dict[str, str]) -> _Made:
+    """A graph as the provider of a package compiles it, which says nothing of its layers."""
+    from secateur.export.ort_engine import import_onnxruntime
+
+    onnxruntime = import_onnxruntime(goal.device)
+    return _Made(
+        write=lambda part: ort_plugin.compile_context(onnxruntime, onnxruntime.SessionOptions(), path, part),
+        version=str(onnxruntime.__version__),
+        layers=tuple(Layer(name, "", precision) for name, precision in declared.items()),
+        inspected="network",
     )

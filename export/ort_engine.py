@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from secateur.core.errors import EngineError, MissingPackageError, UnsupportedError
+from secateur.export import ort_plugin
 from secateur.export.engine import Arrays, Engine
 from secateur.export.engine_info import Layer
 from secateur.export.graph_types import (
@@ -26,6 +27,7 @@ PROVIDERS: Mapping[str, str] = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
+    ort_plugin.DEVICE: ort_plugin.PROVIDER,
 }
 """The execution provider of each device of the runtime `onnxruntime`."""
 
@@ -59,6 +61,8 @@ class OrtEngine(Engine):
 
     def __init__(self, path: Path, device: str, threads: int | None = None) -> None:
         self._device = device
+        if path.is_file() and path.suffix in (".onnx", ".engine"):
+            ort_plugin.check_context(path, device)
         self._session: Any = open_session(path, device, threads)
         super().__init__(
             tuple(_tensor(value) for value in self._session.get_inputs()),
@@ -71,7 +75,7 @@ class OrtEngine(Engine):
 
     def _prepare(self, inputs: Arrays) -> Callable[[], None]:
         onnxruntime = import_onnxruntime(self._device)
-        where = "cpu" if self._device == "cpu" else "cuda"
+        where = "cpu" if self._device in ("cpu", ort_plugin.DEVICE) else "cuda"  # whose memory only its package knows
         binding = self._session.io_binding()
         held = []
         for name, array in inputs.items():
@@ -108,8 +112,8 @@ def open_session(
     """
     onnxruntime = import_onnxruntime(device)
     provider = PROVIDERS[device]
-    available = onnxruntime.get_available_providers()
-    if provider not in available:
+    available, packaged = onnxruntime.get_available_providers(), device == ort_plugin.DEVICE
+    if provider not in available and not packaged:
         raise EngineError(
             f"this ONNX Runtime ({onnxruntime.__version__}) has no {provider}, only {', '.join(available)}: "
             "`pip uninstall onnxruntime` and `pip install 'secateur[gpu]'` on a machine with an NVIDIA GPU"
@@ -124,10 +128,13 @@ def open_session(
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.data")
+    if packaged:
+        ort_plugin.plugin_options(onnxruntime, options)
+    how = {} if packaged else {"providers": [provider]}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+            session = onnxruntime.InferenceSession(str(path), options, **how)
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
         kind = (
             UnsupportedError if "NOT_IMPLEMENTED" in str(error) else EngineError

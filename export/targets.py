@@ -10,7 +10,7 @@ from secateur.core.errors import EngineError, near_matches
 DEVICES: Mapping[str, tuple[str, ...]] = {
     "tensorrt": ("", "dla"),
     "tensorrt_rtx": ("sm_75", "sm_80", "sm_86", "sm_89", "sm_120", "sm_121"),
-    "onnxruntime": ("cpu", "cuda", "tensorrt"),
+    "onnxruntime": ("cpu", "cuda", "tensorrt", "tensorrt_rtx"),
     "torch": ("cpu", "cuda"),
 }
 """The devices of each runtime. `tensorrt` builds for the GPU it runs on, so it names none; `dla` is the accelerator of
