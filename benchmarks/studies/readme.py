@@ -105,6 +105,24 @@ def random_networks(results: Path) -> str:
     return markdown(head, [(words, str(ends[end])) for words, end in lines])
 
 
+def bundle_fuzz(results: Path) -> str:
+    """How damaged bundles ended in `secateur verify`."""
+    content = read_json(results / "bundle_fuzz.json", "bundle_fuzz")
+    words = {
+        "archive": "bytes of the archive",
+        "members": "files missing, added, linked or changed",
+        "manifest": "the manifest",
+        "arrays": "golden arrays, checksums right again",
+        "pictures": "pictures, checksums right again",
+        "json": "labels, preprocessing, evidence, checksums right again",
+        "graphs": "graphs, checksums right again",
+    }
+    ends = ("refused", "fail", "inconclusive", "pass", "raised")
+    rows = [(words[kind], *(str(found.get(end, 0)) for end in ends)) for kind, found in content["ends"].items()]
+    columns = ("refused", "a check failed", "inconclusive", "passed all the same", "a traceback")
+    return markdown((f"of {content['count']} damaged bundles", *columns), rows)
+
+
 def structure_speed(results: Path) -> str:
     """Seconds and memory of pruning, beside Torch-Pruning."""
     models = read_json(results / "structure_speed.json", "structure_speed")["models"]
@@ -151,7 +169,7 @@ def of_scores(table: Callable[[Path], Table]) -> Callable[[Path], str]:
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
-    **{table.__name__: table for table in (demo, coverage, foreign_coverage, random_networks)},
+    **{table.__name__: table for table in (demo, coverage, foreign_coverage, random_networks, bundle_fuzz)},
     **{
         table.__name__: table for table in (structure_speed, beyond_classes, eight_bits, eight_bit_engines, joint_plans)
     },

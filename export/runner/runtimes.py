@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import ModuleType
@@ -104,7 +106,8 @@ class OrtModel(Model):
             options.intra_op_num_threads = threads
             options.inter_op_num_threads = 1
         try:
-            self._session: Any = module.InferenceSession(str(path), options, providers=[provider])
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints there before it tries the same once more
+                self._session: Any = module.InferenceSession(str(path), options, providers=[provider])
         except Exception as error:  # ONNX Runtime's exceptions share no public base class
             raise InferenceError(
                 f"ONNX Runtime {module.__version__} cannot load {path.name} ({first_line(error)})"

@@ -42,6 +42,22 @@ def test_a_file_that_does_not_load(tmp_path: Path) -> None:
         open_model(tmp_path / "x.onnx", "onnxruntime:cuda")
 
 
+@needs_ort
+def test_nothing_is_printed_for_a_graph_that_onnx_runtime_tries_twice(
+    made_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import onnxruntime
+
+    def fails(*arguments: object, **options: object) -> None:
+        print("EP Error")
+        raise ValueError("invalid start byte")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fails)
+    with pytest.raises(InferenceError, match=r"cannot load model\.fp32\.onnx \(invalid start byte\)"):
+        open_model(made_bundle / "onnx" / "model.fp32.onnx", "onnxruntime:cpu")
+    assert capsys.readouterr().out == ""
+
+
 def test_a_package_that_is_not_here_or_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     for runtime in ("tensorrt", "tensorrt_rtx", "onnxruntime"):
