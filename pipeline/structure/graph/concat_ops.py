@@ -82,7 +82,8 @@ def _parts(trace: Trace, call: Call, take_apart: Callable[..., Any]) -> tuple[An
 def _cat(trace: Trace, call: Call) -> Result:
     """Side by side along one dimension; along the others the parts go together."""
     dim = call.get(1, "dim", 0)
-    values: list[Value] = [value for value in _like_others(trace, call, dim) if value.shape != (0,)]
+    values = _like_others(trace, call, dim)
+    values = [value for value in values if 0 not in value.shape] or values[:1]  # what is empty says nothing
     if call.name == "stack":
         values = [moved(value, lambda x: x.unsqueeze(dim)) for value in values]
     rank = len(values[0].shape)
@@ -113,12 +114,11 @@ def _like_others(trace: Trace, call: Call, dim: int) -> list[Value]:
     """The parts; those that are one number all over (zeros, say) have the units that others have besides `dim`."""
     values: list[Value] = list(call.args[0])
     nodes: Any = call.node.args[0]
-    rank = len(values[0].shape)
-    made = {place for place, node in enumerate(nodes) if operation_of(node) in FILLED and not values[place].maps}
     model = next((value for value in values if value.maps), None)
     if call.name != "stack" and model is not None:
-        maps = tuple(labels for labels in model.maps if labels.shape[dim % rank] == 1)
-        for place in made:
+        maps = tuple(labels for labels in model.maps if labels.shape[dim] == 1)
+        made = [place for place, node in enumerate(nodes) if operation_of(node) in FILLED]
+        for place in (place for place in made if len(values[place].shape) == len(model.shape)):
             trace.values[nodes[place]] = values[place] = replace(values[place], maps=maps)
     return values
 

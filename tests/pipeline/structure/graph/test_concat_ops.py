@@ -31,6 +31,12 @@ def test_numbers_that_are_all_alike_have_the_units_of_what_they_are_concatenated
     assert found.along(0, 2) == found.at("p0", 1) and not found.reason("p0", 1)
 
 
+@pytest.mark.parametrize("empty", [lambda y: y[:, :0], lambda y: torch.zeros(0)])
+def test_an_empty_part_hides_nothing(empty: Callable[..., Any]) -> None:
+    found = of(lambda p, x: torch.cat([empty(x @ p), x @ p], dim=1), (4, 6), example=torch.zeros(1, 5, 4))
+    assert found.along(0, 2) == found.at("p0", 1) and not found.reason("p0", 1)
+
+
 def test_parts_of_a_chunk_go_together() -> None:
     found = of(lambda p, x: torch.chunk(p, 3, dim=1), (4, 6))
     one, two, three = found.at("p0", 1)[:2], found.at("p0", 1)[2:4], found.at("p0", 1)[4:]
