@@ -117,9 +117,9 @@ def _like_others(trace: Trace, call: Call, dim: int) -> list[Value]:
     model = next((value for value in values if value.maps), None)
     if call.name != "stack" and model is not None:
         maps = tuple(labels for labels in model.maps if labels.shape[dim] == 1)
-        made = [place for place, node in enumerate(nodes) if operation_of(node) in FILLED]
-        for place in (place for place in made if len(values[place].shape) == len(model.shape)):
-            trace.values[nodes[place]] = values[place] = replace(values[place], maps=maps)
+        for place, value in enumerate(values):
+            if operation_of(nodes[place]) in FILLED and len(value.shape) == len(model.shape) and not value.maps:
+                trace.values[nodes[place]] = values[place] = replace(value, maps=maps)
     return values
 
 
