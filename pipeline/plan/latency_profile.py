@@ -52,7 +52,7 @@ def profile(
     Raises `PlanError` when no group is of the kinds, or for precisions that cannot be timed, and what the target raises
     where it cannot be measured.
 
-    >>> table = sc.profile(model, groups, "torch:cpu", kinds=("mlp_hidden",), seconds=0.05)
+    >>> table = sc.profile(model, groups, "torch:cpu", kinds=("mlp_hidden",), align=32, seconds=0.05)
     >>> table.target, table.dense_ms > 0  # for budgets of latency: sc.Instruments(latencies=table)
     ('torch:cpu', True)
     """

@@ -68,7 +68,7 @@ class LatencyTable:
     precision `wide`, as all `curves` are. `operations` say what narrower precisions save besides; a table without
     them knows `wide` alone.
 
-    >>> table = sc.profile(model, groups, "torch:cpu", kinds=("mlp_hidden",), seconds=0.05)
+    >>> table = sc.profile(model, groups, "torch:cpu", kinds=("mlp_hidden",), align=32, seconds=0.05)
     >>> table.save(Path("latency.json"))
     >>> sc.LatencyTable.load(Path("latency.json")) == table
     True

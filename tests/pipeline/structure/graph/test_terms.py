@@ -120,7 +120,7 @@ def test_a_unit_that_is_read_twice_counts_twice() -> None:
     assert groups.macs({group.name: (0, 1)}) == 2 * 4 + 4 * 3
 
 
-@pytest.mark.parametrize("name", timm.list_models("test_*"))
+@pytest.mark.parametrize("name", [name for name in timm.list_models("test_*") if not name[-1].isdigit()])
 def test_groups_fvcore_and_torch_agree_on_the_small_models_of_timm(name: str) -> None:
     model = timm.create_model(name).eval()
     example = torch.randn(1, *model.default_cfg["input_size"])
