@@ -27,6 +27,7 @@ COMMANDS = {
     "report": "the report of a run directory",
     "gate": "pass, fail or inconclusive: is the candidate really faster?",
     "bundle": "what a device needs of a run, with what proves it there",
+    "serving": "files for Triton and DeepStream, of the small model of a run",
     "verify": "is a bundle right and as fast as it says, on this machine?",
     "device": "devices that are reached over ssh: add, list, doctor, stop, remove",
     "doctor": "what this machine can do, and how to get what is missing",

@@ -1,0 +1,55 @@
+"""What servers take of a run: a model repository for Triton, and a configuration of DeepStream for each precision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from secateur.core.errors import ExportError, RunError
+from secateur.export.artefacts import BuildFile, ExportFile
+from secateur.export.engine_info import EngineInfo
+from secateur.export.serving.deepstream import write_deepstream
+from secateur.export.serving.triton import write_triton
+from secateur.pipeline.runs.export_stage import engines_folder, onnx_name
+from secateur.pipeline.runs.runner import open_run, overdue
+
+
+@dataclass(frozen=True)
+class Served:
+    """The files that were written, relative to their folder, and what was left out, each with the reason."""
+
+    files: tuple[str, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def serving_run(folder: Path, out: Path, name: str, batch: int = 8) -> Served:
+    """Writes `triton/` and `deepstream/<precision>/` into `out`, of the small model of the run in `folder`.
+
+    Both serve batches up to `batch`, engines those that they were built for. Raises `RunError` for a run that is not up
+    to date, and `ExportError` for a name that is no folder.
+    """
+    if reasons := overdue(open_run(folder), "build"):
+        raise RunError(
+            f"{folder} is not up to date ({reasons[0]}): bring it up to date with `secateur build {folder}` first"
+        )
+    listed = ExportFile.load(folder).files
+    graphs = {
+        graph.info.precision: folder / file
+        for file, graph in listed.items()
+        if file == onnx_name("pruned", graph.info.precision)
+    }
+    place = engines_folder(folder, "pruned")
+    engines = [EngineInfo.load(one) for one in BuildFile.load(folder).engines(folder) if one.parent == place]
+    built = [info for info in engines if info.runtime != "onnxruntime"]  # whose engines are the graphs
+    repository = write_triton(out / "triton", name, list(graphs.values()), built, batch)
+    files = [f"triton/{file}" for file in repository.files]
+    left_out = {f"triton: {what}": why for what, why in repository.left_out.items()}
+    for precision, path in graphs.items():
+        try:
+            written = write_deepstream(out / "deepstream" / precision, path, batch)
+        except ExportError as error:
+            left_out[f"deepstream: {precision}"] = str(error)
+            continue
+        files += [f"deepstream/{precision}/{file}" for file in written]
+    return Served(tuple(files), left_out)

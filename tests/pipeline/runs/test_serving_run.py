@@ -1,0 +1,39 @@
+"""Files for servers, of a run in four precisions: its graphs, with what cannot be served left out and said."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from secateur.core.errors import RunError
+from secateur.pipeline.runs.context import Run
+from secateur.pipeline.runs.recipe import recipe_of
+from secateur.pipeline.runs.runner import open_run
+from secateur.pipeline.runs.serving_run import serving_run
+from tests.pipeline.runs.conftest import TYPED
+
+pytestmark = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="onnxruntime is not installed")
+
+
+def test_every_precision_is_served_or_said(typed_run: Run, tmp_path: Path) -> None:
+    found = serving_run(typed_run.folder, tmp_path, "digits", 4)
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {*found.files}
+    versions = ("fp32", "fp16", "bf16", "int8")
+    assert {f"triton/digits_onnx/{number}/model.onnx" for number in range(1, len(versions) + 1)} <= {*found.files}
+    config = (tmp_path / "triton" / "digits_onnx" / "config.pbtxt").read_text()
+    assert "max_batch_size: 4" in config and all(f"is {precision}" in config for precision in versions)
+    for precision in ("fp32", "fp16", "int8"):
+        assert f"deepstream/{precision}/config_infer.txt" in found.files
+    said = {"deepstream: bf16"} | {
+        f"triton: tensorrt_rtx:sm_86 in {precision}" for precision in versions if find_spec("tensorrt_rtx")
+    }
+    assert {*found.left_out} == said
+
+
+def test_a_run_in_which_nothing_was_done_is_refused(tmp_path: Path) -> None:
+    run = open_run(tmp_path / "run", recipe_of(TYPED))
+    with pytest.raises(RunError, match=r"is not up to date .*secateur build"):
+        serving_run(run.folder, tmp_path / "out", "digits")
+    assert not (tmp_path / "out").exists()
