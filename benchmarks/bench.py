@@ -15,11 +15,12 @@ import torch
 from secateur.benchmarks.environment import Environment, command_line, environment
 from secateur.benchmarks.flops import count_macs
 from secateur.benchmarks.latency import Timed
-from secateur.benchmarks.on_device import Remote, measure_there
+from secateur.benchmarks.on_device import measure_there
 from secateur.benchmarks.paired import PairedSamples, Samples, measure_one, measure_pair
 from secateur.benchmarks.results_file import BenchResult, Latency, Side, latency_key
 from secateur.benchmarks.runners import Goal, Runner, Subject, make_runner, no_form, torch_threads
 from secateur.core.errors import BenchError, UnsupportedError
+from secateur.export.devices.device import Remote
 from secateur.export.engine_info import ENGINE_FILE
 from secateur.export.runner.machine import cpu_count
 from secateur.export.runner.sensors.conditions import Conditions

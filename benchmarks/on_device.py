@@ -15,7 +15,7 @@ from secateur.core.errors import BenchError
 from secateur.core.files import read_json
 from secateur.core.records import parse_record
 from secateur.export.bundle.make import runner_files
-from secateur.export.devices.device import Device
+from secateur.export.devices.device import Remote
 from secateur.export.devices.jobs import Job, run_job
 from secateur.export.devices.transfer import Source
 from secateur.export.graph_types import external_files, read_graph
@@ -25,14 +25,6 @@ from secateur.export.runner.sensors.conditions import Conditions
 from secateur.export.targets import TypedTarget
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Remote:
-    """Measure on `device` and not here; `keep` leaves the work's folder there."""
-
-    device: Device
-    keep: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from secateur.core.errors import EngineError
+from secateur.core.errors import EngineError, UnsupportedError
 from secateur.core.files import atomic_path, sha256_file, write_bytes
 from secateur.export import ort_plugin
 from secateur.export.build_options import PLAIN, BuildOptions
@@ -25,6 +26,8 @@ from secateur.export.trt_runtime import import_runtime
 if TYPE_CHECKING:
     import onnx
 
+    from secateur.export.devices.device import Remote
+
 TIMING_CACHE = "timing.cache"
 
 
@@ -36,6 +39,8 @@ def build_engine(
     profile: Profile | None = None,
     tf32: bool = True,
     options: BuildOptions = PLAIN,
+    remote: Remote | None = None,
+    say: Callable[[str], None] = lambda message: None,
 ) -> EngineInfo:
     """Builds the engine of an ONNX file for `target` under `out_dir` and says what was built.
 
@@ -43,8 +48,9 @@ def build_engine(
     adds `.fp16` and so on to the folder); `out_dir` is `engines` beside the ONNX file by default. The precision is
     that of the graph. For ONNX Runtime the engine is the ONNX graph itself, proven to load and to run where and in
     the precision that was asked for. `options` are for the target `tensorrt`; engines for its DLA take one batch, the
-    usual one of the `profile`. Raises `EngineError` when the target cannot do it, `MissingPackageError` when
-    its runtime is not installed; an older engine is then left as it was.
+    usual one of the `profile`. With `remote` it is built on that device over ssh. Raises `EngineError` when the target
+    cannot do it, `MissingPackageError` when its runtime is not installed, `DeviceError` for what a device refuses; an
+    older engine is then left as it was.
 
     >>> info = sc.export_onnx(small, "small.onnx")
     >>> sc.build_engine("small.onnx", target="onnxruntime:cpu").precision
@@ -58,12 +64,16 @@ def build_engine(
     graph = read_graph(path)
     declared, notes = declared_precisions(graph), graph_notes(graph, path.name)
     precision = notes.precision
-    check_bits(goal, precision, _gpu_here(goal))
+    check_bits(goal, precision, "" if remote else _gpu_here(goal))
     folder = Path(out_dir) if out_dir is not None else path.parent / "engines"
     folder = folder / TypedTarget(goal, precision).folder
     start = time.perf_counter()
     _check_options(goal, options)
-    if goal.runtime == "onnxruntime":
+    if remote is not None:
+        if not options.plain:
+            raise UnsupportedError("export.engines is not for engines that are built over ssh: leave it out")
+        made = _build_there(remote, path, graph, goal, declared, sizes, tf32, say)
+    elif goal.runtime == "onnxruntime":
         made = _prepare_session(path, graph, goal, declared)
     else:
         _check_zeros(graph, path.name, goal)
@@ -78,7 +88,7 @@ def build_engine(
         target=str(goal),
         runtime=goal.runtime,
         runtime_version=made.version,
-        platform=f"{platform.system()}-{platform.machine()}".lower(),
+        platform=made.platform or f"{platform.system()}-{platform.machine()}".lower(),
         compute_capabilities=made.capabilities,
         precision=precision,
         precisions=count_precisions(made.layers),
@@ -164,6 +174,7 @@ class _Made:
     capabilities: tuple[str, ...] = ()
     inputs: tuple[TensorInfo, ...] = ()
     outputs: tuple[TensorInfo, ...] = ()
+    platform: str = ""
 
 
 def _gpu_here(goal: Target) -> str:
@@ -285,4 +296,59 @@ def _compile_session(path: Path, goal: Target, declared: dict[str, str]) -> _Mad
         version=str(onnxruntime.__version__),
         layers=tuple(Layer(name, "", precision) for name, precision in declared.items()),
         inspected="network",
+    )
+
+
+def _build_there(
+    remote: Remote,
+    path: Path,
+    graph: onnx.ModelProto,
+    goal: Target,
+    declared: dict[str, str],
+    profile: Profile,
+    tf32: bool,
+    say: Callable[[str], None],
+) -> _Made:
+    """What a device made of the graph; the precisions that it runs are checked as those of an engine built here are."""
+    from secateur.export.devices.build import build_there
+    from secateur.export.ort_engine import check_fp8, check_session, optimised_layers
+    from secateur.export.runner.build_here import ENGINE, LAYERS, OPTIMISED
+    from secateur.export.trt_inspect import check_engine, inspected_layers, summarise
+    from secateur.export.trt_tactics import accumulations
+
+    if goal.runtime == "tensorrt_rtx" or goal.device in ("dla", ort_plugin.DEVICE):
+        where = "here, without a GPU" if goal.runtime == "tensorrt_rtx" else "where secateur is installed on it"
+        raise UnsupportedError(f"engines for {goal} are not built over ssh: build them {where}")
+    beside, sizes = external_files(graph), (profile.smallest, profile.usual, profile.largest)
+    if goal.runtime == "onnxruntime":
+        check_fp8(declared, goal.device)
+    else:
+        _check_zeros(graph, path.name, goal)
+    with TemporaryDirectory() as folder:
+        out = Path(folder)
+        built = build_there(remote, path, beside, str(goal), sizes, tf32, out, say)
+        if goal.runtime == "onnxruntime":
+            layers = optimised_layers(out / OPTIMISED)
+            check_session(layers, declared, goal.device)
+            return _Made(
+                write=lambda part: shutil.copyfile(path, part),
+                version=built.version,
+                layers=layers,
+                inspected="session",
+                beside=beside,
+                platform=built.platform,
+            )
+        found, plan = inspected_layers((out / LAYERS).read_text(encoding="utf-8")), (out / ENGINE).read_bytes()
+    check_engine(found, declared, str(goal))
+    return _Made(
+        write=lambda part: part.write_bytes(plan),
+        version=built.version,
+        layers=summarise(found),
+        inspected="engine",
+        attention=sum(layer.attends for layer in found),
+        accumulation=accumulations(layer.tactic for layer in found),
+        capabilities=(built.capability,),
+        inputs=built.inputs,
+        outputs=built.outputs,
+        platform=built.platform,
     )

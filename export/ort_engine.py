@@ -158,7 +158,12 @@ def session_layers(path: Path, device: str) -> tuple[Layer, ...]:
     with tempfile.TemporaryDirectory() as folder:
         optimised = Path(folder) / "optimised.onnx"
         open_session(path, device, threads=1, optimised=optimised)
-        graph = read_graph(optimised)
+        return optimised_layers(optimised)
+
+
+def optimised_layers(path: Path) -> tuple[Layer, ...]:
+    """The operations of a graph that ONNX Runtime has optimised, but for those on shapes and indices."""
+    graph = read_graph(path)
     types = element_types(graph)
     found = (
         (node, "int8" if node.op_type in INTEGER_PRODUCTS else operand_precision(node, types))

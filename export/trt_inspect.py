@@ -102,7 +102,11 @@ def engine_layers(trt: ModuleType, engine: Any) -> tuple[InspectedLayer, ...]:
 
     Raises `EngineError` for an engine that was built without detailed profiling information.
     """
-    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    return inspected_layers(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
+
+
+def inspected_layers(text: str) -> tuple[InspectedLayer, ...]:
+    """The layers in what the engine inspector says as JSON; raises `EngineError` as `engine_layers` does."""
     try:
         layers = json.loads(text)["Layers"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:

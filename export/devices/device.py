@@ -53,6 +53,14 @@ class Device:
         return f"ssh {port}{f'{self.user}@' if self.user else ''}{self.host}"
 
 
+@dataclass(frozen=True)
+class Remote:
+    """Work on `device` and not here; `keep` leaves the work's folder there."""
+
+    device: Device
+    keep: bool = False
+
+
 def parse_device(name: str, address: str, python: str = "python3") -> Device:
     """The device at an address such as `ssh://user@host:22`; raises `DeviceError` for anything else."""
     if not address.isprintable():  # urlsplit takes line feeds away

@@ -26,7 +26,7 @@ class TrtModel(Model):
     ) -> None:
         self._trt, self._name = trt, NAMES.get(trt.__name__, trt.__name__)
         self._cuda = cuda or Cuda()
-        self._logger = _logger(trt)
+        self._logger = make_logger(trt)
         try:
             self._runtime = trt.Runtime(self._logger)  # it must outlive the engine
             if lean:
@@ -120,7 +120,7 @@ class TrtModel(Model):
             self._cuda.close()
 
 
-def _logger(trt: ModuleType) -> Any:
+def make_logger(trt: ModuleType) -> Any:
     """A logger for `trt` that prints nothing; `sentences()` gives the errors as one text."""
 
     class Collector(trt.ILogger):  # type: ignore[name-defined, misc]  # the base class is known at run time only

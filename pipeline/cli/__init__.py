@@ -32,7 +32,7 @@ COMMANDS = {
     "device": "devices that are reached over ssh: add, list, doctor, stop, remove",
     "doctor": "what this machine can do, and how to get what is missing",
 }
-STAGES = ("plan", "recover", "export", "build", "report")
+STAGES = ("plan", "recover", "export", "report")
 """The commands of `stages`; every other one is the `command` of a module of its own name."""
 
 

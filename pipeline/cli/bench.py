@@ -14,6 +14,7 @@ import click
 from secateur.pipeline.cli.common import (
     Progress,
     device_option,
+    find_remotes,
     force_option,
     json_option,
     keep_option,
@@ -24,6 +25,7 @@ from secateur.pipeline.cli.common import (
 if TYPE_CHECKING:
     from secateur.benchmarks.bench import Measured
     from secateur.benchmarks.results_file import BenchResult, Side
+    from secateur.export.devices.device import Remote
     from secateur.export.runner.sensors.conditions import Conditions
 
 
@@ -75,8 +77,6 @@ def command(
     Example: secateur bench runs/half/model.onnx --against runs/half/model.dense.onnx --batch 1 --batch 8
     """
     from secateur.benchmarks.bench import Effort
-    from secateur.benchmarks.on_device import Remote
-    from secateur.export.devices.registry import find_device
     from secateur.pipeline.runs.measure import measure
     from secateur.pipeline.runs.subjects import is_run, open_subject, run_subjects
 
@@ -90,22 +90,21 @@ def command(
         return
     if out is not None and (len(paths) - (against is None) > 1 or len(devices) > 1):
         raise click.UsageError("--out takes one comparison: give two PATHs, or one with --against, and one device")
-    if keep and not devices:
-        raise click.UsageError("--keep is for work on a device: name one with --device")
     if cuda_graph and devices:
         raise click.UsageError("--cuda-graph is for torch:cuda, which is not measured on devices: leave one out")
-    remotes = [Remote(find_device(name), keep) for name in dict.fromkeys(devices)]
+    remotes = find_remotes(devices, keep)
     effort = Effort(seconds=10.0 if seconds is None else seconds, threads=threads, cuda_graph=cuda_graph)
     with Progress() as progress:
         progress("bench", "opening the models")
-        if alone:
-            reference, candidate = run_subjects(Path(paths[0]))
-            subjects = [reference, candidate]
-        else:
-            words = [*([against] if against else []), *paths]
-            subjects = [open_subject(word, targets) for word in words]
-        say = partial(progress, "bench")
-        found = measure(subjects, targets, batches or (1,), effort, say, remotes)
+        say, found = partial(progress, "bench"), []
+        places: list[Remote | None] = [*remotes] or [None]
+        for remote in places:
+            if alone:
+                subjects = [*run_subjects(Path(paths[0]), remote.device.name if remote else "")]
+            else:
+                words = [*([against] if against else []), *paths]
+                subjects = [open_subject(word, targets) for word in words]
+            found += measure(subjects, targets, batches or (1,), effort, say, remote)
     if out is not None:
         _save(found[0], out)
     if as_json:

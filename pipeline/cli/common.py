@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.status import Status
+
+if TYPE_CHECKING:
+    from secateur.export.devices.device import Remote
 
 settings_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe, e.g. budget.macs=0.4."
@@ -25,6 +28,16 @@ keep_option = click.option("--keep", is_flag=True, help="Leave the work's folder
 SECONDS = click.FloatRange(0, min_open=True)
 """Durations on the command line."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON on stdout.")
+
+
+def find_remotes(names: tuple[str, ...], keep: bool) -> list[Remote]:
+    """The devices of `--device`, each once; raises `DeviceError` for a name that is not known."""
+    from secateur.export.devices.device import Remote
+    from secateur.export.devices.registry import find_device
+
+    if keep and not names:
+        raise click.UsageError("--keep is for work on a device: name one with --device")
+    return [Remote(find_device(name), keep) for name in dict.fromkeys(names)]
 
 
 class Progress:

@@ -68,5 +68,4 @@ recover = by_all_processes(  # by one process, or by all that `accelerate launch
     stage_command("recover", "Repairs the pruned model in closed form, then distils it if the recipe says so.")
 )
 export = stage_command("export", "Writes the dense and the small model as ONNX and checks both against PyTorch.")
-build = stage_command("build", "Builds the engines that the recipe names.")
 report = stage_command("report", "Writes the run's report, as one HTML page and as Markdown.")

@@ -27,7 +27,7 @@ from secateur.export.quantize.observe import Calibration, Quarter
 from secateur.export.quantize.quantize import quantize_onnx
 from secateur.export.quantize.spec import Quantization
 from secateur.export.serving.trtexec import PAGE, trtexec_page
-from secateur.export.targets import parse_target, typed_targets
+from secateur.export.targets import TypedTarget, parse_target, typed_targets
 from secateur.export.to_onnx import export_onnx
 from secateur.pipeline.analysis.graph_judge import GraphJudge
 from secateur.pipeline.analysis.product_losses import wide_products
@@ -103,12 +103,7 @@ def build_run(inputs: Inputs, say: Say) -> list[str]:
     skipped: dict[str, str] = {}
     recipe, folder = inputs.recipe, inputs.output()
     precisions, profile = recipe.export.precisions, Profile.covering(recipe.bench.batch)
-    compared = [name for name in recipe.bench.targets if parse_target(name).needs_build]
-    jobs = [
-        *(("pruned", goal) for goal in typed_targets([*recipe.export.targets, *compared], precisions)),
-        *(("dense", goal) for goal in typed_targets(compared, precisions)),
-    ]
-    for side, goal in jobs:
+    for side, goal in wanted_engines(recipe):
         if goal.target.runtime == "torch":
             skipped[str(goal)] = "PyTorch runs the model itself: there is no engine to build"
             continue
@@ -126,6 +121,16 @@ def build_run(inputs: Inputs, say: Say) -> list[str]:
     graphs = [inputs.path(onnx_name(side, word)) for side in ("dense", "pruned") for word in precisions]
     write_text(inputs.output(PAGE), trtexec_page(graphs, profile))
     return [*written, BuildFile.NAME, PAGE]
+
+
+def wanted_engines(recipe: Recipe) -> list[tuple[str, TypedTarget]]:
+    """The engines that a recipe asks for: whose (`pruned` or `dense`), and for which target in which precision."""
+    precisions = recipe.export.precisions
+    compared = [name for name in recipe.bench.targets if parse_target(name).needs_build]
+    return [
+        *(("pruned", goal) for goal in typed_targets([*recipe.export.targets, *compared], precisions)),
+        *(("dense", goal) for goal in typed_targets(compared, precisions)),
+    ]
 
 
 def onnx_name(side: str, precision: str) -> str:

@@ -10,11 +10,11 @@ from typing import overload
 from torch import nn
 
 from secateur.benchmarks.bench import Effort, Measured, bench_one, bench_pair
-from secateur.benchmarks.on_device import Remote
 from secateur.benchmarks.results_file import BenchResult
 from secateur.benchmarks.runners import Subject
 from secateur.core.input_spec import InputSpec
 from secateur.core.model_inputs import ModelInputs
+from secateur.export.devices.device import Remote
 from secateur.export.targets import parse_typed_target
 from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.runs.subjects import common_targets, is_run, open_subject, run_subjects, with_onnx
@@ -93,27 +93,22 @@ def measure(
     batches: Sequence[int],
     effort: Effort,
     say: Say,
-    remotes: Sequence[Remote] = (),
+    remote: Remote | None = None,
 ) -> list[BenchResult | Measured]:
     """One subject alone, or each further one against the first; what ONNX Runtime lacks is exported for the while.
 
-    Without `targets`, those that all subjects can run on. With `remotes` on these devices in turn, and not here.
+    Without `targets`, those that all subjects can run on. With `remote` on that device, and not here.
     """
     goals = list(targets) or common_targets(subjects)
-    if remotes and not targets:
+    if remote and not targets:
         goals = [goal for goal in goals if not goal.startswith("torch")] or ["onnxruntime:cpu"]
     for goal in goals:
         parse_typed_target(goal)  # before anything is exported
     with TemporaryDirectory() as folder:
         reference, *candidates = (with_onnx(subject, goals, Path(folder)) for subject in subjects)
-        where: Sequence[Remote | None] = remotes or [None]
         if not candidates:
-            return [bench_one(reference, goals, batches, effort, say, one) for one in where]
-        return [
-            bench_pair(reference, candidate, goals, batches, effort, say=say, remote=one)
-            for one in where
-            for candidate in candidates
-        ]
+            return [bench_one(reference, goals, batches, effort, say, remote)]
+        return [bench_pair(reference, one, goals, batches, effort, say=say, remote=remote) for one in candidates]
 
 
 def _subject(name: str, what: Measurable, targets: Sequence[str], example_input: ModelInputs | None) -> Subject:

@@ -46,8 +46,11 @@ def is_run(path: Path) -> bool:
     return (path / "recipe.yaml").is_file()
 
 
-def run_subjects(folder: Path) -> tuple[Subject, Subject]:
-    """The dense and the pruned model of a run, with the ONNX files and engines that are there."""
+def run_subjects(folder: Path, device: str = "") -> tuple[Subject, Subject]:
+    """The dense and the pruned model of a run, with the ONNX files and engines that are there.
+
+    For a `device` over ssh the engines are those that were built on it.
+    """
     from secateur.pipeline.models.create import create_model, factory_of
     from secateur.pipeline.models.inputs import input_shape
     from secateur.pipeline.runs.bench_stage import forms_of
@@ -66,6 +69,14 @@ def run_subjects(folder: Path) -> tuple[Subject, Subject]:
         replace(forms_of(folder, side), module=model, inputs=shape)
         for side, model in (("dense", dense), ("pruned", pruned))
     ]
+    if device:
+        from secateur.pipeline.runs.remote_build import engines_on
+
+        there = [engines_on(folder, device, side) for side in ("dense", "pruned")]
+        found = [
+            replace(subject, engines=engines, absent=absent)
+            for subject, (engines, absent) in zip(found, there, strict=True)
+        ]
     return found[0], found[1]
 
 

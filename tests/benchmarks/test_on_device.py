@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from secateur.benchmarks.bench import Effort, bench_one, bench_pair
-from secateur.benchmarks.on_device import Remote, measure_there
+from secateur.benchmarks.on_device import measure_there
 from secateur.benchmarks.results_file import read_bench
 from secateur.benchmarks.runners import Subject
 from secateur.core.errors import BenchError, DeviceError
+from secateur.export.devices.device import Remote
 from secateur.export.targets import parse_typed_target
 from tests.benchmarks.tiny_graphs import tiny_graph
 from tests.export.devices.stand_in_ssh import StandIn, installed
