@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .errors import InferenceError, UnavailableError
+from .errors import InferenceError, RunnerError, UnavailableError
 from .machine import this_machine
 from .runtimes import NAMES, PROVIDERS, import_runtime, open_model
 from .tensors import DYNAMIC, TensorInfo
@@ -116,7 +116,10 @@ def main(words: list[str]) -> None:
     print(f"building {job['graph']} for {job['target']}", flush=True)
     with tempfile.TemporaryDirectory() as folder:  # what is cut off in the middle is no result
         made = Path(folder)
-        found = build(job, Path(words[0]).resolve().parent, made)
+        try:
+            found = build(job, Path(words[0]).resolve().parent, made)
+        except RunnerError as error:
+            sys.exit(str(error))
         (made / "built.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
         for path in made.iterdir():
             shutil.move(str(path), str(out / path.name))

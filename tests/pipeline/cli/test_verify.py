@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from secateur.export.bundle.make import write_bundle
+from secateur.export.devices.device import Device
+from secateur.export.devices.registry import add_device
 from secateur.pipeline.cli import main
 from tests.export.conftest import needs_ort
+from tests.export.devices.stand_in_ssh import installed
 from tests.export.small_bundle import make_contents
 from tests.pipeline.cli.conftest import Command
 
@@ -56,3 +60,12 @@ def test_a_damaged_one_is_exit_2_in_a_sentence(
     said = capsys.readouterr()
     assert (ended.value.code, said.out, said.err.count("\n")) == (2, "", 1)
     assert words in said.err
+
+
+def test_on_devices(secateur: Command, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(tmp_path / "stand-in", monkeypatch)
+    add_device(Device("orin", "host", python=sys.executable))
+    done = secateur("verify", made / "linear", "--device", "orin", "--no-latency")
+    assert (done.exit_code, done.output.splitlines()[-1]) == (0, "orin: pass (6 checks)")
+    done = secateur("verify", made / "linear", "--keep")
+    assert done.exit_code == 2
