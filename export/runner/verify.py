@@ -236,9 +236,12 @@ def _latency(
     apart = evidence.machine.differences(here, engine.target)
     if not apart and count != evidence.machine.threads:
         apart = f"measured with {evidence.machine.threads} threads, and these are {count}"
-    if apart:
+    if apart:  # the evidence's ratio says little of another machine, but slower than dense is wrong on any
         said = f"{found} times as fast as dense here; not judged by the evidence ({told.ratio:.3f}): {apart}"
-        return Check("latency", engine.key, "skipped", said, found.ratio)
+        if told.ratio <= 1 or found.low >= 1:
+            return Check("latency", engine.key, "skipped", said, found.ratio)
+        outcome = "fail" if found.high < 1 else "inconclusive"
+        return Check("latency", engine.key, outcome, f"{said}; but dense must not be the faster one", found.ratio, 1)
     outcome = "pass" if found.low >= limit else "fail" if found.high < limit else "inconclusive"
     said = f"{found} times as fast as dense here, the evidence says {told.ratio:.3f} and {limit:.3f} is needed"
     return Check("latency", engine.key, outcome, said, found.ratio, limit)

@@ -93,6 +93,18 @@ def test_another_machine_is_measured_and_not_judged(made_bundle: Path, as_fast: 
     assert check.outcome == "skipped" and "with 1 threads, and these are 2" in check.said
 
 
+@pytest.mark.parametrize(("dense_ns", "outcome", "code"), [(800, "fail", 1), (None, "inconclusive", 3)])
+def test_what_is_slower_than_dense_does_not_pass_on_another_machine_either(
+    made_bundle: Path, monkeypatch: pytest.MonkeyPatch, dense_ns: int | None, outcome: str, code: int
+) -> None:
+    wild = (500,) * 10 + (2000,) * 10
+    times = Times((1000,) * 20, wild if dense_ns is None else (dense_ns,) * 20)
+    monkeypatch.setattr(module, "measure", lambda *arguments, **options: times)
+    found = verify(made_bundle, ["onnxruntime:cpu"], here=dataclasses.replace(HERE, cpu_model="Cortex-A78"))
+    assert outcomes(found)[-1] == ("latency", "onnxruntime:cpu", outcome)
+    assert (found.exit_code, "dense must not be the faster one" in found.sentence) == (code, True)
+
+
 def test_latency_that_was_not_asked_for_is_said(made_bundle: Path) -> None:
     found = verify(made_bundle, ["onnxruntime:cpu"], latency=False, here=HERE)
     assert found.checks[-1].said == "not checked: it was not asked for"
