@@ -66,12 +66,13 @@ class Sshd:
         line = (self.folder / "other_key.pub").read_text().split()
         known.write_text(f"[127.0.0.1]:{self.device.port} {line[0]} {line[1]}\n")
 
-    def drop(self) -> None:
-        """Kills every connection, but not the server."""
+    def drop(self) -> int:
+        """Kills every connection, but not the server; returns how many there were."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         for child in children:
             subprocess.run(["pkill", "-KILL", "-P", child], check=False)
             os.kill(int(child), 9)
+        return len(children)
 
 
 def keygen(path: Path) -> None:
