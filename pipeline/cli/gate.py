@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from secateur.pipeline.cli.common import json_option, print_json
+from secateur.pipeline.cli.common import Progress, device_option, find_remotes, json_option, keep_option, print_json
 
 if TYPE_CHECKING:
     from secateur.benchmarks.gate import Verdict
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     "--markdown", metavar="FILE", type=click.Path(path_type=Path), help="And as Markdown, for a pull request."
 )
 @click.option("--accept", is_flag=True, help="Judge nothing: write CANDIDATE's measurements to BASELINE.")
+@device_option
+@keep_option
 @json_option
 def command(
     paths: tuple[Path, ...],
@@ -72,6 +75,8 @@ def command(
     junit: Path | None,
     markdown: Path | None,
     accept: bool,
+    devices: tuple[str, ...],
+    keep: bool,
     as_json: bool,
 ) -> None:
     """Judges a bench.json (or a run directory): exit 0 pass, 1 fail, 3 inconclusive, 2 not comparable.
@@ -84,7 +89,11 @@ def command(
     for and not measured is inconclusive, unless the targets to judge are named with --target. A baseline changes by
     --accept only.
 
+    With --device the CANDIDATE, a run directory, is measured there and judged; a device measures no accuracy.
+
     Example: secateur gate runs/half --min-speedup 1.3 --max-drop 1
+
+    Example: secateur gate runs/half --device orin --min-speedup 1.3
 
     Example: secateur gate baseline.json runs/half/bench.json --min-speedup 1.3
 
@@ -95,7 +104,7 @@ def command(
 
     if len(paths) > 2:
         raise click.UsageError(f"got {len(paths)} files: give a candidate, or a baseline and a candidate")
-    from secateur.pipeline.runs.gate_run import accepted, gate
+    from secateur.pipeline.runs.gate_run import accepted, gate, measured_on
 
     if trtexec and (len(paths) != 2 or accept or len(targets) > 1):
         raise click.UsageError("--trtexec takes two files of times, DENSE and PRUNED, one --target, and no --accept")
@@ -106,13 +115,19 @@ def command(
             *(min_speedup, min_relative, max_macs, max_size, min_top1, max_drop),
             *(max_latency, max_p90, max_p99, max_drift),
         )
-        if len(paths) != 2 or targets or junit or markdown or any(limit is not None for limit in limits):
+        if len(paths) != 2 or targets or devices or junit or markdown or any(limit is not None for limit in limits):
             raise click.UsageError("--accept takes BASELINE and CANDIDATE and judges nothing: give no limits with it")
         said = accepted(paths[1], paths[0])
         print_json({"schema": "secateur.accepted/1", "accepted": said}) if as_json else click.echo(said)
         return
+    candidate: BenchResult | Path = _of_trtexec(paths, targets, batch or 1) if trtexec else paths[-1]
+    if remotes := find_remotes(devices, keep):
+        if len(remotes) > 1 or trtexec:
+            raise click.UsageError("--device is for one device and a run directory: judge others one by one")
+        with Progress() as progress:
+            candidate = measured_on(remotes[0], paths[-1], targets, partial(progress, "gate"))
     verdict = gate(
-        _of_trtexec(paths, targets, batch or 1) if trtexec else paths[-1],
+        candidate,
         paths[0] if len(paths) == 2 and not trtexec else None,
         min_speedup=min_speedup,
         min_relative=min_relative,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from secateur.benchmarks.environment import differences, environment
 from secateur.benchmarks.gate import Verdict, judge
@@ -12,6 +13,9 @@ from secateur.benchmarks.limits import COUNT_UNITS, SIZE_UNITS, Limits, parse_am
 from secateur.benchmarks.results_file import BenchResult, read_bench, split_key
 from secateur.core.errors import BenchError
 from secateur.pipeline.runs.subjects import is_run
+
+if TYPE_CHECKING:
+    from secateur.export.devices.device import Remote
 
 Measurement = BenchResult | str | Path
 """A result, a bench.json, or a run directory."""
@@ -62,6 +66,37 @@ def gate(
     return replace(verdict, notes=(*_elsewhere(found), *verdict.notes))
 
 
+def measured_on(
+    remote: Remote, run_dir: Path, targets: Sequence[str] = (), say: Callable[[str], None] = lambda message: None
+) -> BenchResult:
+    """A run's dense against its pruned model on a device over ssh, as its recipe's bench stage asks for.
+
+    Without `targets` on those of the recipe that are not PyTorch's. Accuracy is not measured there. Raises `BenchError`
+    for what is no run, or whose graphs are not of what it holds now.
+    """
+    from secateur.benchmarks.bench import Effort
+    from secateur.export.targets import parse_target, typed_targets
+    from secateur.pipeline.runs.measure import measure
+    from secateur.pipeline.runs.runner import open_run
+    from secateur.pipeline.runs.subjects import run_subjects
+
+    if not is_run(run_dir):
+        raise BenchError(f"{run_dir} is no run directory, and a device measures the models of one: name a run")
+    run = open_run(run_dir)
+    if reasons := _overdue(run_dir, "export"):
+        raise BenchError(
+            f"the graphs in {run_dir} are not of what it holds now ({reasons[0]}): bring them up to date with "
+            f"`secateur export {run_dir}`"
+        )
+    spec, device = run.recipe.bench, remote.device.name
+    usual = [name for name in spec.targets if parse_target(name).runtime != "torch"] or ["onnxruntime:cpu"]
+    goals = list(targets) or [str(goal) for goal in typed_targets(usual, run.recipe.export.precisions)]
+    effort = Effort(seconds=spec.seconds, threads=spec.threads, seed=run.recipe.seed)
+    (found,) = measure(run_subjects(run_dir, device), goals, spec.batch, effort, say, remote)
+    assert isinstance(found, BenchResult)  # for the type checker: two models are compared
+    return found
+
+
 def accepted(candidate: Measurement, baseline: Path) -> str:
     """Writes what was measured of `candidate` to the file `baseline`, which need not exist, and says what changes.
 
@@ -88,7 +123,7 @@ def _read(what: Measurement) -> BenchResult:
     if isinstance(what, BenchResult):
         return what
     folder = Path(what)
-    if is_run(folder) and (reasons := _overdue(folder)):
+    if is_run(folder) and (reasons := _overdue(folder, "bench")):
         later = f", and {len(reasons) - 1} later stages" * (len(reasons) > 1)
         raise BenchError(
             f"the measurements in {folder} are not of what it holds now ({reasons[0]}{later}): bring it up to date "
@@ -97,8 +132,8 @@ def _read(what: Measurement) -> BenchResult:
     return read_bench(folder)
 
 
-def _overdue(folder: Path) -> tuple[str, ...]:
-    """Why the measurements in a run directory are not of what it holds now."""
+def _overdue(folder: Path, stage: str) -> tuple[str, ...]:
+    """Why what a stage left in a run directory is not of what the run holds now."""
     from secateur.pipeline.runs.runner import open_run, overdue  # a bench.json alone is judged without all that runs
 
-    return overdue(open_run(folder), "bench")
+    return overdue(open_run(folder), stage)

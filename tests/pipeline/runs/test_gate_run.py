@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +15,16 @@ from secateur.benchmarks import environment as environment_module
 from secateur.benchmarks.environment import environment
 from secateur.benchmarks.gate import Verdict
 from secateur.benchmarks.results_file import read_bench
+from secateur.benchmarks.runners import Subject
 from secateur.core.errors import BenchError
+from secateur.export.devices.device import Remote
+from secateur.pipeline.runs import gate_run, subjects
 from secateur.pipeline.runs.gate_run import gate
 from secateur.pipeline.runs.recipe import apply_settings, plain
 from secateur.pipeline.runs.runner import open_run
 from tests.benchmarks.samples import result
+from tests.benchmarks.tiny_graphs import tiny_graph
+from tests.export.devices.stand_in_ssh import installed
 from tests.pipeline.runs.small_run import make_weights
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the run leaves torch:cuda out, which is here")
@@ -113,3 +119,23 @@ def test_amounts_may_be_numbers_or_words(run: Path) -> None:
     assert macs is not None
     outcomes = {limit: gate(run, max_macs=limit).outcome for limit in (macs, macs - 1, 0.9, "1G", 0.1)}
     assert list(outcomes.values()) == ["pass", "fail", "pass", "pass", "fail"]
+
+
+def test_a_run_is_measured_on_a_device_and_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    stand_in = installed(tmp_path / "stand-in", monkeypatch)
+    remote = Remote(replace(stand_in.device, python=sys.executable))
+    with pytest.raises(BenchError, match="is no run directory"):
+        gate_run.measured_on(remote, tmp_path)
+    text = "model: {name: vit_tiny_patch16_224}\ndata: {path: digits}\nbudget: {macs: 0.5}\nbench: {seconds: 0.05}\n"
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(BenchError, match="bring them up to date with `secateur export"):
+        gate_run.measured_on(remote, tmp_path)
+    assert stand_in.calls == 0
+    graphs = [tiny_graph(tmp_path / f"{size}.onnx", size) for size in (200, 1)]
+    sides = [Subject(graph.name, onnx=graph) for graph in graphs]
+    monkeypatch.setattr(subjects, "run_subjects", lambda folder, device: sides)
+    monkeypatch.setattr(gate_run, "_overdue", lambda folder, stage: ())
+    found = gate_run.measured_on(remote, tmp_path)
+    assert (found.device, list(found.speedup)) == ("orin", ["onnxruntime:cpu"])
+    assert gate(found, min_speedup=1.01).outcome == "pass"
