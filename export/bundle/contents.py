@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ class Picture:
 class Contents:
     """All of it; `inputs` are what the pictures become, by the names of the graphs' inputs, `[N, ...]` each.
 
-    `licences` are texts by the name of their file.
+    `licences` are texts by the name of their file, and `beside` other files by their names, which nothing checks but
+    their checksums.
     """
 
     model: str
@@ -56,6 +57,7 @@ class Contents:
     evidence: Evidence
     environment: Mapping[str, Any]
     licences: Mapping[str, str]
+    beside: Mapping[str, Path] = field(default_factory=dict)
 
 
 Source = Path | bytes

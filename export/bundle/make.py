@@ -75,6 +75,7 @@ def files_of(contents: Contents) -> tuple[dict[str, Source], Manifest]:
     files[EVIDENCE] = _json(evidence.SCHEMA, asdict(contents.evidence))
     files["environment.json"] = _json("secateur.environment/1", contents.environment)
     files.update({f"licences/{name}": text.encode() for name, text in contents.licences.items()})
+    files.update(contents.beside)
     files.update(runner_files())
     files["README.md"] = readme(contents.model, engines).encode()
     ordered = dict(sorted(files.items()))

@@ -18,8 +18,9 @@ from secateur.pipeline.cli.common import Progress, json_option, print_json
 )
 @click.option("--images", default=8, show_default=True, type=click.IntRange(1, 1000), help="Golden images.")
 @click.option("--dense/--no-dense", default=True, show_default=True, help="The unpruned model too, to compare latency.")
+@click.option("--serving", is_flag=True, help="What Triton and DeepStream take too, with the graphs and engines again.")
 @json_option
-def command(run_dir: Path, out: Path | None, images: int, dense: bool, as_json: bool) -> None:
+def command(run_dir: Path, out: Path | None, images: int, dense: bool, serving: bool, as_json: bool) -> None:
     """Packs the graphs and engines of a run with labels, preprocessing, golden images, evidence and a runner.
 
     The golden images are some of the calibration split. The same run gives the same bytes. On the device, `secateur
@@ -34,7 +35,11 @@ def command(run_dir: Path, out: Path | None, images: int, dense: bool, as_json: 
     place = out or run_dir.with_name(f"{run_dir.resolve().name}.tar.zst")
     with Progress() as progress:
         manifest = bundle_run(
-            run_dir, place, images=images, dense=dense, say=lambda message: progress("bundle", message)
+            *(run_dir, place),
+            images=images,
+            dense=dense,
+            serving=serving,
+            say=lambda message: progress("bundle", message),
         )
     if as_json:
         print_json({"schema": "secateur.bundle/1", "out": str(place), **asdict(manifest)})

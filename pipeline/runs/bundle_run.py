@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ from secateur.pipeline.runs.bundle_evidence import evidence_of
 from secateur.pipeline.runs.export_stage import engines_folder, onnx_name
 from secateur.pipeline.runs.manifest import read_manifest
 from secateur.pipeline.runs.runner import open_run, overdue
+from secateur.pipeline.runs.serving_run import serving_run
 
 Say = Callable[[str], None]
 IMAGES = 8
@@ -34,12 +37,19 @@ IMAGES = 8
 
 
 def bundle_run(
-    folder: Path, out: Path, *, images: int = IMAGES, dense: bool = True, say: Say = lambda message: None
+    folder: Path,
+    out: Path,
+    *,
+    images: int = IMAGES,
+    dense: bool = True,
+    serving: bool = False,
+    say: Say = lambda message: None,
 ) -> Manifest:
     """Writes the bundle of the run in `folder` as `out`, a folder or an archive (.tar, .tar.zst); returns its manifest.
 
     The golden images come from the calibration split, as evenly as `images` of them can; with `dense` the unpruned
-    model's graphs and engines go in too, so that latency can be checked as a ratio. The same run gives the same bytes.
+    model's graphs and engines go in too, so that latency can be checked as a ratio, and with `serving` what Triton and
+    DeepStream take, which holds the graphs and engines again. The same run gives the same bytes.
     Raises `RunError` for a run that is not up to date.
     """
     run = replace(open_run(folder))
@@ -73,7 +83,18 @@ def bundle_run(
         },
         licences=licences(run.recipe.model.name, str(pretrained_config(run.dense).get("license") or "")),
     )
-    return write_bundle(contents, out)
+    with TemporaryDirectory() as place:
+        beside = _serving(folder, Path(place), run.recipe.model.name, say) if serving else {}
+        return write_bundle(replace(contents, beside=beside), out)
+
+
+def _serving(folder: Path, place: Path, name: str, say: Say) -> dict[str, Path]:
+    """What servers take of the run, written below `place`, by its names in the bundle."""
+    say("files for servers")
+    served = serving_run(folder, place, re.sub(r"\W+", "_", name))
+    for what, why in served.left_out.items():
+        say(f"left out: {what}: {why}")
+    return {f"serving/{file}": place / file for file in served.files}
 
 
 def _golden(images: Images, transform: Transform, inside: bool, count: int) -> tuple[list[Picture], NDArray[Any]]:
