@@ -97,7 +97,10 @@ def test_families_are_equal_for_tensors_of_equal_shapes_in_any_order() -> None:
     assert family(0, "up.weight") != family(0, "up.weight", "down.weight")
 
 
-WITHOUT_SCORES = ("linear", "several scales", "several scales of wide heads", "learned queries", "of other tokens")
+WITHOUT_SCORES = (
+    *("linear", "several scales", "several scales of wide heads"),
+    *("padded", "learned queries", "of other tokens"),
+)
 """Attentions that make no scores, or whose scores PyTorch's own function keeps to itself."""
 
 
