@@ -1,6 +1,6 @@
 """The runner's commands: `python -m bundle_runner verify`, `infer IMAGE`, `bench`.
 
-Exit 0 done or pass, 1 a check failed, 2 a bad bundle or usage, 3 inconclusive.
+Exit 0 done or pass, 1 a check failed, 2 a bad bundle or usage, 3 inconclusive, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .bench import describe, measure
+from .bench import MOST_SECONDS, describe, measure
 from .bundle import open_bundle
 from .engines import chosen, installed_version
 from .errors import RunnerError
 from .golden import batch_of, golden_inputs
 from .infer import infer
-from .machine import this_machine
+from .machine import MOST_THREADS, this_machine
 from .manifest import NAME
 from .runtimes import open_model
+from .text import show, shown
 from .verify import verify
 
 HERE = Path(__file__).resolve().parents[1]
@@ -31,8 +32,17 @@ def main(words: list[str] | None = None) -> int:
     try:
         code: int = options.command(options)
     except RunnerError as error:
-        print(f"bundle_runner: {error}", file=sys.stderr)
+        show(f"bundle_runner: {error}", sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read the answer has gone
+        return 2
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        show(f"bundle_runner: cannot read or write here: {where}{error.strerror or error}", sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        show("bundle_runner: interrupted", sys.stderr)
+        return 130
     return code
 
 
@@ -45,7 +55,7 @@ def _verify(options: argparse.Namespace) -> int:
         threads=options.threads,
         say=_say,
     )
-    print(json.dumps(found.to_json(), indent=1) if options.json else "\n".join(found.lines()))
+    show(json.dumps(found.to_json(), indent=1) if options.json else "\n".join(found.lines()), sys.stdout)
     return found.exit_code
 
 
@@ -53,12 +63,13 @@ def _infer(options: argparse.Namespace) -> int:
     with open_bundle(options.bundle) as bundle:
         found = infer(bundle, options.image, options.target, options.top, options.threads)
     if options.json:
-        print(json.dumps(found, indent=1))
+        show(json.dumps(found, indent=1), sys.stdout)
     else:
         for row in found.get("top", []):
-            print("\n".join(f"{one['probability']:8.2%}  {one['class']}" for one in row))
+            show("\n".join(f"{one['probability']:8.2%}  {shown(one['class'], False)}" for one in row), sys.stdout)
         for name, one in found["outputs"].items() if "top" not in found else []:
-            print(f"{name}: {one['dtype']} {one['shape']}")
+            odd = "" if one["finite"] else ", with numbers that are not finite"
+            show(f"{name}: {one['dtype']} {one['shape']}{odd}", sys.stdout)
     return 0
 
 
@@ -78,7 +89,7 @@ def _bench(options: argparse.Namespace) -> int:
     found = describe(times, engine.key, options.batch, options.threads, installed_version(engine.runtime))
     if options.out:
         options.out.write_text(json.dumps(found) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=1) if options.json else _bench_line(found))
+    show(json.dumps(found, indent=1) if options.json else _bench_line(found), sys.stdout)
     return 0
 
 
@@ -91,13 +102,24 @@ def _bench_line(found: dict[str, Any]) -> str:
 
 def _say(message: str) -> None:
     if sys.stderr.isatty():
-        print(message, file=sys.stderr)
+        show(message, sys.stderr)
 
 
-def _positive(word: str) -> int:
+def _positive(word: str, most: int = 1 << 20) -> int:
     value = int(word)
-    if not 1 <= value <= 1 << 20:
-        raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
+    if not 1 <= value <= most:
+        raise argparse.ArgumentTypeError(f"{value} is not from 1 to {most}")
+    return value
+
+
+def _threads(word: str) -> int:
+    return _positive(word, MOST_THREADS)
+
+
+def _seconds(word: str) -> float:
+    value = float(word)
+    if not 0 < value <= MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{value:g} is not above 0 and at most {MOST_SECONDS}")
     return value
 
 
@@ -108,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND")
     commands.required = True
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--threads", type=_positive, help="threads of ONNX Runtime on the CPU")
+    shared.add_argument("--threads", type=_threads, help="threads of ONNX Runtime on the CPU")
     shared.add_argument("--json", action="store_true", help="print JSON")
     place: dict[str, Any] = {"type": Path, "default": HERE} if (HERE / NAME).is_file() else {"type": Path}
     one = commands.add_parser("verify", parents=[shared], help="is the bundle right and fast here?")
@@ -116,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--target", action="append", default=[], help="an engine, such as onnxruntime:cpu@fp16; may be repeated"
     )
-    one.add_argument("--seconds", type=float, default=3.0, help="of measuring for each engine")
+    one.add_argument("--seconds", type=_seconds, default=3.0, help="of measuring for each engine")
     one.add_argument("--no-latency", action="store_true", help="check what is computed, not how fast")
     one.set_defaults(command=_verify)
     two = commands.add_parser("infer", parents=[shared], help="what does the model say of a picture?")
@@ -125,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     two.set_defaults(command=_infer)
     three = commands.add_parser("bench", parents=[shared], help="how fast is the model here?")
     three.add_argument("--batch", type=_positive, default=1, help="images at once")
-    three.add_argument("--seconds", type=float, default=5.0, help="of measuring")
+    three.add_argument("--seconds", type=_seconds, default=5.0, help="of measuring")
     three.add_argument("--out", type=Path, help="write the JSON here")
     three.set_defaults(command=_bench)
     for each in (two, three):

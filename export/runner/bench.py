@@ -23,6 +23,7 @@ SCHEMA = "secateur.device_bench/1"
 LEAST_BLOCKS = 10
 """Blocks that are measured whatever they take."""
 WARM_RUNS = 5
+MOST_SECONDS = 24 * 3600
 Call = Callable[[], None]
 Say = Callable[[str], None]
 
@@ -60,9 +61,10 @@ def measure(
     It ends after `seconds` or `samples` timed runs of each side, but never before ten blocks. Raises `InferenceError`
     for no time or too few samples.
     """
-    if not seconds > 0 or samples < 2 * LEAST_BLOCKS:
+    if not 0 < seconds <= MOST_SECONDS or samples < 2 * LEAST_BLOCKS:
         raise InferenceError(
-            f"got {seconds} seconds and {samples} samples, but more than 0 and at least {2 * LEAST_BLOCKS} are needed"
+            f"got {seconds} seconds and {samples} samples, but more than 0 and at most {MOST_SECONDS} seconds, and at "
+            f"least {2 * LEAST_BLOCKS} samples are needed"
         )
     one: list[int] = []
     two: list[int] = []

@@ -7,7 +7,7 @@ from typing import Any, Mapping
 
 from .errors import BundleError
 from .fields import Fields, number_of, read_object, text_of
-from .machine import Here
+from .machine import MOST_THREADS, Here
 from .manifest import EVIDENCE
 
 SCHEMA = "secateur.evidence/1"
@@ -144,7 +144,7 @@ def _latency(value: Any, where: str) -> Latency:
 def _machine(fields: Fields) -> Machine:
     found = Machine(
         cpu_model=fields.text("cpu_model"),
-        threads=fields.count("threads", 1 << 16, 1),
+        threads=fields.count("threads", MOST_THREADS, 1),
         platform=fields.text("platform"),
         gpu=fields.text("gpu"),
         capability=fields.text("capability"),

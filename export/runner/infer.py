@@ -29,7 +29,10 @@ def infer(bundle: Bundle, image: Path, target: str = "", top: int = 5, threads: 
     with open_model(bundle.path(engine.path), engine.target, threads, engine.lean) as model:
         outputs = model.run({model.inputs[0].name: array})
     found: dict[str, Any] = {"schema": SCHEMA, "image": image.name, "target": engine.key}
-    found["outputs"] = {name: {"dtype": str(one.dtype), "shape": list(one.shape)} for name, one in outputs.items()}
+    found["outputs"] = {
+        name: {"dtype": str(one.dtype), "shape": list(one.shape), "finite": bool(np.isfinite(one).all())}
+        for name, one in outputs.items()
+    }
     first = next(iter(outputs.values()))
     names = parse_labels(bundle.read(LABELS), bundle.manifest.classes)
     if first.ndim == 2 and first.shape[1] == len(names) and np.isfinite(first).all():

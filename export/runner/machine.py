@@ -11,6 +11,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+MOST_THREADS = 4096
+"""More than any machine has processors."""
+
 
 def printed(*command: str) -> str:
     """What a command prints; empty where it is not installed, fails or hangs."""

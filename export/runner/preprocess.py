@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ SCHEMA = "secateur.preprocessing/1"
 MOST_BYTES = 256 << 20
 MOST_PIXELS = 1 << 26
 """The largest picture: 67 million pixels."""
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+"""Pillow's names of what is read: a picture in another of its formats may start a program (EPS: Ghostscript)."""
 INTERPOLATIONS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
 """Pillow's numbers."""
 
@@ -45,9 +48,11 @@ class Preprocessing:
         Raises `InferenceError` for a file that is neither, and `UnavailableError` where there is no Pillow.
         """
         try:
-            size = path.stat().st_size
-            if size > MOST_BYTES:
-                raise InferenceError(f"{path} has {size} bytes, but pictures of at most {MOST_BYTES} are read")
+            about = path.stat()
+            if not stat.S_ISREG(about.st_mode):  # reading a pipe or a device may never end
+                raise InferenceError(f"{path} is no regular file: name a picture or an .npy")
+            if about.st_size > MOST_BYTES:
+                raise InferenceError(f"{path} has {about.st_size} bytes, but pictures of at most {MOST_BYTES} are read")
             data = path.read_bytes()
         except OSError as error:
             raise InferenceError(f"cannot read {path}: {error.strerror or error}") from error
@@ -56,6 +61,8 @@ class Preprocessing:
                 array = parse_npy(data, path.name)
             except BundleError as error:
                 raise InferenceError(str(error)) from error
+            if not array.size:
+                raise InferenceError(f"{path} holds {list(array.shape)}, which is no image: give one or more")
             return array[None] if array.ndim == len(self.shape) else array
         return self.input_from(data, str(path))
 
@@ -123,13 +130,15 @@ def parse_preprocessing(data: bytes) -> Preprocessing:
 def _decoded(data: bytes, where: str, mode: str) -> Any:
     """The picture in `L` or `RGB`; of 16 bits the upper ones."""
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise UnavailableError(
             "pictures are read by Pillow, which is not installed: `pip install pillow`, or give the input as .npy"
         ) from error
     try:
         with Image.open(io.BytesIO(data)) as image:
+            if image.format not in FORMATS:
+                raise InferenceError(f"{where} is in {image.format}, but only {', '.join(FORMATS)} are read")
             if image.width * image.height > MOST_PIXELS:
                 raise InferenceError(
                     f"{where} has {image.width} x {image.height} pixels, but at most {MOST_PIXELS} are read"
@@ -140,6 +149,8 @@ def _decoded(data: bytes, where: str, mode: str) -> Any:
             return image.convert(mode)
     except InferenceError:
         raise
+    except UnidentifiedImageError as error:
+        raise InferenceError(f"{where} is no picture that can be read (its format is unknown)") from error
     except Exception as error:  # Pillow raises whatever its decoders raise
         raise InferenceError(f"{where} is no picture that can be read ({first_line(error)})") from error
 

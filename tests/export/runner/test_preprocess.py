@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -77,6 +78,12 @@ def test_sixteen_bits_keep_the_upper_ones() -> None:
     assert recipe.input_from(png(image), "x").item() == pytest.approx(0x80 / 255)
 
 
+def test_a_format_whose_decoder_starts_a_program_is_not_read() -> None:
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    with pytest.raises(InferenceError, match="x is in EPS, but only AVIF, BMP"):
+        RECIPE.input_from(eps, "x")
+
+
 @pytest.mark.parametrize("data", [b"", b"no picture", png(Image.new("L", (9, 9)))[:-30], b"GIF89a"])
 def test_what_is_no_picture(data: bytes) -> None:
     with pytest.raises(InferenceError, match="x is no picture that can be read"):
@@ -99,7 +106,15 @@ def test_files(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((1, 4, 4), np.float32))
     assert RECIPE.input_of(tmp_path / "x.npy").shape == (1, 1, 4, 4)
     (tmp_path / "y.npy").write_bytes(b"x")
-    for name, words in (("y.npy", "is no .npy file"), ("absent.png", "cannot read")):
+    np.save(tmp_path / "none.npy", np.zeros((0, 1, 4, 4), np.float32))
+    os.mkfifo(tmp_path / "pipe.png")
+    for name, words in (
+        ("y.npy", "is no .npy file"),
+        ("none.npy", "which is no image"),
+        ("absent.png", "cannot read"),
+        ("pipe.png", "is no regular file"),
+        ("", "is no regular file"),
+    ):
         with pytest.raises(InferenceError, match=words):
             RECIPE.input_of(tmp_path / name)
 

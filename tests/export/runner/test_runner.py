@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from secateur.export import runner
+from secateur.export.runner import __main__ as commands
 from secateur.export.runner.__main__ import main
 from tests.export.conftest import needs_ort
 
@@ -70,11 +71,49 @@ def test_what_it_refuses(bundle: Path, capsys: pytest.CaptureFixture[str]) -> No
     (bundle / "extra").touch()
     assert main(["verify", str(bundle)]) == 2
     assert capsys.readouterr().err == "bundle_runner: extra is in the folder, but MANIFEST.json does not list it\n"
-    for words in ([], ["bench", "--bundle", "x", "--batch", "0"], ["verify"]):
+    assert main(["verify", str(bundle), "--target", "\x1b[2J"]) == 2
+    for words in (
+        *([], ["bench", "--bundle", "x", "--batch", "0"], ["verify"], ["verify", "x", "--threads", "100000"]),
+        *(["verify", "x", "--seconds", number] for number in ("nan", "inf", "-1", "0")),
+    ):
         with pytest.raises(SystemExit) as ended:
             main(words)
         assert ended.value.code == 2
-    assert "is not 1 or more" in capsys.readouterr().err
+    assert "is not from 1 to" in capsys.readouterr().err
+
+
+@needs_ort
+def test_an_answer_that_cannot_be_written_is_no_verdict(
+    made_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = ["bench", "--bundle", str(made_bundle), "--seconds", "0.01", "--out"]
+    for place, words in ((tmp_path, "Is a directory"), (tmp_path / "a" / "b.json", "No such file")):
+        assert main([*timed, str(place)]) == 2
+        assert words in capsys.readouterr().err
+
+    words = ["verify", str(made_bundle), "--no-latency"]
+    code = f"import sys; from secateur.export.runner.__main__ import main; sys.exit(main({words}))"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, "bundle_runner: cannot read or write here: No space left on device\n")
+
+
+def test_an_interrupted_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*words: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "verify", interrupted)
+    assert main(["verify", "x"]) == 130
+    assert capsys.readouterr().err == "bundle_runner: interrupted\n"
+
+
+def test_a_name_of_a_class_commands_no_terminal(
+    made_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = [{"class": "\x1b[2Jcat\nnot here", "probability": 0.5}]
+    monkeypatch.setattr(commands, "infer", lambda *words: {"top": [row], "outputs": {}})
+    assert main(["infer", "x", "--bundle", str(made_bundle)]) == 0
+    assert capsys.readouterr().out == "  50.00%  \\x1b[2Jcat\\nnot here\n"
 
 
 @needs_ort
