@@ -9,6 +9,7 @@ import traceback
 import click
 
 from secateur.core.errors import SecateurError, near_matches
+from secateur.export.runner.text import shown
 
 COMMANDS = {
     "demo": "the embedded default, end to end, no network",
@@ -87,6 +88,12 @@ def main(args: list[str] | None = None) -> None:
     except SecateurError as error:
         if debug:
             traceback.print_exc()
-        click.echo(f"secateur: {error}", err=True)
+        click.echo(shown(f"secateur: {error}"), err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(shown(f"secateur: cannot read or write: {where}{error.strerror or error}"), err=True)
+        sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from secateur.export.runner.text import shown
 from secateur.pipeline.cli.common import (
     Progress,
     device_option,
@@ -150,6 +151,7 @@ def _document(found: BenchResult | Measured) -> dict[str, Any]:
 def _print(found: list[BenchResult | Measured]) -> None:
     """One table: a line for each model, target and batch."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from secateur.benchmarks.results_file import BenchResult, split_key
@@ -166,7 +168,7 @@ def _print(found: list[BenchResult | Measured]) -> None:
         for key, latency in side.latency_ms.items():
             numbers = [f"{value:.3f}" for value in (latency.p50, latency.p90, latency.p99)]
             place = [device] if on_devices else []
-            table.add_row(side.name, *place, split_key(key)[0], str(latency.batch), *numbers, speedup.get(key, ""))
+            table.add_row(escape(shown(side.name)), *place, split_key(key)[0], str(latency.batch), *numbers, speedup.get(key, ""))
 
     for result in found:
         if isinstance(result, BenchResult):
@@ -180,7 +182,7 @@ def _print(found: list[BenchResult | Measured]) -> None:
     if table.row_count:
         console.print(table)
     for remark in remarks:
-        console.print(remark, markup=False, soft_wrap=True)
+        console.print(shown(remark), markup=False, soft_wrap=True)
 
 
 def _seen(device: str, conditions: Mapping[str, Conditions]) -> Iterator[str]:

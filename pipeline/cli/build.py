@@ -11,6 +11,7 @@ import click
 from secateur.pipeline.cli.common import (
     Progress,
     device_option,
+    echo,
     find_remotes,
     force_option,
     json_option,
@@ -70,10 +71,10 @@ def command(
     for name in found:
         check_built(device_folder(run_dir, name))
         for sentence in left_out(device_folder(run_dir, name), "build"):
-            click.echo(f"{name}: {sentence}", err=True)
+            echo(f"{name}: {sentence}", err=True)
     if as_json:
         print_json({"schema": "secateur.builds/1", "devices": {name: asdict(built) for name, built in found.items()}})
         return
     for name, built in found.items():
         for path in built.built:
-            click.echo(device_folder(run_dir, name) / path)
+            echo(device_folder(run_dir, name) / path)

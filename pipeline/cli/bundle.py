@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from secateur.pipeline.cli.common import Progress, json_option, print_json
+from secateur.pipeline.cli.common import Progress, echo, json_option, print_json
 
 
 @click.command("bundle", short_help="What a device needs of a run, with what proves it there.")
@@ -45,7 +45,7 @@ def command(run_dir: Path, out: Path | None, images: int, dense: bool, serving: 
         print_json({"schema": "secateur.bundle/1", "out": str(place), **asdict(manifest)})
         return
     size = place.stat().st_size if place.is_file() else sum(one.size_bytes for one in manifest.files.values())
-    click.echo(
+    echo(
         f"{place}: {len(manifest.files)} files, {size / 1e6:.1f} MB, engines for "
         f"{', '.join(engine.key for engine in manifest.engines)}"
     )

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
+
+from secateur.export.runner.bench import MOST_SECONDS
+from secateur.export.runner.machine import MOST_THREADS
+from secateur.export.runner.text import shown
 
 if TYPE_CHECKING:
     from secateur.export.devices.device import Remote
@@ -25,8 +30,21 @@ device_option = click.option(
     help="On this device over ssh, see `secateur device`; may be repeated.",
 )
 keep_option = click.option("--keep", is_flag=True, help="Leave the work's folder on the device.")
-SECONDS = click.FloatRange(0, min_open=True)
+class Seconds(click.FloatRange):
+    """A number above 0 and at most `MOST_SECONDS`; what is no number is refused too."""
+
+    def __init__(self) -> None:
+        super().__init__(0, MOST_SECONDS, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        return self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx) if found != found else found
+
+
+SECONDS = Seconds()
 """Durations on the command line."""
+THREADS = click.IntRange(1, MOST_THREADS)
+"""Numbers of threads on the command line."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON on stdout.")
 
 
@@ -61,10 +79,16 @@ class Progress:
         """Shows what a stage is doing; a finished stage leaves a line behind."""
         if self._status is None:
             return
+        said = escape(shown(message, lines=False))  # of a device, which may write what it likes
         if message.startswith("done") or message == "up to date":
-            self._console.print(f"[green]✓[/] {stage:8} {message}", highlight=False)
+            self._console.print(f"[green]✓[/] {stage:8} {said}", highlight=False)
         else:
-            self._status.update(f"{stage}: {message}" if message else stage)
+            self._status.update(f"{stage}: {said}" if said else stage)
+
+
+def echo(text: object, err: bool = False) -> None:
+    """Prints a line on stdout or stderr, with escapes for what a terminal would take as a command."""
+    click.echo(shown(str(text)), err=err)
 
 
 def print_json(content: Any) -> None:
@@ -78,4 +102,4 @@ def say_left_out(run_dir: Path, *stages: str) -> None:
 
     for stage in stages:
         for sentence in left_out(run_dir, stage):
-            click.echo(sentence, err=True)
+            echo(sentence, err=True)

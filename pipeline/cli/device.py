@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from secateur.pipeline.cli.common import Progress, json_option, print_json
+from secateur.pipeline.cli.common import Progress, echo, json_option, print_json
 
 
 @click.group("device", short_help="Devices that are reached over ssh: add, list, doctor, stop, remove.")
@@ -34,7 +34,7 @@ def add(name: str, address: str, python: str, replace: bool) -> None:
 
     device = parse_device(name, address, python)
     add_device(device, replace)
-    click.echo(f"see what {name} has with `secateur device doctor {name}`", err=True)
+    echo(f"see what {name} has with `secateur device doctor {name}`", err=True)
 
 
 @command.command("list", short_help="All devices.")
@@ -51,9 +51,9 @@ def list_devices(as_json: bool) -> None:
         print_json({"schema": "secateur.devices/1", "devices": [asdict(device) for device in found]})
         return
     for device in found:
-        click.echo(f"{device.name}  {device.address}  {device.python}")
+        echo(f"{device.name}  {device.address}  {device.python}")
     if not found:
-        click.echo("no device yet: add one with `secateur device add NAME ssh://user@host`", err=True)
+        echo("no device yet: add one with `secateur device add NAME ssh://user@host`", err=True)
 
 
 @command.command("remove", short_help="Forget a device.")
@@ -68,7 +68,7 @@ def remove(name: str, wipe: bool) -> None:
     from secateur.export.devices.transfer import ask
 
     if wipe:
-        click.echo(f"removed {ask(find_device(name), 'wipe')['wiped']} on {name}", err=True)
+        echo(f"removed {ask(find_device(name), 'wipe')['wiped']} on {name}", err=True)
     remove_device(name)
 
 
@@ -82,7 +82,7 @@ def stop(name: str) -> None:
     from secateur.export.devices.registry import find_device
     from secateur.export.devices.transfer import ask
 
-    click.echo(f"{len(ask(find_device(name), 'stop')['stopped'])} stopped", err=True)
+    echo(f"{len(ask(find_device(name), 'stop')['stopped'])} stopped", err=True)
 
 
 @command.command("doctor", short_help="What a device is, and which of its sensors can be read.")
@@ -118,8 +118,8 @@ def doctor(name: str, as_json: bool) -> None:
         **{probe: f"{value:g} ({kind})" for probe, kind, value in sensors.probes},
     }
     for fact, value in facts.items():
-        click.echo(f"{fact}: {value}")
+        echo(f"{fact}: {value}")
     for sensor, why in sensors.absent.items():
-        click.echo(f"not there: {sensor}: {why}")
+        echo(f"not there: {sensor}: {why}")
     for sentence in found.lacks:
-        click.echo(f"missing: {sentence}")
+        echo(f"missing: {sentence}")

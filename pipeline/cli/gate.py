@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from secateur.export.runner.text import shown
 from secateur.pipeline.cli.common import Progress, device_option, find_remotes, json_option, keep_option, print_json
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ def _of_trtexec(paths: tuple[Path, ...], targets: tuple[str, ...], batch: int) -
 
 def _print(verdict: Verdict) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from secateur.benchmarks.verdict_files import number
@@ -172,7 +174,7 @@ def _print(verdict: Verdict) -> None:
         interval = f"{check.low:.3f} to {check.high:.3f}" if check.low is not None and check.high is not None else ""
         table.add_row(
             check.name,
-            f"{check.target or ''}{f' batch {check.batch}' if check.batch else ''}",
+            escape(shown(f"{check.target or ''}{f' batch {check.batch}' if check.batch else ''}")),
             number(check.value),
             interval,
             number(check.limit),
@@ -180,5 +182,5 @@ def _print(verdict: Verdict) -> None:
         )
     console.print(table)
     for note in verdict.notes:
-        console.print(f"note: {note}", markup=False, soft_wrap=True)
-    console.print(verdict.sentence, style=styles[verdict.outcome], markup=False, soft_wrap=True)
+        console.print(shown(f"note: {note}"), markup=False, soft_wrap=True)
+    console.print(shown(verdict.sentence), style=styles[verdict.outcome], markup=False, soft_wrap=True)

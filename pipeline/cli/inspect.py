@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from secateur.pipeline.cli.common import json_option, print_json
+from secateur.pipeline.cli.common import echo, json_option, print_json
 
 
 @click.command("inspect", short_help="What can be removed from a model, and what cannot.")
@@ -94,4 +94,4 @@ def _file(path: Path, as_json: bool) -> None:
     }
     for word, text in rows.items():
         if text:
-            click.echo(f"{word}: {text}")
+            echo(f"{word}: {text}")

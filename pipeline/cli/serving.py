@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from secateur.pipeline.cli.common import json_option, print_json
+from secateur.pipeline.cli.common import echo, json_option, print_json
 
 
 @click.command("serving", short_help="Files for Triton and DeepStream, of the small model of a run.")
@@ -34,6 +34,6 @@ def command(run_dir: Path, out: Path | None, name: str | None, batch: int, as_js
         print_json({"schema": "secateur.serving/1", "out": str(place), **asdict(found)})
         return
     for file in found.files:
-        click.echo(place / file)
+        echo(place / file)
     for what, why in found.left_out.items():
-        click.echo(f"left out: {what}: {why}")
+        echo(f"left out: {what}: {why}")

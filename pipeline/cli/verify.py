@@ -10,8 +10,10 @@ import click
 
 from secateur.pipeline.cli.common import (
     SECONDS,
+    THREADS,
     Progress,
     device_option,
+    echo,
     find_remotes,
     json_option,
     keep_option,
@@ -29,7 +31,7 @@ from secateur.pipeline.cli.common import (
     help="An engine of the bundle, such as onnxruntime:cpu@fp16; may be repeated. [default: all that are for here]",
 )
 @click.option("--seconds", default=3.0, show_default=True, type=SECONDS, help="Of measuring for each engine.")
-@click.option("--threads", type=click.IntRange(1), help="Of ONNX Runtime on the CPU. [default: those of the evidence]")
+@click.option("--threads", type=THREADS, help="Of ONNX Runtime on the CPU. [default: those of the evidence]")
 @click.option("--latency/--no-latency", default=True, show_default=True, help="Whether to measure.")
 @device_option
 @keep_option
@@ -73,6 +75,6 @@ def command(
         print_json({"schema": "secateur.verdicts/1", "devices": documents} if remotes else documents[""])
     else:
         for name, verdict in found.items():
-            click.echo("\n".join(f"{name}: {line}" if name else line for line in verdict.lines()))
+            echo("\n".join(f"{name}: {line}" if name else line for line in verdict.lines()))
     codes = [verdict.exit_code for verdict in found.values()]
     click.get_current_context().exit(next((code for code in codes if code), 0))

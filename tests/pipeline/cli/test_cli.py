@@ -8,6 +8,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+from secateur.core.errors import DeviceError
 from secateur.pipeline import cli
 from secateur.pipeline.cli import COMMANDS
 
@@ -41,3 +42,22 @@ def test_an_error_is_one_sentence_and_debug_shows_the_traceback(capsys: pytest.C
     assert "deit_tiny_patch16_224" in said()
     assert "Traceback" not in said()
     assert "Traceback" in said("--debug")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device"), "secateur: cannot read or write: No space left on device\n"),
+        (DeviceError("orin: \x1b[2Jgone"), "secateur: orin: \\x1b[2Jgone\n"),
+    ],
+)
+def test_what_fails_in_any_command_is_a_sentence_that_commands_no_terminal(
+    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*words: object, **more: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli.cli, "main", fails)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["list"])
+    assert (ended.value.code, capsys.readouterr().err) == (2, words)
