@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TextIO
 
 KEPT = "\n\t\xa0"
@@ -29,5 +30,5 @@ def show(text: str, stream: TextIO) -> None:
         print(shown(text).encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
     except OSError:
         if stream is sys.stdout:
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # it stays open to the end
+            sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # it stays open to the end
         raise

@@ -168,7 +168,8 @@ def _print(found: list[BenchResult | Measured]) -> None:
         for key, latency in side.latency_ms.items():
             numbers = [f"{value:.3f}" for value in (latency.p50, latency.p90, latency.p99)]
             place = [device] if on_devices else []
-            table.add_row(escape(shown(side.name)), *place, split_key(key)[0], str(latency.batch), *numbers, speedup.get(key, ""))
+            name, target = escape(shown(side.name)), split_key(key)[0]
+            table.add_row(name, *place, target, str(latency.batch), *numbers, speedup.get(key, ""))
 
     for result in found:
         if isinstance(result, BenchResult):

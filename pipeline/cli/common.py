@@ -30,6 +30,8 @@ device_option = click.option(
     help="On this device over ssh, see `secateur device`; may be repeated.",
 )
 keep_option = click.option("--keep", is_flag=True, help="Leave the work's folder on the device.")
+
+
 class Seconds(click.FloatRange):
     """A number above 0 and at most `MOST_SECONDS`; what is no number is refused too."""
 
@@ -38,7 +40,9 @@ class Seconds(click.FloatRange):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         found = super().convert(value, param, ctx)
-        return self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx) if found != found else found
+        if found != found:  # no number is in the range, though none is outside
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return found
 
 
 SECONDS = Seconds()
