@@ -181,8 +181,10 @@ def _supervise(job: Path, store: Path, request: dict[str, Any], parent: int) -> 
         os.close(parent)
         code = 127
         argv = [sys.executable if word == "{python}" else word for word in request["argv"]]
+        places = [str(job / "work"), *filter(None, [os.environ.get("PYTHONPATH")])]  # PYTHONSAFEPATH may be set
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
         try:  # what measures keeps the locks, even if this process is killed
-            code = subprocess.Popen(argv, cwd=str(job / "work"), pass_fds=held).wait()
+            code = subprocess.Popen(argv, cwd=str(job / "work"), pass_fds=held, env=env).wait()
         except OSError as error:
             print(f"{argv[0]} cannot be started: {error.strerror}", file=sys.stderr, flush=True)
         part = job / "code.part"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,9 +43,9 @@ def run(bundle: Path, *words: object) -> subprocess.CompletedProcess[str]:
         "sys.argv[0] = 'bundle_runner'\n"
         "runpy.run_module('bundle_runner', run_name='__main__')"
     )
-    return subprocess.run(
-        [sys.executable, "-B", "-c", code, *map(str, words)], cwd=bundle, capture_output=True, text=True
-    )
+    call = [sys.executable, "-B", "-c", code, *map(str, words)]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
+    return subprocess.run(call, cwd=bundle, env=environment, capture_output=True, text=True)
 
 
 @needs_ort
