@@ -32,7 +32,6 @@ FAMILIES = {
     "test_byobnet": {"channel"},
     "test_convnext": {"mlp_hidden", "width"},
     "test_nfnet": {"channel"},
-    "test_mambaout": {"channel", "width"},
     "test_coatnet": {"channel", "qk_dim", "width"},
 }
 

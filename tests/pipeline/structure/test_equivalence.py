@@ -32,7 +32,6 @@ HIDING: dict[str, dict[str, Any]] = {
     "fastvit_t8": {"layers": (1, 1, 1, 1)},
     "regnetx_002": {},
     "inception_next_atto": {"depths": (1, 1, 1, 1), "dims": (16, 24, 32, 40)},
-    "repvit_m1": {"depth": (1, 1, 2, 1), "embed_dim": (16, 24, 32, 40)},
     "efficientformer_l1": {"depths": (1, 1, 1, 2), "num_vit": 1, "embed_dims": (16, 24, 32, 40)},
 }
 """Models whose last normalisations or LayerScales are zero or tiny as timm initialises them, as small as they come; the

@@ -204,10 +204,9 @@ def test_a_model_that_was_pruned_twice_comes_back(tmp_path: Path) -> None:
     assert (tmp_path / "again" / STRUCTURE).read_bytes() == (tmp_path / STRUCTURE).read_bytes()
 
 
-@pytest.mark.parametrize("order", [("classes", "units"), ("units", "classes"), ("classes", "units", "classes")])
-def test_classes_and_units_may_be_cut_in_any_order(order: tuple[str, ...], tmp_path: Path) -> None:
+def test_classes_and_units_may_be_cut_in_any_order(tmp_path: Path) -> None:
     model = create_model("test_efficientnet", num_classes=9)
-    for step in order:
+    for step in ("classes", "units", "classes"):
         count = model.num_classes
         assert isinstance(count, int)
         names = tuple("abcdefghi"[: count - 2])
