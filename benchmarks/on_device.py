@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from secateur.benchmarks.environment import Environment
 from secateur.benchmarks.results_file import latency_key
@@ -20,6 +21,7 @@ from secateur.export.devices.jobs import Job, run_job
 from secateur.export.devices.transfer import Source
 from secateur.export.graph_types import external_files, read_graph
 from secateur.export.machine import Gpu
+from secateur.export.runner.bench import LEAST_BLOCKS
 from secateur.export.runner.machine import Here
 from secateur.export.runner.sensors.conditions import Conditions
 from secateur.export.targets import TypedTarget
@@ -101,7 +103,7 @@ def measure_there(
     """
     files: dict[str, Source] = dict(runner_files())
     skipped: dict[str, str] = {}
-    asked: list[dict[str, object]] = []
+    asked: list[dict[str, Any]] = []
     for goal in goals:
         forms = [subject.form(goal) for subject in subjects]
         lacking = [no_form(subject, goal) for subject, form in zip(subjects, forms, strict=True) if form is None]
@@ -118,11 +120,12 @@ def measure_there(
         asked.append({"target": str(goal.target), "models": models, "keys": keys})
     if asked:
         files["job.json"] = json.dumps({**settings, "goals": asked}).encode()
-        job = Job(["{python}", "-m", "bundle_runner.on_device", "job.json", "out/found.json"], files)
+        job = Job(["{python}", "-m", "bundle_runner.on_device", "job.json", "out/found.json"], files, ("found.json",))
         with TemporaryDirectory() as folder:
             (path,) = run_job(remote.device, job, Path(folder), keep=remote.keep, say=say)
             where = f"the answer of {remote.device.name}"
             answer = parse_record(Answer, read_json(path, "on_device"), where, BenchError)
+        check_samples(answer.found, {key for goal in asked for _, key in goal["keys"]}, len(subjects), where)
         skipped.update(answer.skipped)
     if not asked or not answer.found:
         reasons = "; ".join(f"{key}: {reason}" for key, reason in skipped.items())
@@ -131,6 +134,16 @@ def measure_there(
             f"`secateur device doctor {remote.device.name}` says what it has"
         )
     return Answer(**{**vars(answer), "skipped": skipped})
+
+
+def check_samples(found: Sequence[Found], wanted: set[str], sides: int, where: str) -> None:
+    """Raises `BenchError` for times that are of nothing that was asked for, too few, not above 0, or not in turns."""
+    for one in found:
+        counts = {len(samples) for samples in one.samples_ns}
+        in_turn = sides == 1 or not any(count % 2 for count in counts)
+        enough = len(one.samples_ns) == sides and len(counts) == 1 and min(counts) >= LEAST_BLOCKS and in_turn
+        if one.key not in wanted or not enough or any(min(samples) <= 0 for samples in one.samples_ns):
+            raise BenchError(f"{where} has times of {one.key!r} that no comparison can be made of: update secateur")
 
 
 def _add(files: dict[str, Source], form: Path, goal: TypedTarget, folder: str) -> str:

@@ -111,7 +111,7 @@ def inspected_layers(text: str) -> tuple[InspectedLayer, ...]:
         layers = json.loads(text)["Layers"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise EngineError(f"the engine inspector gave no list of layers ({error}): build the engine again") from error
-    if any(not isinstance(layer, dict) for layer in layers):
+    if not isinstance(layers, list) or any(not isinstance(layer, dict) for layer in layers):
         raise EngineError("the engine holds the names of its layers only: build it again with secateur")
     return tuple(map(inspected_layer, layers))
 

@@ -107,6 +107,9 @@ def put(request: dict[str, Any], incoming: BinaryIO) -> Iterator[dict[str, Any]]
     for digest, size, start in request["files"]:
         part = store / f"{_digest(digest)}.part"
         with part.open("ab") as file:
+            if file.tell() > size:  # more than there is can only be damaged
+                file.seek(0)
+                file.truncate()
             if file.tell() != start:
                 raise AgentError("changed", f"{part} has {file.tell()} bytes, not {start}")
             left = size - start

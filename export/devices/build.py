@@ -13,6 +13,7 @@ from secateur.export.bundle.make import runner_files
 from secateur.export.devices.device import Remote
 from secateur.export.devices.jobs import Job, run_job
 from secateur.export.devices.transfer import Say, Source
+from secateur.export.runner.build_here import ENGINE, LAYERS, OPTIMISED
 from secateur.export.runner.tensors import TensorInfo
 
 
@@ -46,7 +47,8 @@ def build_there(
     files.update({f"graph/{name}": graph.parent / name for name in (graph.name, *beside)})
     settings = {"target": target, "graph": f"graph/{graph.name}", "profile": profile, "tf32": tf32}
     files["job.json"] = json.dumps(settings).encode()
-    job = Job(["{python}", "-m", "bundle_runner.build_here", "job.json", "out"], files)
+    results = (OPTIMISED,) if target.startswith("onnxruntime") else (ENGINE, LAYERS)
+    job = Job(["{python}", "-m", "bundle_runner.build_here", "job.json", "out"], files, ("built.json", *results))
     run_job(remote.device, job, out, keep=remote.keep, say=say)
     where = f"the answer of {remote.device.name}"
     return parse_record(BuiltThere, read_json(out / "built.json", "build_here"), where, DeviceError)

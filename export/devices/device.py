@@ -37,8 +37,8 @@ class Device:
         if self.port is not None and not 0 < self.port < 65536:
             raise DeviceError(f"got the port {self.port}: give one from 1 to 65535")
         _check("python", self.python, PYTHON, "a program or its path, such as /opt/venv/bin/python")
-        if self.python.startswith("-"):
-            raise DeviceError(f"got the python {self.python!r}: give a program or its path")
+        if self.python.startswith(("-", "~")):
+            raise DeviceError(f"got the python {self.python!r}: give a program or its whole path, without ~")
 
     @property
     def address(self) -> str:

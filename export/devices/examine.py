@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from secateur.core.errors import DeviceError
+from secateur.core.files import read_json
 from secateur.core.records import parse_record
 from secateur.export.bundle.make import runner_files
 from secateur.export.devices.device import Device
@@ -66,8 +66,9 @@ def contents(device: Device) -> Contents:
 
 def sensed(device: Device, say: Say = lambda message: None) -> Sensed:
     """What the device's sensors say now."""
-    job = Job(["{python}", "-m", "bundle_runner.sensors.inventory", "out/sensors.json"], runner_files())
+    argv = ["{python}", "-m", "bundle_runner.sensors.inventory", "out/sensors.json"]
+    job = Job(argv, runner_files(), ("sensors.json",))
     with TemporaryDirectory() as folder:
         (path,) = run_job(device, job, Path(folder), say=say)
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, "inventory")
     return parse_record(Sensed, content, f"the answer of {device.name}", DeviceError, "update secateur")

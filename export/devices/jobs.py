@@ -12,13 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Literal, TypeVar
 
 from secateur.core.errors import ConnectionLostError, DeviceError
+from secateur.core.records import parse_record
 from secateur.export.devices.device import Device
-from secateur.export.devices.ssh import Session
-from secateur.export.devices.transfer import Say, Source, ask, digests, fetch, job_name, missing, push
+from secateur.export.devices.ssh import SAID, Session, odd
+from secateur.export.devices.transfer import Say, Source, ask, digests, fetch, job_name, missing, part_of, push
+from secateur.export.runner.errors import BundleError
+from secateur.export.runner.names import checked_name
 
+RESULTS = 1000
+"""The most files that a job may bring back."""
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds before each new try of a connection that broke."""
 
@@ -26,14 +31,25 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Job:
-    """A command line, run in a folder that has `files` by their relative names; it writes its results into `out/`.
+class End:
+    """How a job ended: the program's exit code where it was `done`, and of each result the name, size and SHA-256."""
 
-    The word `{python}` is the device's interpreter.
+    state: Literal["done", "killed", "rebooted"]
+    at: int
+    code: int | None = None
+    files: tuple[tuple[str, int, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command line, run in a folder that has `files` by their relative names; it writes its `results` into `out/`.
+
+    The word `{python}` is the device's interpreter. Without names of `results` whatever is there counts.
     """
 
     argv: Sequence[str]
     files: Mapping[str, Source]
+    results: tuple[str, ...] = ()
 
 
 def run_job(
@@ -61,43 +77,48 @@ def run_job(
     steadily(lambda: ask(device, "start", job=name, argv=list(job.argv), files=named))
     at, last = 0, ""
 
-    def follow() -> dict[str, Any]:
+    def follow() -> End:
         nonlocal at, last
         with Session(device, {"op": "follow", "job": name, "at": at}) as session:
             session.finish_sending()
             for answer in session.answers():
                 if "log" in answer:
-                    at = answer["at"]
-                    lines = [line for line in answer["log"].splitlines() if line.strip()]
+                    at = part_of(device, answer, "at", int)
+                    lines = [line[:SAID] for line in part_of(device, answer, "log", str).splitlines() if line.strip()]
                     last = lines[-1] if lines else last
                     for line in lines:
                         say(f"{device.name}: {line}")
                 if "state" in answer:
-                    return answer
+                    return parse_record(End, answer, f"the answer of {device.name}", DeviceError, "update secateur")
         raise ConnectionLostError(f"{device.name} ended in the middle: run the same command again")
 
+    def clean() -> str:
+        return part_of(device, steadily(lambda: ask(device, "clean", job=name, keep=keep)), "kept", str)
+
     end = steadily(follow)
-    if end["state"] != "done" or end["code"] != 0:
-        kept = steadily(lambda: ask(device, "clean", job=name, keep=keep))["kept"]
-        raise DeviceError(_failure(device, end, last, kept))
+    if end.state != "done" or end.code != 0:
+        raise DeviceError(_failure(device, end, last, clean()))
+    if len(end.files) > RESULTS or (job.results and {name for name, _, _ in end.files} != {*job.results}):
+        raise odd(device, f"{len(end.files)} results, {', '.join(name for name, _, _ in end.files[:5])}"[:SAID])
     fetched = []
-    for path, size, digest in end["files"]:
+    for path, size, digest in end.files:
+        if size < 0:
+            raise odd(device, f"a result of {size} bytes")
         target = out / _inside(device, path)
         steadily(partial(fetch, device, name, path, size, digest, target, say))
         fetched.append(target)
-    kept = steadily(lambda: ask(device, "clean", job=name, keep=keep))["kept"]
-    if kept:
+    if kept := clean():
         say(f"kept on {device.name} in {kept}")
     return fetched
 
 
-def _failure(device: Device, end: Mapping[str, Any], last: str, kept: str) -> str:
+def _failure(device: Device, end: End, last: str, kept: str) -> str:
     stays = f"; its files are in {kept}" if kept else ""
-    if end["state"] == "rebooted":
+    if end.state == "rebooted":
         return (
             f"{device.name} started anew while it worked, and nothing is left of it: run the same command again{stays}"
         )
-    if end["state"] == "killed":
+    if end.state == "killed":
         return (
             f"the work on {device.name} was killed (such as for want of memory) after it wrote {last!r}: free some "
             f"memory there, then run the same command again{stays}"
@@ -118,7 +139,7 @@ def _steadily(step: Callable[[], T], device: Device, pauses_s: Sequence[float], 
 
 def _inside(device: Device, name: str) -> Path:
     """A result's relative path, which may not lead out of the folder it goes to."""
-    path = Path(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise DeviceError(f"{device.name} names a result {name!r}, which leads out of its folder: nothing was written")
-    return path
+    try:
+        return Path(checked_name(name, f"the answer of {device.name}"))
+    except BundleError as error:
+        raise DeviceError(f"{error}: nothing was written") from error

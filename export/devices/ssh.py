@@ -32,7 +32,11 @@ LOST = 255
 
 TOO_OLD = "secateur needs Python 3.8 or newer"
 NOISE = 1 << 16
-"""Bytes of greetings that a login may print before the agent's answer."""
+"""Bytes of greetings that a login may print before the agent's answer, and of errors that are read."""
+LONGEST = 16 << 20
+"""Bytes of one line of an answer: a piece of a log is the longest."""
+SAID = 1000
+"""Characters that are told of a message of the device."""
 
 
 SOCKET_PATH, SOCKET_NAME = 103, 60
@@ -83,8 +87,13 @@ class Session:
         )
         agent = (Path(__file__).parent / "agent.py").read_bytes()
         line = json.dumps(dict(request)).encode()
-        self.send(b"%d\n%s%s\n" % (len(agent), agent, line))
-        self._skip_greetings()
+        try:
+            self.send(b"%d\n%s%s\n" % (len(agent), agent, line))
+            self._skip_greetings()
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            raise
 
     def __enter__(self) -> Session:
         return self
@@ -119,15 +128,19 @@ class Session:
             self._process.stdin = None  # it has ended already
 
     def answers(self) -> Iterator[dict[str, Any]]:
-        """Each line of the answer; raises where the device tells of an error or the connection breaks."""
+        """Each line of the answer, an object; raises where the device tells of an error or the connection breaks."""
         assert self._process.stdout is not None  # for the type checker: it is a pipe
-        while line := self._process.stdout.readline():
+        while line := self._process.stdout.readline(LONGEST):
+            if not line.endswith(b"\n") and len(line) < LONGEST:  # it was cut
+                break
             try:
                 found = json.loads(line)
-            except ValueError:  # a line that was cut
-                break
+            except (ValueError, RecursionError):
+                found = None
+            if not isinstance(found, dict):
+                raise odd(self._device, line[:80].decode(errors="replace"))
             if "error" in found:
-                raise told(self._device, found["error"], found["message"])
+                raise told(self._device, str(found["error"]), str(found.get("message", "it gives no reason"))[:SAID])
             yield found
         if self._process.wait():
             raise self._failure()
@@ -146,7 +159,7 @@ class Session:
     def _skip_greetings(self) -> None:
         assert self._process.stdout is not None  # for the type checker: it is a pipe
         seen = 0
-        while seen < NOISE and (line := self._process.stdout.readline()):
+        while seen < NOISE and (line := self._process.stdout.readline(NOISE)):
             if line.decode(errors="replace").strip() == HELLO:
                 return
             seen += len(line)
@@ -157,15 +170,15 @@ class Session:
 
     def _failure(self) -> DeviceError:
         """What ssh or the remote shell said, as one sentence that says what to do."""
-        self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace")
+        self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - NOISE))
+        said = self._errors.read(NOISE).decode(errors="replace")
         return explained(self._device, self._process.returncode or 0, said)
 
 
 def explained(device: Device, code: int, said: str) -> DeviceError:
     """The error for an exit code of ssh and what it wrote to standard error."""
     where = f"{device.name} ({device.address})"
-    last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), f"exit {code}")
+    last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), f"exit {code}")[:SAID]
     if code == LOST:
         if "HOST IDENTIFICATION HAS CHANGED" in said or "POSSIBLE DNS SPOOFING" in said:
             return DeviceError(
@@ -196,6 +209,14 @@ def explained(device: Device, code: int, said: str) -> DeviceError:
     if code in (126, 127) or "not found" in said or "No such file" in said:
         return DeviceError(f"{where} has no Python at {device.python!r} ({last}): {_other_python(device)}")
     return ConnectionLostError(f"{where} ended in the middle ({last}): run the same command again")
+
+
+def odd(device: Device, what: object) -> DeviceError:
+    """The error for an answer that secateur's agent does not give."""
+    return DeviceError(
+        f"{device.name} answered {what!r:.100}, which is no answer to what was asked: see that {device.python!r} is a "
+        "Python there, and that nobody else writes into `~/.cache/secateur`"
+    )
 
 
 def told(device: Device, kind: str, message: str) -> DeviceError:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Mapping
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from secateur.core.errors import ConnectionLostError, DeviceError
 from secateur.core.files import sha256_file, sha256_once
+from secateur.core.records import checked
 from secateur.export.devices.device import Device
-from secateur.export.devices.ssh import Session
+from secateur.export.devices.ssh import Session, odd
 
 Source = Path | bytes
 """A file that is pushed, or its content."""
 Say = Callable[[str], None]
+T = TypeVar("T")
 CHUNK = 1 << 18
 
 
@@ -23,8 +27,18 @@ def ask(device: Device, operation: str, **words: Any) -> dict[str, Any]:
     """The answer to a request that has one."""
     with Session(device, {"op": operation, **words}) as session:
         session.finish_sending()
-        (found,) = session.answers()
-    return found
+        found = list(islice(session.answers(), 2))
+    if not found:
+        raise ConnectionLostError(f"{device.name} gave no answer to {operation}: run the same command again")
+    if len(found) > 1:
+        raise odd(device, found[1])
+    return found[0]
+
+
+def part_of(device: Device, answer: Mapping[str, Any], key: str, kind: type[T]) -> T:
+    """What an answer has under a key, as the type that belongs there; raises `DeviceError` for anything else."""
+    where = f"the answer of {device.name}: {key}"
+    return checked(kind, answer.get(key), where, DeviceError, "update secateur, and run the same command again")
 
 
 def digests(files: Mapping[str, Source]) -> dict[str, str]:
@@ -40,7 +54,11 @@ def digests(files: Mapping[str, Source]) -> dict[str, str]:
 
 def missing(device: Device, named: Mapping[str, str]) -> dict[str, int]:
     """The SHA-256 of each file that the device does not have whole, with the bytes of it that are there."""
-    found = ask(device, "have", files=sorted({*named.values()}))["files"]
+    wanted = {*named.values()}
+    answer = ask(device, "have", files=sorted(wanted))
+    found = part_of(device, answer, "files", dict[str, tuple[bool, int]])
+    if {*found} != wanted:
+        raise odd(device, min({*found} ^ wanted)[:80])
     return {digest: start for digest, (whole, start) in found.items() if not whole}
 
 
@@ -51,7 +69,11 @@ def push(device: Device, files: Mapping[str, Source], say: Say) -> dict[str, str
     """
     named = digests(files)
     sources = {digest: files[name] for name, digest in named.items()}
-    rest = [(digest, _size(sources[digest]), start) for digest, start in missing(device, named).items()]
+    sizes = {digest: _size(source) for digest, source in sources.items()}
+    rest = [  # more than there is can only be damaged, and is sent anew
+        (digest, sizes[digest], start if 0 <= start <= sizes[digest] else 0)
+        for digest, start in missing(device, named).items()
+    ]
     if not rest:
         return named
     total = sum(size - start for _, size, start in rest)
@@ -65,7 +87,7 @@ def push(device: Device, files: Mapping[str, Source], say: Say) -> dict[str, str
                     sent += len(data)
                     say(f"pushing to {device.name}: {sent / 1e6:.1f} of {total / 1e6:.1f} MB")
         session.finish_sending()
-        stored = [answer["stored"] for answer in session.answers()]
+        stored = [answer.get("stored") for answer in islice(session.answers(), len(rest))]
     if len(stored) != len(rest):
         raise ConnectionLostError(f"{device.name} took {len(stored)} of {len(rest)} files: run the same command again")
     return named
@@ -75,6 +97,12 @@ def fetch(device: Device, job: str, name: str, size: int, digest: str, path: Pat
     """Writes a result of a job to `path`, whole or not at all; goes on with `<path>.part` where one is left."""
     part = path.with_name(path.name + ".part")
     part.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(part.parent).free
+    if size > free:
+        raise DeviceError(
+            f"{name} of {device.name} has {size} bytes, but {free} are free in {part.parent}: make room, or see what "
+            "wrote it there"
+        )
     start = part.stat().st_size if part.exists() else 0
     if start > size:
         part.unlink()
@@ -82,8 +110,8 @@ def fetch(device: Device, job: str, name: str, size: int, digest: str, path: Pat
     if start < size:
         with Session(device, {"op": "get", "job": job, "path": name, "at": start}) as session, part.open("ab") as file:
             session.finish_sending()
-            answers = session.answers()
-            for data in session.read(int(next(answers)["bytes"])):
+            answer = next(session.answers(), {})
+            for data in session.read(size - start) if answer.get("bytes") == size - start else ():
                 file.write(data)
                 say(f"fetching {name} from {device.name}: {file.tell() / 1e6:.1f} of {size / 1e6:.1f} MB")
     else:

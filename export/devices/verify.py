@@ -16,7 +16,7 @@ from secateur.export.devices.jobs import Job, run_job
 from secateur.export.devices.transfer import Say, Source
 from secateur.export.runner.bundle import open_bundle
 from secateur.export.runner.manifest import NAME
-from secateur.export.runner.verify import Verdict
+from secateur.export.runner.verify import OUTCOMES, Verdict
 
 
 def verify_there(
@@ -37,6 +37,13 @@ def verify_there(
     with open_bundle(bundle) as found, TemporaryDirectory() as folder:
         files: dict[str, Source] = {**runner_files(), "job.json": json.dumps(settings).encode()}
         files.update({f"bundle/{name}": found.root / name for name in (NAME, *found.manifest.files)})
-        job = Job(["{python}", "-m", "bundle_runner.verify_there", "job.json", "bundle", "out/verdict.json"], files)
+        argv = ["{python}", "-m", "bundle_runner.verify_there", "job.json", "bundle", "out/verdict.json"]
+        job = Job(argv, files, ("verdict.json",))
         (path,) = run_job(remote.device, job, Path(folder), keep=remote.keep, say=say)
-        return parse_record(Verdict, read_json(path, "verify"), f"the answer of {remote.device.name}", DeviceError)
+        where = f"the answer of {remote.device.name}"
+        verdict = parse_record(Verdict, read_json(path, "verify"), where, DeviceError, "update secateur")
+    if not verdict.checks or not {check.outcome for check in verdict.checks} <= OUTCOMES:
+        raise DeviceError(
+            f"{where} has no checks, or such as do not end in {', '.join(sorted(OUTCOMES))}: update secateur"
+        )
+    return verdict

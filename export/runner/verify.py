@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Callable, Sequence
+
+import numpy as np
 
 from .bench import Interval, measure
 from .bundle import Bundle, open_bundle
@@ -24,6 +27,7 @@ KEEPS = 0.9
 ROUNDING = 2.5 / 255
 """How far, on the scale of pixels, a picture may come out of another version of Pillow."""
 EXIT = {"pass": 0, "fail": 1, "inconclusive": 3}
+OUTCOMES = {*EXIT, "skipped"}
 Say = Callable[[str], None]
 Open = Callable[[Path, str, "int | None", str], Any]
 
@@ -178,10 +182,17 @@ def _preprocessing(bundle: Bundle, recipe: Preprocessing, inputs: dict[str, Any]
         if made.shape[1:] != array.shape[1:]:
             return Check("preprocessing", name, "fail", f"it becomes {list(made.shape)}, not {list(array.shape[1:])}")
         off = float(abs(made[0].astype("float64") - array[index]).max())
-        worst = max(worst, off / 255 if recipe.inside else off * min(recipe.std))
+        worst = float(
+            np.maximum(worst, off / 255 if recipe.inside else off * min(recipe.std))
+        )  # keeps what is no number
     outcome = "pass" if worst <= ROUNDING else "fail"
     said = f"the golden images become the golden inputs within {255 * worst:.2g} of 255 steps of a pixel"
-    return Check("preprocessing", "", outcome, said, worst, ROUNDING)
+    return Check("preprocessing", "", outcome, said, _finite(worst), ROUNDING)
+
+
+def _finite(value: float) -> float | None:
+    """The value, or None where it is infinite or no number, which JSON does not have."""
+    return value if math.isfinite(value) else None
 
 
 def _golden(bundle: Bundle, engine: Built, threads: int | None, opening: Open) -> Check:
@@ -198,7 +209,7 @@ def _golden(bundle: Bundle, engine: Built, threads: int | None, opening: Open) -
         f"{worst.output} is off by {worst.relative:.2g} of its scale ({graph.tolerance:g} allowed), its cosine is "
         f"{worst.cosine:.6f} ({graph.cosine:g} needed), top-1 agrees for {worst.agreement:.0%} of the golden images"
     )
-    return Check("golden", engine.key, outcome, said, worst.relative, graph.tolerance)
+    return Check("golden", engine.key, outcome, said, _finite(worst.relative), graph.tolerance)
 
 
 def _latency(

@@ -29,7 +29,9 @@ device_option = click.option(
     metavar="NAME",
     help="On this device over ssh, see `secateur device`; may be repeated.",
 )
-keep_option = click.option("--keep", is_flag=True, help="Leave the work's folder on the device.")
+keep_option = click.option(
+    "--keep", is_flag=True, help="Leave the work's folder on the device, in ~/.cache/secateur/kept."
+)
 
 
 class Seconds(click.FloatRange):

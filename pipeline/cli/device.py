@@ -65,10 +65,11 @@ def remove(name: str, wipe: bool) -> None:
     Example: secateur device remove orin --wipe
     """
     from secateur.export.devices.registry import find_device, remove_device
-    from secateur.export.devices.transfer import ask
+    from secateur.export.devices.transfer import ask, part_of
 
     if wipe:
-        echo(f"removed {ask(find_device(name), 'wipe')['wiped']} on {name}", err=True)
+        device = find_device(name)
+        echo(f"removed {part_of(device, ask(device, 'wipe'), 'wiped', str)} on {name}", err=True)
     remove_device(name)
 
 
@@ -80,9 +81,10 @@ def stop(name: str) -> None:
     Example: secateur device stop orin
     """
     from secateur.export.devices.registry import find_device
-    from secateur.export.devices.transfer import ask
+    from secateur.export.devices.transfer import ask, part_of
 
-    echo(f"{len(ask(find_device(name), 'stop')['stopped'])} stopped", err=True)
+    device = find_device(name)
+    echo(f"{len(part_of(device, ask(device, 'stop'), 'stopped', list[str]))} stopped", err=True)
 
 
 @command.command("doctor", short_help="What a device is, and which of its sensors can be read.")

@@ -126,16 +126,20 @@ def read_json(path: Path, kind: str) -> dict[str, Any]:
     Raises `RunError` when the file is absent, is not JSON, or names another schema.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_constant)
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is not valid JSON ({error}): restore the file or make it again") from error
     wanted = f"secateur.{kind}/1"
     found = document.get("schema") if isinstance(document, dict) else None
     if not isinstance(document, dict) or found != wanted:
         raise RunError(f"{path} has the schema {found!r}, but {wanted!r} is needed: was it made by another version?")
     return document
+
+
+def _no_constant(word: str) -> None:
+    raise ValueError(f"{word} is no number of JSON")
 
 
 def sha256_file(path: Path) -> str:

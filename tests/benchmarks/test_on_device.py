@@ -9,17 +9,19 @@ from pathlib import Path
 import pytest
 
 from secateur.benchmarks.bench import Effort, bench_one, bench_pair
-from secateur.benchmarks.on_device import measure_there
+from secateur.benchmarks.on_device import Found, check_samples, measure_there
 from secateur.benchmarks.results_file import read_bench
 from secateur.benchmarks.runners import Subject
 from secateur.core.errors import BenchError, DeviceError
 from secateur.export.devices.device import Remote
+from secateur.export.runner.sensors.conditions import Conditions
 from secateur.export.targets import parse_typed_target
 from tests.benchmarks.tiny_graphs import tiny_graph
 from tests.export.devices.stand_in_ssh import StandIn, installed
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 QUICK = Effort(seconds=0.05, threads=1)
+UNSEEN = Conditions({}, (), (), (), (), {})
 
 
 @pytest.fixture
@@ -60,3 +62,23 @@ def test_a_device_that_cannot_be_reached(stand_in: StandIn, remote: Remote, tmp_
     stand_in.refuse("Host key verification failed.")
     with pytest.raises(DeviceError, match="is not known here"):
         bench_one(Subject("x", onnx=tiny_graph(tmp_path / "x.onnx")), ["onnxruntime:cpu"], remote=remote)
+
+
+GOOD = (100, 110) * 10
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        Found("another", 1, (GOOD, GOOD), UNSEEN),
+        Found("x", 1, (GOOD,), UNSEEN),
+        Found("x", 1, (GOOD, GOOD[2:]), UNSEEN),
+        Found("x", 1, (GOOD[1:], GOOD[1:]), UNSEEN),
+        Found("x", 1, ((), ()), UNSEEN),
+        Found("x", 1, ((0, *GOOD[1:]), GOOD), UNSEEN),
+    ],
+)
+def test_times_that_nothing_follows_from_are_refused(found: Found) -> None:
+    check_samples([replace(found, key="x", samples_ns=(GOOD, GOOD))], {"x"}, 2, "the answer of orin")
+    with pytest.raises(BenchError, match="the answer of orin has times of"):
+        check_samples([found], {"x"}, 2, "the answer of orin")

@@ -136,6 +136,7 @@ def test_json_has_its_schema_and_comes_back(tmp_path: Path) -> None:
         (b'{"schema": "secateur.test/1"', "is not valid JSON"),
         (b"", "is not valid JSON"),
         (b"\xff\xfe", "is not valid JSON"),
+        (b'{"schema": "secateur.test/1", "x": NaN}', "NaN is no number of JSON"),
         (b"[" * 100_000, "is not valid JSON"),
     ],
 )

@@ -16,6 +16,8 @@ from .probe import Sensors, joined
 from .rapl import rapl
 from .thermal import thermal
 
+SCHEMA = "secateur.inventory/1"
+
 
 def inventory(root: Path = Path("/"), library: Any | None = None, ask: Ask = ask_nvpmodel) -> Sensors:
     """What can be read under `root` and from NVML (`library`: a stand-in), and by name what cannot and why."""
@@ -27,6 +29,7 @@ def main(out: Path) -> None:
     """Writes what can be read now, the settings, and what is absent, as JSON."""
     found = inventory()
     content = {
+        "schema": SCHEMA,
         "probes": [[probe.name, probe.kind, probe.read()] for probe in found.probes],
         "settings": dict(found.settings),
         "absent": dict(found.absent),

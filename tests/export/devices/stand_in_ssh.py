@@ -5,12 +5,15 @@ It can be told to refuse, and to drop the connection after so many bytes in one 
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from secateur.export.devices.device import Device
+from secateur.export.devices.ssh import HELLO
 
 SCRIPT = """#!/bin/sh
 while [ "$1" != "--" ]; do shift; done
@@ -30,6 +33,16 @@ case "$order" in
   give*) sh -c "$*" | {python} -ISc "$PUMP" ${{order#give }}; exit 255;;
 esac
 exec sh -c "$*"
+"""
+
+
+LIAR = """#!{python} -IS
+import json, sys
+stream = sys.stdin.buffer
+stream.read(int(stream.readline()))
+answers = json.loads(open({path!r}).read())
+print({hello!r}, flush=True)
+print(answers[json.loads(stream.readline())["op"]], flush=True)
 """
 
 
@@ -53,6 +66,14 @@ class StandIn:
     def refuse(self, said: str) -> None:
         """Every call fails with that message of ssh's."""
         (self.folder / "refuse").write_text(said)
+
+    def lies(self, **answers: str) -> Device:
+        """The device with another agent, which gives these lines as its answer to each request."""
+        program, path = self.folder / "liar", self.folder / "answers.json"
+        path.write_text(json.dumps(answers))
+        program.write_text(LIAR.format(python=self.device.python, path=str(path), hello=HELLO))
+        program.chmod(0o755)
+        return replace(self.device, python=str(program))
 
     @property
     def calls(self) -> int:

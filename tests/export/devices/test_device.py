@@ -64,7 +64,7 @@ def test_names_are_plain(name: str) -> None:
         Device(name, "host")
 
 
-@pytest.mark.parametrize("python", ["", "-c", "python\n3"])
+@pytest.mark.parametrize("python", ["", "-c", "python\n3", "~/venv/bin/python"])
 def test_an_interpreter_is_a_program(python: str) -> None:
     with pytest.raises(DeviceError, match="python"):
         Device("orin", "host", python=python)

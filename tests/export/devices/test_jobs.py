@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -153,9 +154,39 @@ def test_jobs_can_be_stopped(stand_in: StandIn, job: Job, tmp_path: Path, wait: 
     run(stand_in, job, tmp_path / "out")
 
 
-@pytest.mark.parametrize("name", ["../escaped", "/etc/escaped"])
-def test_a_device_cannot_write_where_it_likes(name: str, stand_in: StandIn) -> None:
-    from secateur.export.devices import jobs
+END = '{"state": "done", "at": 0, "code": 0, "files": [%s]}'
 
-    with pytest.raises(DeviceError, match="leads out of its folder"):
-        jobs._inside(stand_in.device, name)
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (END % '["../escaped", 1, "0"]', "leads out of the bundle: nothing was written"),
+        (END % '["/etc/escaped", 1, "0"]', "no absolute paths"),
+        (END % r'["a\u001b[2J\u0000", 1, "0"]', "a name is made of letters"),
+        (END % '["a", -1, "0"]', "a result of -1 bytes"),
+        (END % ", ".join(['["a", 1, "0"]'] * 2000), "answered '2000 results"),
+        (END % "3", "files.0"),
+        ('{"state": "won"}', "state"),
+        ('{"log": 3, "at": 0}', "log"),
+        ('{"log": "x"}', "at"),
+    ],
+)
+def test_a_device_cannot_write_where_it_likes_nor_end_as_it_likes(
+    end: str, words: str, stand_in: StandIn, tmp_path: Path
+) -> None:
+    device = stand_in.lies(have='{"files": {}}', start="{}", follow=end, clean='{"kept": ""}')
+    with pytest.raises(DeviceError, match=words):
+        run_job(device, Job(["true"], {}), tmp_path / "out", pauses_s=())
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_results_than_the_job_has_are_not_fetched(stand_in: StandIn, job: Job, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="answered '1 results, deep/result'"):
+        run(stand_in, replace(job, results=("result",)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_long_line_of_a_log_is_cut(stand_in: StandIn, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError) as error:
+        run(stand_in, Job(["{python}", "-c", "print('x' * 100000); exit(1)"], {}), tmp_path / "out")
+    assert len(str(error.value)) < 1100

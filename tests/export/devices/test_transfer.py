@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from secateur.core.errors import ConnectionLostError, DeviceError
 from secateur.core.files import sha256_file
-from secateur.export.devices.transfer import ask, fetch, push
+from secateur.export.devices import ssh
+from secateur.export.devices.transfer import ask, fetch, missing, push
 from tests.export.devices.stand_in_ssh import StandIn
 
 MEGABYTE = bytes(range(256)) * 4096
@@ -91,3 +93,40 @@ def test_an_older_rest_that_is_too_long_is_not_used(
     (tmp_path / "model.engine.part").write_bytes(MEGABYTE + b"?")
     fetch(stand_in.device, JOB, *result, tmp_path / "model.engine", quiet)
     assert (tmp_path / "model.engine").read_bytes() == MEGABYTE
+
+
+@pytest.mark.parametrize(
+    "answer", ["5", "[]", "{", "", "[" * 100000, '{"error": 3}', '{"user": 1}\n{"user": 2}', "\x1b[2J", '{"files": 3}',
+               '{"files": {}}', '{"files": {"/etc/passwd": [false, 0]}}', f'{{"files": {{"{JOB}": [false, 1, 2]}}}}']
+)  # fmt: skip
+def test_an_answer_of_another_kind_is_refused_in_a_sentence(stand_in: StandIn, answer: str) -> None:
+    with pytest.raises(DeviceError) as error:
+        missing(stand_in.lies(have=answer), {"a": JOB})
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
+def test_a_line_without_end_ends(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "LONGEST", 1000)
+    with pytest.raises(DeviceError, match="which is no answer"):
+        ask(stand_in.lies(hello=json.dumps({"user": "x" * 5000})), "hello")
+
+
+@pytest.mark.parametrize("answer", ["{}", '{"bytes": -1}', '{"bytes": 5000000000}', '{"bytes": "4"}'])
+def test_more_or_less_than_a_result_has_is_not_read(stand_in: StandIn, tmp_path: Path, answer: str) -> None:
+    with pytest.raises(DeviceError, match="damaged or cut short"):
+        fetch(stand_in.lies(get=answer), JOB, "x", 4, JOB, tmp_path / "x", quiet)
+    assert not list(tmp_path.glob("x*"))
+
+
+def test_a_result_that_no_disk_holds_is_not_fetched(stand_in: StandIn, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="has 1000000000000000000 bytes, but"):
+        fetch(stand_in.device, JOB, "x", 10**18, JOB, tmp_path / "x", quiet)
+
+
+def test_more_than_there_is_to_push_is_sent_anew(stand_in: StandIn) -> None:
+    named = push(stand_in.device, {"a": b"right"}, quiet)
+    store = stand_in.files / "store"
+    (store / named["a"]).rename(store / f"{named['a']}.part")
+    (store / f"{named['a']}.part").write_bytes(b"twice as long")
+    assert push(stand_in.device, {"a": b"right"}, quiet) == named
+    assert (store / named["a"]).read_bytes() == b"right"

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from secateur.core.errors import DeviceError
+from secateur.core.files import write_json
 from secateur.export.bundle.make import write_bundle
-from secateur.export.devices.device import Remote
+from secateur.export.devices import verify as module
+from secateur.export.devices.device import Device, Remote
+from secateur.export.devices.jobs import Job
 from secateur.export.devices.verify import verify_there
 from secateur.export.runner.errors import BundleError
 from secateur.export.runner.verify import verify
@@ -32,3 +36,18 @@ def test_the_verdict_is_that_which_is_given_here(stand_in: StandIn, tmp_path: Pa
     with pytest.raises(BundleError):
         verify_there(remote, bundle, [], say=print, **options)  # type: ignore[arg-type]  # as they are named
     assert stand_in.calls == before  # nothing damaged is sent
+
+
+@pytest.mark.parametrize("outcomes", [[], ["pass", "won"]])
+def test_a_verdict_that_no_runner_gives_is_refused(
+    outcomes: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bundle: Path
+) -> None:
+    def run_job(device: Device, job: Job, out: Path, **options: object) -> list[Path]:
+        checks = [{"name": "golden", "where": "x", "outcome": outcome, "said": ""} for outcome in outcomes]
+        write_json(out / "verdict.json", "verify", {"bundle": "x", "checks": checks, "notes": []})
+        return [out / "verdict.json"]
+
+    monkeypatch.setattr(module, "run_job", run_job)
+    options = {"seconds": 1.0, "latency": False, "threads": None}
+    with pytest.raises(DeviceError, match="the answer of orin has no checks"):
+        verify_there(Remote(Device("orin", "x")), bundle, [], say=print, **options)  # type: ignore[arg-type]  # as they are named

@@ -8,14 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from secateur.export.bundle.contents import Contents, EngineOf
 from secateur.export.bundle.make import write_bundle
 from secateur.export.runner import verify as module
 from secateur.export.runner.bench import Times
+from secateur.export.runner.bundle import open_bundle
 from secateur.export.runner.errors import BundleError, InferenceError, RunnerError, UnavailableError, WrongEngineError
+from secateur.export.runner.golden import golden_inputs
 from secateur.export.runner.machine import Here, this_machine
+from secateur.export.runner.preprocess import parse_preprocessing
 from secateur.export.runner.runtimes import open_model
 from secateur.export.runner.verify import Verdict, verify
 from tests.export.conftest import needs_ort
@@ -181,6 +185,29 @@ def test_other_weights_than_the_golden_outputs_are_of_fail(made_bundle: Path, co
     found = verify(made_bundle, ["onnxruntime:cpu"], here=HERE, opening=dense)
     assert outcomes(found)[-1] == ("golden", "onnxruntime:cpu", "fail")
     assert found.exit_code == 1
+
+
+class Broken:
+    """A model whose outputs are no numbers."""
+
+    def __enter__(self) -> Broken:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        pass
+
+    def run(self, feeds: dict[str, Any]) -> dict[str, Any]:
+        return {"logits": np.full((len(feeds["input"]), 3), np.nan)}
+
+
+def test_what_is_no_number_fails_and_the_verdict_is_json(made_bundle: Path) -> None:
+    found = verify(made_bundle, ["onnxruntime:cpu"], here=HERE, opening=lambda *words: Broken())
+    assert outcomes(found)[-1] == ("golden", "onnxruntime:cpu", "fail")
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["exit_code"] == 1
+    with open_bundle(made_bundle) as bundle:
+        recipe, inputs = parse_preprocessing(bundle.read("preprocessing.json")), golden_inputs(bundle)
+        odd = {"input": np.full_like(inputs["input"], np.nan)}
+        assert module._preprocessing(bundle, recipe, odd).outcome == "fail"
 
 
 def test_what_no_verdict_can_be_given_on(bundle: Path) -> None:
