@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
@@ -13,6 +13,8 @@ from secateur.export.engine_info import EngineInfo
 from secateur.export.onnx_info import OnnxInfo
 from secateur.export.runner.evidence import Evidence
 from secateur.export.runner.preprocess import Preprocessing
+
+Activation = Literal["softmax", "sigmoid", "identity", "none"]
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,9 @@ class Picture:
 class Contents:
     """All of it; `inputs` are what the pictures become, by the names of the graphs' inputs, `[N, ...]` each.
 
-    `licences` are texts by the name of their file, and `beside` other files by their names, which nothing checks but
-    their checksums.
+    The `activation` makes of the first output a number for each of the `classes`, where it has one of each. `licences`
+    are texts by the name of their file, and `beside` other files by their names, which nothing checks but their
+    checksums.
     """
 
     model: str
@@ -57,6 +60,7 @@ class Contents:
     evidence: Evidence
     environment: Mapping[str, Any]
     licences: Mapping[str, str]
+    activation: Activation = "softmax"
     beside: Mapping[str, Path] = field(default_factory=dict)
 
 

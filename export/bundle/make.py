@@ -24,7 +24,7 @@ from secateur.export.bundle.golden import golden_outputs
 from secateur.export.bundle.readme import readme
 from secateur.export.engine_info import INFO_FILE
 from secateur.export.onnx_info import OnnxInfo
-from secateur.export.precision import COSINES, TOLERANCES
+from secateur.export.precision import COSINES, TOLERANCES, WITHOUT_KERNELS
 from secateur.export.runner import evidence, labels, preprocess
 from secateur.export.runner.errors import BundleError
 from secateur.export.runner.manifest import (
@@ -43,8 +43,8 @@ from secateur.export.runner.manifest import (
 from secateur.export.targets import TypedTarget, parse_target
 
 RUNNER = "bundle_runner"
-WITHOUT_KERNELS = ("bf16", "fp8")
-"""Precisions in which ONNX Runtime runs nothing on the CPU."""
+OTHERS = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".zst", ".tar.zstd")
+"""Endings that nobody gives a folder."""
 
 
 def write_bundle(contents: Contents, out: Path) -> Manifest:
@@ -54,8 +54,12 @@ def write_bundle(contents: Contents, out: Path) -> Manifest:
     folder that holds anything else, and for contents that no bundle can hold.
     """
     packed = out.name.endswith(SUFFIXES)
-    if out.is_dir() and (packed or (any(out.iterdir()) and not (out / NAME).is_file())):
-        raise ExportError(f"{out} is a folder with other things in it: choose another --out")
+    if not packed and out.name.lower().endswith(OTHERS):
+        raise ExportError(f"{out} is named as a kind of archive that no bundle has: end it in {' or '.join(SUFFIXES)}")
+    if out.is_dir():
+        there = {path.name for path in out.iterdir()}  # a run's manifest.json is this name to some file systems
+        if packed or (there and NAME not in there):
+            raise ExportError(f"{out} is a folder with other things in it: choose another --out")
     files, manifest = files_of(contents)
     if packed:
         write_archive(files, out)
@@ -70,7 +74,7 @@ def files_of(contents: Contents) -> tuple[dict[str, Source], Manifest]:
     graphs = tuple(_add_graph(files, one, contents.inputs) for one in contents.graphs)
     engines = _add_engines(files, contents, graphs)
     golden = _add_golden(files, contents)
-    files[LABELS] = _json(labels.SCHEMA, {"classes": list(contents.classes)})
+    files[LABELS] = _json(labels.SCHEMA, {"classes": list(contents.classes), "activation": contents.activation})
     files[PREPROCESSING] = _json(preprocess.SCHEMA, asdict(contents.preprocessing))
     files[EVIDENCE] = _json(evidence.SCHEMA, asdict(contents.evidence))
     files["environment.json"] = _json("secateur.environment/1", contents.environment)

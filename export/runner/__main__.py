@@ -67,7 +67,9 @@ def _infer(options: argparse.Namespace) -> int:
     else:
         for row in found.get("top", []):
             show("\n".join(f"{one['probability']:8.2%}  {shown(one['class'], False)}" for one in row), sys.stdout)
-        for name, one in found["outputs"].items() if "top" not in found else []:
+        for row in found.get("values", []):
+            show("\n".join(f"{one['value']:12.6g}  {shown(one['name'], False)}" for one in row), sys.stdout)
+        for name, one in found["outputs"].items() if not {"top", "values"} & set(found) else []:
             odd = "" if one["finite"] else ", with numbers that are not finite"
             show(f"{name}: {one['dtype']} {one['shape']}{odd}", sys.stdout)
     return 0

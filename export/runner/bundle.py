@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -16,8 +17,8 @@ from .archive import CHUNK, check_digest, check_size, unpack
 from .errors import BundleError
 from .manifest import MOST_BYTES, NAME, FileInfo, Manifest, parse_manifest
 
-CACHE = "bundle_runner/__pycache__"
-"""Where Python leaves compiled files when the runner is started from a bundle's folder."""
+CACHE = re.compile(r"bundle_runner/(\w+/)*__pycache__/[^/]+\.pyc(\.[0-9]+)?")
+"""What Python leaves when the runner is started from a bundle's folder: compiled files, and unfinished ones."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,11 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
         raise BundleError(f"{path} is neither a folder nor a file: name a bundle")
     folder = Path(tempfile.mkdtemp(prefix="bundle-"))
     try:
-        yield Bundle(folder, unpack(path, folder))
-    except OSError as error:
-        raise BundleError(f"cannot unpack {path} into {folder}: {error.strerror or error}") from error
+        try:
+            manifest = unpack(path, folder)
+        except OSError as error:
+            raise BundleError(f"cannot unpack {path} into {folder}: {error.strerror or error}") from error
+        yield Bundle(folder, manifest)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -75,7 +78,7 @@ def _checked(root: Path) -> Bundle:
         if name not in manifest.files:
             raise BundleError(f"{name} is in the folder, but {NAME} does not list it")
         check_digest(name, _digest(root, name, manifest.files[name]), manifest.files[name])
-    notes = [f"{CACHE} holds Python's compiled files, which no checksum covers"] if cached else []
+    notes = ["bundle_runner holds Python's compiled files, which no checksum covers"] if cached else []
     return Bundle(root, manifest, tuple(notes))
 
 
@@ -100,7 +103,7 @@ def _listed(root: Path) -> tuple[set[str], bool]:
             elif not stat.S_ISREG(kind):
                 what = "a symbolic link" if stat.S_ISLNK(kind) else "no regular file"
                 raise BundleError(f"{name!a} is {what}, but a bundle holds regular files only")
-            elif folder == CACHE and name.endswith(".pyc"):
+            elif CACHE.fullmatch(name):
                 cached = True
             else:
                 found.add(name)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .bundle import Bundle
 from .engines import chosen
-from .labels import largest, parse_labels
+from .labels import parse_labels
 from .machine import this_machine
 from .manifest import LABELS, PREPROCESSING
 from .preprocess import parse_preprocessing
@@ -19,7 +19,7 @@ SCHEMA = "secateur.infer/1"
 
 
 def infer(bundle: Bundle, image: Path, target: str = "", top: int = 5, threads: int | None = None) -> dict[str, Any]:
-    """The outputs for a picture or an .npy input as JSON: the most probable classes, or the shapes of other outputs.
+    """What a picture or an .npy input gives, as JSON: the most probable classes, numbers, or the kind of the outputs.
 
     `target` names an engine (`onnxruntime:cpu@fp16`); without it the first one that runs here is taken. Raises
     `RunnerError` where none does and for a picture that cannot be read.
@@ -33,11 +33,8 @@ def infer(bundle: Bundle, image: Path, target: str = "", top: int = 5, threads: 
         name: {"dtype": str(one.dtype), "shape": list(one.shape), "finite": bool(np.isfinite(one).all())}
         for name, one in outputs.items()
     }
-    first = next(iter(outputs.values()))
-    names = parse_labels(bundle.read(LABELS), bundle.manifest.classes)
-    if first.ndim == 2 and first.shape[1] == len(names) and np.isfinite(first).all():
-        found["top"] = [
-            [{"class": name, "probability": round(share, 6)} for name, share in largest(row, names, top)]
-            for row in first
-        ]
+    labels = parse_labels(bundle.read(LABELS), bundle.manifest.classes)
+    rows = labels.rows(next(iter(outputs.values())), top)
+    if rows is not None:
+        found["values" if labels.activation == "identity" else "top"] = rows
     return found

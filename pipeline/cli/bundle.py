@@ -32,7 +32,10 @@ def command(run_dir: Path, out: Path | None, images: int, dense: bool, serving: 
 
     from secateur.pipeline.runs.bundle_run import bundle_run
 
-    place = out or run_dir.with_name(f"{run_dir.resolve().name}.tar.zst")
+    whole = run_dir.resolve()
+    beside = whole.parent if run_dir.name in ("", "..") else run_dir.parent
+    place = out or beside / f"{whole.name or 'bundle'}.tar.zst"
+    left_out: list[str] = []
     with Progress() as progress:
         manifest = bundle_run(
             *(run_dir, place),
@@ -40,7 +43,10 @@ def command(run_dir: Path, out: Path | None, images: int, dense: bool, serving: 
             dense=dense,
             serving=serving,
             say=lambda message: progress("bundle", message),
+            tell=left_out.append,
         )
+    for sentence in left_out:
+        echo(sentence, err=True)
     if as_json:
         print_json({"schema": "secateur.bundle/1", "out": str(place), **asdict(manifest)})
         return

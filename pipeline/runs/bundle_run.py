@@ -44,13 +44,14 @@ def bundle_run(
     dense: bool = True,
     serving: bool = False,
     say: Say = lambda message: None,
+    tell: Say = lambda message: None,
 ) -> Manifest:
     """Writes the bundle of the run in `folder` as `out`, a folder or an archive (.tar, .tar.zst); returns its manifest.
 
     The golden images come from the calibration split, as evenly as `images` of them can; with `dense` the unpruned
     model's graphs and engines go in too, so that latency can be checked as a ratio, and with `serving` what Triton and
-    DeepStream take, which holds the graphs and engines again. The same run gives the same bytes.
-    Raises `RunError` for a run that is not up to date.
+    DeepStream take, which holds the graphs and engines again. The same run gives the same bytes. What is left out is
+    told with the reason. Raises `RunError` for a run that is not up to date.
     """
     run = replace(open_run(folder))
     if reasons := overdue(run, "bench"):
@@ -66,7 +67,8 @@ def bundle_run(
     say("golden outputs")
     contents = Contents(
         model=run.recipe.model.name,
-        classes=run.data.calibration.classes,
+        classes=run.data.classes,
+        activation=run.task.activation,
         preprocessing=recipe,
         graphs=[
             GraphOf(info, graphs.get(onnx_name("dense", info.precision)) if dense else None)
@@ -84,16 +86,16 @@ def bundle_run(
         licences=licences(run.recipe.model.name, str(pretrained_config(run.dense).get("license") or "")),
     )
     with TemporaryDirectory() as place:
-        beside = _serving(folder, Path(place), run.recipe.model.name, say) if serving else {}
+        beside = _serving(folder, Path(place), run.recipe.model.name, say, tell) if serving else {}
         return write_bundle(replace(contents, beside=beside), out)
 
 
-def _serving(folder: Path, place: Path, name: str, say: Say) -> dict[str, Path]:
+def _serving(folder: Path, place: Path, name: str, say: Say, tell: Say) -> dict[str, Path]:
     """What servers take of the run, written below `place`, by its names in the bundle."""
     say("files for servers")
-    served = serving_run(folder, place, re.sub(r"\W+", "_", name))
+    served = serving_run(folder, place, re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_") or "model")
     for what, why in served.left_out.items():
-        say(f"left out: {what}: {why}")
+        tell(f"left out: {what}: {why}")
     return {f"serving/{file}": place / file for file in served.files}
 
 

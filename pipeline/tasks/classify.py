@@ -23,6 +23,7 @@ class Classify(Task):
 
     labels = "classes"
     classifies = True
+    activation = "softmax"
 
     def losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The cross-entropy in nats; labels may be distributions `[B, classes]` too."""

@@ -21,6 +21,7 @@ class Multilabel(Task):
     """A logit of each label `[B, labels]`; the loss is the binary cross-entropy, the metrics mAP and F1 (macro)."""
 
     labels = "sets"
+    activation = "sigmoid"
 
     def losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The binary cross-entropy in nats, summed over the labels."""

@@ -20,6 +20,7 @@ class Regress(Task):
     """
 
     labels = "numbers"
+    activation = "identity"
 
     def losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Half the squared error, summed over the columns."""

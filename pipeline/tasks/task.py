@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ class Task(ABC):
     labels: LabelKind
     classifies: ClassVar[bool] = False
     """Whether every image has one class, of which the model has a logit: what is class-wise needs that."""
+    activation: ClassVar[Literal["softmax", "sigmoid", "identity", "none"]] = "none"
+    """What makes of a model's output `[B, K]` the number of each of the data's classes, where it has one of each."""
     scores_classes: ClassVar[bool] = True
     """Whether the numbers `scores` are those of the data's classes, in their order."""
 

@@ -40,6 +40,7 @@ def test_what_is_in_it(made_bundle: Path) -> None:
     assert {"onnx/model.fp32.onnx", "onnx/model.fp16.onnx", "dense/model.fp32.onnx"} <= set(found)
     assert found["engines/tensorrt_rtx-sm_86/model.engine"] == b"plan"
     assert json.loads(found["labels.json"])["classes"] == ["cat", "dog", "eel"]
+    assert json.loads(found["labels.json"])["activation"] == "softmax"
     assert {"golden/image.2.png", "golden/outputs.fp16.0.npy", "licences/model.txt", "README.md"} <= set(found)
     runner = {name: data for name, data in found.items() if name.startswith("bundle_runner/")}
     assert runner == runner_files() and "bundle_runner/__main__.py" in runner
@@ -59,6 +60,9 @@ def test_an_earlier_bundle_is_replaced_and_other_things_are_not(
     (tmp_path / "x.tar").mkdir()
     with pytest.raises(ExportError, match="choose another --out"):
         write_bundle(contents, tmp_path / "x.tar")
+    for name in ("x.tar.gz", "x.zip", "x.zst", "X.TAR.ZST"):
+        with pytest.raises(ExportError, match=r"end it in .tar or .tar.zst"):
+            write_bundle(contents, tmp_path / name)
     (tmp_path / "file").touch()
     with pytest.raises(ExportError, match="cannot write"):
         write_bundle(contents, tmp_path / "file" / "below")

@@ -77,10 +77,21 @@ def test_what_no_bundle_has(bundle: Path, change: Callable[[Path], object], word
 
 
 def test_compiled_files_of_the_runner_are_noted(bundle: Path) -> None:
-    (bundle / "bundle_runner" / "__pycache__").mkdir()
-    (bundle / "bundle_runner" / "__pycache__" / "verify.cpython-38.pyc").touch()
+    for name in ("__pycache__/verify.cpython-38.pyc", "sensors/__pycache__/probe.cpython-313.pyc.140213"):
+        (bundle / "bundle_runner" / name).parent.mkdir()
+        (bundle / "bundle_runner" / name).touch()
     with open_bundle(bundle) as found:
-        assert "no checksum covers" in found.notes[0]
+        (note,) = found.notes
+        assert "no checksum covers" in note
+    (bundle / "bundle_runner" / "__pycache__" / "verify.py").touch()
+    with pytest.raises(BundleError, match="does not list it"), open_bundle(bundle):
+        pass
+
+
+def test_what_fails_while_an_archive_is_open_is_not_its_unpacking(contents: Contents, tmp_path: Path) -> None:
+    write_bundle(contents, tmp_path / "x.tar")
+    with pytest.raises(FileNotFoundError), open_bundle(tmp_path / "x.tar"):
+        (tmp_path / "absent").read_bytes()
 
 
 def test_a_place_that_holds_none(tmp_path: Path) -> None:

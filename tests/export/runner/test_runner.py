@@ -115,6 +115,9 @@ def test_a_name_of_a_class_commands_no_terminal(
     monkeypatch.setattr(commands, "infer", lambda *words: {"top": [row], "outputs": {}})
     assert main(["infer", "x", "--bundle", str(made_bundle)]) == 0
     assert capsys.readouterr().out == "  50.00%  \\x1b[2Jcat\\nnot here\n"
+    monkeypatch.setattr(commands, "infer", lambda *words: {"values": [[{"name": "age", "value": 41.5}]], "outputs": {}})
+    assert main(["infer", "x", "--bundle", str(made_bundle)]) == 0
+    assert capsys.readouterr().out == "        41.5  age\n"
 
 
 @needs_ort

@@ -30,6 +30,14 @@ def test_what_it_writes_and_prints(secateur: Command, packs: Path) -> None:
     assert path.is_file()
 
 
+def test_a_run_in_the_working_folder_is_packed_beside_it(
+    secateur: Command, packs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(packs)
+    assert secateur("bundle", ".").exit_code == 0
+    assert packs.with_name("half.tar.zst").is_file() and not list(packs.iterdir())
+
+
 def test_json(secateur: Command, packs: Path, tmp_path: Path) -> None:
     content = json.loads(secateur("bundle", packs, "--out", tmp_path / "b", "--json").output)
     assert (content["out"], content["model"]) == (str(tmp_path / "b"), "linear")

@@ -35,11 +35,12 @@ def test_it_is_verified_in_every_precision_that_runs_here(packed: Path) -> None:
 
 def test_what_servers_take_goes_in_where_it_is_asked_for(typed_run: Run, packed: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    manifest = bundle_run(typed_run.folder, tmp_path / "b", images=1, dense=False, serving=True, say=said.append)
+    manifest = bundle_run(typed_run.folder, tmp_path / "b", images=1, dense=False, serving=True, tell=said.append)
     names = {name for name in manifest.files if name.startswith("serving/")}
     assert any(name.startswith("serving/triton/") and name.endswith("/config.pbtxt") for name in names)
     assert any(name.startswith("serving/deepstream/fp32/") for name in names)
     assert all((tmp_path / "b" / name).is_file() for name in names)
+    assert any(sentence.startswith("left out: deepstream: bf16: ") for sentence in said)
     assert verify(tmp_path / "b", ["onnxruntime:cpu"], latency=False).exit_code == 0
     with open_bundle(packed) as bundle:
         assert not any(name.startswith("serving/") for name in bundle.manifest.files)

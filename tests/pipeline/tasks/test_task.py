@@ -37,6 +37,12 @@ OUTPUTS = {
 }
 
 
+def test_what_makes_numbers_of_names_of_a_models_outputs() -> None:
+    found = {name: TASKS.find(name).activation for name in ("classify", "multilabel", "regress", "embed", "segment")}
+    assert found.pop("embed") == found.pop("segment") == Own.activation == "none"
+    assert found == {"classify": "softmax", "multilabel": "sigmoid", "regress": "identity"}
+
+
 def test_scores_are_the_first_tensor_averaged_over_places() -> None:
     assert Own().scores(OUTPUTS).tolist() == [[1.5, 5.5], [9.5, 13.5]]
     assert Own().scores(OUTPUTS["sizes"]).tolist() == [[1.0], [3.0]]
