@@ -16,6 +16,9 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 EIGHT_BITS = ("int8", "fp8")
 """The types of the products alone, which a graph gets by calibration (`quantize_onnx`)."""
 
+WITHOUT_KERNELS = ("bf16", "fp8")
+"""The types in which ONNX Runtime runs nothing on the CPU."""
+
 TOLERANCES: dict[str, float] = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2, "int8": 0.25, "fp8": 0.25}
 """How far outputs may be from float32 PyTorch, as a fraction of the output's scale: rounding, some layers deep."""
 

@@ -19,11 +19,14 @@ from secateur.core.files import atomic_path, write_text
 from secateur.export.engine_info import EngineInfo
 from secateur.export.graph_types import external_files, read_graph
 from secateur.export.notes import graph_notes
+from secateur.export.precision import WITHOUT_KERNELS
 from secateur.export.runner.tensors import DYNAMIC, TensorInfo
 
 LABELS = "labels.txt"
 DELAY_US = 100
 """How long a request waits for others to share its batch, in microseconds."""
+ENDINGS = ("onnx", "tensorrt", "dla")
+"""What the names of the models of a repository end with."""
 LARGEST = 8
 """The batch that a graph without a limit of its own is served at most."""
 
@@ -41,7 +44,7 @@ _TYPES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Repository:
-    """What was written: the `files`, relative to the repository, and the engines `left_out`, each with the reason."""
+    """What was written: the `files`, relative to the repository, and what was `left_out`, each with the reason."""
 
     files: tuple[str, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -79,19 +82,30 @@ def write_triton(
     ('small_onnx/1/model.onnx', 'small_onnx/config.pbtxt')
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise ExportError(f"the model is to be served as {name!r}, but takes letters, digits, '_', '-' and '.' only")
+        raise ExportError(
+            f"the model is to be served as {name!r}, but takes letters, digits, '_', '-' and '.' only: name it so"
+        )
     left_out = {
         f"{info.target} in {info.precision}": "Triton's backend loads engines of TensorRT, and serves the graph instead"
         for info in engines
         if info.runtime != "tensorrt"
     }
     served = [info for info in engines if info.runtime == "tensorrt"]
-    models = [_of_graphs(f"{name}_onnx", graphs, largest)] if graphs else []
+    runnable = []
+    for graph in graphs:
+        if (precision := graph_notes(read_graph(graph), graph.name).precision) in WITHOUT_KERNELS:
+            left_out[graph.name] = f"ONNX Runtime has no kernels for {precision} on the CPU"
+        else:
+            runnable.append(graph)
+    models = [_of_graphs(f"{name}_onnx", runnable, largest)] if runnable else []
     for target, ending in (("tensorrt", "tensorrt"), ("tensorrt:dla", "dla")):
         if chosen := [info for info in served if info.target == target]:
             models.append(_of_engines(f"{name}_{ending}", chosen))
     if not models:
-        raise ExportError("there is neither a graph nor an engine of TensorRT to serve: export and build first")
+        reasons = "".join(f"; {what} is left out: {why}" for what, why in left_out.items())
+        raise ExportError(
+            f"there is neither a graph nor an engine of TensorRT to serve: export and build first{reasons}"
+        )
     return Repository(tuple(path for model in models for path in _write(folder, model)), left_out)
 
 

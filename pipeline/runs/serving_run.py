@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from secateur.core.errors import ExportError, RunError
 from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.engine_info import EngineInfo
 from secateur.export.serving.deepstream import write_deepstream
-from secateur.export.serving.triton import write_triton
+from secateur.export.serving.triton import ENDINGS, write_triton
 from secateur.pipeline.runs.export_stage import engines_folder, onnx_name
 from secateur.pipeline.runs.runner import open_run, overdue
 
@@ -26,7 +28,8 @@ class Served:
 def serving_run(folder: Path, out: Path, name: str, batch: int = 8) -> Served:
     """Writes `triton/` and `deepstream/<precision>/` into `out`, of the small model of the run in `folder`.
 
-    Both serve batches up to `batch`, engines those that they were built for. Raises `RunError` for a run that is not up
+    Both serve batches up to `batch`, engines those that they were built for. What an earlier call wrote there of the
+    same name is replaced. Raises `RunError` for a run that is not up
     to date, and `ExportError` for a name that is no folder.
     """
     if reasons := overdue(open_run(folder), "build"):
@@ -42,14 +45,33 @@ def serving_run(folder: Path, out: Path, name: str, batch: int = 8) -> Served:
     place = engines_folder(folder, "pruned")
     engines = [EngineInfo.load(one) for one in BuildFile.load(folder).engines(folder) if one.parent == place]
     built = [info for info in engines if info.runtime != "onnxruntime"]  # whose engines are the graphs
-    repository = write_triton(out / "triton", name, list(graphs.values()), built, batch)
-    files = [f"triton/{file}" for file in repository.files]
-    left_out = {f"triton: {what}": why for what, why in repository.left_out.items()}
-    for precision, path in graphs.items():
-        try:
-            written = write_deepstream(out / "deepstream" / precision, path, batch)
-        except ExportError as error:
-            left_out[f"deepstream: {precision}"] = str(error)
-            continue
-        files += [f"deepstream/{precision}/{file}" for file in written]
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out, prefix=".part-") as written_to:
+        part = Path(written_to)
+        repository = write_triton(part / "triton", name, list(graphs.values()), built, batch)
+        files = [f"triton/{file}" for file in repository.files]
+        left_out = {f"triton: {what}": why for what, why in repository.left_out.items()}
+        for precision, path in graphs.items():
+            try:
+                written = write_deepstream(part / "deepstream" / precision, path, batch)
+            except ExportError as error:
+                left_out[f"deepstream: {precision}"] = str(error)
+                continue
+            files += [f"deepstream/{precision}/{file}" for file in written]
+        _replace(part, out, name)
     return Served(tuple(files), left_out)
+
+
+def _replace(part: Path, out: Path, name: str) -> None:
+    """Puts what was written in the place of what an earlier call left, of which nothing may be served any more.
+
+    Models of other names in the same repository stay.
+    """
+    earlier = [out / "triton" / f"{name}_{ending}" for ending in ENDINGS] + [out / "deepstream"]
+    for folder in earlier:
+        if folder.exists():
+            shutil.rmtree(folder)
+    for folder in (*(part / "triton").iterdir(), *part.glob("deepstream")):
+        target = out / folder.relative_to(part)
+        target.parent.mkdir(exist_ok=True)
+        folder.replace(target)

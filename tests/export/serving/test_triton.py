@@ -80,6 +80,16 @@ def test_each_gpu_has_its_own_engine_and_no_other(tmp_path: Path, schema: Module
     }
 
 
+def test_a_graph_that_the_cpu_cannot_run_is_left_out(
+    graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secateur.export.serving.triton.WITHOUT_KERNELS", ("fp32",))
+    with pytest.raises(ExportError, match=r"model.onnx is left out: ONNX Runtime has no kernels for fp32 on the CPU"):
+        write_triton(tmp_path / "repository", "small", [graph])
+    found = write_triton(tmp_path / "repository", "small", [graph], [make_engine(tmp_path / "a", "tensorrt", "sm_87")])
+    assert list(found.left_out) == ["model.onnx"] and not any("onnx" in file for file in found.files)
+
+
 def test_a_fixed_batch_is_a_dimension(tmp_path: Path, schema: ModuleType) -> None:
     write_triton(tmp_path / "repository", "small", engines=[make_engine(tmp_path / "a", "tensorrt", "sm_87", batch=2)])
     config = read(schema, tmp_path / "repository" / "small_tensorrt")

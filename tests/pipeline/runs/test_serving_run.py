@@ -21,15 +21,26 @@ def test_every_precision_is_served_or_said(typed_run: Run, tmp_path: Path) -> No
     found = serving_run(typed_run.folder, tmp_path, "digits", 4)
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {*found.files}
     versions = ("fp32", "fp16", "bf16", "int8")
-    assert {f"triton/digits_onnx/{number}/model.onnx" for number in range(1, len(versions) + 1)} <= {*found.files}
+    assert {f"triton/digits_onnx/{number}/model.onnx" for number in range(1, 4)} <= {*found.files}
     config = (tmp_path / "triton" / "digits_onnx" / "config.pbtxt").read_text()
-    assert "max_batch_size: 4" in config and all(f"is {precision}" in config for precision in versions)
+    assert "max_batch_size: 4" in config and all(f"is {precision}" in config for precision in ("fp32", "fp16", "int8"))
     for precision in ("fp32", "fp16", "int8"):
         assert f"deepstream/{precision}/config_infer.txt" in found.files
-    said = {"deepstream: bf16"} | {
+    said = {"deepstream: bf16", "triton: model.bf16.onnx"} | {
         f"triton: tensorrt_rtx:sm_86 in {precision}" for precision in versions if find_spec("tensorrt_rtx")
     }
     assert {*found.left_out} == said
+
+
+def test_what_an_earlier_call_left_is_served_no_more(typed_run: Run, tmp_path: Path) -> None:
+    old = ("triton/digits_onnx/9/model.onnx", "triton/digits_dla/config.pbtxt", "deepstream/fp8/model.onnx_b8.engine")
+    other = "triton/another_onnx/1/model.onnx"
+    for name in (*old, other):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    found = serving_run(typed_run.folder, tmp_path, "digits")
+    there = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert there == {*found.files, other}
 
 
 def test_a_run_in_which_nothing_was_done_is_refused(tmp_path: Path) -> None:
