@@ -11,7 +11,11 @@ from secateur.pipeline.cli.common import echo, json_option, print_json
 
 @click.command("serving", short_help="Files for Triton and DeepStream, of the small model of a run.")
 @click.argument("run_dir", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The folder to write. [default: RUN_DIR/serving]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder to write. [default: RUN_DIR/serving]",
+)
 @click.option("--name", help="What the model is served as. [default: the name of RUN_DIR]")
 @click.option("--batch", default=8, show_default=True, type=click.IntRange(1), help="The largest batch of the graphs.")
 @json_option

@@ -32,3 +32,9 @@ def test_what_it_hands_over_and_prints(secateur: Command, tmp_path: Path, monkey
 def test_a_run_in_which_nothing_was_done(secateur: Command, run_dir: Path) -> None:
     with pytest.raises(RunError, match="is not up to date"):
         secateur("serving", run_dir)
+
+
+def test_a_file_where_the_folder_is_to_be(secateur: Command, run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.zip").touch()
+    done = secateur("serving", run_dir, "--out", tmp_path / "model.zip")
+    assert done.exit_code == 2 and "is a file" in done.output
