@@ -29,6 +29,9 @@ def _convolution(trace: Trace, call: Call) -> Result:
     beside = tuple(labels for labels in x.maps if _passes(call, dims_of(labels), channel))
     others = replace(x, maps=tuple(labels for labels in x.maps if not any(labels is one for one in beside)))
     cin, (out, per) = features(trace, call, others, channel, "a convolution"), weight.shape[:2]
+    for labels in weight.maps:
+        if len(dims_of(labels)) > 1:  # each tap is a unit of what computes it (mixed experts), and none of a channel
+            trace.lose(labels, call.module, "a convolution whose weights it computes")
     wout, win = vector(weight, 0), vector(weight, 1)
     positions = math.prod(call.shape[channel + 1 :]) * call.shape[0] // math.prod(one.numel() for one in beside)
     taps = math.prod(weight.shape[2:])

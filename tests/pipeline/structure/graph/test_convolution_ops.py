@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from timm.layers import CondConv2d
 from torch import Tensor, nn
 from torchvision.ops import DeformConv2d
 
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.graph.program import SAMPLES
+from secateur.pipeline.structure.graph.unread import UNREAD
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
 from tests.counting import torch_macs
@@ -86,6 +88,29 @@ def test_many_narrow_groups_go_as_a_whole() -> None:
     assert [read.index(component) for component in read] == [0, 0, 2, 2, 4, 4, 6, 6]
     assert made == [read[2 * (channel // 3)] for channel in range(12)]
     assert "every group" in found.reason("1.weight", 1)
+
+
+class Experts(nn.Module):
+    """Every image gets a kernel of its own, mixed of those of several experts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.route, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 4), nn.Conv2d(8, 5, 1)
+        self.mixed = CondConv2d(8, 8, 3, num_experts=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        out: Tensor = self.head(self.mixed(x, torch.sigmoid(self.route(x.mean((2, 3))))))
+        return out
+
+
+def test_weights_that_are_mixed_of_experts_have_the_true_reason() -> None:
+    groups = find_groups(Experts().eval(), torch.randn(2, 3, 12, 12))
+    told = {one.name: one.reason for one in groups.fixed}
+    assert told["mixed.channels"].endswith("cannot follow units through a convolution whose weights it computes")
+        told["mixed.channels"] == "mixed: secateur cannot follow units through a convolution whose weights it computes"
+    )
+    assert not [name for name, reason in told.items() if reason == UNREAD]
 
 
 def test_of_few_wide_groups_the_same_channel_of_each_goes() -> None:
