@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .bench import MOST_SECONDS, describe, measure
+from .bench import describe, measure
 from .bundle import open_bundle
 from .engines import chosen, installed_version
 from .errors import RunnerError
 from .golden import batch_of, golden_inputs
 from .infer import infer
-from .machine import MOST_THREADS, this_machine
+from .machine import MOST_SECONDS, MOST_THREADS, this_machine
 from .manifest import NAME
 from .runtimes import open_model
 from .text import show, shown

@@ -17,13 +17,12 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from .errors import InferenceError
-from .machine import this_machine
+from .machine import MOST_SECONDS, this_machine
 
 SCHEMA = "secateur.device_bench/1"
 LEAST_BLOCKS = 10
 """Blocks that are measured whatever they take."""
 WARM_RUNS = 5
-MOST_SECONDS = 24 * 3600
 Call = Callable[[], None]
 Say = Callable[[str], None]
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 MOST_THREADS = 4096
 """More than any machine has processors."""
+MOST_SECONDS = 24 * 3600
+"""The longest measurement of one target."""
 
 
 def printed(*command: str) -> str:

@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from secateur.export.runner.bench import MOST_SECONDS
-from secateur.export.runner.machine import MOST_THREADS
+from secateur.export.runner.machine import MOST_SECONDS, MOST_THREADS
 from secateur.export.runner.text import shown
 
 if TYPE_CHECKING:
