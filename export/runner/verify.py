@@ -23,7 +23,7 @@ from .runtimes import open_model
 
 SCHEMA = "secateur.verify/1"
 KEEPS = 0.9
-"""The share of the evidence's ratio that must be reached here."""
+"""The share of the evidence's ratio, of the lower end of its interval, that must be reached here."""
 ROUNDING = 2.5 / 255
 """How far, on the scale of pixels, a picture may come out of another version of Pillow."""
 EXIT = {"pass": 0, "fail": 1, "inconclusive": 3}
@@ -243,7 +243,7 @@ def _latency(
         found = _ratio(bundle, engine, dense, told, count, seconds, opening, say)
     except (InferenceError, UnavailableError, WrongEngineError) as error:
         return Check("latency", engine.key, "fail", str(error))
-    limit = KEEPS * told.ratio
+    limit = KEEPS * told.low
     apart = evidence.machine.differences(here, engine.target)
     if not apart and count != evidence.machine.threads:
         apart = f"measured with {evidence.machine.threads} threads, and these are {count}"
@@ -254,7 +254,8 @@ def _latency(
         outcome = "fail" if found.high < 1 else "inconclusive"
         return Check("latency", engine.key, outcome, f"{said}; but dense must not be the faster one", found.ratio, 1)
     outcome = "pass" if found.low >= limit else "fail" if found.high < limit else "inconclusive"
-    said = f"{found} times as fast as dense here, the evidence says {told.ratio:.3f} and {limit:.3f} is needed"
+    evident = f"{told.ratio:.3f} [{told.low:.3f}, {told.high:.3f}]"
+    said = f"{found} times as fast as dense here, the evidence says {evident}, and {limit:.3f} is needed"
     return Check("latency", engine.key, outcome, said, found.ratio, limit)
 
 
