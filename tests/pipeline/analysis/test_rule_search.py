@@ -88,10 +88,9 @@ def test_a_stopped_search_goes_on_as_if_it_had_not_been(
     vit: nn.Module, vit_groups: Groups, batches: Batches, judged: Batches, tmp_path: Path
 ) -> None:
     whole, parts = (f"sqlite:///{tmp_path / name}.db" for name in ("whole", "parts"))
-    expected = look(vit, vit_groups, batches, judged, 14, whole)
+    expected = look(vit, vit_groups, batches, judged, 12, whole)  # the first ten are drawn at random
     look(vit, vit_groups, batches, judged, 3, parts)
-    look(vit, vit_groups, batches, judged, 11, parts)
-    assert look(vit, vit_groups, batches, judged, 14, parts) == expected
+    assert look(vit, vit_groups, batches, judged, 12, parts) == expected
     assert look(vit, vit_groups, batches, judged, 9, parts) == expected  # it has more trials than are asked for
     for changed in ({"identity": "other images"}, {"seed": 1}):
         assert look(vit, vit_groups, batches, judged, 1, parts, **changed).study != expected.study
