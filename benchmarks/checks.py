@@ -25,6 +25,11 @@ class Check:
     target: str | None = None
     batch: int | None = None
 
+    @property
+    def where(self) -> str:
+        """The target and the batch in words, as far as it is about one."""
+        return f"{self.target or ''}{f' batch {self.batch}' if self.batch else ''}"
+
 
 def at_least(interval: Interval, limit: float) -> Outcome:
     """Pass when the whole interval reaches the limit, fail when none of it does, else inconclusive."""

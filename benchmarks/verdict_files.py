@@ -36,10 +36,9 @@ def markdown(verdict: Verdict) -> str:
     lines = [f"**secateur gate: {_inert(verdict.sentence)}**", ""]
     lines += ["| check | where | value | 95 % interval | limit | outcome |", "|---|---|---:|---|---:|---|"]
     for check in verdict.checks:
-        where = f"{check.target or ''}{f' batch {check.batch}' if check.batch else ''}"
         known = check.low is not None and check.high is not None
         interval = f"{check.low:.3f} to {check.high:.3f}" if known else ""
-        cells = (check.name, where, number(check.value), interval, number(check.limit), check.outcome)
+        cells = (check.name, check.where, number(check.value), interval, number(check.limit), check.outcome)
         lines.append(f"| {' | '.join(map(_inert, cells))} |")
     if verdict.notes:
         lines += ["", *(f"* {_inert(note)}" for note in verdict.notes)]

@@ -21,6 +21,7 @@ from secateur.export.graph_types import (
     operand_precision,
     read_graph,
 )
+from secateur.export.runner.runtimes import bound
 from secateur.export.runner.tensors import DYNAMIC, TensorInfo
 
 PROVIDERS: Mapping[str, str] = {
@@ -74,21 +75,9 @@ class OrtEngine(Engine):
         return dict(zip(names, self._call(lambda: self._session.run(names, dict(inputs))), strict=True))
 
     def _prepare(self, inputs: Arrays) -> Callable[[], None]:
-        onnxruntime = import_onnxruntime(self._device)
         where = "cpu" if self._device in ("cpu", ort_plugin.DEVICE) else "cuda"  # whose memory only its package knows
-        binding = self._session.io_binding()
-        held = []
-        for name, array in inputs.items():
-            held.append(onnxruntime.OrtValue.ortvalue_from_numpy(array, where, 0))
-            binding.bind_ortvalue_input(name, held[-1])
-        for tensor in self.outputs:
-            binding.bind_output(tensor.name, where)
-
-        def call(_held: object = held) -> None:
-            self._call(lambda: self._session.run_with_iobinding(binding))
-            binding.synchronize_outputs()
-
-        return call
+        names = [tensor.name for tensor in self.outputs]
+        return bound(import_onnxruntime(self._device), self._session, inputs, names, where, self._call)
 
     def _call(self, run: Callable[[], Any]) -> Any:
         try:

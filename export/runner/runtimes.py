@@ -8,7 +8,7 @@ import io
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -124,18 +124,8 @@ class OrtModel(Model):
         return dict(zip(names, self._call(lambda: self._session.run(names, dict(feeds)))))
 
     def _prepare(self, feeds: Arrays) -> Callable[[], None]:
-        binding = self._session.io_binding()
-        held = {name: self._module.OrtValue.ortvalue_from_numpy(array, self._where, 0) for name, array in feeds.items()}
-        for name, value in held.items():
-            binding.bind_ortvalue_input(name, value)
-        for tensor in self.outputs:
-            binding.bind_output(tensor.name, self._where)
-
-        def call(_held: object = held) -> None:
-            self._call(lambda: self._session.run_with_iobinding(binding))
-            binding.synchronize_outputs()
-
-        return call
+        names = [tensor.name for tensor in self.outputs]
+        return bound(self._module, self._session, feeds, names, self._where, self._call)
 
     def _call(self, run: Callable[[], Any]) -> Any:
         try:
@@ -145,6 +135,29 @@ class OrtModel(Model):
 
     def close(self) -> None:
         self._session = None
+
+
+def bound(
+    module: ModuleType,
+    session: Any,
+    feeds: Arrays,
+    outputs: Iterable[str],
+    where: str,
+    calling: Callable[[Callable[[], Any]], Any],
+) -> Callable[[], None]:
+    """A function that runs a session of ONNX Runtime once on inputs that lie on its device, `calling` what runs it."""
+    binding = session.io_binding()
+    held = {name: module.OrtValue.ortvalue_from_numpy(array, where, 0) for name, array in feeds.items()}
+    for name, value in held.items():
+        binding.bind_ortvalue_input(name, value)
+    for name in outputs:
+        binding.bind_output(name, where)
+
+    def call(_held: object = held) -> None:
+        calling(lambda: session.run_with_iobinding(binding))
+        binding.synchronize_outputs()
+
+    return call
 
 
 def first_line(error: BaseException) -> str:

@@ -174,7 +174,7 @@ def _print(verdict: Verdict) -> None:
         interval = f"{check.low:.3f} to {check.high:.3f}" if check.low is not None and check.high is not None else ""
         table.add_row(
             check.name,
-            escape(shown(f"{check.target or ''}{f' batch {check.batch}' if check.batch else ''}")),
+            escape(shown(check.where)),
             number(check.value),
             interval,
             number(check.limit),

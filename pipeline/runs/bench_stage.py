@@ -18,7 +18,7 @@ from secateur.export.targets import TypedTarget, parse_target, typed_targets
 from secateur.pipeline.analysis.accuracy import chance_warning, evaluate
 from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.runs.declarations import Output
-from secateur.pipeline.runs.export_stage import engines_folder, onnx_name
+from secateur.pipeline.runs.export_stage import engines_folder, graphs_of
 from secateur.pipeline.runs.inputs import Inputs
 
 Say = Callable[[str], None]
@@ -67,9 +67,8 @@ def forms_of(folder: Path, side: str) -> Subject:
     Engines of ONNX Runtime are the ONNX files themselves and are left out. The size is that of the ONNX file, in the
     first precision that was exported.
     """
-    listed = ExportFile.load(folder).files if (folder / ExportFile.NAME).is_file() else {}
-    graphs = [graph.info for name, graph in listed.items() if name == onnx_name(side, graph.info.precision)]
-    typed = {info.precision: folder / info.path for info in graphs}
+    graphs = list(graphs_of(folder, side).values()) if (folder / ExportFile.NAME).is_file() else []
+    typed = {info.precision: info.path for info in graphs}
     built = BuildFile.load(folder) if (folder / BuildFile.NAME).is_file() else BuildFile()
     place = engines_folder(folder, side)
     return Subject(

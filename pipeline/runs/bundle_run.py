@@ -14,11 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from secateur.core.errors import RunError
-from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.bundle.contents import Contents, EngineOf, GraphOf, Picture
 from secateur.export.bundle.licences import licences
 from secateur.export.bundle.make import write_bundle
-from secateur.export.engine_info import EngineInfo
 from secateur.export.onnx_info import OnnxInfo
 from secateur.export.runner.manifest import Manifest
 from secateur.export.runner.preprocess import Preprocessing
@@ -26,10 +24,10 @@ from secateur.pipeline.data.images import Images
 from secateur.pipeline.data.transform import Transform
 from secateur.pipeline.models.spec import pretrained_config
 from secateur.pipeline.runs.bundle_evidence import evidence_of
-from secateur.pipeline.runs.export_stage import engines_folder, onnx_name
+from secateur.pipeline.runs.export_stage import engines_of_side, graphs_of, onnx_name
 from secateur.pipeline.runs.manifest import read_manifest
-from secateur.pipeline.runs.runner import open_run, overdue
-from secateur.pipeline.runs.serving_run import serving_run
+from secateur.pipeline.runs.runner import current_run
+from secateur.pipeline.runs.serving_run import write_serving
 
 Say = Callable[[str], None]
 IMAGES = 8
@@ -53,16 +51,11 @@ def bundle_run(
     DeepStream take, which holds the graphs and engines again. The same run gives the same bytes. What is left out is
     told with the reason. Raises `RunError` for a run that is not up to date.
     """
-    run = replace(open_run(folder))
-    if reasons := overdue(run, "bench"):
-        raise RunError(
-            f"{folder} is not up to date ({reasons[0]}): bring it up to date with `secateur bench {folder}` first"
-        )
+    run = current_run(folder, "bench")
     say("golden images")
     recipe = Preprocessing(**asdict(run.transform), inside=run.recipe.export.preprocessing == "inside")
     pictures, inputs = _golden(run.data.calibration, run.transform, recipe.inside, images)
-    listed = ExportFile.load(folder).files
-    graphs = {name: replace(one.info, path=folder / one.info.path) for name, one in listed.items()}
+    pruned, unpruned = graphs_of(folder, "pruned"), graphs_of(folder, "dense")
     bench, recorded = run.bench, read_manifest(folder)
     say("golden outputs")
     contents = Contents(
@@ -71,13 +64,12 @@ def bundle_run(
         activation=run.task.activation,
         preprocessing=recipe,
         graphs=[
-            GraphOf(info, graphs.get(onnx_name("dense", info.precision)) if dense else None)
-            for name, info in sorted(graphs.items())
-            if name == onnx_name("pruned", info.precision)
+            GraphOf(info, unpruned.get(precision) if dense else None)
+            for precision, info in sorted(pruned.items(), key=lambda item: onnx_name("pruned", item[0]))
         ],
         engines=_engines(folder, dense),
         pictures=pictures,
-        inputs={_input_name(list(graphs.values())): inputs},
+        inputs={_input_name([*pruned.values(), *unpruned.values()]): inputs},
         evidence=evidence_of(bench),
         environment={
             "bench": asdict(bench.environment),
@@ -93,7 +85,7 @@ def bundle_run(
 def _serving(folder: Path, place: Path, name: str, say: Say, tell: Say) -> dict[str, Path]:
     """What servers take of the run, written below `place`, by its names in the bundle."""
     say("files for servers")
-    served = serving_run(folder, place, re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_") or "model")
+    served = write_serving(folder, place, re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_") or "model")
     for what, why in served.left_out.items():
         tell(f"left out: {what}: {why}")
     return {f"serving/{file}": place / file for file in served.files}
@@ -114,15 +106,8 @@ def _golden(images: Images, transform: Transform, inside: bool, count: int) -> t
 
 def _engines(folder: Path, dense: bool) -> list[EngineOf]:
     """The engines of the run, each with the dense model's where there is one and it is wanted."""
-    infos = [EngineInfo.load(place) for place in BuildFile.load(folder).engines(folder)]
-    beside = {(info.target, info.precision): info for info in infos if _is_of(info, folder, "dense")} if dense else {}
-    return [
-        EngineOf(info, beside.get((info.target, info.precision))) for info in infos if _is_of(info, folder, "pruned")
-    ]
-
-
-def _is_of(info: EngineInfo, folder: Path, side: str) -> bool:
-    return info.folder.parent == engines_folder(folder, side)
+    beside = {(info.target, info.precision): info for info in engines_of_side(folder, "dense")} if dense else {}
+    return [EngineOf(info, beside.get((info.target, info.precision))) for info in engines_of_side(folder, "pruned")]
 
 
 def _input_name(graphs: Sequence[OnnxInfo]) -> str:

@@ -13,11 +13,11 @@ from torch import nn
 from secateur.core.errors import EngineError, MissingPackageError
 from secateur.core.files import write_text
 from secateur.export.artefacts import BuildFile, ExportedGraph, ExportFile
-from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, Profile
+from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo, Profile
 from secateur.export.engines import build_engine
 from secateur.export.inside import WAYS, put_inside
 from secateur.export.notes import deployment_notes
-from secateur.export.onnx_info import onnx_info
+from secateur.export.onnx_info import OnnxInfo, onnx_info
 from secateur.export.parity import check_parity
 from secateur.export.precision import EIGHT_BITS
 from secateur.export.preprocessing import Preprocessing
@@ -137,6 +137,19 @@ def onnx_name(side: str, precision: str) -> str:
     """The file of a side (`dense` or `pruned`) in a precision: `model.onnx`, `model.dense.fp16.onnx`."""
     middle = ("" if side == "pruned" else ".dense") + ("" if precision == "fp32" else f".{precision}")
     return f"model{middle}.onnx"
+
+
+def graphs_of(run_dir: Path, side: str) -> dict[str, OnnxInfo]:
+    """The graphs of a side by precision, with their whole paths."""
+    listed = ExportFile.load(run_dir).files
+    infos = (graph.info for name, graph in listed.items() if name == onnx_name(side, graph.info.precision))
+    return {info.precision: replace(info, path=run_dir / info.path) for info in infos}
+
+
+def engines_of_side(run_dir: Path, side: str) -> list[EngineInfo]:
+    """What is known of the engines of a side."""
+    places, folder = BuildFile.load(run_dir).engines(run_dir), engines_folder(run_dir, side)
+    return [EngineInfo.load(place) for place in places if place.parent == folder]
 
 
 def engines_folder(run_dir: Path, side: str) -> Path:

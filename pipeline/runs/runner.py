@@ -96,6 +96,16 @@ def run_stages(
         return entries
 
 
+def current_run(folder: Path, until: str) -> Run:
+    """The run in a folder; raises `RunError` where its stages through `until` are not up to date."""
+    run = open_run(folder)
+    if reasons := overdue(run, until):
+        raise RunError(
+            f"{folder} is not up to date ({reasons[0]}): bring it up to date with `secateur {until} {folder}` first"
+        )
+    return run
+
+
 def overdue(run: Run, until: str = "", stages: Sequence[Stage] = STAGES) -> tuple[str, ...]:
     """Why the stages through `until` would be done again by `run_stages`: a sentence for each that is not up to date.
 

@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from secateur.core.errors import ExportError, RunError
-from secateur.export.artefacts import BuildFile, ExportFile
-from secateur.export.engine_info import EngineInfo
+from secateur.core.errors import ExportError
 from secateur.export.serving.deepstream import write_deepstream
 from secateur.export.serving.triton import ENDINGS, write_triton
-from secateur.pipeline.runs.export_stage import engines_folder, onnx_name
-from secateur.pipeline.runs.runner import open_run, overdue
+from secateur.pipeline.runs.export_stage import engines_of_side, graphs_of
+from secateur.pipeline.runs.runner import current_run
 
 
 @dataclass(frozen=True)
@@ -26,24 +24,19 @@ class Served:
 
 
 def serving_run(folder: Path, out: Path, name: str, batch: int = 8) -> Served:
+    """`write_serving` for the run in `folder`; raises `RunError` where that is not up to date."""
+    current_run(folder, "build")
+    return write_serving(folder, out, name, batch)
+
+
+def write_serving(folder: Path, out: Path, name: str, batch: int = 8) -> Served:
     """Writes `triton/` and `deepstream/<precision>/` into `out`, of the small model of the run in `folder`.
 
     Both serve batches up to `batch`, engines those that they were built for. What an earlier call wrote there of the
-    same name is replaced. Raises `RunError` for a run that is not up
-    to date, and `ExportError` for a name that is no folder.
+    same name is replaced. Raises `ExportError` for a name that is no folder.
     """
-    if reasons := overdue(open_run(folder), "build"):
-        raise RunError(
-            f"{folder} is not up to date ({reasons[0]}): bring it up to date with `secateur build {folder}` first"
-        )
-    listed = ExportFile.load(folder).files
-    graphs = {
-        graph.info.precision: folder / file
-        for file, graph in listed.items()
-        if file == onnx_name("pruned", graph.info.precision)
-    }
-    place = engines_folder(folder, "pruned")
-    engines = [EngineInfo.load(one) for one in BuildFile.load(folder).engines(folder) if one.parent == place]
+    graphs = {precision: info.path for precision, info in graphs_of(folder, "pruned").items()}
+    engines = engines_of_side(folder, "pruned")
     built = [info for info in engines if info.runtime != "onnxruntime"]  # whose engines are the graphs
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out, prefix=".part-") as written_to:
