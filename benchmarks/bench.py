@@ -7,18 +7,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 
 from secateur.benchmarks.environment import Environment, command_line, environment
 from secateur.benchmarks.flops import count_macs
 from secateur.benchmarks.latency import Timed
+from secateur.benchmarks.modes.mode import HOT, Mode, parse_mode
+from secateur.benchmarks.on_device import Found as There
 from secateur.benchmarks.on_device import measure_there
-from secateur.benchmarks.paired import PairedSamples, Samples, measure_one, measure_pair
+from secateur.benchmarks.paired import LEAST_BLOCKS, PairedSamples, Samples, Stop, measure_one, measure_pair
 from secateur.benchmarks.results_file import BenchResult, Latency, Side, latency_key
-from secateur.benchmarks.runners import Goal, Runner, Subject, make_runner, no_form, torch_threads
+from secateur.benchmarks.runners import Goal, Subject, make_runner, no_form, torch_threads
 from secateur.core.errors import BenchError, UnsupportedError
 from secateur.export.devices.device import Remote
 from secateur.export.engine_info import ENGINE_FILE
@@ -38,9 +41,9 @@ BUSY = 1.5
 
 @dataclass(frozen=True)
 class Effort:
-    """How long each target and batch is measured; see `paired.measure_pair`. `threads` None: PyTorch's number.
+    """How long each target, mode and batch is measured; see `paired.measure_pair`. `threads` None: PyTorch's number.
 
-    With `cuda_graph`, `torch:cuda` replays its launches as one graph, which takes them out of the latency.
+    `modes` are words of `modes.mode`, such as `hot`, `cold` or `throughput:4`.
     """
 
     seconds: float = 10.0
@@ -49,13 +52,23 @@ class Effort:
     half_width: float = 0.01
     threads: int | None = None
     seed: int = 0
-    cuda_graph: bool = False
+    modes: tuple[str, ...] = ("hot",)
 
     def __post_init__(self) -> None:
+        if not self.modes or len(set(self.modes)) < len(self.modes):
+            raise BenchError(f"got the modes {list(self.modes)}: give one or more, each once, such as hot")
+        for word in self.modes:
+            parse_mode(word)
         if not self.seconds > 0:
             raise BenchError(f"got {self.seconds} seconds: measure for more than 0, such as 10")
         if self.threads is not None and self.threads < 1:
             raise BenchError(f"got {self.threads} threads: measure with 1 or more")
+        if self.samples < 2 * LEAST_BLOCKS:
+            raise BenchError(f"got {self.samples} samples: measure {2 * LEAST_BLOCKS} or more")
+
+    def exactly(self, samples: int | None) -> Effort:
+        """The same with so many samples, however precise they are, within the seconds; None: as it is."""
+        return self if samples is None else replace(self, samples=samples, half_width=0.0)
 
 
 @dataclass(frozen=True)
@@ -100,12 +113,12 @@ def bench_pair(
     else:
         there = measure_there(remote, (dense, pruned), goals, batches, _settings(effort), say)
         machine, skipped, notes, seen = there.environment, dict(there.skipped), there.notes, there.conditions
-        found = {one.key: (one.batch, _paired(*one.samples_ms)) for one in there.found}
+        found = {one.key: _Run(one.batch, HOT, _paired(one, effort)) for one in there.found}
     return BenchResult(
         environment=machine,
-        dense=replace(sides[0], latency_ms={key: Latency.of(one.a_ms, batch) for key, (batch, one) in found.items()}),
-        pruned=replace(sides[1], latency_ms={key: Latency.of(one.b_ms, batch) for key, (batch, one) in found.items()}),
-        speedup={key: one.interval(effort.seed) for key, (_, one) in found.items()},
+        dense=replace(sides[0], latency_ms={key: run.latency(run.found.a_ms) for key, run in found.items()}),
+        pruned=replace(sides[1], latency_ms={key: run.latency(run.found.b_ms) for key, run in found.items()}),
+        speedup={key: run.found.interval(effort.seed) for key, run in found.items()},
         skipped=skipped,
         notes=(*_count_notes(*sides), *notes),
         evaluation_images=evaluation_images,
@@ -134,20 +147,46 @@ def bench_one(
 
     if remote is None:
         machine, found, skipped, notes = _each(goals, batches, (subject,), effort, say, measure)
-        latencies = {key: Latency.of(one.ms, batch) for key, (batch, one) in found.items()}
+        latencies = {key: run.latency(run.found.ms) for key, run in found.items()}
         return Measured(machine, replace(side, latency_ms=latencies), skipped, (*_count_notes(side), *notes))
     there = measure_there(remote, (subject,), goals, batches, _settings(effort), say)
-    latencies = {one.key: Latency.of(one.samples_ms[0], one.batch) for one in there.found}
+    latencies = {
+        one.key: Latency.of(one.samples_ms[0], one.batch, stopped=_stop_there(one, effort)) for one in there.found
+    }
     side, notes = replace(side, latency_ms=latencies), [*_count_notes(side), *there.notes]
     return Measured(there.environment, side, there.skipped, tuple(notes), remote.device.name, there.conditions)
 
 
-def _paired(dense_ms: tuple[float, ...], pruned_ms: tuple[float, ...]) -> PairedSamples:
-    return PairedSamples(dense_ms, pruned_ms, warmup_rounds=0, settled=True, stopped="seconds")
+@dataclass(frozen=True)
+class _Run(Generic[Found]):
+    """What was found for a batch in a mode."""
+
+    batch: int
+    mode: Mode
+    found: Found
+
+    def latency(self, samples: Sequence[float]) -> Latency:
+        """One side of it."""
+        return Latency.of(samples, self.batch, str(self.mode), self.found.stopped)
+
+
+def _paired(one: There, effort: Effort) -> PairedSamples:
+    dense_ms, pruned_ms = one.samples_ms
+    return PairedSamples(dense_ms, pruned_ms, warmup_rounds=0, settled=True, stopped=_stop_there(one, effort))
+
+
+def _stop_there(one: There, effort: Effort) -> Stop:
+    """What ended a measurement on a device, which knows of no precision."""
+    return "samples" if len(one.samples_ns[0]) + 2 > effort.samples else "seconds"
 
 
 def _settings(effort: Effort) -> dict[str, object]:
-    """What a device is told of the effort."""
+    """What a device is told of the effort; raises `BenchError` for modes that are not measured there."""
+    if effort.modes != (str(HOT),):
+        raise BenchError(
+            f"the modes {', '.join(effort.modes)} were asked for, but on a device over ssh latency is measured hot: "
+            "leave the modes out, or measure where secateur is installed"
+        )
     return {name: getattr(effort, name) for name in ("seconds", "samples", "threads", "seed")}
 
 
@@ -158,12 +197,13 @@ def _each(
     effort: Effort,
     say: Say,
     measure: Callable[[Sequence[Timed], Say], Found],
-) -> tuple[Environment, dict[str, tuple[int, Found]], dict[str, str], list[str]]:
-    """The machine; by key the batch and what `measure` found; by key why something was left out; and notes.
+) -> tuple[Environment, dict[str, _Run[Found]], dict[str, str], list[str]]:
+    """The machine; by key what `measure` found; by key why something was left out; and notes.
 
     Raises `BenchError` with all reasons where everything was left out.
     """
-    found: dict[str, tuple[int, Found]] = {}
+    found: dict[str, _Run[Found]] = {}
+    modes = [parse_mode(word) for word in effort.modes]
     skipped: dict[str, str] = {}
     notes = busy_notes()
 
@@ -177,20 +217,20 @@ def _each(
                 skip(str(goal), reason)
                 continue
             measured = []
-            for batch in batches:
-                key = latency_key(str(goal), batch, batches)
+            for mode, batch in product(modes, batches):
+                key = latency_key(mode.of(str(goal)), batch, batches)
                 with ExitStack() as stack:
                     try:
-                        runners = stack.enter_context(_ready(subjects, goal, batch, threads, effort))
-                    except (BenchError, UnsupportedError) as error:  # this batch, or these types, cannot be run here
+                        runners = stack.enter_context(_ready(subjects, goal, batch, threads, effort.seed, mode))
+                    except (BenchError, UnsupportedError) as error:  # this batch, mode or types cannot be run here
                         skip(key, str(error))
                         continue
                     one = measure(runners, _prefixed(say, key))
-                found[key] = batch, one
+                found[key] = _Run(batch, mode, one)
                 measured.append(key)
                 notes += _warmup_notes(key, one.settled, effort.warmup)
             if measured:
-                notes += _goal_notes(goal, subjects[0], effort)
+                notes += _goal_notes(goal, subjects[0])
         machine = environment(threads)
     if not found:
         reasons = "; ".join(f"{key}: {reason}" for key, reason in skipped.items())
@@ -269,13 +309,13 @@ def _threads(effort: Effort) -> Iterator[int]:
 
 @contextmanager
 def _ready(
-    subjects: Sequence[Subject], goal: TypedTarget, batch: int, threads: int, effort: Effort
+    subjects: Sequence[Subject], goal: TypedTarget, batch: int, threads: int, seed: int, mode: Mode
 ) -> Iterator[tuple[Timed, ...]]:
     """Runners of all subjects, closed in the end whatever happens."""
     with ExitStack() as stack:
-        made: list[Runner] = []
+        made: list[Timed] = []
         for subject in subjects:
-            runner = make_runner(subject, goal, batch, threads, effort.seed, effort.cuda_graph)
+            runner = make_runner(subject, goal, batch, threads, seed, mode)
             made.append(stack.enter_context(closing(runner)))
         yield tuple(made)
 
@@ -300,11 +340,9 @@ def busy_notes() -> list[str]:
     return [f"the load was {load:.1f} on {cores} processors before measuring: others use this machine too"]
 
 
-def _goal_notes(goal: TypedTarget, subject: Subject, effort: Effort) -> list[str]:
-    """What a reader should know of the times on a target: that its products are widened, or its launches replayed."""
+def _goal_notes(goal: TypedTarget, subject: Subject) -> list[str]:
+    """What a reader should know of the times on a target: that its products are widened."""
     form = subject.form(goal)
-    if effort.cuda_graph and str(goal) == "torch:cuda":
-        return [f"{goal}: the launches were captured and replayed as a CUDA graph"]
     if goal.target.runtime != "onnxruntime" or not isinstance(form, Path):
         return []
     from secateur.export.ort_engine import widening

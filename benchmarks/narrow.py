@@ -55,5 +55,5 @@ def _compared(subject: Subject, narrow: TypedTarget, wide: TypedTarget, batch: i
             for goal in (wide, narrow)
         )
         found = measure_pair(a, b, effort.samples, effort.warmup, effort.seconds, effort.half_width, effort.seed)
-    times = Latency.of(found.a_ms, batch), Latency.of(found.b_ms, batch)
-    return Narrowed(str(narrow.target), narrow.precision, wide.precision, *times, found.interval(effort.seed))
+    a_ms, b_ms = (Latency.of(samples, batch, stopped=found.stopped) for samples in (found.a_ms, found.b_ms))
+    return Narrowed(str(narrow.target), narrow.precision, wide.precision, a_ms, b_ms, found.interval(effort.seed))

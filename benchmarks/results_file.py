@@ -1,9 +1,10 @@
 """bench.json: what was measured on both sides of a comparison, with the raw samples.
 
 A latency is keyed by its target, with the precision of the graph where that is not fp32 (`onnxruntime:cpu`,
-`onnxruntime:cpu@fp16`), and where several batch sizes were measured by the batch too (`onnxruntime:cpu@b8`,
-`onnxruntime:cpu@fp16@b8`); its batch also stands beside it. What was skipped is named in the same way: a target, a
-target in one precision, or one batch of it. The samples of a target pair up: of
+`onnxruntime:cpu@fp16`) and the mode where that is not hot (`onnxruntime:cpu@cold`, see `modes.mode`), and where several
+batch sizes were measured by the batch too (`onnxruntime:cpu@b8`, `onnxruntime:cpu@fp16@b8`); its batch and its mode
+also stand beside it. What was skipped is named in the same way: a target, a target in one precision or mode, or one
+batch of it. The samples of a target pair up: of
 each side, samples `2 i` and `2 i + 1` belong to the same block A B B A.
 """
 
@@ -16,8 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from secateur.benchmarks.bootstrap import Interval, percentiles
 from secateur.benchmarks.environment import Environment
+from secateur.benchmarks.modes.mode import mode_of, parse_mode
 from secateur.core.errors import BenchError
 from secateur.core.files import read_json, write_json
 from secateur.core.records import parse_record
@@ -26,22 +30,37 @@ from secateur.export.runner.sensors.conditions import Conditions
 KIND = "bench"
 TOP1 = "top-1 accuracy"
 """The name of the metric whose standard error is that of a share of images."""
+TAIL_SAMPLES = 5000
+"""Samples that a 99.9th percentile needs: five of them lie beyond it."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Percentiles and raw samples in milliseconds, for one run of `batch` images."""
+    """Percentiles and raw samples in milliseconds, for one run of `batch` images in a `mode` (see `modes.mode`).
+
+    `p999`, the 99.9th percentile, is None of fewer than `TAIL_SAMPLES`. `stopped` says what ended the measurement:
+    `precise`, `seconds` or `samples`; empty where nobody noted it.
+    """
 
     batch: int
     p50: float
     p90: float
     p99: float
     samples: tuple[float, ...]
+    p999: float | None = None
+    mode: str = "hot"
+    stopped: str = ""
 
     @staticmethod
-    def of(samples: Sequence[float], batch: int) -> Latency:
+    def of(samples: Sequence[float], batch: int, mode: str = "hot", stopped: str = "") -> Latency:
         """The latency that these samples show."""
-        return Latency(batch, *percentiles(samples), tuple(samples))
+        tail = float(np.percentile(samples, 99.9)) if len(samples) >= TAIL_SAMPLES else None
+        return Latency(batch, *percentiles(samples), tuple(samples), tail, mode, stopped)
+
+    @property
+    def images_per_second(self) -> float:
+        """The throughput at the median: of all sessions together where several run at once."""
+        return 1000 * self.batch * parse_mode(self.mode).sessions / self.p50
 
 
 @dataclass(frozen=True)
@@ -170,6 +189,8 @@ def parse_bench(content: Mapping[str, Any], where: str) -> BenchResult:
                 raise BenchError(f"{where}: {side_name} has no raw samples for {target}: measure again")
             if batch is not None and found.batch != batch:
                 raise BenchError(f"{where}: {side_name} has a batch of {found.batch} under the key {key}")
+            if found.mode != str(mode_of(target)):
+                raise BenchError(f"{where}: {side_name} has the mode {found.mode} under the key {key}")
     return result
 
 
@@ -179,6 +200,6 @@ def latency_key(target: str, batch: int, batches: Sequence[int]) -> str:
 
 
 def split_key(key: str) -> tuple[str, int | None]:
-    """The target (with its precision: `onnxruntime:cpu@fp16`) and, where it is in the key, the batch size."""
+    """The target with its precision and mode (`onnxruntime:cpu@fp16@cold`) and, where the key has it, the batch."""
     found = re.fullmatch(r"(.+)@b(\d+)", key)
     return (found[1], int(found[2])) if found else (key, None)

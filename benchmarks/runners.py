@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,12 +12,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from secateur.benchmarks.latency import Clock, CpuClock, CudaClock
-from secateur.core.errors import BenchError
+from secateur.benchmarks.latency import Clock, CpuClock, CudaClock, Timed
+from secateur.benchmarks.modes.cold import ColdClock, flusher
+from secateur.benchmarks.modes.mode import COUNTED, HOT, Mode
+from secateur.benchmarks.modes.together import Together
+from secateur.core.errors import BenchError, UnsupportedError
 from secateur.core.input_spec import InputSpec
-from secateur.core.model_inputs import ModelInputs, call, moved, tensors_in
+from secateur.core.model_inputs import ModelInputs, call, map_tensors, moved, tensors_in
 from secateur.core.modules import copied, shared_copy
-from secateur.export.engine import Engine
+from secateur.export.engine import Engine, How
 from secateur.export.engines import open_engine
 from secateur.export.graph_types import read_graph
 from secateur.export.parity import noted_inputs
@@ -26,6 +29,10 @@ from secateur.export.targets import Target, TypedTarget, parse_typed_target
 
 Goal: TypeAlias = str | Target | TypedTarget
 """What something is measured on: `onnxruntime:cpu`, or with the precision of its graph `onnxruntime:cpu@fp16`."""
+HOW: Mapping[str, How] = {"copies": "copied", "graph": "graph"}
+"""How an engine is prepared for a mode, where it is not as for most."""
+RUNS = 16
+"""Runs of each session in one time of the mode `throughput`, so that what starts and ends them hardly counts."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +69,20 @@ class Subject:
 
 @dataclass(frozen=True)
 class Runner:
-    """Something prepared (see `latency.Timed`): `call` runs it once, `release` frees it."""
+    """Something prepared (see `latency.Timed`): `call` runs it once, `done` waits for it, `release` frees it."""
 
     call: Callable[[], object]
     clock: Clock
     release: Callable[[], None] = lambda: None
+    done: Callable[[], object] = lambda: None
 
     def run(self) -> None:
         """Runs once."""
         self.call()
+
+    def wait(self) -> None:
+        """Returns when the work of the last run is done."""
+        self.done()
 
     def close(self) -> None:
         """Frees what was prepared."""
@@ -83,27 +95,41 @@ def make_runner(
     batch: int = 1,
     threads: int | None = None,
     seed: int = 0,
-    cuda_graph: bool = False,
-) -> Runner:
-    """The subject ready to be timed on `goal`, its input random and already where the target reads it.
+    mode: Mode = HOT,
+) -> Timed:
+    """The subject ready to be timed on `goal` in a mode (see `modes.mode`), its input random.
 
-    `threads` are the CPU threads inside one operation of ONNX Runtime; those of PyTorch belong to the process (see
-    `torch_threads`). With `cuda_graph`, PyTorch's launches are captured once and replayed. Raises `BenchError` where
-    the subject has no form for the goal or its form no such batch, `UnsupportedError` where the runtime has no kernels
-    for its types or its engine was built for other batches, `EngineError` where the runtime refuses it
-    (a provider that would silently fall back to the CPU is such a refusal), and `MissingPackageError` where the
-    runtime is not installed.
+    `threads` are the CPU threads inside one operation of ONNX Runtime, for each session; those of PyTorch belong to
+    the process (see `torch_threads`). Raises `BenchError` where the subject has no form for the goal or its form no
+    such batch, `UnsupportedError` where the mode is nothing for the target, where the runtime has no kernels for its
+    types or its engine was built for other batches, `EngineError` where the runtime refuses it (a provider that would
+    silently fall back to the CPU is such a refusal), and `MissingPackageError` where the runtime is not installed.
     """
     goal = parse_typed_target(goal)
     form = subject.form(goal)
     if form is None:
         raise BenchError(no_form(subject, goal))
-    if isinstance(form, nn.Module) and subject.inputs is not None:
-        return torch_runner(form, subject.inputs.draw(batch, seed), goal.target.device, cuda_graph)
-    assert isinstance(form, Path)  # for the type checker: a module is a form where its inputs are known
-    engine = open_engine(form, goal.target, threads=threads)
-    noted = noted_inputs(read_graph(form)) if form.suffix == ".onnx" else None
-    return engine_runner(engine, batch, seed, noted or subject.inputs)
+    if reason := mode.why_not(goal.target):
+        raise UnsupportedError(reason)
+    how = HOW.get(mode.name, "resident")
+
+    def session() -> Runner:
+        if isinstance(form, nn.Module) and subject.inputs is not None:
+            return torch_runner(form, subject.inputs.draw(batch, seed), goal.target.device, how)
+        assert isinstance(form, Path)  # for the type checker: a module is a form where its inputs are known
+        engine = open_engine(form, goal.target, threads=threads)
+        noted = noted_inputs(read_graph(form)) if form.suffix == ".onnx" else None
+        return engine_runner(engine, batch, seed, noted or subject.inputs, how)
+
+    with ExitStack() as opened:
+        sessions = [opened.enter_context(closing(session())) for _ in range(mode.sessions)]
+        opened.pop_all()  # they are closed by what is returned
+    if mode.name in COUNTED:
+        return Together(sessions, RUNS if mode.name == "throughput" else 1)
+    (runner,) = sessions
+    return (
+        replace(runner, clock=ColdClock(runner.clock, flusher(goal.target.device))) if mode.name == "cold" else runner
+    )
 
 
 def no_form(subject: Subject, goal: Goal) -> str:
@@ -125,10 +151,11 @@ def no_form(subject: Subject, goal: Goal) -> str:
     )
 
 
-def torch_runner(model: nn.Module, example: ModelInputs, device: str = "cpu", cuda_graph: bool = False) -> Runner:
+def torch_runner(model: nn.Module, example: ModelInputs, device: str = "cpu", how: How = "resident") -> Runner:
     """PyTorch eager on `cpu` or `cuda`, in evaluation and inference mode; the model itself is left as it is.
 
-    `cuda_graph` captures one run and replays it, which takes the launches out of the latency.
+    On a GPU `graph` captures one run and replays it, which takes the launches out of the latency, and `copied` copies
+    the inputs from pinned memory and the outputs to the CPU in every run.
     """
     if device != "cpu" and not torch.cuda.is_available():
         raise BenchError(f"the target torch:{device} needs a GPU that PyTorch can use, and there is none here")
@@ -136,16 +163,26 @@ def torch_runner(model: nn.Module, example: ModelInputs, device: str = "cpu", cu
     twin = shared_copy(model) if there else copied(model).eval().to(device)
     if device == "cpu":
         return Runner(_inference(twin, example), CpuClock())
-    run = _inference(twin, moved(example, torch.device(device)))
-    return Runner(_captured(run) if cuda_graph else run, CudaClock(), torch.cuda.empty_cache)
+    run = _copying(twin, example) if how == "copied" else _inference(twin, moved(example, torch.device(device)))
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    work = _captured(run) if how == "graph" else run
+
+    def on_stream() -> object:
+        with torch.cuda.stream(stream):  # of its own, for several sessions to run at once
+            return work()
+
+    torch.cuda.synchronize()  # what was prepared on another stream
+    return Runner(on_stream, CudaClock(stream), torch.cuda.empty_cache, stream.synchronize)
 
 
-def engine_runner(engine: Engine, batch: int = 1, seed: int = 0, called_with: InputSpec | None = None) -> Runner:
-    """An opened engine of any runtime, which the runner closes; nothing is copied in a timed run.
+def engine_runner(
+    engine: Engine, batch: int = 1, seed: int = 0, called_with: InputSpec | None = None, how: How = "resident"
+) -> Runner:
+    """An opened engine of any runtime, which the runner closes; nothing is copied in a timed run unless `copied`.
 
     Whole numbers and truth values are drawn from those that its model was `called_with`, in the order of its inputs;
     they are zero where that is not known, since others may be out of range; pixels (uint8, four dimensions) are random.
-    Timed from the call until the host sees the result ready on the device.
+    Timed by events on the engine's stream, or where it has none from the call until the host sees the result ready.
     """
     rng = np.random.default_rng(seed)
     drawn = [] if called_with is None else [tensor.numpy() for tensor in tensors_in(called_with.draw(batch, seed))]
@@ -163,11 +200,13 @@ def engine_runner(engine: Engine, batch: int = 1, seed: int = 0, called_with: In
         takes = ", ".join(map(str, engine.inputs))
         raise BenchError(f"a batch of {batch} was asked for, but the engine takes {takes} only")
     try:
-        call = engine.prepare(inputs)
+        call = engine.prepare(inputs, how)
     except BaseException:
         engine.close()
         raise
-    return Runner(call, CpuClock(), engine.close)
+    if engine.stream is None:
+        return Runner(call, CpuClock(), engine.close)
+    return Runner(call, CudaClock(engine.stream), engine.close, engine.stream.synchronize)
 
 
 @contextmanager
@@ -185,6 +224,18 @@ def _inference(model: nn.Module, example: ModelInputs) -> Callable[[], object]:
     def run() -> object:
         with torch.inference_mode():
             return call(model, example)
+
+    return run
+
+
+def _copying(model: nn.Module, example: ModelInputs) -> Callable[[], object]:
+    """One run with its copies; the outputs are ready when the stream is."""
+    pinned = map_tensors(lambda tensor: tensor.pin_memory(), example)
+
+    def run() -> object:
+        with torch.inference_mode():
+            there = map_tensors(lambda tensor: tensor.to("cuda", non_blocking=True), pinned)
+            return [tensor.to("cpu", non_blocking=True) for tensor in tensors_in(call(model, there))]
 
     return run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from secateur.benchmarks.modes.mode import parse_mode
 from secateur.core.errors import RecipeError, naming
 from secateur.core.ranges import Range, check_ranges
 from secateur.export.targets import parse_target
@@ -13,21 +14,28 @@ from secateur.export.targets import parse_target
 class BenchSpec:
     """Where and at which batch sizes latency is measured, for at most `seconds` each; `threads` None: PyTorch's number.
 
-    Raises a `SecateurError` for a value that cannot be measured with.
+    `modes` say what is within a time (see `modes.mode`). `samples` None: until the ratio is precise, 2,000 at most;
+    a number: so many, however precise (5,000 show the 99.9th percentile). Raises a `SecateurError` for a value that
+    cannot be measured with.
     """
 
     batch: tuple[int, ...] = (1,)
     targets: tuple[str, ...] = ("onnxruntime:cpu", "torch:cpu")
     seconds: float = 10.0
     threads: int | None = None
+    modes: tuple[str, ...] = ("hot",)
+    samples: int | None = None
 
     def __post_init__(self) -> None:
-        for name, example in (("batch", "[1, 8]"), ("targets", "['onnxruntime:cpu']")):
+        for name, example in (("batch", "[1, 8]"), ("targets", "['onnxruntime:cpu']"), ("modes", "[hot, cold]")):
             given = getattr(self, name)
             if not given or len(set(given)) < len(given):
                 raise RecipeError(f"bench.{name} is {list(given)}, but must be one or more, each once: {example}")
         for target in self.targets:
             with naming("bench.targets"):
                 parse_target(target)
-        ranges = {"batch": Range(1), "seconds": Range(0, strict=True), "threads": Range(1)}
+        for word in self.modes:
+            with naming("bench.modes"):
+                parse_mode(word)
+        ranges = {"batch": Range(1), "seconds": Range(0, strict=True), "threads": Range(1), "samples": Range(20)}
         check_ranges(self, "bench", ranges, RecipeError)

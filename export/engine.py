@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from secateur.core.errors import EngineError
 from secateur.export.runner.tensors import TensorInfo
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+How: TypeAlias = Literal["resident", "copied", "graph"]
+"""How an engine is prepared: its inputs and outputs lie on the device, are copied in every run, or are in a graph."""
 
 
 class Engine(ABC):
@@ -21,6 +23,9 @@ class Engine(ABC):
 
     `infer` and `prepare` check the state and the inputs; the runtimes implement what comes after.
     """
+
+    stream: Any = None
+    """PyTorch's name for the CUDA stream on which the function of `prepare` leaves its work; None where it waits."""
 
     def __init__(self, inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]) -> None:
         self.inputs = inputs
@@ -31,12 +36,15 @@ class Engine(ABC):
         """The outputs by name for the `inputs` by name; raises `EngineError` for inputs that do not fit."""
         return self._infer(self._checked(inputs))
 
-    def prepare(self, inputs: Arrays) -> Callable[[], None]:
-        """A function that runs the engine once on these inputs and returns when it is done, copying nothing.
+    def prepare(self, inputs: Arrays, how: How = "resident") -> Callable[[], object]:
+        """A function that runs the engine once on these inputs, for measurement.
 
-        For measurement: the inputs are on the device already, and the outputs stay there.
+        It returns when the work is done, or with a `stream` when it is launched there, so that events on the stream
+        can time it. `resident`: the inputs are on the device already and the outputs stay there. `copied`: both are
+        copied within the run, from and to memory of the CPU. `graph`: the launches are one CUDA graph, captured now.
+        Raises `UnsupportedError` where the runtime cannot.
         """
-        return self._prepare(self._checked(inputs))
+        return self._prepare(self._checked(inputs), how)
 
     def close(self) -> None:
         """Frees what the engine holds; a second call does nothing."""
@@ -56,7 +64,7 @@ class Engine(ABC):
     def _infer(self, inputs: Arrays) -> Arrays: ...
 
     @abstractmethod
-    def _prepare(self, inputs: Arrays) -> Callable[[], None]: ...
+    def _prepare(self, inputs: Arrays, how: How) -> Callable[[], object]: ...
 
     @abstractmethod
     def _close(self) -> None: ...

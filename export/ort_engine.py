@@ -11,7 +11,7 @@ from typing import Any
 
 from secateur.core.errors import EngineError, MissingPackageError, UnsupportedError
 from secateur.export import ort_plugin
-from secateur.export.engine import Arrays, Engine
+from secateur.export.engine import Arrays, Engine, How
 from secateur.export.engine_info import Layer
 from secateur.export.graph_types import (
     declared_precisions,
@@ -74,8 +74,11 @@ class OrtEngine(Engine):
         names = [tensor.name for tensor in self.outputs]
         return dict(zip(names, self._call(lambda: self._session.run(names, dict(inputs))), strict=True))
 
-    def _prepare(self, inputs: Arrays) -> Callable[[], None]:
-        where = "cpu" if self._device in ("cpu", ort_plugin.DEVICE) else "cuda"  # whose memory only its package knows
+    def _prepare(self, inputs: Arrays, how: How) -> Callable[[], object]:
+        if how == "graph":
+            raise UnsupportedError("ONNX Runtime is not asked for CUDA graphs: measure torch:cuda or TensorRT with one")
+        on_cpu = how == "copied" or self._device in ("cpu", ort_plugin.DEVICE)  # whose memory only its package knows
+        where = "cpu" if on_cpu else "cuda"
         names = [tensor.name for tensor in self.outputs]
         return bound(import_onnxruntime(self._device), self._session, inputs, names, where, self._call)
 

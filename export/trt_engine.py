@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from secateur.core.errors import EngineError, UnsupportedError
-from secateur.export.engine import Arrays, Engine
+from secateur.export.engine import Arrays, Engine, How
 from secateur.export.engine_info import EngineInfo
 from secateur.export.runner.tensors import DYNAMIC, TensorInfo
 from secateur.export.trt_runtime import make_logger, numpy_name
 from secateur.kernels.trt_features import NAMES
 from secateur.kernels.trt_plugin import ready_to_load
+
+Tensors: TypeAlias = Mapping[str, torch.Tensor]
 
 
 class TrtEngine(Engine):
@@ -29,9 +31,8 @@ class TrtEngine(Engine):
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise EngineError(f"{self._name} cannot make a context for {path} ({self._logger.sentences()})")
-        self._stream: torch.cuda.Stream | None = None
         if self._device.type == "cuda":
-            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            self.stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         mode = trt.TensorIOMode.INPUT
         inputs = [name for name in names if self._engine.get_tensor_mode(name) == mode]
@@ -51,16 +52,56 @@ class TrtEngine(Engine):
         del held
         return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
 
-    def _prepare(self, inputs: Arrays) -> Callable[[], None]:
-        tensors = self._bind(inputs)
+    def _prepare(self, inputs: Arrays, how: How) -> Callable[[], object]:
+        held, outputs = tensors = self._bind(inputs)
+        if how == "copied":
+            return self._copying(inputs, held, outputs)
+        if how == "graph":
+            return self._captured(tensors)
 
         def call(_held: object = tensors) -> None:
             self._launch()
-            self._wait()
 
         return call
 
-    def _bind(self, inputs: Arrays) -> tuple[Mapping[str, torch.Tensor], Mapping[str, torch.Tensor]]:
+    def _copying(self, inputs: Arrays, held: Tensors, outputs: Tensors) -> Callable[[], Tensors]:
+        """Copies in, a launch and copies out, on the engine's stream; returns the outputs in pinned memory."""
+        pinned = self._device.type == "cuda"
+        sources = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        if pinned:
+            sources = {name: tensor.pin_memory() for name, tensor in sources.items()}
+        there = {name: torch.empty_like(one, device="cpu", pin_memory=pinned) for name, one in outputs.items()}
+
+        def call() -> Tensors:
+            with torch.cuda.stream(self.stream):
+                for name, tensor in held.items():
+                    tensor.copy_(sources[name], non_blocking=True)
+                self._launch()
+                for name, tensor in there.items():
+                    tensor.copy_(outputs[name], non_blocking=True)
+            return there
+
+        return call
+
+    def _captured(self, tensors: object) -> Callable[[], object]:
+        """A launch as a CUDA graph; one launch before it, as TensorRT's documentation asks for, readies the context."""
+        if self.stream is None:
+            raise UnsupportedError(f"{self._name} is not on a GPU here, and CUDA graphs are for GPUs")
+        self._launch()
+        self._wait()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self.stream):
+            self._launch()
+
+        def replay(_held: object = tensors) -> None:
+            if self._context is None:
+                raise EngineError("the engine is closed: open it again")
+            with torch.cuda.stream(self.stream):
+                graph.replay()
+
+        return replay
+
+    def _bind(self, inputs: Arrays) -> tuple[Tensors, Tensors]:
         """The inputs and the outputs on the device, their addresses given to the context."""
         held = {}
         for name, array in inputs.items():
@@ -82,8 +123,8 @@ class TrtEngine(Engine):
             dtype = getattr(torch, info.dtype)
             outputs[info.name] = torch.empty(shape, dtype=dtype, device=self._device)
             self._address(info.name, outputs[info.name])
-        if self._stream is not None:
-            self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        if self.stream is not None:
+            self.stream.wait_stream(torch.cuda.current_stream(self._device))
         return held, outputs
 
     def _address(self, name: str, tensor: torch.Tensor) -> None:
@@ -93,12 +134,12 @@ class TrtEngine(Engine):
     def _launch(self) -> None:
         if self._context is None:
             raise EngineError("the engine is closed: open it again")
-        if not self._context.execute_async_v3(self._stream.cuda_stream if self._stream is not None else 0):
+        if not self._context.execute_async_v3(self.stream.cuda_stream if self.stream is not None else 0):
             raise EngineError(f"{self._name} cannot run the engine ({self._logger.sentences()})")
 
     def _wait(self) -> None:
-        if self._stream is not None:
-            self._stream.synchronize()
+        if self.stream is not None:
+            self.stream.synchronize()
 
     def _close(self) -> None:
         self._context = None  # before its engine: the other order is undefined in TensorRT

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from secateur.benchmarks.modes.mode import COUNTED, parse_mode
 from secateur.export.runner.text import shown
 from secateur.pipeline.cli.common import (
     Progress,
@@ -25,7 +26,7 @@ from secateur.pipeline.cli.common import (
 
 if TYPE_CHECKING:
     from secateur.benchmarks.bench import Measured
-    from secateur.benchmarks.results_file import BenchResult, Side
+    from secateur.benchmarks.results_file import BenchResult, Latency, Side
     from secateur.export.devices.device import Remote
     from secateur.export.runner.sensors.conditions import Conditions
 
@@ -43,7 +44,14 @@ if TYPE_CHECKING:
 )
 @click.option("--seconds", type=float, help="At most so long for each target and batch. [default: 10]")
 @click.option("--threads", type=int, help="CPU threads. [default: PyTorch's number]")
-@click.option("--cuda-graph", is_flag=True, help="Replay torch:cuda as one graph, without the cost of its launches.")
+@click.option("--samples", type=int, help="So many runs of each side, within --seconds. [default: until it is precise]")
+@click.option(
+    "--mode",
+    "modes",
+    multiple=True,
+    metavar="MODE",
+    help="What is timed: hot, cold, copies, graph, concurrent:N or throughput:N; may be repeated. [default: hot]",
+)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the comparison as this bench.json.")
 @device_option
 @keep_option
@@ -57,7 +65,8 @@ def command(
     targets: tuple[str, ...],
     seconds: float | None,
     threads: int | None,
-    cuda_graph: bool,
+    samples: int | None,
+    modes: tuple[str, ...],
     out: Path | None,
     devices: tuple[str, ...],
     keep: bool,
@@ -75,6 +84,10 @@ def command(
     With --device, models run there by ONNX Runtime or TensorRT, and the result has the device's clocks, temperatures
     and energy; a connection that breaks is made again, and the same command takes up work that goes on there.
 
+    Modes: hot times follow a run of the same side; cold ones caches that were overwritten; copies have those to and
+    from a GPU within; graph replays a CUDA graph; concurrent:N is N sessions started at once until the last is done;
+    throughput:N keeps N sessions busy (images/s). Each has a key of its own, and no two are compared.
+
     Example: secateur bench runs/half/model.onnx --against runs/half/model.dense.onnx --batch 1 --batch 8
     """
     from secateur.benchmarks.bench import Effort
@@ -82,7 +95,8 @@ def command(
     from secateur.pipeline.runs.subjects import is_run, open_subject, run_subjects
 
     alone = len(paths) == 1 and against is None and is_run(Path(paths[0]))
-    once = bool(batches or targets or out or cuda_graph or devices) or seconds is not None or threads is not None
+    once = bool(batches or targets or out or modes or devices)
+    once = once or any(number is not None for number in (seconds, threads, samples))
     if (settings or force) and (once or not alone):
         word = "--set" if settings else "--force"
         raise click.UsageError(f"{word} is for the bench stage of a run directory, and goes with that PATH alone")
@@ -91,10 +105,9 @@ def command(
         return
     if out is not None and (len(paths) - (against is None) > 1 or len(devices) > 1):
         raise click.UsageError("--out takes one comparison: give two PATHs, or one with --against, and one device")
-    if cuda_graph and devices:
-        raise click.UsageError("--cuda-graph is for torch:cuda, which is not measured on devices: leave one out")
     remotes = find_remotes(devices, keep)
-    effort = Effort(seconds=10.0 if seconds is None else seconds, threads=threads, cuda_graph=cuda_graph)
+    effort = Effort(seconds=10.0 if seconds is None else seconds, threads=threads, modes=modes or ("hot",))
+    effort = effort.exactly(samples)
     with Progress() as progress:
         progress("bench", "opening the models")
         say, found = partial(progress, "bench"), []
@@ -160,16 +173,23 @@ def _print(found: list[BenchResult | Measured]) -> None:
     table = Table("model")
     if on_devices := any(result.device for result in found):
         table.add_column("device")
-    for column in ("target", "batch", "p50 ms", "p90 ms", "p99 ms", "speedup [95 %]"):
+    sides = [
+        side
+        for result in found
+        for side in ((result.dense, result.pruned) if isinstance(result, BenchResult) else (result.side,))
+    ]
+    columns = _columns([latency for side in sides for latency in side.latency_ms.values()])
+    for column in ("target", "batch", *columns, "stopped by", "speedup [95 %]"):
         table.add_column(column, no_wrap=True)
     remarks: dict[str, None] = {}
 
     def add(side: Side, device: str, speedup: dict[str, str]) -> None:
         for key, latency in side.latency_ms.items():
-            numbers = [f"{value:.3f}" for value in (latency.p50, latency.p90, latency.p99)]
+            numbers = [_number(getattr(latency, name)) for name in columns.values()]
             place = [device] if on_devices else []
             name, target = escape(shown(side.name)), split_key(key)[0]
-            table.add_row(name, *place, target, str(latency.batch), *numbers, speedup.get(key, ""))
+            ended = escape(shown(latency.stopped))
+            table.add_row(name, *place, target, str(latency.batch), *numbers, ended, speedup.get(key, ""))
 
     for result in found:
         if isinstance(result, BenchResult):
@@ -184,6 +204,22 @@ def _print(found: list[BenchResult | Measured]) -> None:
         console.print(table)
     for remark in remarks:
         console.print(shown(remark), markup=False, soft_wrap=True)
+
+
+def _columns(latencies: list[Latency]) -> dict[str, str]:
+    """The titles of the columns with numbers, each with its attribute: a tail and a throughput where there are any."""
+    columns = {"p50 ms": "p50", "p90 ms": "p90", "p99 ms": "p99"}
+    if any(latency.p999 is not None for latency in latencies):
+        columns["p99.9 ms"] = "p999"
+    if any(parse_mode(latency.mode).name in COUNTED for latency in latencies):
+        columns["images/s"] = "images_per_second"
+    return columns
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.1f}" if value >= 1000 else f"{value:.3f}"
 
 
 def _seen(device: str, conditions: Mapping[str, Conditions]) -> Iterator[str]:

@@ -49,7 +49,8 @@ def bench_run(inputs: Inputs, say: Say) -> list[str]:
             inputs=InputSpec.shaped(input_shape(inputs.dense)),
             top1=top1,
         )
-    effort = Effort(seconds=spec.seconds, threads=spec.threads, seed=recipe.seed)
+    effort = Effort(seconds=spec.seconds, threads=spec.threads, seed=recipe.seed, modes=spec.modes)
+    effort = effort.exactly(spec.samples)
     result = bench_pair(subjects["dense"], subjects["pruned"], goals, spec.batch, effort, held_out.samples, say)
     result = with_narrowed(result, subjects["pruned"], goals, spec.batch, effort, say)
     first, *others = (

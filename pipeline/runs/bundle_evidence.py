@@ -8,7 +8,7 @@ from secateur.export.runner.evidence import Cost, Evidence, Latency, Metric
 
 
 def evidence_of(result: BenchResult) -> Evidence:
-    """The metrics, costs and latencies with raw samples of a bench.json, and the machine that they are of."""
+    """The metrics, costs and hot latencies with raw samples of a bench.json, and the machine that they are of."""
     judged = (result.judged,) if result.judged else ()
     dense, pruned, machine = result.dense, result.pruned, result.environment
     return Evidence(
@@ -26,6 +26,7 @@ def evidence_of(result: BenchResult) -> Evidence:
                 found.high,
             )
             for key, found in result.speedup.items()
+            if dense.latency_ms[key].mode == "hot"  # as a bundle is measured on a device
         },
         machine=evidence.Machine(
             cpu_model=machine.cpu_model,

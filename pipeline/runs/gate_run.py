@@ -91,7 +91,8 @@ def measured_on(
     spec, device = run.recipe.bench, remote.device.name
     usual = [name for name in spec.targets if parse_target(name).runtime != "torch"] or ["onnxruntime:cpu"]
     goals = list(targets) or [str(goal) for goal in typed_targets(usual, run.recipe.export.precisions)]
-    effort = Effort(seconds=spec.seconds, threads=spec.threads, seed=run.recipe.seed)
+    effort = Effort(seconds=spec.seconds, threads=spec.threads, seed=run.recipe.seed, modes=spec.modes)
+    effort = effort.exactly(spec.samples)
     (found,) = measure(run_subjects(run_dir, device), goals, spec.batch, effort, say, remote)
     assert isinstance(found, BenchResult)  # for the type checker: two models are compared
     return found

@@ -33,7 +33,8 @@ def bench(
     batches: Sequence[int] = (1,),
     seconds: float = 10.0,
     threads: int | None = None,
-    cuda_graph: bool = False,
+    modes: Sequence[str] = ("hot",),
+    samples: int | None = None,
     example_input: ModelInputs | None = None,
     say: Say = ...,
 ) -> BenchResult: ...
@@ -48,7 +49,8 @@ def bench(
     batches: Sequence[int] = (1,),
     seconds: float = 10.0,
     threads: int | None = None,
-    cuda_graph: bool = False,
+    modes: Sequence[str] = ("hot",),
+    samples: int | None = None,
     example_input: ModelInputs | None = None,
     say: Say = ...,
 ) -> BenchResult | Measured: ...
@@ -62,14 +64,16 @@ def bench(
     batches: Sequence[int] = (1,),
     seconds: float = 10.0,
     threads: int | None = None,
-    cuda_graph: bool = False,
+    modes: Sequence[str] = ("hot",),
+    samples: int | None = None,
     example_input: ModelInputs | None = None,
     say: Say = lambda message: None,
 ) -> BenchResult | Measured:
     """Cost, size and latency of a model, and `against` another one the speedup, both measured in turn.
 
     A run directory alone is its dense against its pruned model. `targets` are all that both can run on unless named;
-    each target and batch is measured for at most `seconds`; `cuda_graph` belongs to `torch:cuda` (see `Effort`).
+    each target, batch and mode (`hot`, `cold`, `throughput:4`; see `benchmarks.modes`) is measured for at most
+    `seconds`, until the result is precise or, where they are given, for so many `samples` of each side.
     Modules that timm did not make need an `example_input` (a tensor, a tuple or a dictionary). Raises `BenchError`
     where nothing can be measured.
 
@@ -84,7 +88,8 @@ def bench(
     else:
         named = [("candidate", candidate)] if against is None else [("reference", against), ("candidate", candidate)]
         subjects = [_subject(name, what, targets, example_input) for name, what in named]
-    return measure(subjects, targets, batches, Effort(seconds=seconds, threads=threads, cuda_graph=cuda_graph), say)[0]
+    effort = Effort(seconds=seconds, threads=threads, modes=tuple(modes)).exactly(samples)
+    return measure(subjects, targets, batches, effort, say)[0]
 
 
 def measure(

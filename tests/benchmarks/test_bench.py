@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from secateur.benchmarks import bench
 from secateur.benchmarks.bench import Effort, bench_one, bench_pair, busy_notes, onnx_bytes, why_not
 from secateur.benchmarks.gate import judge
 from secateur.benchmarks.limits import Limits
-from secateur.benchmarks.results_file import read_bench
+from secateur.benchmarks.results_file import parse_bench, read_bench
 from secateur.benchmarks.runners import Subject
 from secateur.core.errors import BenchError, EngineError, UnsupportedError
 from secateur.core.input_spec import InputSpec
@@ -68,10 +68,22 @@ def test_a_pair_on_two_runtimes_and_two_batches(pair: tuple[Subject, Subject], t
 
 
 def test_one_model_alone(pair: tuple[Subject, Subject]) -> None:
-    found = bench_one(pair[0], ["torch:cpu"], [2], QUICK)
+    found = bench_one(pair[1], ["torch:cpu"], [2], replace(QUICK, seconds=0.05, modes=("hot", "copies")))
     assert list(found.side.latency_ms) == ["torch:cpu"]
     assert found.side.latency_ms["torch:cpu"].batch == 2
-    assert found.skipped == {}
+    assert list(found.skipped) == ["torch:cpu@copies"] and "nothing is copied" in found.skipped["torch:cpu@copies"]
+
+
+def test_each_mode_has_a_key_and_says_what_stopped_it(pair: tuple[Subject, Subject]) -> None:
+    effort = replace(QUICK, modes=("cold", "concurrent:2")).exactly(20)
+    found = bench_pair(pair[1], pair[1], ["torch:cpu"], [1, 2], effort)
+    modes = ["cold", "cold", "concurrent:2", "concurrent:2"]
+    keys = ["torch:cpu@cold@b1", "torch:cpu@cold@b2", "torch:cpu@concurrent:2@b1", "torch:cpu@concurrent:2@b2"]
+    assert list(found.speedup) == list(found.dense.latency_ms) == keys
+    for side in (found.dense, found.pruned):
+        assert [one.mode for one in side.latency_ms.values()] == modes
+        assert {one.stopped for one in side.latency_ms.values()} <= {"samples", "seconds"}
+    assert parse_bench(asdict(found), "memory") == found
 
 
 def test_the_same_model_twice_has_a_speedup_of_about_one(pair: tuple[Subject, Subject]) -> None:
@@ -151,6 +163,12 @@ def test_an_effort_out_of_range() -> None:
         Effort(seconds=0)
     with pytest.raises(BenchError, match="1 or more"):
         Effort(threads=0)
+    with pytest.raises(BenchError, match="20 or more"):
+        Effort().exactly(19)
+    with pytest.raises(BenchError, match="each once"):
+        Effort(modes=("hot", "hot"))
+    with pytest.raises(BenchError, match="'warm' is not known"):
+        Effort(modes=("warm",))
     with pytest.raises(BenchError, match="at least one"):
         bench_one(Subject("a"), [])
 

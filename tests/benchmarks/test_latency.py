@@ -17,6 +17,30 @@ def test_the_cpu_clock_counts_milliseconds() -> None:
     assert 20 <= taken < 2000
 
 
+def test_events_are_recorded_on_the_stream_and_around_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[object] = []
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self, *stream: object) -> None:
+            order.append(stream)
+
+        def synchronize(self) -> None:
+            order.append("done")
+
+        def elapsed_time(self, end: Event) -> float:
+            return 1.5
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: order.append("idle"))
+    assert CudaClock("a stream").time_ms(lambda: order.append("run")) == 1.5
+    assert CudaClock().time_ms(lambda: order.append("run")) == 1.5
+    of_stream, current = ["idle", ("a stream",), "run", ("a stream",), "done"], ["idle", (), "run", (), "done"]
+    assert order == [*of_stream, *current]
+
+
 @gpu
 def test_the_cuda_clock_waits_for_the_kernels() -> None:
     matrix = torch.randn(4096, 4096, device="cuda")

@@ -49,6 +49,9 @@ def test_a_pair_is_measured_there_and_written_here(stand_in: StandIn, remote: Re
     assert not list((stand_in.files / "jobs").iterdir())
     alone = bench_one(pruned, goals[:1], (1,), QUICK, remote=replace(remote, keep=True))
     assert alone.device == "orin" and list(alone.side.latency_ms) == ["onnxruntime:cpu"]
+    assert alone.side.latency_ms["onnxruntime:cpu"].stopped in ("seconds", "samples")
+    with pytest.raises(BenchError, match="the modes cold were asked for, but on a device over ssh"):
+        bench_one(pruned, goals[:1], effort=replace(QUICK, modes=("cold",)), remote=remote)
     assert len(list((stand_in.files / "kept").iterdir())) == 1
 
 

@@ -12,7 +12,15 @@ import pytest
 
 from secateur.benchmarks.bootstrap import Interval
 from secateur.benchmarks.environment import environment
-from secateur.benchmarks.results_file import Compared, Latency, Narrowed, latency_key, read_bench, split_key
+from secateur.benchmarks.results_file import (
+    TAIL_SAMPLES,
+    Compared,
+    Latency,
+    Narrowed,
+    latency_key,
+    read_bench,
+    split_key,
+)
 from secateur.core.errors import BenchError, RunError
 from tests.benchmarks.samples import result
 
@@ -30,7 +38,8 @@ def test_its_keys_are_those_of_the_design(tmp_path: Path) -> None:
     assert content["schema"] == "secateur.bench/1"
     assert {"environment", "dense", "pruned", "speedup"} <= set(content)
     assert {"macs", "params", "size_bytes", "top1", "latency_ms"} <= set(content["dense"])
-    assert set(content["dense"]["latency_ms"]["onnxruntime:cpu"]) == {"batch", "p50", "p90", "p99", "samples"}
+    latency = content["dense"]["latency_ms"]["onnxruntime:cpu"]
+    assert set(latency) == {"batch", "p50", "p90", "p99", "samples", "p999", "mode", "stopped"}
     assert set(content["speedup"]["onnxruntime:cpu"]) == {"ratio", "low", "high"}
 
 
@@ -60,6 +69,10 @@ def other_batch(content: dict[str, Any]) -> None:
     content["dense"]["latency_ms"]["torch:cpu@b1"]["batch"] = 2
 
 
+def other_mode(content: dict[str, Any]) -> None:
+    content["pruned"]["latency_ms"]["torch:cpu@b1"]["mode"] = "cold"
+
+
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [
@@ -71,6 +84,7 @@ def other_batch(content: dict[str, Any]) -> None:
         (break_macs, BenchError, "pruned.macs"),
         (no_samples, BenchError, "no raw samples"),
         (other_batch, BenchError, "batch of 2"),
+        (other_mode, BenchError, "the mode cold under the key torch:cpu@b1"),
     ],
 )
 def test_damage_is_refused_in_one_sentence(
@@ -103,11 +117,17 @@ def test_keys() -> None:
     assert split_key("torch:cpu") == ("torch:cpu", None)
     assert split_key("tensorrt@fp16@b8") == ("tensorrt@fp16", 8)
     assert split_key("tensorrt@fp16") == ("tensorrt@fp16", None)
+    assert split_key("tensorrt@fp16@concurrent:4@b8") == ("tensorrt@fp16@concurrent:4", 8)
 
 
 def test_percentiles_of_samples() -> None:
     found = Latency.of([3.0, 1.0, 2.0], batch=4)
     assert (found.batch, found.p50, found.samples) == (4, 2.0, (3.0, 1.0, 2.0))
+    assert (found.p999, found.images_per_second) == (None, 2000)
+    rare = [1.0] * (TAIL_SAMPLES - 6) + [50.0] * 6
+    assert Latency.of(rare[1:], 1).p999 is None
+    tail = Latency.of(rare, 4, "throughput:3", "samples")
+    assert (tail.p99, tail.p999, tail.images_per_second) == (1.0, 50.0, 12_000)
 
 
 def test_a_file_without_a_metric_is_judged_by_top1(tmp_path: Path) -> None:

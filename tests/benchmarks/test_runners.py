@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from secateur.benchmarks import runners
-from secateur.benchmarks.latency import CudaClock
-from secateur.benchmarks.runners import Subject, engine_runner, make_runner, torch_runner, torch_threads
-from secateur.core.errors import BenchError, EngineError, MissingPackageError
+from secateur.benchmarks.latency import CpuClock, CudaClock
+from secateur.benchmarks.modes.mode import parse_mode
+from secateur.benchmarks.runners import Runner, Subject, engine_runner, make_runner, torch_runner, torch_threads
+from secateur.core.errors import BenchError, EngineError, MissingPackageError, UnsupportedError
 from secateur.core.input_spec import InputSpec
-from secateur.export.engine import Arrays, Engine
+from secateur.export.engine import Arrays, Engine, How
 from secateur.export.ort_engine import OrtEngine
 from secateur.export.runner.tensors import DYNAMIC, TensorInfo
 from secateur.export.to_onnx import export_onnx
@@ -55,8 +57,8 @@ class FakeEngine(Engine):
     def _infer(self, inputs: Arrays) -> Arrays:
         return {"y": 2 * inputs["x"]}
 
-    def _prepare(self, inputs: Arrays) -> Callable[[], None]:
-        self.given = inputs
+    def _prepare(self, inputs: Arrays, how: How) -> Callable[[], None]:
+        self.given, self.how = inputs, how
 
         def call() -> None:
             self.runs += 1
@@ -147,7 +149,9 @@ def test_whole_numbers_are_those_that_the_model_is_called_with(tmp_path: Path, m
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     path = export_onnx(towers(), tmp_path / "towers.onnx", towers_inputs()).path
     original, given = OrtEngine._prepare, dict[str, Any]()
-    monkeypatch.setattr(OrtEngine, "_prepare", lambda self, arrays: given.update(arrays) or original(self, arrays))
+    monkeypatch.setattr(
+        OrtEngine, "_prepare", lambda self, arrays, how: given.update(arrays) or original(self, arrays, how)
+    )
     make_runner(Subject("towers", onnx=path), "onnxruntime:cpu", batch=16).run()  # the file alone says it
     assert given["ids"].shape == (16, 5) and 1 <= given["ids"].min() < given["ids"].max() < 30
     assert given["mask"].all()
@@ -213,14 +217,52 @@ def test_each_precision_has_its_own_form() -> None:
         make_runner(subject, "tensorrt@fp16")
 
 
-@pytest.mark.parametrize("replayed", [False, True])
-def test_a_cuda_graph_is_what_was_asked_for(replayed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("mode", "how"), [("hot", "resident"), ("graph", "graph"), ("copies", "copied")])
+def test_a_gpu_is_prepared_for_the_mode(mode: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
-    monkeypatch.setattr(runners, "torch_runner", lambda *arguments: given.extend(arguments))
+
+    def made(*arguments: Any) -> Runner:
+        given.extend(arguments)
+        return Runner(lambda: None, CpuClock())
+
+    monkeypatch.setattr(runners, "torch_runner", made)
     model, spec = nn.Flatten(), InputSpec.shaped((3,))
-    make_runner(Subject("a", model, inputs=spec), "torch:cuda", 2, cuda_graph=replayed, seed=5)
+    make_runner(Subject("a", model, inputs=spec), "torch:cuda", 2, seed=5, mode=parse_mode(mode))
     assert given.pop(1).equal(spec.draw(2, seed=5))
-    assert given == [model, "cuda", replayed]
+    assert given == [model, "cuda", how]
+
+
+def test_an_engine_with_a_stream_is_timed_by_events_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by the host's clock, in which the end of the run is only noticed."""
+    stream = SimpleNamespace(synchronize=lambda: None)
+    clocks: list[Any] = []
+    monkeypatch.setattr(runners, "CudaClock", lambda stream: clocks.append(stream) or "events")
+    engine = FakeEngine(TensorInfo("x", "float32", (DYNAMIC, 4)))
+    engine.stream = stream
+    runner = engine_runner(engine, how="copied")
+    assert (runner.clock, clocks, runner.done, engine.how) == ("events", [stream], stream.synchronize, "copied")
+
+
+def test_cold_runs_follow_a_flush_and_counted_ones_have_sessions_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, flushed = Watched(), list[int]()
+    monkeypatch.setattr(runners, "flusher", lambda device: lambda: flushed.append(len(model.seen)))
+    subject = Subject("a", model, inputs=InputSpec.shaped(SHAPE))
+    cold = make_runner(subject, "torch:cpu", mode=parse_mode("cold"))
+    for _ in range(2):
+        assert cold.clock.time_ms(cold.run) > 0
+    assert flushed == [0, 1]
+    for mode, runs in (("concurrent:3", 3), ("throughput:2", 2 * runners.RUNS)):
+        model.seen.clear()
+        together = make_runner(subject, "torch:cpu", mode=parse_mode(mode))
+        assert together.clock.time_ms(together.run) > 0
+        together.close()
+        assert len(model.seen) == runs and all(inference for _, _, inference in model.seen)
+
+
+def test_a_mode_that_is_nothing_for_a_target_is_refused(onnx_path: Path) -> None:
+    for mode in ("copies", "graph"):
+        with pytest.raises(UnsupportedError, match=r"onnxruntime:cpu (has its inputs|replays no CUDA graph)"):
+            make_runner(Subject("a", onnx=onnx_path), "onnxruntime:cpu", mode=parse_mode(mode))
 
 
 def test_a_missing_runtime_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,10 +286,10 @@ def test_cuda_without_a_gpu_is_an_error() -> None:
 
 
 @gpu
-@pytest.mark.parametrize("cuda_graph", [False, True])
-def test_torch_on_a_gpu_leaves_the_model_on_the_cpu(cuda_graph: bool) -> None:
+@pytest.mark.parametrize("how", ["resident", "graph", "copied"])
+def test_torch_on_a_gpu_leaves_the_model_on_the_cpu(how: How) -> None:
     model = nn.Conv2d(3, 4, 3)
-    runner = torch_runner(model, torch.randn(2, *SHAPE), "cuda", cuda_graph=cuda_graph)
+    runner = torch_runner(model, torch.randn(2, *SHAPE), "cuda", how)
     assert isinstance(runner.clock, CudaClock)
     assert runner.clock.time_ms(runner.run) > 0
     assert model.weight.device.type == "cpu"

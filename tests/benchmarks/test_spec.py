@@ -25,6 +25,9 @@ def test_what_can_be_measured() -> None:
         ({"seconds": 0}, "seconds is 0, but must be more than 0"),
         ({"seconds": math.inf}, "seconds is inf"),
         ({"threads": 0}, "threads is 0, but must be 1 or more"),
+        ({"samples": 19}, "samples is 19, but must be 20 or more"),
+        ({"modes": ()}, r"modes is \[\], but must be one or more"),
+        ({"modes": ("hot", "warm")}, "modes: the mode 'warm' is not known"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(changes: dict[str, Any], words: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from secateur.core.errors import EngineError
-from secateur.export.engine import Arrays, Engine
+from secateur.export.engine import Arrays, Engine, How
 from secateur.export.runner.tensors import DYNAMIC, TensorInfo
 
 GOOD = {"x": np.ones((3, 4), np.float32), "scale": np.float32([2])}
@@ -28,7 +28,7 @@ class Doubling(Engine):
         self.given.append(inputs)
         return {"y": inputs["x"] * inputs["scale"]}
 
-    def _prepare(self, inputs: Arrays) -> Callable[[], None]:
+    def _prepare(self, inputs: Arrays, how: How) -> Callable[[], None]:
         self.given.append(inputs)
 
         def call() -> None:

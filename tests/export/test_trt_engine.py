@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from secateur.core.errors import EngineError
+from secateur.core.errors import EngineError, UnsupportedError
 from secateur.export.engines import build_engine, open_engine
 from secateur.export.trt_engine import TrtEngine, gpu_capability
 from tests.export.conftest import needs_rtx, small_vit
@@ -50,6 +52,53 @@ def test_a_prepared_call_runs_each_time_and_ends_with_the_engine(plan: Path) -> 
             use()
 
 
+def test_a_copied_run_takes_what_the_inputs_hold_now_and_brings_the_outputs(plan: Path) -> None:
+    array = np.ones((2, 2, 3), np.float32)
+    with TrtEngine(make_module(), plan, "cpu") as engine:
+        copied = engine.prepare({"input": array}, "copied")
+        array[1] = 2
+        assert copied()["total"].tolist() == [6, 12]  # type: ignore[index]
+        array[:] = 0
+        assert copied()["total"].tolist() == [0, 0]  # type: ignore[index]
+        with pytest.raises(UnsupportedError, match="CUDA graphs are for GPUs"):
+            engine.prepare({"input": array}, "graph")
+
+
+def test_work_is_left_on_the_stream_and_a_graph_is_captured_there(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for the stream: nothing waits in a run, which events on the stream time."""
+    done: list[str] = []
+
+    class Stream:
+        cuda_stream = 0
+
+        def synchronize(self) -> None:
+            done.append("wait")
+
+        def wait_stream(self, other: object) -> None:
+            done.append("after the copies")
+
+    class Graph:
+        def replay(self) -> None:
+            done.append("replay")
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream: contextlib.nullcontext(done.append("capture")))
+    monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
+    engine = TrtEngine(make_module(), plan, "cpu")
+    engine.stream = Stream()
+    inputs = {"input": np.ones((1, 2, 3), np.float32)}
+    engine.prepare(inputs)()
+    assert (done, engine._context.runs) == (["after the copies"], 1)
+    done.clear()
+    replay = engine.prepare(inputs, "graph")
+    replay()
+    assert (done, engine._context.runs) == (["after the copies", "wait", "capture", "replay"], 3)
+    engine.close()
+    with pytest.raises(EngineError, match="the engine is closed"):
+        replay()
+
+
 @pytest.mark.parametrize(
     ("refuse", "words"),
     [
@@ -88,8 +137,6 @@ def test_inputs_that_do_not_fit(plan: Path, inputs: dict[str, np.ndarray], words
     reason="no GPU here that TensorRT-RTX builds for",
 )
 def test_a_real_engine_gives_the_logits_of_pytorch(onnx_files: dict[str, Path], tmp_path: Path) -> None:
-    import torch
-
     info = build_engine(onnx_files["fp16"], f"tensorrt_rtx:{gpu_capability()}", tmp_path)
     assert info.inspected == "engine"
     images = torch.randn(3, 3, 32, 32)

@@ -110,6 +110,8 @@ BAD: dict[str, tuple[str, ...]] = {
     "bench.targets": ("[tensorrt:cpu]", "[]", "torch:cpu", "[torch:cpu, torch:cpu]"),
     "bench.seconds": ("0", "-1", ".nan", ".inf", "long", "true", "null"),
     "bench.threads": ("0", "-2", "1.5", "all", "true"),
+    "bench.modes": ("[warm]", "[]", "hot", "[hot, hot]", "['concurrent:1']", "['cold:2']", "[5]", "null"),
+    "bench.samples": ("0", "19", "-1", "1.5", "many", "true"),
     "report.images": COUNT,
     "report.examples": COUNT,
     "report.rules": ("epsilom", "5", "null", "''"),

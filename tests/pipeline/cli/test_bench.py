@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from secateur.benchmarks.bench import Effort, Measured
 from secateur.benchmarks.environment import environment
-from secateur.benchmarks.results_file import Side, read_bench
+from secateur.benchmarks.results_file import Latency, Side, read_bench
 from secateur.benchmarks.runners import Subject
 from secateur.core.errors import BenchError, DeviceError, SecateurError
 from secateur.export.devices.device import Device
@@ -80,9 +80,12 @@ def test_set_goes_with_a_run_directory_alone(models: Path) -> None:
     assert run(models / "small", "--set", "bench.seconds=1").exit_code == 2
 
 
-@pytest.mark.parametrize("words", [(), ("--cuda-graph",)])
-def test_a_cuda_graph_is_asked_for_by_name(
-    words: tuple[str, ...], models: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("words", "modes", "samples"),
+    [((), ("hot",), 2000), (("--mode", "graph", "--mode", "cold", "--samples", "6000"), ("graph", "cold"), 6000)],
+)
+def test_modes_and_samples_are_asked_for_by_name(
+    words: tuple[str, ...], modes: tuple[str, ...], samples: int, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Effort] = []
 
@@ -92,7 +95,23 @@ def test_a_cuda_graph_is_asked_for_by_name(
 
     monkeypatch.setattr(measure, "bench_one", measured)
     run(models / "small", *QUICK, *words)
-    assert [effort.cuda_graph for effort in given] == [bool(words)]
+    assert [(effort.modes, effort.samples, effort.half_width > 0) for effort in given] == [(modes, samples, not words)]
+
+
+def test_the_table_says_the_mode_its_tail_and_what_stopped_it(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    latencies = {
+        "torch:cpu": Latency.of([2.0] * 5000, 1, stopped="precise"),
+        "torch:cpu@throughput:4": Latency.of([2.0] * 20, 8, "throughput:4", "seconds"),
+    }
+    measured = Measured(environment(1), Side("small", latency_ms=latencies), {}, ())
+    monkeypatch.setattr(measure, "bench_one", lambda *_: measured)
+    done = run(models / "small", *QUICK)
+    titles, hot, busy = (
+        " ".join(line.split()) for line in done.output.splitlines() if "p99.9" in line or "2.000" in line
+    )
+    assert "p99.9 ms ┃ images/s ┃ stopped by" in titles
+    assert "2.000 │ 2.000 │ 500.000 │ precise" in hot
+    assert "torch:cpu@throughput:4 │ 8 │" in busy and "16000.0 │ seconds" in busy
 
 
 def test_zero_seconds_are_refused(models: Path) -> None:
@@ -134,7 +153,7 @@ def test_several_devices_make_one_table(tmp_path: Path, monkeypatch: pytest.Monk
     assert ["orin" in line for line in lines] == [True, False] and "thor: not there: " in done.output
 
 
-@pytest.mark.parametrize("words", [("--keep",), ("--device", "none"), ("--device", "orin", "--cuda-graph")])
+@pytest.mark.parametrize("words", [("--keep",), ("--device", "none")])
 def test_what_devices_cannot_do_is_refused(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

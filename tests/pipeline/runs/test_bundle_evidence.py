@@ -19,6 +19,11 @@ def test_it_is_what_was_measured(typed_run: Run) -> None:
     found = evidence_of(result)
     assert parse_evidence(json.dumps({"schema": SCHEMA, **asdict(found)}).encode()) == found
     assert set(found.latency) == set(result.speedup)
+    key, *_ = result.speedup
+    cold = replace(
+        result.dense, latency_ms={**result.dense.latency_ms, key: replace(result.dense.latency_ms[key], mode="cold")}
+    )
+    assert key not in evidence_of(replace(result, dense=cold)).latency
     assert all(one.pruned_ms == result.pruned.latency_ms[key].samples for key, one in found.latency.items())
     assert (found.macs.dense, found.macs.pruned) == (result.dense.macs, result.pruned.macs)
     (top1, *_), images = found.metrics, result.evaluation_images
