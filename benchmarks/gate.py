@@ -11,8 +11,8 @@ dense side is the control that cancels the machine. So
   have drifted either: where both sides became slower alike, the ratio would not tell.
 
 A ratio passes when its 95 % interval lies at or above the limit, fails when it lies below, and is else inconclusive:
-measure for longer. Counts, sizes and accuracies on a fixed set of images have no such interval and pass or fail as
-they are; the binomial standard error is shown beside an accuracy, because another set of images would give another.
+measure for longer. So does an accuracy, because other images would give another; where a target runs another precision
+than fp32 it is that of its engine (see `gating.accuracy`). Counts and sizes pass or fail as they are.
 
 Where speed is judged, what was asked for and not measured (no GPU, an engine that was not built) is inconclusive,
 unless the targets to judge are named and it is not among them.
@@ -20,20 +20,24 @@ unless the targets to judge are named and it is not among them.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from secateur.benchmarks.bootstrap import apart_interval, ratio_interval, relative_interval
 from secateur.benchmarks.checks import Check, Outcome, Place, at_least, interval_check, place_name
 from secateur.benchmarks.environment import differences, version_changes
-from secateur.benchmarks.latency_checks import drift_check, latency_checks
+from secateur.benchmarks.gating.accuracy import accuracy_checks
+from secateur.benchmarks.gating.latency import drift_check, latency_checks
 from secateur.benchmarks.limits import RELATIVE, Amount, Limits
-from secateur.benchmarks.results_file import TOP1, BenchResult, Compared, split_key
+from secateur.benchmarks.modes.mode import without_mode
+from secateur.benchmarks.results_file import BenchResult, split_key
 from secateur.core.errors import BenchError
 
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
 ADVICE = {
     "measured": "; measure it where it can run, or name the targets to judge (--target)",
+    "accuracy": "; measure again with `secateur bench`",
+    "top1": "; give more held-out images",
+    "drop": "; give more held-out images, or allow more",
     "drift": "; measure again on a quiet machine, or a new baseline where it has changed for good",
     "macs": "; add a handler for them to benchmarks/mac_handlers.py, or limit the latency instead",
 }
@@ -62,12 +66,14 @@ class Verdict:
         return f"{self.outcome}{counted}: {decisive[0].sentence}{advice if self.outcome == 'inconclusive' else ''}"
 
 
-def judge(candidate: BenchResult, baseline: BenchResult | None, limits: Limits, seed: int = 0) -> Verdict:
+def judge(
+    candidate: BenchResult, baseline: BenchResult | None, limits: Limits, seed: int = 0, level: float = 0.95
+) -> Verdict:
     """The verdict on `candidate`, alone or against `baseline`; the module's first lines say what is compared.
 
-    Without any limit a lone candidate must be faster than its dense side (`min_speedup` 1), and one with a baseline
-    must keep 95 % of its speedup. Raises `BenchError` when the two cannot be compared or a file lacks what a limit
-    is about.
+    `level` is that of every interval. Without any limit a lone candidate must be faster than its dense side
+    (`min_speedup` 1), and one with a baseline must keep 95 % of its speedup. Raises `BenchError` when the two cannot be
+    compared or a file lacks what a limit is about.
     """
     if baseline is None and limits.min_relative is not None:
         raise BenchError("min_relative is a share of a baseline's speedup: give a baseline's bench.json too")
@@ -90,10 +96,10 @@ def judge(candidate: BenchResult, baseline: BenchResult | None, limits: Limits, 
             _check_covered(candidate, baseline, limits.targets)
         for place, key in keys.items():
             if min_speedup is not None:
-                checks.append(_speedup_check(candidate, place, key, min_speedup, seed))
-            checks += latency_checks(candidate, place, key, limits, seed)
+                checks.append(_speedup_check(candidate, place, key, min_speedup, seed, level))
+            checks += latency_checks(candidate, place, key, limits, seed, level)
             if baseline is not None:
-                checks += _relative_checks(candidate, baseline, place, key, limits, seed, notes)
+                checks += _relative_checks(candidate, baseline, place, key, limits, seed, level, notes)
         if baseline is not None and not any(check.name == "relative" for check in checks):
             raise BenchError(
                 f"baseline and candidate share no target: {_named(_keys(baseline))} and {_named(_keys(candidate))}"
@@ -101,7 +107,7 @@ def judge(candidate: BenchResult, baseline: BenchResult | None, limits: Limits, 
         checks += _unmeasured(candidate, limits.targets)
     notes += [check.sentence for check in _unmeasured(candidate, limits.targets)]
     checks += _cost_checks(candidate, limits)
-    checks += _accuracy_checks(candidate, limits)
+    checks += accuracy_checks(candidate, limits, _goals(candidate, limits.targets), level)
     outcomes = {check.outcome for check in checks}
     outcome: Outcome = "fail" if "fail" in outcomes else "inconclusive" if "inconclusive" in outcomes else "pass"
     return Verdict(outcome, tuple(checks), tuple(dict.fromkeys(notes)))
@@ -125,6 +131,12 @@ def _chosen(candidate: BenchResult, words: tuple[str, ...]) -> dict[Place, str]:
         reasons = "; ".join(f"{target}: {reason}" for target, reason in candidate.skipped.items())
         raise BenchError(f"the candidate was measured on no target{f' ({reasons})' if reasons else ''}")
     return found
+
+
+def _goals(candidate: BenchResult, words: tuple[str, ...]) -> list[str]:
+    """The targets, with their precisions, that are judged."""
+    keys = _chosen(candidate, words) if words else _keys(candidate)
+    return list(dict.fromkeys(without_mode(target) for target, _ in keys))
 
 
 def _unmeasured(candidate: BenchResult, words: tuple[str, ...]) -> list[Check]:
@@ -161,14 +173,22 @@ def _check_same_dense(candidate: BenchResult, baseline: BenchResult) -> None:
             )
 
 
-def _speedup_check(candidate: BenchResult, place: Place, key: str, limit: float, seed: int) -> Check:
-    found = (ratio_interval if candidate.in_turn else apart_interval)(*_samples(candidate, key), seed=seed)
+def _speedup_check(candidate: BenchResult, place: Place, key: str, limit: float, seed: int, level: float) -> Check:
+    interval = ratio_interval if candidate.in_turn else apart_interval
+    found = interval(*_samples(candidate, key), seed=seed, level=level)
     sentence = f"{place_name(place)}: {found} times as fast as its dense side, at least {limit:g} is wanted"
     return interval_check("speedup", found, limit, at_least(found, limit), sentence, place)
 
 
 def _relative_checks(
-    candidate: BenchResult, baseline: BenchResult, place: Place, key: str, limits: Limits, seed: int, notes: list[str]
+    candidate: BenchResult,
+    baseline: BenchResult,
+    place: Place,
+    key: str,
+    limits: Limits,
+    seed: int,
+    level: float,
+    notes: list[str],
 ) -> list[Check]:
     other = _keys(baseline).get(place)
     if other is None:
@@ -184,11 +204,11 @@ def _relative_checks(
     if changes:
         notes.append(f"changed since the baseline: {', '.join(changes)}")
     limit = limits.min_relative or RELATIVE
-    found = relative_interval(_samples(candidate, key), _samples(baseline, other), seed=seed)
+    found = relative_interval(_samples(candidate, key), _samples(baseline, other), seed=seed, level=level)
     sentence = f"{place_name(place)}: {found} of the baseline's speedup, at least {limit:g} is wanted"
     return [
         interval_check("relative", found, limit, at_least(found, limit), sentence, place),
-        drift_check(candidate, baseline, place, (key, other), limits, seed),
+        drift_check(candidate, baseline, place, (key, other), limits, seed, level),
     ]
 
 
@@ -217,53 +237,6 @@ def _uncounted(candidate: BenchResult, amount: Amount) -> list[str]:
     """The operations whose MACs are not in what a limit compares: the count is a lower bound only."""
     sides = (candidate.pruned, candidate.dense) if amount.fraction else (candidate.pruned,)
     return sorted({operation for side in sides for operation in side.unsupported})
-
-
-def _accuracy_checks(candidate: BenchResult, limits: Limits) -> list[Check]:
-    checks = []
-    images = candidate.evaluation_images
-    if limits.min_top1 is not None:
-        value, limit = _known(candidate), limits.min_top1
-        sentence = f"top-1 {value:.2f} %{_error(images, value)}, at least {limit:g} % is wanted"
-        checks.append(Check("top1", value, limit, "pass" if value >= limit else "fail", sentence))
-    if limits.max_drop is not None:
-        found, limit = _judged(candidate), limits.max_drop
-        drop, percent = found.loss, found.unit == "%"
-        if percent and not -100 <= limit <= 100:
-            raise BenchError(f"got max_drop {limit}: give percentage points, such as 1.0")
-        amount = f"{drop:.2f} points" if percent else f"{drop:.4g}"
-        error = _error(images, found.dense, found.pruned) if found.name == TOP1 else _on(images)
-        sentence = f"{found.name} is worse by {amount}{error}, at most {limit:g} {'are' if percent else 'is'} allowed"
-        # a drop of one point is 1.0000000000000142 of two floats
-        checks.append(Check("drop", drop, limit, "pass" if drop <= limit + 1e-9 else "fail", sentence))
-    return checks
-
-
-def _known(candidate: BenchResult) -> float:
-    """The pruned side's top-1."""
-    if (top1 := candidate.pruned.top1) is not None:
-        return top1
-    other = f", which is judged by {candidate.metric.name}: limit that with max_drop" if candidate.metric else ""
-    raise BenchError(f"a limit on top-1 was given, but there is no top1 of the candidate's pruned side{other}")
-
-
-def _judged(candidate: BenchResult) -> Compared:
-    """The metric of both sides."""
-    if (found := candidate.judged) is None:
-        raise BenchError("a limit on the loss of accuracy was given, but the candidate has no metric and no top1")
-    return found
-
-
-def _on(images: int | None) -> str:
-    return f" (on {images} images)" if images else " (the file does not say on how many images)"
-
-
-def _error(images: int | None, *top1: float) -> str:
-    """The binomial standard error in points; of a difference that of independent sets, which is the larger one."""
-    if not images:
-        return _on(images)
-    error = math.sqrt(sum(value * (100 - value) / images for value in top1))
-    return f" ± {error:.2f} (binomial standard error, {images} images)"
 
 
 def _samples(result: BenchResult, key: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

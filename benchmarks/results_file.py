@@ -21,6 +21,7 @@ import numpy as np
 
 from secateur.benchmarks.bootstrap import Interval, percentiles
 from secateur.benchmarks.environment import Environment
+from secateur.benchmarks.gating.matched_pairs import Pairs
 from secateur.benchmarks.modes.mode import mode_of, parse_mode
 from secateur.core.errors import BenchError
 from secateur.core.files import read_json, write_json
@@ -65,13 +66,18 @@ class Latency:
 
 @dataclass(frozen=True)
 class Compared:
-    """What both sides reach by one metric on the held-out split; `unit` is "%", or empty where it is the labels'."""
+    """What both sides reach by one metric on the held-out split; `unit` is "%", or empty where it is the labels'.
+
+    Of a share of the images, `pairs` tells how both sides answered the same ones, and `by_class` those of each class.
+    """
 
     name: str
     dense: float
     pruned: float
     higher_is_better: bool = True
     unit: str = "%"
+    pairs: Pairs | None = None
+    by_class: Mapping[str, Pairs] = field(default_factory=dict)
 
     @property
     def loss(self) -> float:
@@ -133,7 +139,8 @@ class BenchResult:
     `skipped` says for each target that was asked for and not measured why; `notes` what a reader should know about
     the numbers. `metric` judges both sides in what the model is for, `other_metrics` tell more; `evaluation_images` is
     the number of images behind them, where it is known, and `command` the one that measured. `narrowed` says where
-    8 bits pay. `device` names the one that was measured over ssh, and `conditions` by key what it was like. Sides that
+    8 bits pay, and `accuracy` what an engine of the pruned side reaches itself, by its target and precision, beside the
+    dense model. `device` names the one that was measured over ssh, and `conditions` by key what it was like. Sides that
     were not measured `in_turn` have nothing between them that cancels the machine.
     """
 
@@ -148,6 +155,7 @@ class BenchResult:
     metric: Compared | None = None
     other_metrics: tuple[Compared, ...] = ()
     narrowed: tuple[Narrowed, ...] = ()
+    accuracy: Mapping[str, Compared] = field(default_factory=dict)
     device: str = ""
     conditions: Mapping[str, Conditions] = field(default_factory=dict)
     in_turn: bool = True

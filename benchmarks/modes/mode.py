@@ -70,3 +70,8 @@ def mode_of(goal: str) -> Mode:
     """The mode in what `Mode.of` gave."""
     word = goal.rpartition("@")[2]
     return parse_mode(word) if "@" in goal and word.partition(":")[0] in MODES else HOT
+
+
+def without_mode(goal: str) -> str:
+    """The target and the precision in what `Mode.of` gave."""
+    return goal if mode_of(goal) == HOT else goal.rpartition("@")[0]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from secateur.benchmarks.gating.matched_pairs import Pairs
+from secateur.benchmarks.results_file import Compared
 from secateur.core.model_inputs import call, moved
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches, any_batches
@@ -37,7 +40,7 @@ def count_right(model: nn.Module, loader: Batches, classes: Sequence[int] | None
     when there are no images, or labels that the model has no logit for.
     """
     meter = Top1(classes)
-    _measure(model, any_batches(loader), meter)
+    _answer(model, any_batches(loader), meter)
     meter.metrics()
     return meter.right, meter.count
 
@@ -52,12 +55,37 @@ def evaluate(model: nn.Module, loader: Batches, task: Task, classes: Sequence[st
     >>> print(*evaluate(nn.Identity(), [(images, [0, 1, 1])], Classify()))
     top-1 accuracy 66.67 %
     """
+    return measured(model, loader, task, classes).metrics()
+
+
+def measured(model: nn.Module, loader: Batches, task: Task, classes: Sequence[str] = ()) -> Meter:
+    """The meter of a task after it has seen what the model answers to all images; see `evaluate`."""
     meter = task.meter(classes)
-    _measure(model, any_batches(loader, task.labels == "classes"), meter)
-    return meter.metrics()
+    _answer(model, any_batches(loader, task.labels == "classes"), meter)
+    return meter
 
 
-def _measure(model: nn.Module, loader: Batches, meter: Meter) -> None:
+def compared(dense: Meter, pruned: Meter, classes: Sequence[str] = ()) -> tuple[Compared, ...]:
+    """What two models reach on the same images, by every metric; the first with both answers to each image, if any."""
+    first, *others = (
+        Compared(was.name, was.value, now.value, was.higher_is_better, was.unit)
+        for was, now in zip(dense.metrics(), pruned.metrics(), strict=True)
+    )
+    one, other = dense.answers(), pruned.answers()
+    if one is None or other is None:
+        return (first, *others)
+    (before, labels), (after, _) = one, other
+    there = {name: labels == place for place, name in enumerate(classes) if (labels == place).any()}
+    by_class = {name: _pairs(before[images], after[images]) for name, images in there.items()}
+    return (replace(first, pairs=_pairs(before, after), by_class=by_class), *others)
+
+
+def _pairs(before: Tensor, after: Tensor) -> Pairs:
+    lost, won = (int(part.sum()) for part in (before & ~after, after & ~before))
+    return Pairs(len(before), int(before.sum()), lost, won)
+
+
+def _answer(model: nn.Module, loader: Batches, meter: Meter) -> None:
     """Lets a meter see all answers of the model, which runs on its device and in its precision and stays as it was."""
     device = device_of(model)
     dtype = next((tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()), torch.float32)

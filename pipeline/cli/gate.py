@@ -100,7 +100,7 @@ def command(
 
     Example: secateur gate --trtexec model.dense.times.json model.times.json --min-speedup 1.3
     """
-    from secateur.benchmarks import verdict_files
+    from secateur.benchmarks.gating import verdict_files
     from secateur.core.files import write_text
 
     if len(paths) > 2:
@@ -165,7 +165,7 @@ def _print(verdict: Verdict) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from secateur.benchmarks.verdict_files import number
+    from secateur.benchmarks.gating.verdict_files import number
 
     styles = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)

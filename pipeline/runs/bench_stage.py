@@ -9,13 +9,12 @@ from pathlib import Path
 
 from secateur.benchmarks.bench import Effort, bench_pair
 from secateur.benchmarks.narrow import with_narrowed
-from secateur.benchmarks.results_file import Compared
 from secateur.benchmarks.runners import Subject
 from secateur.core.input_spec import InputSpec
 from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.engine_info import EngineInfo
 from secateur.export.targets import TypedTarget, parse_target, typed_targets
-from secateur.pipeline.analysis.accuracy import chance_warning, evaluate
+from secateur.pipeline.analysis.accuracy import chance_warning, compared, measured
 from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.runs.declarations import Output
 from secateur.pipeline.runs.export_stage import engines_folder, graphs_of
@@ -38,8 +37,8 @@ def bench_run(inputs: Inputs, say: Say) -> list[str]:
     task, classes, subjects, reached = inputs.model_task, inputs.held_out_images.classes, {}, {}
     for side, model in sides.items():
         say(f"metrics of the {side} model on {held_out.samples} held-out images")
-        reached[side] = evaluate(model, held_out, task, classes)
-        top1 = reached[side][0].value if task.classifies else None
+        reached[side] = measured(model, held_out, task, classes)
+        top1 = reached[side].metrics()[0].value if task.classifies else None
         if side == "dense" and top1 is not None and (said := chance_warning(top1, len(classes), held_out.samples)):
             _log.warning(said)
         subjects[side] = replace(
@@ -53,10 +52,7 @@ def bench_run(inputs: Inputs, say: Say) -> list[str]:
     effort = effort.exactly(spec.samples)
     result = bench_pair(subjects["dense"], subjects["pruned"], goals, spec.batch, effort, held_out.samples, say)
     result = with_narrowed(result, subjects["pruned"], goals, spec.batch, effort, say)
-    first, *others = (
-        Compared(one.name, one.value, other.value, one.higher_is_better, one.unit)
-        for one, other in zip(reached["dense"], reached["pruned"], strict=True)
-    )
+    first, *others = compared(reached["dense"], reached["pruned"], classes)
     result = replace(result, metric=first, other_metrics=tuple(others))
     result.save(inputs.output("bench.json"))
     return ["bench.json"]

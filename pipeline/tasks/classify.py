@@ -57,7 +57,8 @@ class Top1(Meter):
     """How many images are classified right, and of how many; other logits than those of `classes` count as -inf."""
 
     def __init__(self, classes: Sequence[int] | None = None) -> None:
-        self.right = self.count = 0
+        self._right: list[Tensor] = []
+        self._labels: list[Tensor] = []
         self._classes = None if classes is None else torch.tensor(sorted(classes))
 
     def add(self, outputs: Tensor, labels: Tensor) -> None:
@@ -69,10 +70,23 @@ class Top1(Meter):
             )
         allowed = None if self._classes is None else self._classes.to(outputs.device)
         best = outputs.argmax(1) if allowed is None else allowed[outputs[:, allowed].argmax(1)]
-        self.right += int((best.cpu() == labels.cpu()).sum())
-        self.count += len(labels)
+        self._right.append(best.cpu() == labels.cpu())
+        self._labels.append(labels.cpu())
+
+    @property
+    def right(self) -> int:
+        """How many images are classified right."""
+        return sum(int(found.sum()) for found in self._right)
+
+    @property
+    def count(self) -> int:
+        """How many images there were."""
+        return sum(map(len, self._right))
 
     def metrics(self) -> tuple[Metric, ...]:
         if not self.count:
             raise nothing_to_judge()
         return (Metric(TOP1, 100.0 * self.right / self.count),)
+
+    def answers(self) -> tuple[Tensor, Tensor]:
+        return torch.cat(self._right), torch.cat(self._labels)

@@ -37,6 +37,10 @@ class Meter(ABC):
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics over all batches, the one that judges first; raises `DataError` where there were none."""
 
+    def answers(self) -> tuple[Tensor, Tensor] | None:
+        """Of each image whether it is right `[N]` and its class `[N]`; None where the metric is no share of images."""
+        return None
+
 
 class Rows(Meter):
     """A meter that keeps a row of each image's answer, and of its labels, to look at all of them in the end."""

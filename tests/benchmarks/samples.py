@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from secateur.benchmarks.bootstrap import ratio_interval
 from secateur.benchmarks.environment import Environment
-from secateur.benchmarks.results_file import BenchResult, Latency, Side
+from secateur.benchmarks.gating.matched_pairs import Pairs
+from secateur.benchmarks.results_file import TOP1, BenchResult, Compared, Latency, Side
 
 HERE = Environment("A CPU", 2, 2, None, "", "Linux 6", "x86_64", "3.11.7", {"torch": "2.11", "onnxruntime": "1.22"})
 
@@ -43,7 +44,10 @@ def result(
     top1: tuple[float | None, float | None] = (82.0, 81.0),
     skipped: Mapping[str, str] | None = None,
 ) -> BenchResult:
-    """A bench.json's content with a planted speedup on each of `targets` (key: batch)."""
+    """A bench.json's content with a planted speedup on each of `targets` (key: batch).
+
+    On the 1000 images, 5 are right by the pruned side alone.
+    """
     rng = np.random.default_rng(seed)
     found = {key: planted(speedup, blocks, rng) for key in targets or {"onnxruntime:cpu": 1}}
     batches = targets or {"onnxruntime:cpu": 1}
@@ -55,4 +59,11 @@ def result(
         speedup={key: ratio_interval(*pair) for key, pair in found.items()},
         skipped=skipped or {},
         evaluation_images=1000,
+        metric=None if None in top1 else top1_of(*top1),
     )
+
+
+def top1_of(dense: float, pruned: float, won: int = 5, images: int = 1000) -> Compared:
+    """Top-1 of both sides, with the images that only one of them has right."""
+    right = round(dense * images / 100)
+    return Compared(TOP1, dense, pruned, pairs=Pairs(images, right, right - round(pruned * images / 100) + won, won))

@@ -131,7 +131,7 @@ def test_percentiles_of_samples() -> None:
 
 
 def test_a_file_without_a_metric_is_judged_by_top1(tmp_path: Path) -> None:
-    old = result()
+    old = replace(result(), metric=None)
     assert old.judged == Compared("top-1 accuracy", 82.0, 81.0)
     assert replace(old, dense=replace(old.dense, top1=None)).judged is None
     errors = Compared("RMSE", 2.0, 2.5, higher_is_better=False, unit="")

@@ -6,7 +6,7 @@ import pytest
 
 from secateur.benchmarks.gate import judge
 from secateur.benchmarks.limits import Limits
-from secateur.benchmarks.modes.mode import HOT, MODES, Mode, mode_of, parse_mode
+from secateur.benchmarks.modes.mode import HOT, MODES, Mode, mode_of, parse_mode, without_mode
 from secateur.core.errors import BenchError
 from secateur.export.targets import parse_target
 from tests.benchmarks.samples import result
@@ -60,3 +60,9 @@ def test_a_mode_is_for_targets_that_have_it() -> None:
     gpus = ("torch:cuda", "tensorrt", "tensorrt_rtx:sm_86", "onnxruntime:cuda")
     assert [bool(Mode("graph").why_not(parse_target(name))) for name in gpus] == [False, False, False, True]
     assert not any(Mode("copies").why_not(parse_target(name)) for name in gpus)
+
+
+def test_what_was_measured_is_named_without_its_mode() -> None:
+    goals = ("torch:cpu", "onnxruntime:cpu@fp16", "tensorrt@int8")
+    assert [without_mode(Mode("cold").of(goal)) for goal in goals] == list(goals)
+    assert [without_mode(goal) for goal in goals] == list(goals)

@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from secateur.benchmarks.gating.matched_pairs import Pairs
 from secateur.core.errors import DataError
-from secateur.pipeline.analysis.accuracy import accuracy, chance_warning, count_right
+from secateur.pipeline.analysis.accuracy import accuracy, chance_warning, compared, count_right, measured
 from secateur.pipeline.data.images import ArrayImages
 from secateur.pipeline.data.loader import Loader
+from secateur.pipeline.tasks.classify import Classify
+from secateur.pipeline.tasks.regress import Regress
 from tests.pipeline.data.sources import pixels
 
 
@@ -119,3 +122,19 @@ def test_guesses_are_warned_of(classes: int, samples: int, seed: int) -> None:
     assert chance_warning(100 * right / samples, classes, samples)
     if samples >= 7:
         assert not chance_warning(100.0, classes, samples)
+
+
+def test_two_models_are_compared_image_by_image_and_class_by_class() -> None:
+    labels = torch.tensor([0, 1, 1])
+    dense, pruned = (measured(Table(), [(images, labels)], Classify()) for images in (IMAGES, IMAGES.flip(1)))
+    (found,) = compared(dense, pruned, ("a", "b", "c"))
+    assert (found.dense, found.pruned) == (pytest.approx(200 / 3), pytest.approx(100 / 3))
+    assert found.pairs == Pairs(3, 2, 2, 1)
+    assert found.by_class == {"a": Pairs(1, 1, 1, 0), "b": Pairs(2, 1, 1, 1)}
+    assert found.pairs.loss == pytest.approx(found.loss)
+
+
+def test_a_metric_that_is_no_share_of_images_has_no_pairs() -> None:
+    labels = torch.tensor([[2.0, 1.0], [0.0, 3.0], [5.0, 4.0]])
+    meter = measured(Table(), [(IMAGES, labels)], Regress())
+    assert compared(meter, meter)[0].pairs is None

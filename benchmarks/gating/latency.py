@@ -18,7 +18,9 @@ BEYOND = 5
 """Samples that must lie beyond a percentile for its interval to mean anything: 500 in all for the 99th."""
 
 
-def latency_checks(candidate: BenchResult, place: Place, key: str, limits: Limits, seed: int) -> Iterator[Check]:
+def latency_checks(
+    candidate: BenchResult, place: Place, key: str, limits: Limits, seed: int, level: float
+) -> Iterator[Check]:
     """The pruned side's median, 90th and 99th percentile against the limits on them, in milliseconds."""
     found = candidate.pruned.latency_ms[key]
     for name, percent, limit in (
@@ -27,11 +29,17 @@ def latency_checks(candidate: BenchResult, place: Place, key: str, limits: Limit
         ("p99", 99, limits.max_p99),
     ):
         if limit is not None:
-            yield _percentile_check(name, found, percent, limit, place, seed)
+            yield _percentile_check(name, found, percent, limit, place, seed, level)
 
 
 def drift_check(
-    candidate: BenchResult, baseline: BenchResult, place: Place, keys: tuple[str, str], limits: Limits, seed: int
+    candidate: BenchResult,
+    baseline: BenchResult,
+    place: Place,
+    keys: tuple[str, str],
+    limits: Limits,
+    seed: int,
+    level: float,
 ) -> Check:
     """How many times as long the dense side takes as at the baseline.
 
@@ -41,7 +49,7 @@ def drift_check(
     """
     key, other = keys
     after, before = candidate.dense.latency_ms[key].samples, baseline.dense.latency_ms[other].samples
-    found = relative_interval((after, [1.0] * len(after)), (before, [1.0] * len(before)), seed=seed)
+    found = relative_interval((after, [1.0] * len(after)), (before, [1.0] * len(before)), seed=seed, level=level)
     limit = DRIFT if limits.max_drift is None else limits.max_drift
     outcome = at_most(found, limit)
     if limits.max_drift is None and outcome == "fail":
@@ -50,8 +58,10 @@ def drift_check(
     return interval_check("drift", found, limit, outcome, f"{sentence} is allowed", place)
 
 
-def _percentile_check(name: str, latency: Latency, percent: int, limit: float, place: Place, seed: int) -> Check:
-    found, count = percentile_interval(latency.samples, percent, seed), len(latency.samples)
+def _percentile_check(
+    name: str, latency: Latency, percent: int, limit: float, place: Place, seed: int, level: float
+) -> Check:
+    found, count = percentile_interval(latency.samples, percent, seed, level), len(latency.samples)
     what = "median" if percent == 50 else f"{percent}th percentile"
     sentence = f"{place_name(place)}: the {what} is {found} ms, at most {limit:g} ms are allowed"
     check = interval_check(name, found, limit, at_most(found, limit), sentence, place)
