@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import torch
 
+from secateur.benchmarks.effort import Effort
 from secateur.benchmarks.environment import Environment, command_line, environment
 from secateur.benchmarks.flops import count_macs
-from secateur.benchmarks.latency import Timed
 from secateur.benchmarks.modes.mode import HOT, Mode, parse_mode
 from secateur.benchmarks.on_device import Found as There
 from secateur.benchmarks.on_device import measure_there
-from secateur.benchmarks.paired import LEAST_BLOCKS, PairedSamples, Samples, Stop, measure_one, measure_pair
+from secateur.benchmarks.paired import PairedSamples, Samples, Stop
 from secateur.benchmarks.results_file import BenchResult, Latency, Side, latency_key
-from secateur.benchmarks.runners import Goal, Subject, make_runner, no_form, torch_threads
-from secateur.core.errors import BenchError, UnsupportedError
+from secateur.benchmarks.runners import Goal, Subject, no_form
+from secateur.benchmarks.sessions import Pair, measured, timed_alone
+from secateur.core.errors import BenchError
 from secateur.export.devices.device import Remote
 from secateur.export.engine_info import ENGINE_FILE
 from secateur.export.runner.machine import cpu_count
@@ -34,41 +34,10 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 Found = TypeVar("Found", PairedSamples, Samples)
+Place: TypeAlias = tuple[str, TypedTarget, int, Mode]  # key, goal, batch and mode
 
 BUSY = 1.5
 """The load for each processor above which a machine counts as busy; this process alone can make it 1."""
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How long each target, mode and batch is measured; see `paired.measure_pair`. `threads` None: PyTorch's number.
-
-    `modes` are words of `modes.mode`, such as `hot`, `cold` or `throughput:4`.
-    """
-
-    seconds: float = 10.0
-    samples: int = 2000
-    warmup: float = 2.0
-    half_width: float = 0.01
-    threads: int | None = None
-    seed: int = 0
-    modes: tuple[str, ...] = ("hot",)
-
-    def __post_init__(self) -> None:
-        if not self.modes or len(set(self.modes)) < len(self.modes):
-            raise BenchError(f"got the modes {list(self.modes)}: give one or more, each once, such as hot")
-        for word in self.modes:
-            parse_mode(word)
-        if not self.seconds > 0:
-            raise BenchError(f"got {self.seconds} seconds: measure for more than 0, such as 10")
-        if self.threads is not None and self.threads < 1:
-            raise BenchError(f"got {self.threads} threads: measure with 1 or more")
-        if self.samples < 2 * LEAST_BLOCKS:
-            raise BenchError(f"got {self.samples} samples: measure {2 * LEAST_BLOCKS} or more")
-
-    def exactly(self, samples: int | None) -> Effort:
-        """The same with so many samples, however precise they are, within the seconds; None: as it is."""
-        return self if samples is None else replace(self, samples=samples, half_width=0.0)
 
 
 @dataclass(frozen=True)
@@ -93,7 +62,7 @@ def bench_pair(
     say: Say = lambda message: None,
     remote: Remote | None = None,
 ) -> BenchResult:
-    """Cost, size and latency of both, interleaved in one process, on every target and batch that can run there.
+    """Cost, size and latency of both, interleaved in each of several processes, on every target and batch that can run.
 
     A target may name the precision of the graphs to measure (`onnxruntime:cpu@fp16`). Raises `EngineError` for an
     unknown target or an engine that is broken, and `BenchError` where nothing at all could be measured; what was asked
@@ -103,9 +72,9 @@ def bench_pair(
     goals = _checked(targets, batches)
     sides = [_side(subject, say) for subject in (dense, pruned)]
 
-    def measure(runners: Sequence[Timed], say: Say) -> PairedSamples:
-        a, b = runners
-        return measure_pair(a, b, effort.samples, effort.warmup, effort.seconds, effort.half_width, effort.seed, say)
+    def measure(places: Sequence[Place], effort: Effort) -> Mapping[str, PairedSamples | str]:
+        pairs = [Pair(key, batch, ((dense, goal), (pruned, goal)), mode) for key, goal, batch, mode in places]
+        return measured(pairs, effort, say)
 
     seen: Mapping[str, Conditions] = {}
     if remote is None:
@@ -141,9 +110,11 @@ def bench_one(
     goals = _checked(targets, batches)
     side = _side(subject, say)
 
-    def measure(runners: Sequence[Timed], say: Say) -> Samples:
-        (runner,) = runners
-        return measure_one(runner, effort.samples, effort.warmup, effort.seconds, effort.half_width, effort.seed, say)
+    def measure(places: Sequence[Place], effort: Effort) -> Mapping[str, Samples | str]:
+        return {
+            key: timed_alone(subject, goal, batch, mode, effort, _prefixed(say, key))
+            for key, goal, batch, mode in places
+        }
 
     if remote is None:
         machine, found, skipped, notes = _each(goals, batches, (subject,), effort, say, measure)
@@ -167,7 +138,8 @@ class _Run(Generic[Found]):
 
     def latency(self, samples: Sequence[float]) -> Latency:
         """One side of it."""
-        return Latency.of(samples, self.batch, str(self.mode), self.found.stopped)
+        processes = self.found.processes if isinstance(self.found, PairedSamples) else ()
+        return Latency.of(samples, self.batch, str(self.mode), self.found.stopped, processes)
 
 
 def _paired(one: There, effort: Effort) -> PairedSamples:
@@ -196,13 +168,12 @@ def _each(
     subjects: Sequence[Subject],
     effort: Effort,
     say: Say,
-    measure: Callable[[Sequence[Timed], Say], Found],
+    measure: Callable[[Sequence[Place], Effort], Mapping[str, Found | str]],
 ) -> tuple[Environment, dict[str, _Run[Found]], dict[str, str], list[str]]:
     """The machine; by key what `measure` found; by key why something was left out; and notes.
 
     Raises `BenchError` with all reasons where everything was left out.
     """
-    found: dict[str, _Run[Found]] = {}
     modes = [parse_mode(word) for word in effort.modes]
     skipped: dict[str, str] = {}
     notes = busy_notes()
@@ -211,33 +182,30 @@ def _each(
         skipped[key] = reason
         say(f"{key} is left out: {reason}")
 
-    with _threads(effort) as threads:
-        for goal in goals:
-            if reason := why_not(goal, *subjects):
-                skip(str(goal), reason)
-                continue
-            measured = []
-            for mode, batch in product(modes, batches):
-                key = latency_key(mode.of(str(goal)), batch, batches)
-                with ExitStack() as stack:
-                    try:
-                        runners = stack.enter_context(_ready(subjects, goal, batch, threads, effort.seed, mode))
-                    except (BenchError, UnsupportedError) as error:  # this batch, mode or types cannot be run here
-                        skip(key, str(error))
-                        continue
-                    one = measure(runners, _prefixed(say, key))
-                found[key] = _Run(batch, mode, one)
-                measured.append(key)
-                notes += _warmup_notes(key, one.settled, effort.warmup)
-            if measured:
-                notes += _goal_notes(goal, subjects[0])
-        machine = environment(threads)
+    places = []
+    for goal in goals:
+        if reason := why_not(goal, *subjects):
+            skip(str(goal), reason)
+            continue
+        for mode, batch in product(modes, batches):
+            places.append((latency_key(mode.of(str(goal)), batch, batches), goal, batch, mode))
+    effort = replace(effort, threads=effort.threads or torch.get_num_threads())
+    answers = measure(places, effort)
+    found: dict[str, _Run[Found]] = {}
+    for key, goal, batch, mode in places:
+        answer = answers[key]
+        if isinstance(answer, str):
+            skip(key, answer)
+            continue
+        found[key] = _Run(batch, mode, answer)
+        notes += _warmup_notes(key, answer.settled, effort.part.warmup)
+        notes += _goal_notes(goal, subjects[0])
     if not found:
         reasons = "; ".join(f"{key}: {reason}" for key, reason in skipped.items())
         raise BenchError(
             f"nothing was measured ({reasons}): name a target that this machine can run; `secateur doctor` lists them"
         )
-    return machine, found, skipped, notes
+    return environment(effort.threads), found, skipped, list(dict.fromkeys(notes))
 
 
 def why_not(goal: Goal, *subjects: Subject) -> str:
@@ -298,26 +266,6 @@ def onnx_bytes(path: Path) -> int:
     from secateur.export.graph_types import external_files, read_graph
 
     return path.stat().st_size + sum((path.parent / name).stat().st_size for name in external_files(read_graph(path)))
-
-
-@contextmanager
-def _threads(effort: Effort) -> Iterator[int]:
-    threads = effort.threads or torch.get_num_threads()
-    with torch_threads(threads):
-        yield threads
-
-
-@contextmanager
-def _ready(
-    subjects: Sequence[Subject], goal: TypedTarget, batch: int, threads: int, seed: int, mode: Mode
-) -> Iterator[tuple[Timed, ...]]:
-    """Runners of all subjects, closed in the end whatever happens."""
-    with ExitStack() as stack:
-        made: list[Timed] = []
-        for subject in subjects:
-            runner = make_runner(subject, goal, batch, threads, seed, mode)
-            made.append(stack.enter_context(closing(runner)))
-        yield tuple(made)
 
 
 def _prefixed(say: Say, key: str) -> Say:

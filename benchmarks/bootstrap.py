@@ -1,10 +1,15 @@
-"""Ratios of medians over paired samples, with bootstrap intervals.
+"""Ratios of medians over paired samples, with intervals over processes, or over the blocks of a single one.
 
-Samples come in blocks A B B A: of each side, samples `2 i` and `2 i + 1` belong to block `i`. What disturbs a machine
-(clock changes, neighbours) lasts longer than a block and hits both sides of it, so whole blocks are resampled, the
-same for both sides, and in runs of neighbouring blocks (the circular block bootstrap: Politis and Romano, 1992),
-because neighbours are alike. Percentile intervals of few blocks are too narrow; they are widened as if by Student's
-t (Hesterberg, "What teachers should know about the bootstrap", 2015, section 3.3).
+Two processes of the same two models differ: where their memory lies, which thread runs where. No process can know
+that of itself, so where several measured, each gives one ratio, and the interval is Student's t of their logarithms
+(Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013: the highest level of repetition decides). Of a
+single process the interval is that of its own samples, and too narrow by what it cannot know.
+
+Samples of a process come in blocks A B B A: of each side, samples `2 i` and `2 i + 1` belong to block `i`. What
+disturbs a machine (clock changes, neighbours) lasts longer than a block and hits both sides of it, so whole blocks are
+resampled, the same for both sides, and in runs of neighbouring blocks (the circular block bootstrap: Politis and
+Romano, 1992), because neighbours are alike. Percentile intervals of few blocks are too narrow; they are widened as if
+by Student's t (Hesterberg, "What teachers should know about the bootstrap", 2015, section 3.3).
 """
 
 from __future__ import annotations
@@ -45,13 +50,24 @@ class Interval:
         return f"{self.ratio:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def ratio_interval(a: ArrayLike, b: ArrayLike, seed: int = 0, level: float = 0.95, resamples: int = 2000) -> Interval:
-    """`median(a) / median(b)` with its bootstrap interval; above 1 where `b` is the faster side.
+def ratio_interval(
+    a: ArrayLike,
+    b: ArrayLike,
+    seed: int = 0,
+    level: float = 0.95,
+    resamples: int = 2000,
+    processes: Sequence[int] = (),
+) -> Interval:
+    """`median(a) / median(b)` with its interval; above 1 where `b` is the faster side.
 
-    `a` and `b` are `[2 * blocks]` milliseconds in the order of their blocks. Raises `BenchError` for samples that do
-    not pair, are fewer than five blocks or are no positive numbers.
+    `a` and `b` are `[2 * blocks]` milliseconds in the order of their blocks, those of each process together:
+    `processes` are the numbers of samples of each, empty where there was one. Of several, the ratio is the geometric
+    mean of theirs. Raises `BenchError` for samples that do not pair, are fewer than five blocks or are no positive
+    numbers.
     """
     one, two = _blocks(a, b)
+    if len(processes) > 1:
+        return _over([_ratios(one, two, processes)], level)
     draws = _draws(one, two, np.random.default_rng(seed), resamples)
     return _interval(float(np.median(one) / np.median(two)), draws, _independent(len(one)), level)
 
@@ -62,12 +78,16 @@ def relative_interval(
     seed: int = 0,
     level: float = 0.95,
     resamples: int = 2000,
+    processes: tuple[Sequence[int], Sequence[int]] = ((), ()),
 ) -> Interval:
     """The ratio of two ratios of medians, candidate over baseline, each paired in a session of its own.
 
-    The sessions are independent and are resampled separately. Below 1 where the candidate's ratio is the smaller.
+    The sessions are independent and are resampled separately; where both had several `processes`, the interval is
+    Welch's. Below 1 where the candidate's ratio is the smaller.
     """
     (a, b), (c, d) = _blocks(*candidate), _blocks(*baseline)
+    if min(map(len, processes)) > 1:
+        return _over([_ratios(a, b, processes[0]), _ratios(c, d, processes[1])], level)
     rng = np.random.default_rng(seed)
     draws = _draws(a, b, rng, resamples) / _draws(c, d, rng, resamples)
     ratio = (np.median(a) / np.median(b)) / (np.median(c) / np.median(d))
@@ -81,13 +101,21 @@ def apart_interval(a: ArrayLike, b: ArrayLike, seed: int = 0, level: float = 0.9
 
 
 def percentile_interval(
-    samples: ArrayLike, percent: float = 50, seed: int = 0, level: float = 0.95, resamples: int = 2000
+    samples: ArrayLike,
+    percent: float = 50,
+    seed: int = 0,
+    level: float = 0.95,
+    resamples: int = 2000,
+    processes: Sequence[int] = (),
 ) -> Interval:
-    """A percentile of one side's samples with its bootstrap interval, in the unit of the samples.
+    """A percentile of one side's samples with its interval, in the unit of the samples.
 
-    `samples` are `[2 * blocks]` milliseconds in the order of their blocks; raises what `ratio_interval` does.
+    `samples` are `[2 * blocks]` milliseconds in the order of their blocks, and `processes` as of `ratio_interval`,
+    which raises the same; of several processes the percentile is the geometric mean of theirs.
     """
     blocks, _ = _blocks(samples, samples)
+    if len(processes) > 1:
+        return _over([np.array([np.percentile(each, percent) for each in _split(blocks, processes)])], level)
     (draws,) = _percentiles((blocks,), percent, np.random.default_rng(seed), resamples)
     return _interval(float(np.percentile(blocks, percent)), draws, _independent(len(blocks)), level)
 
@@ -109,6 +137,34 @@ def _blocks(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
     if not (np.isfinite(one).all() and np.isfinite(two).all() and (one > 0).all() and (two > 0).all()):
         raise BenchError("the samples hold values that are no positive numbers of milliseconds: measure again")
     return one.reshape(-1, 2), two.reshape(-1, 2)
+
+
+def _split(blocks: Array, processes: Sequence[int]) -> list[Array]:
+    """The blocks of each process; raises `BenchError` where the numbers of samples are not those that there are."""
+    if sum(processes) != blocks.size or any(count < 2 or count % 2 for count in processes):
+        raise BenchError(
+            f"got {blocks.size} samples of processes that had {list(processes)}: the samples of all processes together "
+            "must be those, two or more for each block; measure again"
+        )
+    return np.split(blocks, np.cumsum(processes)[:-1] // 2)
+
+
+def _ratios(a: Array, b: Array, processes: Sequence[int]) -> Array:
+    """The ratio of medians in each process."""
+    pairs = zip(_split(a, processes), _split(b, processes), strict=True)
+    return np.array([np.median(one) / np.median(two) for one, two in pairs])
+
+
+def _over(groups: Sequence[Array], level: float) -> Interval:
+    """The geometric mean of positive numbers, or of two groups the ratio of theirs, with Student's or Welch's t."""
+    logs = [np.log(group) for group in groups]
+    errors = [float(group.var(ddof=1)) / len(group) for group in logs]
+    mean = float(logs[0].mean()) - sum(float(group.mean()) for group in logs[1:])
+    if not (total := sum(errors)):
+        return Interval(math.exp(mean), math.exp(mean), math.exp(mean))
+    freedom = total**2 / sum(error**2 / (len(group) - 1) for error, group in zip(errors, logs, strict=True))
+    width = float(stats.t.ppf((1 + level) / 2, freedom)) * math.sqrt(total)
+    return Interval(math.exp(mean), math.exp(mean - width), math.exp(mean + width))
 
 
 def _run_length(blocks: int) -> int:

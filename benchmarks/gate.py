@@ -174,8 +174,11 @@ def _check_same_dense(candidate: BenchResult, baseline: BenchResult) -> None:
 
 
 def _speedup_check(candidate: BenchResult, place: Place, key: str, limit: float, seed: int, level: float) -> Check:
-    interval = ratio_interval if candidate.in_turn else apart_interval
-    found = interval(*_samples(candidate, key), seed=seed, level=level)
+    dense, pruned = _samples(candidate, key)
+    if candidate.in_turn:
+        found = ratio_interval(dense, pruned, seed, level, processes=candidate.dense.latency_ms[key].processes)
+    else:
+        found = apart_interval(dense, pruned, seed, level)
     sentence = f"{place_name(place)}: {found} times as fast as its dense side, at least {limit:g} is wanted"
     return interval_check("speedup", found, limit, at_least(found, limit), sentence, place)
 
@@ -204,7 +207,8 @@ def _relative_checks(
     if changes:
         notes.append(f"changed since the baseline: {', '.join(changes)}")
     limit = limits.min_relative or RELATIVE
-    found = relative_interval(_samples(candidate, key), _samples(baseline, other), seed=seed, level=level)
+    parts = candidate.dense.latency_ms[key].processes, baseline.dense.latency_ms[other].processes
+    found = relative_interval(_samples(candidate, key), _samples(baseline, other), seed, level, processes=parts)
     sentence = f"{place_name(place)}: {found} of the baseline's speedup, at least {limit:g} is wanted"
     return [
         interval_check("relative", found, limit, at_least(found, limit), sentence, place),

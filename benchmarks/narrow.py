@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
 from dataclasses import replace
 
-import torch
-
-from secateur.benchmarks.bench import Effort
-from secateur.benchmarks.paired import measure_pair
+from secateur.benchmarks.effort import Effort
+from secateur.benchmarks.paired import PairedSamples
 from secateur.benchmarks.results_file import BenchResult, Latency, Narrowed, latency_key
-from secateur.benchmarks.runners import Subject, make_runner, torch_threads
+from secateur.benchmarks.runners import Subject
+from secateur.benchmarks.sessions import Pair, measured
+from secateur.core.errors import BenchError
 from secateur.export.precision import EIGHT_BITS
 from secateur.export.targets import TypedTarget
 
@@ -33,7 +32,7 @@ def with_narrowed(
     its 95 % interval, is not kept on that target. What was found is among the notes too.
     """
     medians = {key: latency.p50 for key, latency in result.pruned.latency_ms.items()}
-    found = []
+    pairs = []
     for goal in goals:
         others = [one for one in goals if one.target == goal.target and one.precision not in EIGHT_BITS]
         for batch in batches if goal.precision in EIGHT_BITS else ():
@@ -42,18 +41,18 @@ def with_narrowed(
             if keys[goal] in medians and wider:
                 wide = min((medians[keys[one]], str(one), one) for one in wider)[2]
                 say(f"{goal}, batch {batch}: in turns with {wide.precision}")
-                found.append(_compared(subject, goal, wide, batch, effort))
+                pairs.append(Pair(keys[goal], batch, ((subject, wide), (subject, goal))))
+    times = measured(pairs, effort, say)
+    found = [_compared(pair, times[pair.key], effort) for pair in pairs]
     return replace(result, narrowed=tuple(found), notes=(*result.notes, *(one.said for one in found)))
 
 
-def _compared(subject: Subject, narrow: TypedTarget, wide: TypedTarget, batch: int, effort: Effort) -> Narrowed:
-    with ExitStack() as stack:
-        threads = effort.threads or torch.get_num_threads()
-        stack.enter_context(torch_threads(threads))
-        a, b = (
-            stack.enter_context(closing(make_runner(subject, goal, batch, threads, effort.seed)))
-            for goal in (wide, narrow)
-        )
-        found = measure_pair(a, b, effort.samples, effort.warmup, effort.seconds, effort.half_width, effort.seed)
-    a_ms, b_ms = (Latency.of(samples, batch, stopped=found.stopped) for samples in (found.a_ms, found.b_ms))
-    return Narrowed(str(narrow.target), narrow.precision, wide.precision, a_ms, b_ms, found.interval(effort.seed))
+def _compared(pair: Pair, found: PairedSamples | str, effort: Effort) -> Narrowed:
+    if isinstance(found, str):
+        raise BenchError(f"{pair.key} was measured, and could not be measured again: {found}")
+    (_, wide), (_, narrow) = pair.sides
+    wide_ms, narrow_ms = (
+        Latency.of(ms, pair.batch, stopped=found.stopped, processes=found.processes) for ms in (found.a_ms, found.b_ms)
+    )
+    name = str(narrow.target)
+    return Narrowed(name, narrow.precision, wide.precision, wide_ms, narrow_ms, found.interval(effort.seed))

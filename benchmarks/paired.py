@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -27,7 +27,8 @@ Say = Callable[[str], None]
 class PairedSamples:
     """The raw times of both sides in milliseconds; of each side, samples `2 i` and `2 i + 1` are of block `i`.
 
-    `stopped` says what ended the measurement, `settled` whether the warm-up became stable before its cap.
+    `stopped` says what ended the measurement, `settled` whether the warm-up became stable before its cap. `processes`
+    are the numbers of samples of each process, empty where there was one.
     """
 
     a_ms: tuple[float, ...]
@@ -35,10 +36,11 @@ class PairedSamples:
     warmup_rounds: int
     settled: bool
     stopped: Stop
+    processes: tuple[int, ...] = ()
 
     def interval(self, seed: int = 0, level: float = 0.95) -> Interval:
-        """How many times faster `b` is than `a`: the ratio of medians with its bootstrap interval."""
-        return ratio_interval(self.a_ms, self.b_ms, seed, level)
+        """How many times faster `b` is than `a`: the ratio of medians with its interval."""
+        return ratio_interval(self.a_ms, self.b_ms, seed, level, processes=self.processes)
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,14 @@ def measure_pair(
     half_width: float = 0.01,
     seed: int = 0,
     say: Say = lambda message: None,
+    least: int = LEAST_BLOCKS,
 ) -> PairedSamples:
     """The times of `a` and `b` in blocks A B B A, after a warm-up of at most `warmup` seconds.
 
     Linear drift cancels in each block: both sides have the same mean time in it. After each change of side one run
     is not timed, so that all timed runs are hot (see `latency`). It ends when the 95 % interval's half-width is
     below `half_width` of the ratio (not before a fifth of `seconds`, so that short models too meet the machine's
-    changing moods), at `samples` timed runs of each side, or after `seconds`; never before ten blocks.
+    changing moods), at `samples` timed runs of each side, or after `seconds`; never before `least` blocks.
     """
     one: list[float] = []
     two: list[float] = []
@@ -91,6 +94,7 @@ def measure_pair(
             seconds,
             half_width,
             say,
+            least,
         )
     return PairedSamples(_rounded(one), _rounded(two), rounds, settled, stopped)
 
@@ -126,6 +130,20 @@ def measure_one(
     return Samples(_rounded(times), rounds, settled, stopped)
 
 
+def joined(parts: Sequence[PairedSamples]) -> PairedSamples:
+    """What several processes measured, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return PairedSamples(
+        tuple(ms for part in parts for ms in part.a_ms),
+        tuple(ms for part in parts for ms in part.b_ms),
+        sum(part.warmup_rounds for part in parts),
+        all(part.settled for part in parts),
+        parts[-1].stopped,
+        tuple(len(part.a_ms) for part in parts),
+    )
+
+
 def _repeat(
     block: Callable[[], None],
     spread: Callable[[], float],
@@ -134,17 +152,18 @@ def _repeat(
     seconds: float,
     half_width: float,
     say: Say,
+    least: int = LEAST_BLOCKS,
 ) -> Stop:
     """Calls `block`, which adds two samples to each side, until one of the limits of `measure_pair` is met."""
-    if samples < 2 * LEAST_BLOCKS:
-        raise BenchError(f"got {samples} samples, but at least {2 * LEAST_BLOCKS} of each side are needed")
+    if samples < 2 * least:
+        raise BenchError(f"got {samples} samples, but at least {2 * least} of each side are needed")
     start = time.perf_counter()
     done, look = 0, 2 * LEAST_BLOCKS
     while True:
         block()
         done += 1
         passed = time.perf_counter() - start
-        if done < LEAST_BLOCKS:
+        if done < least:
             continue
         if 2 * (done + 1) > samples:
             return "samples"
@@ -154,7 +173,7 @@ def _repeat(
             # rare looks: each look at noise is a chance to stop by luck
             look = done + max(1, done // 3)
             say(state())
-            if passed > seconds / 5 and spread() < half_width:
+            if half_width and passed > seconds / 5 and spread() < half_width:
                 return "precise"
 
 

@@ -40,7 +40,8 @@ class Latency:
     """Percentiles and raw samples in milliseconds, for one run of `batch` images in a `mode` (see `modes.mode`).
 
     `p999`, the 99.9th percentile, is None of fewer than `TAIL_SAMPLES`. `stopped` says what ended the measurement:
-    `precise`, `seconds` or `samples`; empty where nobody noted it.
+    `precise`, `seconds` or `samples`; empty where nobody noted it. `processes` are the numbers of samples that each
+    process measured, in their order; empty where there was one.
     """
 
     batch: int
@@ -51,12 +52,15 @@ class Latency:
     p999: float | None = None
     mode: str = "hot"
     stopped: str = ""
+    processes: tuple[int, ...] = ()
 
     @staticmethod
-    def of(samples: Sequence[float], batch: int, mode: str = "hot", stopped: str = "") -> Latency:
+    def of(
+        samples: Sequence[float], batch: int, mode: str = "hot", stopped: str = "", processes: tuple[int, ...] = ()
+    ) -> Latency:
         """The latency that these samples show."""
         tail = float(np.percentile(samples, 99.9)) if len(samples) >= TAIL_SAMPLES else None
-        return Latency(batch, *percentiles(samples), tuple(samples), tail, mode, stopped)
+        return Latency(batch, *percentiles(samples), tuple(samples), tail, mode, stopped, processes)
 
     @property
     def images_per_second(self) -> float:

@@ -15,8 +15,9 @@ class BenchSpec:
     """Where and at which batch sizes latency is measured, for at most `seconds` each; `threads` None: PyTorch's number.
 
     `modes` say what is within a time (see `modes.mode`). `samples` None: until the ratio is precise, 2,000 at most;
-    a number: so many, however precise (5,000 show the 99.9th percentile). Raises a `SecateurError` for a value that
-    cannot be measured with.
+    a number: so many, however precise (5,000 show the 99.9th percentile). `processes` share the time and the samples,
+    and their spread is the interval; None: five, or fewer where each would have less than half a second. Raises a
+    `SecateurError` for a value that cannot be measured with.
     """
 
     batch: tuple[int, ...] = (1,)
@@ -25,6 +26,7 @@ class BenchSpec:
     threads: int | None = None
     modes: tuple[str, ...] = ("hot",)
     samples: int | None = None
+    processes: int | None = None
 
     def __post_init__(self) -> None:
         for name, example in (("batch", "[1, 8]"), ("targets", "['onnxruntime:cpu']"), ("modes", "[hot, cold]")):
@@ -37,5 +39,6 @@ class BenchSpec:
         for word in self.modes:
             with naming("bench.modes"):
                 parse_mode(word)
-        ranges = {"batch": Range(1), "seconds": Range(0, strict=True), "threads": Range(1), "samples": Range(20)}
+        counts = {"batch": Range(1), "threads": Range(1), "samples": Range(20), "processes": Range(1, 50)}
+        ranges = {"seconds": Range(0, strict=True), **counts}
         check_ranges(self, "bench", ranges, RecipeError)

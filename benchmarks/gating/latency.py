@@ -48,8 +48,10 @@ def drift_check(
     was asked for.
     """
     key, other = keys
-    after, before = candidate.dense.latency_ms[key].samples, baseline.dense.latency_ms[other].samples
-    found = relative_interval((after, [1.0] * len(after)), (before, [1.0] * len(before)), seed=seed, level=level)
+    after, before = candidate.dense.latency_ms[key], baseline.dense.latency_ms[other]
+    ones = [[1.0] * len(one.samples) for one in (after, before)]
+    parts = after.processes, before.processes
+    found = relative_interval((after.samples, ones[0]), (before.samples, ones[1]), seed, level, processes=parts)
     limit = DRIFT if limits.max_drift is None else limits.max_drift
     outcome = at_most(found, limit)
     if limits.max_drift is None and outcome == "fail":
@@ -61,7 +63,8 @@ def drift_check(
 def _percentile_check(
     name: str, latency: Latency, percent: int, limit: float, place: Place, seed: int, level: float
 ) -> Check:
-    found, count = percentile_interval(latency.samples, percent, seed, level), len(latency.samples)
+    found = percentile_interval(latency.samples, percent, seed, level, processes=latency.processes)
+    count = len(latency.samples)
     what = "median" if percent == 50 else f"{percent}th percentile"
     sentence = f"{place_name(place)}: the {what} is {found} ms, at most {limit:g} ms are allowed"
     check = interval_check(name, found, limit, at_most(found, limit), sentence, place)

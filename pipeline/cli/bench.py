@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seconds", type=float, help="At most so long for each target and batch. [default: 10]")
 @click.option("--threads", type=int, help="CPU threads. [default: PyTorch's number]")
+@click.option("--processes", type=int, help="That measure two PATHs, one after the other. [default: 5]")
 @click.option("--samples", type=int, help="So many runs of each side, within --seconds. [default: until it is precise]")
 @click.option(
     "--mode",
@@ -65,6 +66,7 @@ def command(
     targets: tuple[str, ...],
     seconds: float | None,
     threads: int | None,
+    processes: int | None,
     samples: int | None,
     modes: tuple[str, ...],
     out: Path | None,
@@ -76,10 +78,10 @@ def command(
 ) -> None:
     """Measures models: timm names, run directories, .onnx and .engine files.
 
-    One PATH is measured alone, several in turn with the reference (A B B A in one process), which gives the speedup
-    with its 95 % interval. A run directory alone is its dense against its pruned model: without options as its bench
-    stage, which writes its bench.json where it is not up to date (--force: in any case); with options for once, without
-    touching the run. Exit 2 where nothing can be measured.
+    One PATH is measured alone, several in turn with the reference (A B B A, in several processes), which gives the
+    speedup with its 95 % interval. A run directory alone is its dense against its pruned model: without options as its
+    bench stage, which writes its bench.json where it is not up to date (--force: in any case); with options for once,
+    without touching the run. Exit 2 where nothing can be measured.
 
     With --device, models run there by ONNX Runtime or TensorRT, and the result has the device's clocks, temperatures
     and energy; a connection that breaks is made again, and the same command takes up work that goes on there.
@@ -90,13 +92,13 @@ def command(
 
     Example: secateur bench runs/half/model.onnx --against runs/half/model.dense.onnx --batch 1 --batch 8
     """
-    from secateur.benchmarks.bench import Effort
+    from secateur.benchmarks.effort import Effort
     from secateur.pipeline.runs.measure import measure
     from secateur.pipeline.runs.subjects import is_run, open_subject, run_subjects
 
     alone = len(paths) == 1 and against is None and is_run(Path(paths[0]))
     once = bool(batches or targets or out or modes or devices)
-    once = once or any(number is not None for number in (seconds, threads, samples))
+    once = once or any(number is not None for number in (seconds, threads, samples, processes))
     if (settings or force) and (once or not alone):
         word = "--set" if settings else "--force"
         raise click.UsageError(f"{word} is for the bench stage of a run directory, and goes with that PATH alone")
@@ -106,8 +108,8 @@ def command(
     if out is not None and (len(paths) - (against is None) > 1 or len(devices) > 1):
         raise click.UsageError("--out takes one comparison: give two PATHs, or one with --against, and one device")
     remotes = find_remotes(devices, keep)
-    effort = Effort(seconds=10.0 if seconds is None else seconds, threads=threads, modes=modes or ("hot",))
-    effort = effort.exactly(samples)
+    seconds = 10.0 if seconds is None else seconds
+    effort = Effort(seconds, threads=threads, modes=modes or ("hot",), processes=processes).exactly(samples)
     with Progress() as progress:
         progress("bench", "opening the models")
         say, found = partial(progress, "bench"), []

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from secateur.benchmarks.bench import Effort, bench_pair
+from secateur.benchmarks.bench import bench_pair
+from secateur.benchmarks.effort import Effort
 from secateur.benchmarks.narrow import with_narrowed
 from secateur.benchmarks.runners import Subject
 from secateur.core.input_spec import InputSpec
@@ -48,7 +49,7 @@ def bench_run(inputs: Inputs, say: Say) -> list[str]:
             inputs=InputSpec.shaped(input_shape(inputs.dense)),
             top1=top1,
         )
-    effort = Effort(seconds=spec.seconds, threads=spec.threads, seed=recipe.seed, modes=spec.modes)
+    effort = Effort(spec.seconds, threads=spec.threads, seed=recipe.seed, modes=spec.modes, processes=spec.processes)
     effort = effort.exactly(spec.samples)
     result = bench_pair(subjects["dense"], subjects["pruned"], goals, spec.batch, effort, held_out.samples, say)
     result = with_narrowed(result, subjects["pruned"], goals, spec.batch, effort, say)

@@ -74,7 +74,7 @@ def measured_on(
     Without `targets` on those of the recipe that are not PyTorch's. Accuracy is not measured there. Raises `BenchError`
     for what is no run, or whose graphs are not of what it holds now.
     """
-    from secateur.benchmarks.bench import Effort
+    from secateur.benchmarks.effort import Effort
     from secateur.export.targets import parse_target, typed_targets
     from secateur.pipeline.runs.measure import measure
     from secateur.pipeline.runs.runner import open_run
@@ -91,7 +91,7 @@ def measured_on(
     spec, device = run.recipe.bench, remote.device.name
     usual = [name for name in spec.targets if parse_target(name).runtime != "torch"] or ["onnxruntime:cpu"]
     goals = list(targets) or [str(goal) for goal in typed_targets(usual, run.recipe.export.precisions)]
-    effort = Effort(seconds=spec.seconds, threads=spec.threads, seed=run.recipe.seed, modes=spec.modes)
+    effort = Effort(spec.seconds, threads=spec.threads, seed=run.recipe.seed, modes=spec.modes)
     effort = effort.exactly(spec.samples)
     (found,) = measure(run_subjects(run_dir, device), goals, spec.batch, effort, say, remote)
     assert isinstance(found, BenchResult)  # for the type checker: two models are compared

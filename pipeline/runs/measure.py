@@ -9,7 +9,8 @@ from typing import overload
 
 from torch import nn
 
-from secateur.benchmarks.bench import Effort, Measured, bench_one, bench_pair
+from secateur.benchmarks.bench import Measured, bench_one, bench_pair
+from secateur.benchmarks.effort import Effort
 from secateur.benchmarks.results_file import BenchResult
 from secateur.benchmarks.runners import Subject
 from secateur.core.input_spec import InputSpec
@@ -35,6 +36,7 @@ def bench(
     threads: int | None = None,
     modes: Sequence[str] = ("hot",),
     samples: int | None = None,
+    processes: int | None = None,
     example_input: ModelInputs | None = None,
     say: Say = ...,
 ) -> BenchResult: ...
@@ -51,6 +53,7 @@ def bench(
     threads: int | None = None,
     modes: Sequence[str] = ("hot",),
     samples: int | None = None,
+    processes: int | None = None,
     example_input: ModelInputs | None = None,
     say: Say = ...,
 ) -> BenchResult | Measured: ...
@@ -66,6 +69,7 @@ def bench(
     threads: int | None = None,
     modes: Sequence[str] = ("hot",),
     samples: int | None = None,
+    processes: int | None = None,
     example_input: ModelInputs | None = None,
     say: Say = lambda message: None,
 ) -> BenchResult | Measured:
@@ -73,7 +77,8 @@ def bench(
 
     A run directory alone is its dense against its pruned model. `targets` are all that both can run on unless named;
     each target, batch and mode (`hot`, `cold`, `throughput:4`; see `benchmarks.modes`) is measured for at most
-    `seconds`, until the result is precise or, where they are given, for so many `samples` of each side.
+    `seconds`, until the result is precise or, where they are given, for so many `samples` of each side; two models over
+    several `processes`, whose spread is in the interval.
     Modules that timm did not make need an `example_input` (a tensor, a tuple or a dictionary). Raises `BenchError`
     where nothing can be measured.
 
@@ -88,7 +93,7 @@ def bench(
     else:
         named = [("candidate", candidate)] if against is None else [("reference", against), ("candidate", candidate)]
         subjects = [_subject(name, what, targets, example_input) for name, what in named]
-    effort = Effort(seconds=seconds, threads=threads, modes=tuple(modes)).exactly(samples)
+    effort = Effort(seconds, threads=threads, modes=tuple(modes), processes=processes).exactly(samples)
     return measure(subjects, targets, batches, effort, say)[0]
 
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from secateur.benchmarks import bench
-from secateur.benchmarks.bench import Effort, bench_one, bench_pair, busy_notes, onnx_bytes, why_not
+from secateur.benchmarks import sessions
+from secateur.benchmarks.bench import bench_one, bench_pair, busy_notes, onnx_bytes, why_not
+from secateur.benchmarks.effort import Effort
 from secateur.benchmarks.gate import judge
 from secateur.benchmarks.limits import Limits
 from secateur.benchmarks.results_file import parse_bench, read_bench
@@ -87,7 +88,7 @@ def test_each_mode_has_a_key_and_says_what_stopped_it(pair: tuple[Subject, Subje
 
 
 def test_the_same_model_twice_has_a_speedup_of_about_one(pair: tuple[Subject, Subject]) -> None:
-    found = bench_pair(pair[1], pair[1], ["torch:cpu"], effort=replace(QUICK, samples=400, seconds=1.0))
+    found = bench_pair(pair[1], pair[1], ["torch:cpu"], effort=replace(QUICK, samples=400, seconds=1.0, processes=1))
     assert 0.5 < found.speedup["torch:cpu"].ratio < 2
 
 
@@ -121,7 +122,7 @@ def test_a_batch_that_the_graph_does_not_take_is_skipped_by_its_key(tmp_path: Pa
 
 def test_an_engine_of_other_batches_is_skipped_and_a_broken_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """As TensorRT refuses a batch outside of the profile, and a file that it cannot read."""
-    real = bench.make_runner
+    real = sessions.make_runner
     errors: dict[int, EngineError] = {64: UnsupportedError("the engine takes 'input' from [1, 3] to [32, 3]")}
 
     def make_runner(subject: Subject, goal: object, batch: int, *rest: Any) -> object:
@@ -129,7 +130,7 @@ def test_an_engine_of_other_batches_is_skipped_and_a_broken_one_is_not(monkeypat
             raise errors[batch]
         return real(subject, goal, batch, *rest)  # type: ignore[arg-type]  # as it was given
 
-    monkeypatch.setattr(bench, "make_runner", make_runner)
+    monkeypatch.setattr(sessions, "make_runner", make_runner)
     subject = Subject("a", mlp(8), inputs=InputSpec.shaped(SHAPE))
     found = bench_one(subject, ["torch:cpu"], [1, 64], QUICK)
     assert list(found.side.latency_ms) == ["torch:cpu@b1"]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from typing import TypeAlias
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from secateur.benchmarks.bootstrap import _draws, percentiles, ratio_interval, relative_interval
+from secateur.benchmarks.bootstrap import _draws, percentile_interval, percentiles, ratio_interval, relative_interval
 from secateur.core.errors import BenchError
 from tests.benchmarks.samples import planted
 
@@ -104,3 +108,65 @@ def test_samples_that_do_not_pair_are_refused(a: np.ndarray, b: np.ndarray) -> N
 
 def test_percentiles() -> None:
     assert percentiles([float(value) for value in range(101)]) == (50.0, 90.0, 99.0)
+
+
+Sides: TypeAlias = tuple[list[float], list[float]]
+
+
+def over_processes(ratio: float, count: int, rng: np.random.Generator, spread: float) -> Sides:
+    """Both sides of some processes, each with a ratio of its own around the true one, ten blocks each."""
+    sides: Sides = [], []
+    for _ in range(count):
+        a, b = planted(ratio * math.exp(rng.normal(0, spread)), 10, rng, noise=0.005)
+        sides[0].extend(a)
+        sides[1].extend(b)
+    return sides
+
+
+def logs_of(a: list[float], b: list[float]) -> list[float]:
+    """The logarithm of the ratio in each process."""
+    return [math.log(np.median(a[i : i + 20]) / np.median(b[i : i + 20])) for i in range(0, len(a), 20)]
+
+
+def test_what_differs_between_processes_is_in_the_interval() -> None:
+    """A single process takes what is its own for the truth; several tell, as often as they say."""
+    rng, hits, alone = np.random.default_rng(2), 0, 0
+    for trial in range(200):
+        a, b = over_processes(1.4, 5, rng, spread=0.02)
+        found = ratio_interval(a, b, trial, processes=[20] * 5)
+        hits += found.low <= 1.4 <= found.high
+        single = ratio_interval(a[:20], b[:20], trial, resamples=200)
+        alone += single.low <= 1.4 <= single.high
+    assert 0.91 <= hits / 200 <= 0.985
+    assert alone / 200 < 0.6
+
+
+def test_the_interval_over_processes_is_students_t() -> None:
+    a, b = over_processes(1.4, 4, np.random.default_rng(3), spread=0.02)
+    logs = logs_of(a, b)
+    wanted = stats.t.interval(0.9, 3, loc=np.mean(logs), scale=stats.sem(logs))
+    found = ratio_interval(a, b, level=0.9, processes=[20] * 4)
+    assert np.log([found.low, found.ratio, found.high]) == pytest.approx([wanted[0], np.mean(logs), wanted[1]])
+    one = percentile_interval(a, 90, processes=[20] * 4)
+    assert math.log(one.ratio) == pytest.approx(
+        np.mean([math.log(np.percentile(a[i : i + 20], 90)) for i in range(0, 80, 20)])
+    )
+
+
+def test_two_sessions_of_several_processes_are_compared_by_welchs_t() -> None:
+    rng = np.random.default_rng(4)
+    one, two = over_processes(1.5, 6, rng, spread=0.01), over_processes(1.2, 4, rng, spread=0.03)
+    logs = [
+        [math.log(np.median(a[i : i + 20]) / np.median(b[i : i + 20])) for i in range(0, len(a), 20)]
+        for a, b in (one, two)
+    ]
+    wanted = stats.ttest_ind(*logs, equal_var=False).confidence_interval(0.95)
+    found = relative_interval(one, two, processes=([20] * 6, [20] * 4))
+    assert np.log([found.low, found.high]) == pytest.approx([wanted.low, wanted.high])
+
+
+@pytest.mark.parametrize("processes", [[20, 10], [15, 25], [40, 0], [20, 20, 20]])
+def test_processes_that_are_not_those_of_the_samples_are_refused(processes: list[int]) -> None:
+    a, b = planted(1.4, 20, np.random.default_rng(0))
+    with pytest.raises(BenchError, match="measure again"):
+        ratio_interval(a, b, processes=processes)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from secateur.benchmarks.bench import Effort, bench_one, bench_pair
+from secateur.benchmarks.bench import bench_one, bench_pair
+from secateur.benchmarks.effort import Effort
 from secateur.benchmarks.on_device import Found, check_samples, measure_there
 from secateur.benchmarks.results_file import read_bench
 from secateur.benchmarks.runners import Subject

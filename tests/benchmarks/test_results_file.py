@@ -39,7 +39,7 @@ def test_its_keys_are_those_of_the_design(tmp_path: Path) -> None:
     assert {"environment", "dense", "pruned", "speedup"} <= set(content)
     assert {"macs", "params", "size_bytes", "top1", "latency_ms"} <= set(content["dense"])
     latency = content["dense"]["latency_ms"]["onnxruntime:cpu"]
-    assert set(latency) == {"batch", "p50", "p90", "p99", "samples", "p999", "mode", "stopped"}
+    assert set(latency) == {"batch", "p50", "p90", "p99", "samples", "p999", "mode", "stopped", "processes"}
     assert set(content["speedup"]["onnxruntime:cpu"]) == {"ratio", "low", "high"}
 
 

@@ -108,6 +108,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "export.quantize.drop_images": COUNT,
     "bench.batch": ("[0]", "[]", "[1, 1]", "[-4]", "[one]", "8", "[1.5]", "[true]"),
     "bench.targets": ("[tensorrt:cpu]", "[]", "torch:cpu", "[torch:cpu, torch:cpu]"),
+    "bench.processes": ("0", "51", "2.5", "many", "true"),
     "bench.seconds": ("0", "-1", ".nan", ".inf", "long", "true", "null"),
     "bench.threads": ("0", "-2", "1.5", "all", "true"),
     "bench.modes": ("[warm]", "[]", "hot", "[hot, hot]", "['concurrent:1']", "['cold:2']", "[5]", "null"),

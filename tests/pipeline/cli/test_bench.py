@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from secateur.benchmarks.bench import Effort, Measured
+from secateur.benchmarks.bench import Measured
+from secateur.benchmarks.effort import Effort
 from secateur.benchmarks.environment import environment
 from secateur.benchmarks.results_file import Latency, Side, read_bench
 from secateur.benchmarks.runners import Subject

@@ -1,0 +1,79 @@
+"""How long a measurement takes, and over how many processes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from secateur.benchmarks.modes.mode import parse_mode
+from secateur.benchmarks.paired import LEAST_BLOCKS
+from secateur.core.errors import BenchError
+
+PROCESSES = 5
+"""As many as `Effort` takes by itself where there is time: the spread of five tells what another one would say."""
+
+MOST = 50
+LEAST_SECONDS = 0.5
+"""A process costs seconds to start: one for less time than this tells more of starting than of the model."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long each target, mode and batch is measured; see `paired.measure_pair`. `threads` None: PyTorch's number.
+
+    `modes` are words of `modes.mode`, such as `hot`, `cold` or `throughput:4`. A pair is measured over `processes`, one
+    after the other, which share `seconds` and `samples`; None takes five, or fewer where each would have less than half
+    a second.
+    """
+
+    seconds: float = 10.0
+    samples: int = 2000
+    warmup: float = 2.0
+    half_width: float = 0.01
+    threads: int | None = None
+    seed: int = 0
+    modes: tuple[str, ...] = ("hot",)
+    processes: int | None = None
+    least_blocks: int = LEAST_BLOCKS
+
+    def __post_init__(self) -> None:
+        if not self.modes or len(set(self.modes)) < len(self.modes):
+            raise BenchError(f"got the modes {list(self.modes)}: give one or more, each once, such as hot")
+        for word in self.modes:
+            parse_mode(word)
+        if not self.seconds > 0:
+            raise BenchError(f"got {self.seconds} seconds: measure for more than 0, such as 10")
+        if self.threads is not None and self.threads < 1:
+            raise BenchError(f"got {self.threads} threads: measure with 1 or more")
+        if self.processes is not None and not 1 <= self.processes <= MOST:
+            raise BenchError(f"got {self.processes} processes: measure over 1 to {MOST}, such as 5")
+        if self.samples < 2 * self.least_blocks:
+            raise BenchError(f"got {self.samples} samples: measure {2 * self.least_blocks} or more")
+
+    def exactly(self, samples: int | None) -> Effort:
+        """The same with so many samples, however precise they are, within the seconds; None: as it is."""
+        return self if samples is None else replace(self, samples=samples, half_width=0.0)
+
+    @property
+    def parts(self) -> int:
+        """The number of processes."""
+        if self.processes is not None:
+            return self.processes
+        return max(1, min(PROCESSES, int(self.seconds / LEAST_SECONDS)))
+
+    @property
+    def part(self) -> Effort:
+        """The effort of one of the processes; it ends by time or samples, since its own interval decides nothing."""
+        count = self.parts
+        if count == 1:
+            return self
+        least = max(2, -(-self.least_blocks // count))
+        return replace(
+            self,
+            seconds=self.seconds / count,
+            samples=2 * max(least, math.ceil(self.samples / count / 2)),
+            warmup=self.warmup / 2,
+            half_width=0.0,
+            processes=1,
+            least_blocks=least,
+        )

@@ -1,0 +1,28 @@
+"""How long each process measures, and over how many."""
+
+from __future__ import annotations
+
+import pytest
+
+from secateur.benchmarks.effort import Effort
+from secateur.core.errors import BenchError
+
+
+@pytest.mark.parametrize(("seconds", "parts"), [(10, 5), (2.5, 5), (2.4, 4), (1, 2), (0.9, 1), (0.1, 1)])
+def test_a_process_is_started_for_half_a_second_or_more(seconds: float, parts: int) -> None:
+    assert Effort(seconds).parts == parts
+    assert Effort(seconds, processes=3).parts == 3
+
+
+def test_processes_share_the_time_the_samples_and_the_blocks() -> None:
+    part = Effort(10, samples=2000, processes=4).part
+    assert (part.seconds, part.samples, part.parts, part.least_blocks) == (2.5, 500, 1, 3)
+    assert part.half_width == 0  # its own interval ends no process
+    alone = Effort(0.3)
+    assert alone.part is alone
+
+
+@pytest.mark.parametrize("wrong", [{"seconds": 0}, {"threads": 0}, {"processes": 0}])
+def test_nothing_is_refused_in_a_sentence(wrong: dict[str, int]) -> None:
+    with pytest.raises(BenchError, match=f"got 0 {next(iter(wrong))}: measure"):
+        Effort(**wrong)
