@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from secateur.pipeline.cli.common import SECONDS, Progress, json_option, print_json
+from secateur.pipeline.cli.common import SECONDS, Progress, echo, json_option, print_json
 
 
 @click.command("profile", short_help="Latencies of a model's parts on a target, for latency budgets.")
@@ -19,7 +19,8 @@ def command(run_dir: Path, target: str, batch: int, seconds: float, as_json: boo
     """Measures what narrower layers of a run's model save on a target, and writes latency.json into the run.
 
     A budget such as `budget: {latency: 0.6, target: "onnxruntime:cpu"}` uses it. Where plan.allocate is joint,
-    operations are timed in int8 too.
+    operations are timed in int8 too. What is measured is kept as it comes: after a stop the same command goes on.
+    Savings whose interval covers zero are not promised, and a table of noise is not planned with.
 
     Example: secateur profile runs/half --target onnxruntime:cpu
     """
@@ -27,7 +28,7 @@ def command(run_dir: Path, target: str, batch: int, seconds: float, as_json: boo
 
     from secateur.pipeline.plan.latency_profile import profile
     from secateur.pipeline.runs.plan_stage import chooses_bits
-    from secateur.pipeline.runs.profile_stage import eight_bits
+    from secateur.pipeline.runs.profile_stage import FILE, PART, eight_bits
     from secateur.pipeline.runs.runner import open_run
 
     run = open_run(run_dir)
@@ -36,9 +37,12 @@ def command(run_dir: Path, target: str, batch: int, seconds: float, as_json: boo
         table = profile(
             *(run.dense, run.groups, target, spec.kinds, batch, spec.align, seconds, threads),
             say=lambda message: progress("profile", message),
+            keep=run_dir / PART,
             **(eight_bits(run.recipe, run.limit_images) if chooses_bits(run.recipe) else {}),
         )
-    table.save(run_dir / "latency.json")
+    table.save(run_dir / FILE)
+    if noise := table.noise(run.groups):
+        echo(f"note: {noise}", err=True)
     if as_json:
         print_json(asdict(table))
         return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from secateur.export.quantize.spec import Quantization
 from secateur.export.spec import quantization_for
 from secateur.export.targets import parse_target
 from secateur.pipeline.plan.allocation import DEFAULT_KINDS
+from secateur.pipeline.plan.kept_timings import KeptTimings
 from secateur.pipeline.plan.latency_table import Curve, LatencyTable, OperationCurve
 from secateur.pipeline.plan.precision_profile import check_precisions, operation_curves, wide_graph
 from secateur.pipeline.plan.timing import Timing
@@ -42,6 +45,7 @@ def profile(
     precisions: Sequence[str] = (),
     calibration: Iterable[Any] | None = None,
     options: Quantization | None = None,
+    keep: Path | None = None,
 ) -> LatencyTable:
     """The latencies of `model` on `target`, with the families of `kinds` narrowed to `SHARES` of their units in turn.
 
@@ -49,8 +53,9 @@ def profile(
     timed in turns with the dense one for `seconds`; a family's saving is shared out evenly among its groups. With
     `precisions` (`int8`, `fp8`), operations are timed in these too (see `operation_curves`), in graphs that are made
     with `calibration` images and `options`, whose `rest` all other graphs are in (without any, fp32).
-    Raises `PlanError` when no group is of the kinds, or for precisions that cannot be timed, and what the target raises
-    where it cannot be measured.
+    The file `keep` has what was measured so far, for the same call to go on from after it was stopped; it is removed
+    at the end. Raises `PlanError` when no group is of the kinds, or for precisions that cannot be timed, and what the
+    target raises where it cannot be measured.
 
     >>> table = sc.profile(model, groups, "torch:cpu", kinds=("mlp_hidden",), align=32, seconds=0.05)
     >>> table.target, table.dense_ms > 0  # for budgets of latency: sc.Instruments(latencies=table)
@@ -66,25 +71,34 @@ def profile(
             families.setdefault(group.family or group.name, []).append(group)
     if not families:
         raise PlanError(f"no group is of the kinds {', '.join(kinds)}: give others with --kinds")
+    widths = {family: _widths(groups, members, align) for family, members in families.items()}
+    here = environment(threads)
+    identity = [groups.fingerprint(), str(goal), batch, align, seconds, replace(here, git_commit=None), options]
+    timings = KeptTimings(keep, identity, sum(map(len, widths.values())), say)
     curves: list[Curve] = []
     dense: list[float] = []
     operations: tuple[OperationCurve, ...] = ()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
+        @cache
+        def whole() -> Subject:
+            return subject(model, "dense")
+
+        def narrowed(kept: Kept, name: str) -> Subject:
+            return subject(cut(model, groups, plan_from_kept(groups, kept)), name)
+
         def subject(part: nn.Module, name: str) -> Subject:
             if goal.runtime == "torch":
                 return Subject(name, module=part, inputs=groups.inputs)
             return timing.subject(wide_graph(part, groups, folder / f"{name}.onnx", options.rest, calibration))
 
-        whole = subject(model, "dense")
         for family, members in families.items():
             points = {1.0: (0.0, 0.0, 0.0)}
-            for kept in _widths(groups, members, align):
+            for kept in widths[family]:
                 share = float(np.mean([len(kept[group.name]) / group.units for group in members]))
-                say(f"{family} at {share:.0%}")
-                small = cut(model, groups, plan_from_kept(groups, kept))
-                found = timing.saved(whole, subject(small, f"{len(curves)}-{share:.3f}"))
+                small = partial(narrowed, kept, f"{len(curves)}-{share:.3f}")
+                found = timings.saved(f"{family} at {share:.0%}", timing, whole, small)
                 dense.append(found.base_ms)
                 shared = [value / len(members) for value in (found.saved_ms, found.low_ms, found.high_ms)]
                 points[share] = (shared[0], shared[1], shared[2])
@@ -98,15 +112,16 @@ def profile(
                 for kept in _widths(groups, every, align, (0.5,))
             ]
             operations = operation_curves(
-                *([(model, {}), *narrower], groups, precisions, calibration, options, timing, folder, say)
+                *([(model, {}), *narrower], groups, precisions, calibration, options, timing, folder, timings)
             )
+    timings.finish()
     return LatencyTable(
         target,
         batch,
         groups.fingerprint(),
         float(np.median(dense)),
         tuple(curves),
-        environment(threads),
+        here,
         options.rest,
         operations,
     )

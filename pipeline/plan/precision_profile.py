@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,11 @@ from secateur.export.quantize.spec import Quantization
 from secateur.export.targets import Target, check_bits
 from secateur.export.to_onnx import export_onnx
 from secateur.pipeline.plan.graph_terms import terms_of_graph
+from secateur.pipeline.plan.kept_timings import KeptTimings
 from secateur.pipeline.plan.latency_table import OperationCurve
 from secateur.pipeline.plan.timing import Timing
 from secateur.pipeline.structure.groups import Groups, Kept
 
-Say = Callable[[str], None]
 Widths = Sequence[tuple[nn.Module, Kept]]
 """Models with the units that each has kept of the dense one."""
 
@@ -38,7 +39,7 @@ def operation_curves(
     options: Quantization,
     timing: Timing,
     folder: Path,
-    say: Say,
+    timings: KeptTimings,
 ) -> tuple[OperationCurve, ...]:
     """For each precision and family of operations, what they take less in it, in the dense model and narrower ones.
 
@@ -62,11 +63,11 @@ def operation_curves(
             rest = wide_graph(model, groups, there / f"{how.rest}.onnx", how.rest, calibration)
         for precision in precisions:
             nodes = _families(fp32, groups, kept, precision, calibration, how)
-            before = timing.subject(rest)
+            before = cache(partial(timing.subject, rest))
             for family, graph in _graphs(fp32, nodes, precision, calibration, how):
-                say(f"{family} in {precision}, {'dense' if not kept else 'narrower'}")
-                after = timing.subject(graph)
-                saved = timing.saved(before, after)
+                after = cache(partial(timing.subject, graph))
+                name = f"{family} in {precision}, {'narrower' if kept else 'dense'}"
+                saved = timings.saved(name, timing, before, after)
                 key, names = (precision, family), tuple(nodes[family].values())
                 share = sum(macs[name] for name in names) / sum(dense[name] for name in names)
                 points = found.setdefault(key, {0.0: (0.0, 0.0, 0.0)})

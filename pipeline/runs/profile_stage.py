@@ -22,6 +22,8 @@ from secateur.pipeline.runs.plan_stage import chooses_bits, wide_type
 from secateur.pipeline.runs.recipe import Recipe
 
 FILE = "latency.json"
+PART = "latency.part.json"
+"""What a profile that was stopped has measured."""
 IMAGES = 8
 """Calibration images of graphs that are only timed."""
 
@@ -38,6 +40,7 @@ def profile_run(inputs: Inputs, say: Callable[[str], None]) -> list[str]:
             align=spec.align,
             threads=threads,
             say=say,
+            keep=inputs.working_file(PART),
             **eight,
         )
         table.save(path)

@@ -73,7 +73,7 @@ STAGES = (
         "profile",
         (DENSE, TRACED, *recipe_parts("budget.target", "plan.kinds", "plan.align", "bench.threads")),
         profile_stage.profile_run,
-        keeps=("latency.json",),
+        keeps=(profile_stage.FILE, profile_stage.PART),
         also=profile_stage.reads_besides,
         wanted=plan_stage.by_latency,
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ from torch import nn
 
 from secateur.benchmarks.runners import Subject
 from secateur.core.errors import PlanError, SecateurError
+from secateur.core.files import read_json
 from secateur.export.quantize.spec import Quantization
 from secateur.pipeline.plan import latency_profile
 from secateur.pipeline.plan.latency_profile import SHARES, profile
-from secateur.pipeline.plan.latency_table import OperationCurve
+from secateur.pipeline.plan.latency_table import LatencyTable, OperationCurve
 from secateur.pipeline.plan.precision_profile import Widths
 from secateur.pipeline.plan.timing import Saved, Timing
 from secateur.pipeline.structure.find import find_groups
@@ -46,6 +48,36 @@ def test_the_saving_of_a_family_is_shared_out_among_its_groups(
     assert curve.high_ms == pytest.approx((3.0, 3.0, 3.0, 0.0))
     names = ("blocks.0.mlp.hidden", "blocks.1.mlp.hidden")
     assert measured == [vit_groups.params(dict.fromkeys(names, range(width))) for width in kept]
+
+
+def test_a_profile_that_was_stopped_goes_on(
+    vit: nn.Module, vit_groups: Groups, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Stopped in the third of its measurements: the file has two, whatever came after, and the rest is measured."""
+    keep, said, count = tmp_path / "part.json", list[str](), 0
+
+    def saved(_: Timing, dense: Subject, narrowed: Subject) -> Saved:
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise KeyboardInterrupt
+        return Saved(8.0 + count, 4.0, 3.0, 6.0)
+
+    def again(batch: int = 1) -> LatencyTable:
+        return profile(vit, vit_groups, "torch:cpu", ("mlp_hidden",), batch, align=8, say=said.append, keep=keep)
+
+    monkeypatch.setattr(Timing, "saved", saved)
+    with pytest.raises(KeyboardInterrupt):
+        again()
+    assert len(read_json(keep, "profile_part")["saved"]) == 2
+    found = again()
+    assert (count, found.dense_ms, keep.exists()) == (4, 10.0, False)  # the middle one of 9, 10 and 12
+    assert said[-4] == "going on after 2 measurements of before" and said[-1].startswith("3 of 3: ")
+    count = 0
+    with pytest.raises(KeyboardInterrupt):
+        again()
+    again(batch=2)
+    assert count == 6  # for another batch nothing is known
 
 
 def test_operations_are_timed_dense_and_at_half_of_all_units(
@@ -91,18 +123,24 @@ def test_precisions_that_cannot_be_timed_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("target", "kinds"), [("torch:cpu", ("mlp_hidden", "head")), ("onnxruntime:cpu", ("mlp_hidden",))]
+    ("target", "kinds", "align", "widths"),
+    [
+        ("torch:cpu", ("mlp_hidden", "head"), 8, (0.25, 0.5, 0.75)),
+        ("onnxruntime:cpu", ("mlp_hidden",), 96, (0.5,)),  # of 192 units; each width is an export
+    ],
 )
-def test_a_profile_has_a_curve_for_each_family(target: str, kinds: tuple[Kind, ...]) -> None:
+def test_a_profile_has_a_curve_for_each_family(
+    target: str, kinds: tuple[Kind, ...], align: int, widths: tuple[float, ...]
+) -> None:
     vit, said = make_vit(depth=1), list[str]()
     vit_groups = find_groups(vit, torch.zeros(1, 3, 16, 16))
-    found = profile(vit, vit_groups, target, kinds, seconds=0.05, say=said.append)
+    found = profile(vit, vit_groups, target, kinds, align=align, seconds=0.05, say=said.append)
     assert found.target == target
     assert found.dense_ms > 0
     mlp, head = (vit_groups.named(name).family for name in ("blocks.0.mlp.hidden", "blocks.0.attn.heads"))
     curves = {curve.family: curve for curve in found.curves}
     assert set(curves) == ({mlp, head} if "head" in kinds else {mlp})
-    assert curves[mlp].shares == pytest.approx((0.25, 0.5, 0.75, 1.0), abs=0.05)
+    assert curves[mlp].shares == pytest.approx((*widths, 1.0), abs=0.05)
     assert curves[mlp].saved_ms[-1] == 0
     assert all(low <= saved <= high for low, saved, high in zip(
         curves[mlp].low_ms, curves[mlp].saved_ms, curves[mlp].high_ms, strict=True

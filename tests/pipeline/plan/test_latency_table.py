@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +62,62 @@ def test_a_latency_budget_is_met(latency: float | str, table: LatencyTable, vit_
     plan = make_plan(vit_groups, scores, budget, Knapsack(kinds=("mlp_hidden",)), Instruments(latencies=table))
     assert 6.7 < table.predict_ms(vit_groups, plan.kept) <= 7 + 1e-9
     assert plan.facts is not None and plan.facts.cost == pytest.approx(table.predict_ms(vit_groups, plan.kept))
+
+
+def test_what_is_not_shown_is_not_promised(table: LatencyTable, vit_groups: Groups) -> None:
+    mlp, heads = table.curves
+    shown = replace(
+        mlp, shares=(0.25, 0.5, 1.0), saved_ms=(0.3, 0.2, 0.0), low_ms=(0.1, -0.1, 0.0), high_ms=(0.5, 0.5, 0)
+    )
+    assert shown.promised_ms == (0.3, 0, 0) and shown.saving_ms(0.5) == 0
+    hidden = replace(mlp, low_ms=(-0.1, 0.0))
+    kept = {"blocks.0.mlp.hidden": range(96)}
+    assert replace(table, curves=(hidden, heads)).predict_ms(vit_groups, kept) == 10
+    slower = OperationCurve("int8", ("head",), (1.0,), (0.0, 1.0), (0.0, -2.0), (0.0, -3.0), (0.0, -1.0))
+    (head,) = (term for term in vit_groups.terms if term.name == "head")
+    slower = replace(slower, macs=(head.count({}),))
+    assert slower.saving_ms(head, {}) == -2
+    assert replace(slower, high_ms=(0.0, 0.1)).saving_ms(head, {}) == 0
+
+
+@pytest.mark.parametrize(
+    ("saved", "low", "high", "says"),
+    [
+        (5.5, 5.4, 5.6, r"at 50% saves 11.000 ms of a model of 10.000 ms\)"),  # of its two groups
+        (0.4, -0.2, 1.0, r"at 50% saves \+0.800 ms, give or take 1.200\)"),
+        (-0.4, -1.0, 0.2, r"at 50% saves -0.800 ms, give or take 1.200\)"),
+        (0.4, -0.0, 0.8, ""),  # 0.8 give or take 0.8
+        (0.1, -0.3, 0.5, ""),  # noise, but little beside 10 ms
+        (3.0, 0.2, 5.8, ""),  # wide, and not as wide as the saving
+    ],
+)
+def test_a_table_of_noise_is_not_planned_with(
+    saved: float, low: float, high: float, says: str, table: LatencyTable, vit_groups: Groups
+) -> None:
+    mlp, heads = table.curves
+    noisy = replace(table, curves=(replace(mlp, saved_ms=(saved, 0.0), low_ms=(low, 0.0), high_ms=(high, 0.0)), heads))
+    budget = Budget(latency=0.9, target="onnxruntime:cpu")
+    if not says:
+        assert noisy.noise(vit_groups) == "" and budget.limit(vit_groups, [], noisy) == 9
+        return
+    with pytest.raises(
+        PlanError, match=rf"too noisy to plan with \(.*{says}: measure it again with `secateur profile`"
+    ):
+        budget.limit(vit_groups, [], noisy)
+
+
+def test_noise_of_all_families_together_and_of_operations(typed: LatencyTable, vit_groups: Groups) -> None:
+    flat = [replace(curve, saved_ms=(0.0, 0.0), low_ms=(-0.4, 0.0), high_ms=(0.4, 0.0)) for curve in typed.curves]
+    nothing = replace(typed, curves=tuple(flat), operations=())
+    says = r"all families together are shown to save 0.000 ms, give or take 1.131"  # sqrt(2) * 2 groups * 0.4
+    assert re.search(says, nothing.noise(vit_groups))
+    (operation,) = typed.operations
+    noisy = replace(operation, low_ms=(0.0, 0.5, -2.0), high_ms=(0.0, 3.5, 8.0))
+    assert "fc1 and 1 more in int8 at 100% saves +3.000 ms, give or take 5.000" in replace(
+        typed, operations=(noisy,)
+    ).noise(vit_groups)
+    many = replace(typed, operations=(noisy,) * 5).noise(vit_groups)
+    assert many.count("give or take") == 3 and "; and 2 more)" in many
 
 
 def test_a_table_goes_to_a_file_and_back(table: LatencyTable, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from secateur.benchmarks.runners import Subject
 from secateur.export.graph_types import declared_precisions, read_graph
 from secateur.export.quantize.spec import Quantization
 from secateur.export.targets import parse_target
+from secateur.pipeline.plan.kept_timings import KeptTimings
 from secateur.pipeline.plan.latency_table import OperationCurve
 from secateur.pipeline.plan.precision_profile import operation_curves
 from secateur.pipeline.plan.timing import Saved, Timing
@@ -43,7 +44,7 @@ def curves(*kept: Kept) -> tuple[Groups, tuple[OperationCurve, ...]]:
     images, timing = [(torch.randn(8, 3, 16, 16), torch.zeros(8))], Timing(parse_target("onnxruntime:cpu"), 1, 1, 0.02)
     with TemporaryDirectory() as folder:
         models = [(model, {}), *narrower]
-        return groups, operation_curves(models, groups, ["int8"], images, ONLY_MLP, timing, Path(folder), print)
+        return groups, operation_curves(models, groups, ["int8"], images, ONLY_MLP, timing, Path(folder), KeptTimings())
 
 
 def test_a_family_after_the_other_goes_to_int8(monkeypatch: pytest.MonkeyPatch) -> None:

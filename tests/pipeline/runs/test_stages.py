@@ -190,7 +190,8 @@ def test_a_latency_table_that_changes_changes_the_plan(finished: Path, tmp_path:
     families = {group.family or group.name for group in groups if group.kind in recipe.plan.kinds}
 
     def write(saved: float) -> None:
-        curve = {"shares": [0.25, 1.0], "saved_ms": [saved, 0.0], "low_ms": [0.0, 0.0], "high_ms": [1.0, 0.0]}
+        values = {key: [saved, 0.0] for key in ("saved_ms", "low_ms", "high_ms")}
+        curve = {"shares": [0.25, 1.0], **values}
         table = {
             "schema": "secateur.latency/1",
             "target": "torch:cpu",
