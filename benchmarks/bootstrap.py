@@ -67,7 +67,7 @@ def ratio_interval(
     """
     one, two = _blocks(a, b)
     if len(processes) > 1:
-        return _over([_ratios(one, two, processes)], level)
+        return over_processes([_ratios(one, two, processes)], level)
     draws = _draws(one, two, np.random.default_rng(seed), resamples)
     return _interval(float(np.median(one) / np.median(two)), draws, _independent(len(one)), level)
 
@@ -87,7 +87,7 @@ def relative_interval(
     """
     (a, b), (c, d) = _blocks(*candidate), _blocks(*baseline)
     if min(map(len, processes)) > 1:
-        return _over([_ratios(a, b, processes[0]), _ratios(c, d, processes[1])], level)
+        return over_processes([_ratios(a, b, processes[0]), _ratios(c, d, processes[1])], level)
     rng = np.random.default_rng(seed)
     draws = _draws(a, b, rng, resamples) / _draws(c, d, rng, resamples)
     ratio = (np.median(a) / np.median(b)) / (np.median(c) / np.median(d))
@@ -115,7 +115,7 @@ def percentile_interval(
     """
     blocks, _ = _blocks(samples, samples)
     if len(processes) > 1:
-        return _over([np.array([np.percentile(each, percent) for each in _split(blocks, processes)])], level)
+        return over_processes([np.array([np.percentile(each, percent) for each in _split(blocks, processes)])], level)
     (draws,) = _percentiles((blocks,), percent, np.random.default_rng(seed), resamples)
     return _interval(float(np.percentile(blocks, percent)), draws, _independent(len(blocks)), level)
 
@@ -155,9 +155,9 @@ def _ratios(a: Array, b: Array, processes: Sequence[int]) -> Array:
     return np.array([np.median(one) / np.median(two) for one, two in pairs])
 
 
-def _over(groups: Sequence[Array], level: float) -> Interval:
-    """The geometric mean of positive numbers, or of two groups the ratio of theirs, with Student's or Welch's t."""
-    logs = [np.log(group) for group in groups]
+def over_processes(groups: Sequence[ArrayLike], level: float = 0.95) -> Interval:
+    """The geometric mean of one positive number a process, with Student's t; of two groups the ratio, with Welch's."""
+    logs = [np.log(np.asarray(group, np.float64)) for group in groups]
     errors = [float(group.var(ddof=1)) / len(group) for group in logs]
     mean = float(logs[0].mean()) - sum(float(group.mean()) for group in logs[1:])
     if not (total := sum(errors)):

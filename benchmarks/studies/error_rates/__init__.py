@@ -1,0 +1,1 @@
+"""How often a gate is wrong: planted slowdowns, measured and judged."""

@@ -1,0 +1,59 @@
+"""What a gate says of planted slowdowns, from planted processes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from secateur_studies.error_rates.rates import groups, intervals, rate, share
+
+from secateur.benchmarks.bootstrap import Interval
+
+
+def rows(count: int, spread: float) -> list[dict[str, float]]:
+    """Processes whose ratios scatter around what is planted."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(count):
+        same, slower = np.exp(rng.normal(0, spread, 2))
+        ms = {"reference median": 1.0, "same median": same, "10 % slower median": 1.1 * slower}
+        found.append({**ms, "same low": 0.97, "same high": 1.03})
+    return found
+
+
+def test_groups_are_neighbours_and_leave_the_rest() -> None:
+    numbered = [{"n": index} for index in range(11)]
+    assert [[row["n"] for row in group] for group in groups(numbered, 3)] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+
+
+def test_rates_are_those_of_students_t() -> None:
+    """Two equal models at a limit of 1: half of 5 % fail. A slowdown of 10 % fails a limit of 5 % nearly always."""
+    found = rows(5000, spread=0.01)
+    equal = rate(intervals(found, "same", 5), 1.0)
+    assert equal.tries == 1000
+    assert 0.015 < equal.failed / 1000 < 0.037
+    low, high = equal.failed_interval
+    assert low < 0.025 < high
+    slower = rate(intervals(found, "10 % slower", 5), 0.95)
+    assert (slower.passed, slower.failed + slower.undecided) == (0, 1000)
+    assert slower.failed > 950
+
+
+def test_one_process_is_judged_by_its_own_interval() -> None:
+    (found,) = intervals(rows(1, 0.01), "same", 1)
+    assert (found.low, found.high) == (0.97, 1.03)
+    assert found.ratio == share(rows(1, 0.01)[0], "same")
+
+
+def test_outcomes_are_counted() -> None:
+    found = rate([Interval(1, 0.99, 1.01), Interval(1, 0.9, 1.1), Interval(0.8, 0.7, 0.9), Interval(1, 0.95, 2)], 0.95)
+    assert (found.tries, found.passed, found.failed, found.undecided) == (4, 2, 1, 1)
+    assert found.failed_interval[0] < 0.25 < found.failed_interval[1] < 1
+    assert math.isclose(rate([Interval(1, 1, 1)] * 400, 0.9).failed_interval[1], 0.0092, rel_tol=0.02)
+
+
+def test_another_witness_may_be_asked() -> None:
+    found = [{"reference processor": 2.0, "same processor": 1.0 + 0.01 * index} for index in range(4)]
+    (interval,) = intervals(found, "same", 4, "processor")
+    assert interval.ratio == pytest.approx(2 / math.prod(1 + 0.01 * i for i in range(4)) ** 0.25)
