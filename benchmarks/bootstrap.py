@@ -139,6 +139,11 @@ def _blocks(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
     return one.reshape(-1, 2), two.reshape(-1, 2)
 
 
+def process_ratios(a: ArrayLike, b: ArrayLike, processes: Sequence[int]) -> Array:
+    """`median(a) / median(b)` of each process; see `ratio_interval`."""
+    return _ratios(*_blocks(a, b), processes)
+
+
 def _split(blocks: Array, processes: Sequence[int]) -> list[Array]:
     """The blocks of each process; raises `BenchError` where the numbers of samples are not those that there are."""
     if sum(processes) != blocks.size or any(count < 2 or count % 2 for count in processes):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 @click.option(
     "--markdown", metavar="FILE", type=click.Path(path_type=Path), help="And as Markdown, for a pull request."
 )
+@click.option("--calibrate", is_flag=True, help="First measure this machine's noise, and refuse limits it cannot hold.")
 @click.option("--accept", is_flag=True, help="Judge nothing: write CANDIDATE's measurements to BASELINE.")
 @device_option
 @keep_option
@@ -75,6 +76,7 @@ def command(
     batch: int | None,
     junit: Path | None,
     markdown: Path | None,
+    calibrate: bool,
     accept: bool,
     devices: tuple[str, ...],
     keep: bool,
@@ -89,6 +91,9 @@ def command(
     A run directory must be up to date; a bench.json is judged as it is. Where speed is judged, a target that was asked
     for and not measured is inconclusive, unless the targets to judge are named with --target. A baseline changes by
     --accept only.
+
+    With --calibrate the dense model of a run is measured against itself over twelve processes first: the notes say how
+    far they differ and which limits can be held, and a tighter --min-relative is refused (exit 2).
 
     With --device the CANDIDATE, a run directory, is measured there and judged; a device measures no accuracy.
 
@@ -105,7 +110,7 @@ def command(
 
     if len(paths) > 2:
         raise click.UsageError(f"got {len(paths)} files: give a candidate, or a baseline and a candidate")
-    from secateur.pipeline.runs.gate_run import accepted, gate, measured_on
+    from secateur.pipeline.runs.gate_run import accepted, calibrated, gate, measured_on
 
     if trtexec and (len(paths) != 2 or accept or len(targets) > 1):
         raise click.UsageError("--trtexec takes two files of times, DENSE and PRUNED, one --target, and no --accept")
@@ -116,7 +121,15 @@ def command(
             *(min_speedup, min_relative, max_macs, max_size, min_top1, max_drop),
             *(max_latency, max_p90, max_p99, max_drift),
         )
-        if len(paths) != 2 or targets or devices or junit or markdown or any(limit is not None for limit in limits):
+        if (
+            len(paths) != 2
+            or targets
+            or devices
+            or junit
+            or markdown
+            or calibrate
+            or any(limit is not None for limit in limits)
+        ):
             raise click.UsageError("--accept takes BASELINE and CANDIDATE and judges nothing: give no limits with it")
         said = accepted(paths[1], paths[0])
         print_json({"schema": "secateur.accepted/1", "accepted": said}) if as_json else click.echo(said)
@@ -127,9 +140,16 @@ def command(
             raise click.UsageError("--device is for one device and a run directory: judge others one by one")
         with Progress() as progress:
             candidate = measured_on(remotes[0], paths[-1], targets, partial(progress, "gate"))
+    baseline = paths[0] if len(paths) == 2 and not trtexec else None
+    noises: list[str] = []
+    if calibrate:
+        if devices or trtexec:
+            raise click.UsageError("--calibrate measures on this machine: leave --device and --trtexec out")
+        with Progress() as progress:
+            noises = calibrated(paths[-1], baseline, min_relative, targets, partial(progress, "calibrate"))
     verdict = gate(
         candidate,
-        paths[0] if len(paths) == 2 and not trtexec else None,
+        baseline,
         min_speedup=min_speedup,
         min_relative=min_relative,
         max_macs=max_macs,
@@ -142,6 +162,7 @@ def command(
         max_drift=max_drift,
         targets=targets,
     )
+    verdict = replace(verdict, notes=(*noises, *verdict.notes))
     for path, form in ((junit, verdict_files.junit), (markdown, verdict_files.markdown)):
         if path is not None:
             write_text(path, form(verdict))

@@ -98,6 +98,45 @@ def measured_on(
     return found
 
 
+def calibrated(
+    candidate: Measurement,
+    baseline: Measurement | None,
+    min_relative: float | None = None,
+    targets: Sequence[str] = (),
+    say: Callable[[str], None] = lambda message: None,
+) -> list[str]:
+    """Measures a run's dense model against itself, where the run was measured, and says which limits can be held.
+
+    Raises `BenchError` where `min_relative` is tighter than that, and for what is no run.
+    """
+    from secateur.benchmarks.bench import bench_pair
+    from secateur.benchmarks.effort import Effort
+    from secateur.benchmarks.gating import noise
+    from secateur.export.targets import typed_targets
+    from secateur.pipeline.runs.runner import open_run
+    from secateur.pipeline.runs.subjects import run_subjects
+
+    if isinstance(candidate, BenchResult) or not is_run(Path(candidate)):
+        raise BenchError("calibration measures the dense model of a run directory: name the run as the candidate")
+    folder, result = Path(candidate), _read(candidate)
+    places = {
+        (split_key(key)[0], latency.batch): max(1, len(latency.processes))
+        for key, latency in result.dense.latency_ms.items()
+        if not targets or key in targets or split_key(key)[0] in targets
+    }
+    run = open_run(folder)
+    spec = run.recipe.bench
+    every = [str(goal) for goal in typed_targets(spec.targets, run.recipe.export.precisions)]
+    goals = [goal for goal in every if any(f"{target}@".startswith(f"{goal}@") for target, _ in places)]
+    each = Effort(spec.seconds, processes=spec.processes).part.seconds
+    effort = Effort(noise.PROCESSES * each, threads=spec.threads, modes=spec.modes, processes=noise.PROCESSES)
+    dense = run_subjects(folder)[0]
+    itself = bench_pair(dense, dense, goals, spec.batch, effort, say=say)
+    found = [one for one in noise.noises(itself) if one.place in places]
+    noise.refuse_too_tight(found, places, Limits(min_relative=min_relative), baseline is not None)
+    return [one.said(places[one.place], baseline is not None) for one in found]
+
+
 def accepted(candidate: Measurement, baseline: Path) -> str:
     """Writes what was measured of `candidate` to the file `baseline`, which need not exist, and says what changes.
 

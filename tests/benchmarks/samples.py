@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,3 +68,12 @@ def top1_of(dense: float, pruned: float, won: int = 5, images: int = 1000) -> Co
     """Top-1 of both sides, with the images that only one of them has right."""
     right = round(dense * images / 100)
     return Compared(TOP1, dense, pruned, pairs=Pairs(images, right, right - round(pruned * images / 100) + won, won))
+
+
+def over_processes(ratios: Sequence[float], target: str = "onnxruntime:cpu") -> BenchResult:
+    """A result on one target whose processes have these ratios, ten samples each."""
+    found, parts = result(targets={target: 1}), (10,) * len(ratios)
+    dense = Latency.of([2.0 * ratio for ratio in ratios for _ in range(10)], 1, processes=parts)
+    pruned = Latency.of([2.0] * 10 * len(ratios), 1, processes=parts)
+    sides = [replace(side, latency_ms={target: one}) for side, one in ((found.dense, dense), (found.pruned, pruned))]
+    return replace(found, dense=sides[0], pruned=sides[1])

@@ -6,15 +6,18 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 
+from secateur.benchmarks import bench as bench_module
 from secateur.benchmarks import environment as environment_module
+from secateur.benchmarks.effort import Effort
 from secateur.benchmarks.environment import environment
 from secateur.benchmarks.gate import Verdict
-from secateur.benchmarks.results_file import read_bench
+from secateur.benchmarks.results_file import BenchResult, read_bench
 from secateur.benchmarks.runners import Subject
 from secateur.core.errors import BenchError
 from secateur.export.devices.device import Remote
@@ -22,7 +25,7 @@ from secateur.pipeline.runs import gate_run, subjects
 from secateur.pipeline.runs.gate_run import gate
 from secateur.pipeline.runs.recipe import apply_settings, plain
 from secateur.pipeline.runs.runner import open_run
-from tests.benchmarks.samples import result
+from tests.benchmarks.samples import over_processes, result
 from tests.benchmarks.tiny_graphs import tiny_graph
 from tests.export.devices.stand_in_ssh import installed
 from tests.pipeline.runs.small_run import make_weights
@@ -139,3 +142,24 @@ def test_a_run_is_measured_on_a_device_and_judged(tmp_path: Path, monkeypatch: p
     found = gate_run.measured_on(remote, tmp_path)
     assert (found.device, list(found.speedup)) == ("orin", ["onnxruntime:cpu"])
     assert gate(found, min_speedup=1.01).outcome == "pass"
+
+
+def test_a_run_is_calibrated_by_its_dense_model_against_itself(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, str, list[str], int]] = []
+
+    def bench_pair(one: Subject, two: Subject, goals: list[str], _: object, effort: Effort, say: Any) -> BenchResult:
+        seen.append((one.name, two.name, goals, effort.parts))
+        return over_processes([1.0, 1.01, 0.99, 1.02], goals[0])
+
+    monkeypatch.setattr(bench_module, "bench_pair", bench_pair)
+    measured = read_bench(run)
+    assert "torch:cpu" in measured.speedup
+    (note,) = gate_run.calibrated(run, None, targets=["torch:cpu"])
+    assert seen == [(f"{run} (dense)", f"{run} (dense)", ["torch:cpu"], 12)]
+    assert note.startswith("torch:cpu batch 1: one model is 1.005 ")
+    with pytest.raises(
+        BenchError, match=r"min_relative 0\.95 is tighter than this machine holds with 1 process a session"
+    ):
+        gate_run.calibrated(run, measured, targets=["torch:cpu"])
+    with pytest.raises(BenchError, match="name the run"):
+        gate_run.calibrated(run / "bench.json", None)
