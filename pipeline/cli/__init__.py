@@ -27,6 +27,7 @@ COMMANDS = {
     "bench": "latency of models, runs, ONNX files and engines; paired when two are given",
     "report": "the report of a run directory",
     "gate": "pass, fail or inconclusive: is the candidate really faster?",
+    "history": "results over commits: the trend, where its level changed, exports",
     "bundle": "what a device needs of a run, with what proves it there",
     "serving": "files for Triton and DeepStream, of the small model of a run",
     "verify": "is a bundle right and as fast as it says, on this machine?",

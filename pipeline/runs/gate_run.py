@@ -61,8 +61,8 @@ def gate(
         max_drift=max_drift,
         targets=tuple(targets),
     )
-    found = _read(candidate)
-    verdict = judge(found, None if baseline is None else _read(baseline), limits)
+    found = read_measurement(candidate)
+    verdict = judge(found, None if baseline is None else read_measurement(baseline), limits)
     return replace(verdict, notes=(*_elsewhere(found), *verdict.notes))
 
 
@@ -143,7 +143,7 @@ def accepted(candidate: Measurement, baseline: Path) -> str:
     Raises `BenchError` for a run that is not up to date and for a `baseline` that is a folder or something else than a
     bench.json.
     """
-    found = _read(candidate)
+    found = read_measurement(candidate)
     if baseline.is_dir():
         raise BenchError(f"{baseline} is a folder: name the bench.json that is the baseline")
     before = read_bench(baseline).speedup if baseline.exists() else {}
@@ -159,7 +159,8 @@ def _elsewhere(result: BenchResult) -> list[str]:
     return [f"{key} was not measured on this machine: {'; '.join(found)}" for key, found in apart.items() if found]
 
 
-def _read(what: Measurement) -> BenchResult:
+def read_measurement(what: Measurement) -> BenchResult:
+    """What was measured; raises `BenchError` for a run whose measurements are not of what it holds now."""
     if isinstance(what, BenchResult):
         return what
     folder = Path(what)
