@@ -13,5 +13,5 @@ class WheelWithoutStudies(build_py):
     def run(self) -> None:
         """Builds the packages that the wheel holds."""
         if not self.editable_mode:
-            self.packages = [name for name in self.packages or () if name != STUDIES]
+            self.packages = [name for name in self.packages or () if name.partition(".")[0] != STUDIES]
         super().run()
