@@ -118,7 +118,7 @@ def calibrated(
 
     if isinstance(candidate, BenchResult) or not is_run(Path(candidate)):
         raise BenchError("calibration measures the dense model of a run directory: name the run as the candidate")
-    folder, result = Path(candidate), _read(candidate)
+    folder, result = Path(candidate), read_measurement(candidate)
     places = {
         (split_key(key)[0], latency.batch): max(1, len(latency.processes))
         for key, latency in result.dense.latency_ms.items()
