@@ -2,8 +2,10 @@
 
 Two processes of the same two models differ: where their memory lies, which thread runs where. No process can know
 that of itself, so where several measured, each gives one ratio, and the interval is Student's t of their logarithms
-(Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013: the highest level of repetition decides). Of a
-single process the interval is that of its own samples, and too narrow by what it cannot know.
+(Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013: the highest level of repetition decides). What
+others do on a machine only makes runs slower, so a process compares the means of the faster halves: beside other work
+they spread a third as much as medians (`benchmarks/results/error_rates.json`), and half of the runs may be disturbed
+for either. Of a single process the interval is that of its own samples, and too narrow by what it cannot know.
 
 Samples of a process come in blocks A B B A: of each side, samples `2 i` and `2 i + 1` belong to block `i`. What
 disturbs a machine (clock changes, neighbours) lasts longer than a block and hits both sides of it, so whole blocks are
@@ -58,12 +60,12 @@ def ratio_interval(
     resamples: int = 2000,
     processes: Sequence[int] = (),
 ) -> Interval:
-    """`median(a) / median(b)` with its interval; above 1 where `b` is the faster side.
+    """How many times as fast `b` is as `a`, with the interval: of several processes the geometric mean of theirs, each
+    of the means of the faster halves; of one `median(a) / median(b)`.
 
     `a` and `b` are `[2 * blocks]` milliseconds in the order of their blocks, those of each process together:
-    `processes` are the numbers of samples of each, empty where there was one. Of several, the ratio is the geometric
-    mean of theirs. Raises `BenchError` for samples that do not pair, are fewer than five blocks or are no positive
-    numbers.
+    `processes` are the numbers of samples of each, empty where there was one. Raises `BenchError` for samples that do
+    not pair, are fewer than five blocks or are no positive numbers.
     """
     one, two = _blocks(a, b)
     if len(processes) > 1:
@@ -139,8 +141,14 @@ def _blocks(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
     return one.reshape(-1, 2), two.reshape(-1, 2)
 
 
+def faster_half(samples: ArrayLike) -> float:
+    """The mean of the faster half of the samples, the middle one with it."""
+    found = np.sort(np.asarray(samples, np.float64), axis=None)
+    return float(found[: -(-len(found) // 2)].mean())
+
+
 def process_ratios(a: ArrayLike, b: ArrayLike, processes: Sequence[int]) -> Array:
-    """`median(a) / median(b)` of each process; see `ratio_interval`."""
+    """The ratio of the means of the faster halves of each process; see `ratio_interval`."""
     return _ratios(*_blocks(a, b), processes)
 
 
@@ -155,9 +163,9 @@ def _split(blocks: Array, processes: Sequence[int]) -> list[Array]:
 
 
 def _ratios(a: Array, b: Array, processes: Sequence[int]) -> Array:
-    """The ratio of medians in each process."""
+    """The ratio of the means of the faster halves in each process."""
     pairs = zip(_split(a, processes), _split(b, processes), strict=True)
-    return np.array([np.median(one) / np.median(two) for one, two in pairs])
+    return np.array([faster_half(one) / faster_half(two) for one, two in pairs])
 
 
 def over_processes(groups: Sequence[ArrayLike], level: float = 0.95) -> Interval:

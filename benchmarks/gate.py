@@ -1,7 +1,7 @@
 """The gate: does a candidate keep what it promises, and what a baseline had?
 
 What is compared. Milliseconds are never compared between sessions: the machine, its clocks and its neighbours are in
-them. Inside a session, dense and pruned were measured in turn, and the ratio of their medians is the speedup; the
+them. Inside a session, dense and pruned were measured in turn, and the ratio of their times is the speedup; the
 dense side is the control that cancels the machine. So
 
 * one file: the candidate's speedup over its own dense side against `min_speedup`;

@@ -39,7 +39,7 @@ class PairedSamples:
     processes: tuple[int, ...] = ()
 
     def interval(self, seed: int = 0, level: float = 0.95) -> Interval:
-        """How many times faster `b` is than `a`: the ratio of medians with its interval."""
+        """How many times as fast `b` is as `a`, with its interval; see `ratio_interval`."""
         return ratio_interval(self.a_ms, self.b_ms, seed, level, processes=self.processes)
 
 

@@ -138,7 +138,7 @@ class Narrowed:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """A comparison. `speedup` is dense over pruned: the ratio of median latencies with its 95 % interval.
+    """A comparison. `speedup` is dense over pruned, with its 95 % interval (see `bootstrap.ratio_interval`).
 
     `skipped` says for each target that was asked for and not measured why; `notes` what a reader should know about
     the numbers. `metric` judges both sides in what the model is for, `other_metrics` tell more; `evaluation_images` is
