@@ -15,6 +15,7 @@ import click
 from secateur_studies.beyond_classes import rows_of as rows_of_tasks
 from secateur_studies.eight_bit_engines import engines_table
 from secateur_studies.eight_bits import table_of
+from secateur_studies.error_rates.rates import table_of as table_of_rates
 from secateur_studies.joint_plans import table_of as joint_table
 from secateur_studies.oneshot_tables import (
     deit_by_part,
@@ -121,6 +122,11 @@ def bundle_fuzz(results: Path) -> str:
     rows = [(words[kind], *(str(found.get(end, 0)) for end in ends)) for kind, found in content["ends"].items()]
     columns = ("refused", "a check failed", "inconclusive", "passed all the same", "a traceback")
     return markdown((f"of {content['count']} damaged bundles", *columns), rows)
+
+
+def error_rates(results: Path) -> str:
+    """How often a gate is wrong or undecided."""
+    return markdown(*table_of_rates(read_json(results / "error_rates.json", "error_rates")))
 
 
 def structure_speed(results: Path) -> str:

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import click
 from secateur_studies.error_rates.load import KINDS, load
 from secateur_studies.error_rates.planted import SHAPES, planted
+from secateur_studies.error_rates.table import BLOCKS, as_table, rows_of
 
 from secateur.benchmarks.environment import command_line, environment
 from secateur.core.files import read_json, write_json
@@ -28,8 +28,6 @@ from secateur.core.files import read_json, write_json
 KIND = "error_rates"
 MACHINES = ("quiet", "loaded", "shared")
 """Left alone; with the loads of `load` beside; and with whatever others do."""
-BLOCKS = {"0.5 ms": 60, "5 ms": 12, "50 ms": 5}
-"""Twice in each every side is timed."""
 CHANGE = 20
 """Processes after which another kind of load works beside."""
 
@@ -50,22 +48,6 @@ def _busy_seconds() -> float:
     """Seconds that all processors have worked for others than this process and those that it waited for."""
     user, nice, system, _, _, irq, soft, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
     return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
-
-
-def as_table(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Rows of the same columns as one line of numbers each: thousands of them fit into a file."""
-    columns = list(rows[0]) if rows else []
-    lines = [
-        " ".join(f"{row[name]:.5g}" if isinstance(row[name], float) else str(row[name]) for name in columns)
-        for row in rows
-    ]
-    return {"columns": columns, "rows": lines}
-
-
-def rows_of(table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a table."""
-    rows = [dict(zip(table["columns"], line.split(" "), strict=True)) for line in table["rows"]]
-    return [{name: value if name == "load" else float(value) for name, value in row.items()} for row in rows]
 
 
 @click.command()

@@ -7,15 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from scipy import stats
+from secateur_studies.error_rates.table import BLOCKS, rows_of
 
 from secateur.benchmarks.bootstrap import Interval, over_processes
 from secateur.benchmarks.checks import Outcome, at_least
 
-LIMITS = (0.99, 0.98, 0.97, 0.95, 0.93)
-"""Shares of the reference's speed that a candidate must keep."""
-WITNESSES = ("median", "half", "processor")
-"""What a process says of each side; see `session.summary`."""
+DESIGNS: Mapping[str, tuple[int, str]] = {
+    "1 process, medians": (1, "median"),
+    "5 processes, medians": (5, "median"),
+    "5 processes, faster halves": (5, "half"),
+    "10 processes, faster halves": (10, "half"),
+}
+"""Ways to judge a pair: over how many processes, and what each says of a side (see `session.summary`)."""
+CASES: tuple[tuple[str, float], ...] = (("same", 0.98), ("5 % slower", 0.98), ("same", 0.95), ("10 % slower", 0.95))
+"""What is judged at which limit, the share of the reference's speed that must be kept: an equal model is to pass, a
+slower one to fail."""
 
 
 @dataclass(frozen=True)
@@ -62,3 +70,29 @@ def _share(count: int, tries: int) -> tuple[float, float]:
     """The Clopper-Pearson interval of a share."""
     found = stats.binomtest(count, tries).proportion_ci()
     return round(float(found.low), 4), round(float(found.high), 4)
+
+
+def table_of(content: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Head and rows: by model and machine, and by design, how often the gate was wrong and how often undecided."""
+    head = ["model, machine", "judged by", "seconds of runs", "pairs"]
+    for side, limit in CASES:
+        wrong = "failed" if side == "same" else "passed"
+        name = "equal" if side == "same" else side
+        head.append(f"{name}, limit {limit:g}: {wrong} / undecided")
+    rows = []
+    for place, table in content["found"].items():
+        measured = rows_of(table)
+        ms = float(np.median([row["reference median"] for row in measured]))
+        for name, (processes, witness) in DESIGNS.items():
+            cells = [_cell(rate(intervals(measured, side, processes, witness), limit), side) for side, limit in CASES]
+            seconds = processes * 6 * BLOCKS[place.split(",")[0]] * ms / 1000
+            rows.append((place, name, f"{seconds:.1f}", str(len(measured) // processes), *cells))
+    return tuple(head), rows
+
+
+def _cell(found: Rate, side: str) -> str:
+    """Wrong verdicts with their interval, and undecided ones, in percent."""
+    wrong, (low, high) = (
+        (found.failed, found.failed_interval) if side == "same" else (found.passed, found.passed_interval)
+    )
+    return f"{wrong / found.tries:.1%} [{low:.1%}, {high:.1%}] / {found.undecided / found.tries:.1%}"

@@ -8,16 +8,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from secateur_studies.error_rates import collect
-from secateur_studies.error_rates.collect import KIND, as_table, main, rows_of
+from secateur_studies.error_rates.collect import KIND, main
+from secateur_studies.error_rates.table import rows_of
 
 from secateur.core.files import read_json
-
-
-def test_rows_come_back_from_their_table() -> None:
-    rows = [{"load": "core", "seed": 3, "same low": 0.9871234}, {"seed": 4, "load": "none", "same low": 1.0}]
-    found = rows_of(as_table(rows))
-    assert found == [{"load": "core", "seed": 3, "same low": 0.98712}, {"seed": 4, "load": "none", "same low": 1.0}]
-    assert as_table(found) == as_table(rows)
 
 
 def test_a_collection_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

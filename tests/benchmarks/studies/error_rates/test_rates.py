@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
-from secateur_studies.error_rates.rates import groups, intervals, rate, share
+from secateur_studies.error_rates.rates import groups, intervals, rate, share, table_of
+from secateur_studies.error_rates.table import as_table
 
 from secateur.benchmarks.bootstrap import Interval
 
@@ -57,3 +59,23 @@ def test_another_witness_may_be_asked() -> None:
     found = [{"reference processor": 2.0, "same processor": 1.0 + 0.01 * index} for index in range(4)]
     (interval,) = intervals(found, "same", 4, "processor")
     assert interval.ratio == pytest.approx(2 / math.prod(1 + 0.01 * i for i in range(4)) ** 0.25)
+
+
+def test_the_table_counts_what_was_wrong() -> None:
+    """Twenty processes: the slower model is clearly slower, and one in four processes by itself says so wrongly."""
+    measured = []
+    for index in range(20):
+        low = 1.01 if index % 4 else 0.5
+        row: dict[str, Any] = {"load": "none", "reference median": 2.0, "reference half": 2.0}
+        for side in ("same", "5 % slower", "10 % slower"):
+            ms = 2.0 * {"same": 1.0, "5 % slower": 1.05, "10 % slower": 1.1}[side] * (1 + 0.001 * (index % 3))
+            row.update({f"{side} median": ms, f"{side} half": ms, f"{side} low": low, f"{side} high": 1.02})
+        measured.append(row)
+    head, rows = table_of({"found": {"5 ms, quiet": as_table(measured)}})
+    assert head[4:6] == ("equal, limit 0.98: failed / undecided", "5 % slower, limit 0.98: passed / undecided")
+    alone, *_, ten = rows
+    assert alone[:4] == ("5 ms, quiet", "1 process, medians", "0.1", "20")
+    assert alone[5].startswith("75.0% [50.9%, 91.3%] / 25.0%")
+    assert ten[1:4] == ("10 processes, faster halves", "1.4", "2")
+    assert [cell.split(" ")[0] for cell in ten[4:]] == ["0.0%"] * 4
+    assert all(cell.endswith("/ 0.0%") for cell in ten[4:])
