@@ -159,11 +159,10 @@ def torch_runner(model: nn.Module, example: ModelInputs, device: str = "cpu", ho
     """
     if device != "cpu" and not torch.cuda.is_available():
         raise BenchError(f"the target torch:{device} needs a GPU that PyTorch can use, and there is none here")
-    there = next((tensor.device.type for tensor in model.parameters()), "cpu") == device
-    twin = shared_copy(model) if there else copied(model).eval().to(device)
+    twin = placed(model, device)
     if device == "cpu":
-        return Runner(_inference(twin, example), CpuClock())
-    run = _copying(twin, example) if how == "copied" else _inference(twin, moved(example, torch.device(device)))
+        return Runner(inference(twin, example), CpuClock())
+    run = _copying(twin, example) if how == "copied" else inference(twin, moved(example, torch.device(device)))
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     work = _captured(run) if how == "graph" else run
 
@@ -220,7 +219,15 @@ def torch_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _inference(model: nn.Module, example: ModelInputs) -> Callable[[], object]:
+def placed(model: nn.Module, device: str) -> nn.Module:
+    """A copy of a model on `cpu` or `cuda` in evaluation mode; it shares the weights where they are there already."""
+    there = next((tensor.device.type for tensor in model.parameters()), "cpu") == device
+    return shared_copy(model) if there else copied(model).eval().to(device)
+
+
+def inference(model: nn.Module, example: ModelInputs) -> Callable[[], object]:
+    """A call of the model without gradients."""
+
     def run() -> object:
         with torch.inference_mode():
             return call(model, example)

@@ -58,13 +58,17 @@ def import_onnxruntime(device: str) -> ModuleType:
 
 
 class OrtEngine(Engine):
-    """A session of ONNX Runtime on one device; `threads` limits the CPU threads inside one operation."""
+    """A session of ONNX Runtime on one device; `threads` limits the CPU threads inside one operation.
 
-    def __init__(self, path: Path, device: str, threads: int | None = None) -> None:
+    With `profile`, the beginning of a path, the graph is run as it is written, and how long each of its operations
+    takes is kept for `end_profile`.
+    """
+
+    def __init__(self, path: Path, device: str, threads: int | None = None, profile: Path | None = None) -> None:
         self._device = device
         if path.is_file() and path.suffix in (".onnx", ".engine"):
             ort_plugin.check_context(path, device)
-        self._session: Any = open_session(path, device, threads)
+        self._session: Any = open_session(path, device, threads, as_written=profile is not None, profile=profile)
         super().__init__(
             tuple(_tensor(value) for value in self._session.get_inputs()),
             tuple(_tensor(value) for value in self._session.get_outputs()),
@@ -88,16 +92,27 @@ class OrtEngine(Engine):
         except Exception as error:  # ONNX Runtime's exceptions share no public base class
             raise EngineError(f"ONNX Runtime cannot run the model ({first_line(error)})") from error
 
+    def end_profile(self) -> Path:
+        """The file of the times of all runs until now, in the format of Chrome's traces; it is written once."""
+        return Path(self._session.end_profiling())
+
     def _close(self) -> None:
         self._session = None
 
 
 def open_session(
-    path: Path, device: str, threads: int | None = None, optimised: Path | None = None, *, as_written: bool = False
+    path: Path,
+    device: str,
+    threads: int | None = None,
+    optimised: Path | None = None,
+    *,
+    as_written: bool = False,
+    profile: Path | None = None,
 ) -> Any:
     """A session on `path` whose first provider is really that of `device`; `optimised` receives the fused graph.
 
-    With `as_written` no node is fused or moved, and what lies between is what the graph says.
+    With `as_written` no node is fused or moved, and what lies between is what the graph says. With `profile` its
+    operations are timed, for a file whose path begins so.
 
     Raises `EngineError` where ONNX Runtime does not have the provider, falls back to another, or cannot load the
     file, and `MissingPackageError` where it is not installed.
@@ -120,6 +135,9 @@ def open_session(
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.data")
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     if packaged:
         ort_plugin.plugin_options(onnxruntime, options)
     how = {} if packaged else {"providers": [provider]}

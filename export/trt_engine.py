@@ -13,6 +13,7 @@ from secateur.core.errors import EngineError, UnsupportedError
 from secateur.export.engine import Arrays, Engine, How
 from secateur.export.engine_info import EngineInfo
 from secateur.export.runner.tensors import DYNAMIC, TensorInfo
+from secateur.export.trt_inspect import InspectedLayer, engine_layers
 from secateur.export.trt_runtime import make_logger, numpy_name
 from secateur.kernels.trt_features import NAMES
 from secateur.kernels.trt_plugin import ready_to_load
@@ -31,6 +32,7 @@ class TrtEngine(Engine):
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise EngineError(f"{self._name} cannot make a context for {path} ({self._logger.sentences()})")
+        self._profiler: Any = None
         if self._device.type == "cuda":
             self.stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
@@ -101,6 +103,25 @@ class TrtEngine(Engine):
 
         return replay
 
+    def layers(self) -> tuple[InspectedLayer, ...]:
+        """What the engine inspector says about its layers; raises `EngineError` for an engine that holds names only."""
+        return engine_layers(self._trt, self._engine)
+
+    def report_layers(self) -> list[tuple[str, float]]:
+        """A list that each run from now on adds its layers to: their names and milliseconds, in their order."""
+        reported: list[tuple[str, float]] = []
+
+        class Profiler(self._trt.IProfiler):  # type: ignore[name-defined, misc]  # the base class is known at run time only
+            def __init__(self, trt: ModuleType) -> None:
+                trt.IProfiler.__init__(self)
+
+            def report_layer_time(self, layer_name: str, ms: float) -> None:
+                reported.append((layer_name, ms))
+
+        self._profiler = Profiler(self._trt)  # which the context does not keep alive
+        self._context.profiler = self._profiler
+        return reported
+
     def _bind(self, inputs: Arrays) -> tuple[Tensors, Tensors]:
         """The inputs and the outputs on the device, their addresses given to the context."""
         held = {}
@@ -142,7 +163,7 @@ class TrtEngine(Engine):
             self.stream.synchronize()
 
     def _close(self) -> None:
-        self._context = None  # before its engine: the other order is undefined in TensorRT
+        self._context = self._profiler = None  # before its engine: the other order is undefined in TensorRT
         self._engine = None
 
 

@@ -22,7 +22,7 @@ def product_macs(program: ir.Model, batches: Iterable[Arrays]) -> dict[str, floa
     arrays = next(observed(program, [*read, *gave], [feeds]))
     shapes = {name: array.shape for name, array in arrays.items()}
     images = len(next(iter(feeds.values())))
-    return {str(node.name): _macs(node, shapes) / images for node in nodes}
+    return {str(node.name): node_macs(node, shapes) / images for node in nodes}
 
 
 def product_modules(program: ir.Model) -> dict[str, str]:
@@ -30,8 +30,8 @@ def product_modules(program: ir.Model) -> dict[str, str]:
     return {str(node.name): node.metadata_props.get("module", "") for node in program.graph}
 
 
-def _macs(node: ir.Node, shapes: Mapping[str, tuple[int, ...]]) -> float:
-    """The MACs of a product: the size of what it gives times the values that it sums for each of them."""
+def node_macs(node: ir.Node, shapes: Mapping[str, tuple[int, ...]]) -> float:
+    """The MACs of one of `PRODUCTS`: the size of what it gives times the values that it sums for each of them."""
     first, second = node.inputs[0], node.inputs[1]
     given = prod(shapes[str(node.outputs[0].name)])
     if node.op_type == "Conv":  # a weight is [outputs, inputs of a group, *kernel]

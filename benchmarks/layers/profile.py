@@ -1,0 +1,145 @@
+"""Times both sides of a run layer by layer, in turns, and explains the layers that lost MACs but no time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from secateur.benchmarks.bench import busy_notes, why_not
+from secateur.benchmarks.environment import command_line, environment
+from secateur.benchmarks.layers.layers_file import LayerProfile
+from secateur.benchmarks.layers.match import Matched, match_layers
+from secateur.benchmarks.layers.neighbours import Neighbours
+from secateur.benchmarks.layers.opened import open_profiled
+from secateur.benchmarks.layers.operations import LayerTimes, Sampled
+from secateur.benchmarks.layers.peak import roofline_of
+from secateur.benchmarks.layers.reasons import explain, fell_back
+from secateur.benchmarks.paired import LEAST_BLOCKS, PairedSamples, measure_pair
+from secateur.benchmarks.runners import Goal, Subject, make_runner, torch_threads
+from secateur.core.errors import BenchError
+from secateur.export.ort_engine import PROVIDERS
+from secateur.export.targets import TypedTarget, parse_typed_target
+
+SAMPLE_MS = 2.0
+"""A sample is the mean of so many milliseconds of runs, up to `REPEATS`."""
+REPEATS = 20
+
+Say = Callable[[str], None]
+
+
+def profile_layers(
+    dense: Subject,
+    pruned: Subject,
+    target: Goal,
+    batch: int = 1,
+    seconds: float = 10.0,
+    threads: int | None = None,
+    seed: int = 0,
+    say: Say = lambda message: None,
+) -> LayerProfile:
+    """The layers of both models on `target`, dense beside pruned, with the target's roofline.
+
+    The whole models are timed for `seconds` without a profiler, then their layers for as long with it, both in blocks
+    A B B A. The layers that explain themselves by nothing else are timed alone beside their next aligned widths.
+    Raises `BenchError` for a target that cannot be measured here or whose layers cannot be told apart, and what
+    `make_runner` does.
+    """
+    goal = parse_typed_target(target)
+    if batch < 1 or not seconds > 0:
+        raise BenchError(f"got a batch of {batch} and {seconds} seconds: give 1 or more, and more than 0")
+    if reason := why_not(goal, dense, pruned):
+        raise BenchError(f"the layers of {goal} cannot be timed here: {reason}")
+    count, notes = threads or torch.get_num_threads(), busy_notes()
+    with TemporaryDirectory() as place, torch_threads(count):
+        folder = Path(place)
+        say(f"timing the whole models on {goal}")
+        whole = _whole((dense, pruned), goal, batch, count, seconds, seed)
+        say("timing their layers")
+        sides, said = _layers((dense, pruned), goal, batch, count, seconds, seed, whole, folder)
+        machine = environment(count)
+        say("measuring what the target can do at best")
+        gpu = machine.gpu.name if machine.gpu else ""
+        roofline = roofline_of(goal, gpu, count, seconds / 10, folder)
+        provider = PROVIDERS[goal.target.device] if goal.target.runtime == "onnxruntime" else ""
+        neighbours = Neighbours(goal, batch, count, seconds / 10, folder, say)
+        matched = match_layers(*sides, seed)
+        roofline = roofline.raised(layer.row() for layer in matched)
+        rows = tuple(layer.row(explain(layer, roofline, provider, neighbours)) for layer in matched)
+    speedup = whole.interval(seed)
+    return LayerProfile(
+        target=str(goal),
+        batch=batch,
+        rows=rows,
+        roofline=roofline,
+        environment=machine,
+        ms_dense=float(np.median(whole.a_ms)),
+        ms_pruned=float(np.median(whole.b_ms)),
+        ratio=speedup.ratio,
+        low=speedup.low,
+        high=speedup.high,
+        notes=(*notes, *said, *_provider_notes(matched, provider), *_sum_notes(sides, whole), *neighbours.notes),
+        command=command_line(),
+    )
+
+
+def _whole(
+    subjects: Sequence[Subject], goal: TypedTarget, batch: int, threads: int, seconds: float, seed: int
+) -> PairedSamples:
+    with ExitStack() as stack:
+        a, b = (stack.enter_context(closing(make_runner(one, goal, batch, threads, seed))) for one in subjects)
+        return measure_pair(a, b, warmup=min(2.0, seconds), seconds=seconds, seed=seed)
+
+
+def _layers(
+    subjects: Sequence[Subject],
+    goal: TypedTarget,
+    batch: int,
+    threads: int,
+    seconds: float,
+    seed: int,
+    whole: PairedSamples,
+    folder: Path,
+) -> tuple[tuple[LayerTimes, LayerTimes], tuple[str, ...]]:
+    """The times of the layers of both sides, their samples paired, and what is to be known of them."""
+    with ExitStack() as stack:
+        one, two = (
+            stack.enter_context(closing(open_profiled(subject, goal, batch, threads, folder / side, seed)))
+            for subject, side in zip(subjects, ("dense", "pruned"), strict=True)
+        )
+        most = 2 * min(one.most_runs, two.most_runs) // 3  # of each side, one run in three is not timed
+        wanted = ceil(SAMPLE_MS / float(np.median([*whole.a_ms, *whole.b_ms])))
+        repeats = max(1, min(wanted, REPEATS, most // (2 * LEAST_BLOCKS)))
+        samples = max(2 * LEAST_BLOCKS, min(2000, most // repeats))
+        a, b = Sampled(one, repeats), Sampled(two, repeats)
+        # the whole models have warmed the machine, and no one layer says when all are precise
+        found = measure_pair(a, b, samples=samples, warmup=0.0, seconds=seconds, half_width=0.0, seed=seed)
+        notes = tuple(dict.fromkeys((*one.notes, *two.notes)))
+        return (a.samples(len(found.a_ms)), b.samples(len(found.b_ms))), notes
+
+
+def _provider_notes(layers: Sequence[Matched], provider: str) -> list[str]:
+    """A note where operations run on another provider than was asked for, on either side."""
+    notes = []
+    for name in ("dense", "pruned"):
+        fallen = [one for layer in layers for one in fell_back(getattr(layer, name).operations, provider)]
+        if fallen:
+            others = ", ".join(dict.fromkeys(one.provider for one in fallen))
+            kinds = ", ".join(dict.fromkeys(one.kind for one in fallen))
+            notes.append(f"{len(fallen)} operations of the {name} model run on {others}, not on {provider}: {kinds}")
+    return notes
+
+
+def _sum_notes(sides: Sequence[LayerTimes], whole: PairedSamples) -> list[str]:
+    """How far the layers' times add up to those of the whole models."""
+    sums = [float(np.median(side.ms, 0).sum()) for side in sides]
+    alone = [float(np.median(ms)) for ms in (whole.a_ms, whole.b_ms)]
+    return [
+        f"the layers add up to {sums[0]:.3f} ms (dense) and {sums[1]:.3f} ms (pruned) under the profiler; without it "
+        f"the whole models take {alone[0]:.3f} ms and {alone[1]:.3f} ms"
+    ]
