@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from secateur.benchmarks.layers.alone import Alone, alone_of
 from secateur.benchmarks.mac_handlers import einsum_macs
-from secateur.core.errors import BenchError
-from secateur.export.graph_types import first_line, read_graph
+from secateur.export.graph_types import read_graph
 from secateur.export.quantize.placement import PRODUCTS
 from secateur.export.quantize.product_macs import node_macs
 
@@ -141,10 +140,7 @@ def graph_work(path: Path, batch: int) -> GraphWork:
 
 
 def sized_graph(graph: onnx.ModelProto, batch: int) -> onnx.ModelProto:
-    """The graph with `batch` for its dynamic dimension, and the shapes that follow from it at all tensors.
-
-    Raises `BenchError` where the shapes contradict each other.
-    """
+    """The graph with `batch` for its dynamic dimension, and the shapes that follow from it at all tensors."""
     import onnx
 
     for value in (*graph.graph.input, *graph.graph.value_info, *graph.graph.output):
@@ -154,13 +150,7 @@ def sized_graph(graph: onnx.ModelProto, batch: int) -> onnx.ModelProto:
                 dim.Clear()
                 if times:
                     dim.dim_value = int(times[1] or 1) * batch
-    try:
-        return onnx.shape_inference.infer_shapes(graph, data_prop=True)
-    except Exception as error:  # onnx raises its own InferenceError, protobuf others
-        raise BenchError(
-            f"the shapes of the ONNX graph cannot be inferred for a batch of {batch} ({first_line(error)}): export it "
-            "again"
-        ) from error
+    return onnx.shape_inference.infer_shapes(graph, data_prop=True)
 
 
 def shape_of(value: ir.Value) -> Shape | None:

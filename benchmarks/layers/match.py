@@ -31,9 +31,8 @@ class Side:
 
     @property
     def samples(self) -> Array:
-        """The times of the layer."""
-        total: Array = self.ms.sum(1)
-        return total
+        """The times of the layer; none where the side does not have it."""
+        return self.ms.sum(1) if self.operations else np.zeros(0)
 
     @property
     def medians(self) -> Array:

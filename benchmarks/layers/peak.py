@@ -47,8 +47,10 @@ def roofline_of(
     floor = floor_ms(own, threads, folder)
     sheet = next((peak for peak in PEAKS if peak.name == gpu), None)
     if goal.target.device != "cpu" and sheet is not None:
-        macs = sheet.flops_per_second(goal.precision) / 2
-        return Roofline(macs, sheet.bytes_per_second, f"the data sheet of {gpu}, dense {goal.precision}", floor)
+        wide = goal.precision == "fp32"
+        flops = sheet.fp32_flops_per_second if wide else sheet.tensor_flops_per_second
+        units = "fp32" if wide else "16-bit tensor cores"
+        return Roofline(flops / 2, sheet.bytes_per_second, f"the data sheet of {gpu}, {units}", floor)
     bits = 2 if own.precision == "fp16" else 4
     macs_per_s = product.macs / best_s(product, own, threads, seconds, folder)
     bytes_per_s = 2 * bits * prod(copy.shape) / best_s(copy, own, threads, seconds, folder)

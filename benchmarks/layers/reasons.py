@@ -66,7 +66,7 @@ def explain(layer: Matched, roofline: Roofline, provider: str = "", neighbours: 
     """
     if not gained_little(layer):
         return ""
-    if structural := _fallback(layer, provider) or _copies(layer) or _fusion(layer):
+    if structural := _fallback(layer, provider) or _copies(layer, roofline) or _fusion(layer, roofline):
         return structural
     if other_kernel := _kernel(layer):
         return _unaligned(neighbours(layer)) or other_kernel
@@ -87,24 +87,23 @@ def _fallback(layer: Matched, provider: str) -> str:
     return f"provider fallback: {_kinds(fallen)} of the pruned layer run on {others}, not on {provider}"
 
 
-def _copies(layer: Matched) -> str:
+def _copies(layer: Matched, roofline: Roofline) -> str:
     """Copies: operations that only move tensors, which the dense layer does without, take what should be saved."""
     added = _added(layer, moves=True)
-    taken = layer.pruned.ms_of(added)
-    if not added or taken < BLAMED * _unsaved(layer):
+    if not _to_blame(layer, added, roofline):
         return ""
+    taken = layer.pruned.ms_of(added)
     return f"copies: {_kinds(added)}, which the dense layer does without, take {taken:.3f} ms"
 
 
-def _fusion(layer: Matched) -> str:
+def _fusion(layer: Matched, roofline: Roofline) -> str:
     """Lost fusion: operations of their own, whose work is inside of another one on the dense side."""
     fused = [one for one in layer.dense.operations if len(one.does) > 1]
     inside = {kind for one in fused for kind in one.does}
     added = [one for one in _added(layer, moves=False) if one.does and inside.issuperset(one.does)]
-    taken = layer.pruned.ms_of(added)
-    if not added or taken < BLAMED * _unsaved(layer):
+    if not _to_blame(layer, added, roofline):
         return ""
-    lost = {kind for one in added for kind in one.does}
+    taken, lost = layer.pruned.ms_of(added), {kind for one in added for kind in one.does}
     where = [one for one in fused if lost.intersection(one.does)]
     return (
         f"lost fusion: {_kinds(added)} of the pruned layer take {taken:.3f} ms on their own, and are inside of "
@@ -171,10 +170,15 @@ def _added(layer: Matched, moves: bool) -> list[Operation]:
     return found
 
 
-def _unsaved(layer: Matched) -> float:
-    """The milliseconds that its MACs promise and that the layer did not save."""
+def _to_blame(layer: Matched, added: Sequence[Operation], roofline: Roofline) -> bool:
+    """Whether operations take enough of the time that the layer's MACs promise and that it did not save.
+
+    Only what they take beyond the floor counts, which is for the most part the profiler's own.
+    """
     promised = float(sum(layer.dense.medians)) * layer.pruned.macs / layer.dense.macs
-    return max(float(sum(layer.pruned.medians)) - promised, 0.0)
+    unsaved = float(sum(layer.pruned.medians)) - promised
+    taken = layer.pruned.ms_of(added) - roofline.floor_ms * len(added)
+    return taken > 0 and taken >= BLAMED * unsaved
 
 
 def _kinds(operations: Sequence[Operation]) -> str:

@@ -13,17 +13,25 @@ from secateur.pipeline.cli.common import SECONDS, Progress, echo, json_option, p
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option("--target", default="onnxruntime:cpu", show_default=True, help="Where to measure.")
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Images at once.")
-@click.option("--seconds", default=3.0, show_default=True, type=SECONDS, help="For each width.")
+@click.option("--seconds", default=3.0, show_default=True, type=SECONDS, help="For each width, or for all layers.")
+@click.option("--layers", is_flag=True, help="Time each layer of the dense and the pruned model instead.")
 @json_option
-def command(run_dir: Path, target: str, batch: int, seconds: float, as_json: bool) -> None:
+def command(run_dir: Path, target: str, batch: int, seconds: float, layers: bool, as_json: bool) -> None:
     """Measures what narrower layers of a run's model save on a target, and writes latency.json into the run.
 
     A budget such as `budget: {latency: 0.6, target: "onnxruntime:cpu"}` uses it. Where plan.allocate is joint,
     operations are timed in int8 too. What is measured is kept as it comes: after a stop the same command goes on.
     Savings whose interval covers zero are not promised, and a table of noise is not planned with.
 
+    With --layers it times each layer of the dense and the pruned model in turns, by the runtime's own profiler, and
+    writes layers.json: MACs, bytes, times, the target's roofline, and for each layer that lost MACs but no time why
+    that is, as far as it was measured. A target may name a precision then, such as onnxruntime:cpu@fp16.
+
     Example: secateur profile runs/half --target onnxruntime:cpu
     """
+    if layers:
+        _layers(run_dir, target, batch, seconds, as_json)
+        return
     from dataclasses import asdict
 
     from secateur.pipeline.plan.latency_profile import profile
@@ -57,3 +65,18 @@ def command(run_dir: Path, target: str, batch: int, seconds: float, as_json: boo
         for share, saved, low, high in values:
             if share > 0:
                 click.echo(f"{names} in {operations.precision} at {share:.0%}: {saved:+.4f} ms [{low:.4f}, {high:.4f}]")
+
+
+def _layers(run_dir: Path, target: str, batch: int, seconds: float, as_json: bool) -> None:
+    """Times the layers of a run and shows them."""
+    from secateur.benchmarks.layers.layers_file import FILE, KIND
+    from secateur.core.files import read_json
+    from secateur.pipeline.cli.layers_table import print_layers
+    from secateur.pipeline.runs.layers_run import profile_run_layers
+
+    with Progress() as progress:
+        found = profile_run_layers(run_dir, target, batch, seconds, lambda message: progress("profile", message))
+    if as_json:
+        print_json(read_json(run_dir / FILE, KIND))
+        return
+    print_layers(found)

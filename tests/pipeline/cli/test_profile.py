@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from secateur.core.errors import SecateurError
+from secateur.benchmarks.layers.layers_file import LayerProfile
+from secateur.core.errors import RunError, SecateurError
 from secateur.pipeline.plan import latency_profile
 from secateur.pipeline.plan.latency_table import LatencyTable
+from secateur.pipeline.runs import layers_run
+from tests.benchmarks.layers.planted import profile, row
 from tests.pipeline.cli.conftest import Command
 
 QUICK = ("--target", "torch:cpu", "--seconds", 0.02)
@@ -54,3 +57,28 @@ def test_numbers_out_of_their_range_are_usage_errors(
 ) -> None:
     assert secateur("profile", run_dir, *words).exit_code == 2
     assert not (run_dir / "latency.json").exists()
+
+
+def test_layers_are_shown_as_a_table_or_as_json(
+    run_dir: Path, secateur: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planted(folder: Path, target: str, batch: int, seconds: float, say: object) -> LayerProfile:
+        found = replace(profile(row(reason="too small")), target=target, batch=batch)
+        found.save(folder / "layers.json")
+        return found
+
+    monkeypatch.setattr(layers_run, "profile_run_layers", planted)
+    words = ("profile", run_dir, "--layers", "--target", "torch:cpu", "--batch", 2, "--seconds", 0.5)
+    shown = secateur(*words).stdout
+    assert shown.startswith("torch:cpu, batch 2: 2.000 ms dense")
+    assert "blocks.0.mlp.fc1: too small" in shown
+    content = json.loads(secateur(*words, "--json").stdout)
+    assert (content["schema"], content["rows"][0]["reason"]) == ("secateur.layers/1", "too small")
+    assert not (run_dir / "latency.json").exists()
+
+
+def test_layers_of_a_run_that_was_never_pruned(run_dir: Path, secateur: Command) -> None:
+    with pytest.raises(RunError, match=r"is not up to date .*bring it up to date with `secateur recover"):
+        secateur("profile", run_dir, "--layers")
+    assert secateur("profile", run_dir, "--layers", "--seconds", 0).exit_code == 2
+    assert secateur("profile", run_dir, "--layers", "--batch", 0).exit_code == 2
