@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import product
@@ -15,11 +15,13 @@ import torch
 from secateur.benchmarks.effort import Effort
 from secateur.benchmarks.environment import Environment, command_line, environment
 from secateur.benchmarks.flops import count_macs
-from secateur.benchmarks.modes.mode import HOT, Mode, parse_mode
+from secateur.benchmarks.gating.ran import Ran, fallback, found_in
+from secateur.benchmarks.gating.widths import cut_widths
+from secateur.benchmarks.modes.mode import HOT, Mode, parse_mode, without_mode
 from secateur.benchmarks.on_device import Found as There
 from secateur.benchmarks.on_device import measure_there
 from secateur.benchmarks.paired import PairedSamples, Samples, Stop
-from secateur.benchmarks.results_file import BenchResult, Latency, Side, latency_key
+from secateur.benchmarks.results_file import BenchResult, Latency, Side, latency_key, split_key
 from secateur.benchmarks.runners import Goal, Subject, no_form
 from secateur.benchmarks.sessions import Pair, measured, timed_alone
 from secateur.core.errors import BenchError
@@ -83,10 +85,15 @@ def bench_pair(
         there = measure_there(remote, (dense, pruned), goals, batches, _settings(effort), say)
         machine, skipped, notes, seen = there.environment, dict(there.skipped), there.notes, there.conditions
         found = {one.key: _Run(one.batch, HOT, _paired(one, effort)) for one in there.found}
+    reached = {without_mode(split_key(key)[0]) for key in found}
+    ran = [_ran(subject, goals, reached, remote is None) for subject in (dense, pruned)]
+    of_dense = {key: run.latency(run.found.a_ms) for key, run in found.items()}
+    of_pruned = {key: run.latency(run.found.b_ms) for key, run in found.items()}
     return BenchResult(
         environment=machine,
-        dense=replace(sides[0], latency_ms={key: run.latency(run.found.a_ms) for key, run in found.items()}),
-        pruned=replace(sides[1], latency_ms={key: run.latency(run.found.b_ms) for key, run in found.items()}),
+        dense=replace(sides[0], latency_ms=of_dense, ran=ran[0]),
+        pruned=replace(sides[1], latency_ms=of_pruned, ran=ran[1]),
+        widths=cut_widths(dense.module, pruned.module) if dense.module and pruned.module else {},
         speedup={key: run.found.interval(effort.seed) for key, run in found.items()},
         skipped=skipped,
         notes=(*_count_notes(*sides), *notes),
@@ -237,6 +244,20 @@ def _checked(targets: Sequence[Goal], batches: Sequence[int]) -> list[TypedTarge
     if not batches or min(batches) < 1 or len(set(batches)) != len(batches):
         raise BenchError(f"got the batch sizes {list(batches)}: give different sizes of 1 or more")
     return goals
+
+
+def _ran(subject: Subject, goals: Sequence[TypedTarget], measured: Container[str], here: bool) -> dict[str, Ran]:
+    """What the graphs and engines of a subject run in, by goal; of those not measured, where a runtime falls back."""
+    found = {}
+    for goal in goals:
+        form = subject.form(goal)
+        if not isinstance(form, Path):
+            continue
+        if str(goal) in measured:
+            found[str(goal)] = found_in(form, goal, here)
+        elif here and (provider := fallback(form, goal)):
+            found[str(goal)] = Ran(provider)
+    return found
 
 
 def _side(subject: Subject, say: Say) -> Side:

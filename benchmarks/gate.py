@@ -20,14 +20,19 @@ unless the targets to judge are named and it is not among them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from secateur.benchmarks.bootstrap import apart_interval, ratio_interval, relative_interval
 from secateur.benchmarks.checks import Check, Outcome, Place, at_least, interval_check, place_name
 from secateur.benchmarks.environment import differences, version_changes
 from secateur.benchmarks.gating.accuracy import accuracy_checks
+from secateur.benchmarks.gating.costs import cost_checks, eight_bit_checks, energy_checks
 from secateur.benchmarks.gating.latency import drift_check, latency_checks
-from secateur.benchmarks.limits import RELATIVE, Amount, Limits
+from secateur.benchmarks.gating.likeness import fidelity_checks, parity_checks
+from secateur.benchmarks.gating.preconditions import precondition_checks, unknown_precisions
+from secateur.benchmarks.gating.widths import width_checks, width_note
+from secateur.benchmarks.limits import RELATIVE, Limits
 from secateur.benchmarks.modes.mode import without_mode
 from secateur.benchmarks.results_file import BenchResult, split_key
 from secateur.core.errors import BenchError
@@ -35,22 +40,31 @@ from secateur.core.errors import BenchError
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
 ADVICE = {
     "measured": "; measure it where it can run, or name the targets to judge (--target)",
+    "throttling": "; let the device cool down or lower its clocks for good, and measure again",
     "accuracy": "; measure again with `secateur bench`",
     "top1": "; give more held-out images",
     "drop": "; give more held-out images, or allow more",
+    "fidelity": "; compare the maps of more images (report.images)",
     "drift": "; measure again on a quiet machine, or a new baseline where it has changed for good",
     "macs": "; add a handler for them to benchmarks/mac_handlers.py, or limit the latency instead",
 }
 """What to do about a check that is inconclusive for another reason than its interval."""
+SPEED = ("speedup", "relative", "latency", "8 bits")
+"""The checks that widths may decide."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """All checks and what follows: one failure fails, else one doubt is inconclusive."""
+    """All checks and what follows: one failure fails, else one doubt is inconclusive.
+
+    `level` is that of every interval, `tries` how often latency was measured (see `gating.retries`).
+    """
 
     outcome: Outcome
     checks: tuple[Check, ...]
     notes: tuple[str, ...]
+    level: float = 0.95
+    tries: int = 1
 
     @property
     def exit_code(self) -> int:
@@ -58,22 +72,33 @@ class Verdict:
         return EXIT_CODES[self.outcome]
 
     @property
+    def interval(self) -> str:
+        """What its intervals are called."""
+        return f"{100 * self.level:.3g} % interval"
+
+    @property
     def sentence(self) -> str:
         """The verdict in one line, with the first check that decided it."""
         decisive = [check for check in self.checks if check.outcome == self.outcome]
         counted = f" ({len(decisive)} of {len(self.checks)} checks)" if len(self.checks) > 1 else ""
+        counted += f" after {self.tries} tries" if self.tries > 1 else ""
         advice = ADVICE.get(decisive[0].name, "; measure for longer (--seconds) on a quiet machine")
         return f"{self.outcome}{counted}: {decisive[0].sentence}{advice if self.outcome == 'inconclusive' else ''}"
 
 
 def judge(
-    candidate: BenchResult, baseline: BenchResult | None, limits: Limits, seed: int = 0, level: float = 0.95
+    candidate: BenchResult,
+    baseline: BenchResult | None,
+    limits: Limits,
+    seed: int = 0,
+    level: float = 0.95,
+    fidelity: Sequence[float] = (),
 ) -> Verdict:
     """The verdict on `candidate`, alone or against `baseline`; the module's first lines say what is compared.
 
-    `level` is that of every interval. Without any limit a lone candidate must be faster than its dense side
-    (`min_speedup` 1), and one with a baseline must keep 95 % of its speedup. Raises `BenchError` when the two cannot be
-    compared or a file lacks what a limit is about.
+    `level` is that of every interval, `fidelity` the cosine of both models' maps for each image. Without any limit a
+    lone candidate must be faster than its dense side (`min_speedup` 1), and one with a baseline must keep 95 % of its
+    speedup. Raises `BenchError` when the two cannot be compared or a file lacks what a limit is about.
     """
     if baseline is None and limits.min_relative is not None:
         raise BenchError("min_relative is a share of a baseline's speedup: give a baseline's bench.json too")
@@ -89,7 +114,9 @@ def judge(
         min_speedup = 1.0
     notes: list[str] = list(candidate.notes)
     checks: list[Check] = []
-    if baseline is not None or min_speedup is not None or limits.timed:
+    goals = _goals(candidate, limits.targets)
+    timed = baseline is not None or min_speedup is not None or limits.timed
+    if timed or limits.max_energy is not None:
         keys = _chosen(candidate, limits.targets)
         if baseline is not None:
             _check_same_dense(candidate, baseline)
@@ -104,13 +131,22 @@ def judge(
             raise BenchError(
                 f"baseline and candidate share no target: {_named(_keys(baseline))} and {_named(_keys(candidate))}"
             )
+        checks += eight_bit_checks(candidate, keys, seed, level) if timed else ()
+        checks += energy_checks(candidate, keys, limits.max_energy)
+        checks += precondition_checks(candidate, keys, _asked(candidate, limits.targets))
         checks += _unmeasured(candidate, limits.targets)
+        notes += unknown_precisions(candidate, goals)
+        if any(check.name in SPEED and check.outcome != "pass" for check in checks):
+            notes += width_note(candidate)
     notes += [check.sentence for check in _unmeasured(candidate, limits.targets)]
-    checks += _cost_checks(candidate, limits)
-    checks += accuracy_checks(candidate, limits, _goals(candidate, limits.targets), level)
+    checks += cost_checks(candidate, limits)
+    checks += width_checks(candidate, limits.align)
+    checks += accuracy_checks(candidate, limits, goals, level)
+    checks += parity_checks(candidate, goals, limits.max_parity)
+    checks += fidelity_checks(fidelity, limits.min_fidelity, level)
     outcomes = {check.outcome for check in checks}
     outcome: Outcome = "fail" if "fail" in outcomes else "inconclusive" if "inconclusive" in outcomes else "pass"
-    return Verdict(outcome, tuple(checks), tuple(dict.fromkeys(notes)))
+    return Verdict(outcome, tuple(checks), tuple(dict.fromkeys(notes)), level)
 
 
 def _keys(result: BenchResult) -> dict[Place, str]:
@@ -137,6 +173,13 @@ def _goals(candidate: BenchResult, words: tuple[str, ...]) -> list[str]:
     """The targets, with their precisions, that are judged."""
     keys = _chosen(candidate, words) if words else _keys(candidate)
     return list(dict.fromkeys(without_mode(target) for target, _ in keys))
+
+
+def _asked(candidate: BenchResult, words: tuple[str, ...]) -> list[str]:
+    """The targets, with their precisions, that were asked for and are judged, measured or not."""
+    left_out = {split_key(key)[0] for key in candidate.skipped}
+    wanted = (target for target in left_out if not words or target in {split_key(word)[0] for word in words})
+    return list(dict.fromkeys([*_goals(candidate, words), *map(without_mode, sorted(wanted))]))
 
 
 def _unmeasured(candidate: BenchResult, words: tuple[str, ...]) -> list[Check]:
@@ -214,33 +257,6 @@ def _relative_checks(
         interval_check("relative", found, limit, at_least(found, limit), sentence, place),
         drift_check(candidate, baseline, place, (key, other), limits, seed, level),
     ]
-
-
-def _cost_checks(candidate: BenchResult, limits: Limits) -> list[Check]:
-    checks = []
-    for name, amount, what, unit in (
-        ("macs", limits.max_macs, "macs", "MACs"),
-        ("size", limits.max_size, "size_bytes", "bytes"),
-    ):
-        if amount is None:
-            continue
-        value, dense = getattr(candidate.pruned, what), getattr(candidate.dense, what)
-        if value is None:
-            raise BenchError(f"the candidate's {what} are not in the file, but a limit on them was given")
-        limit = amount.of(dense, what)
-        share = f" ({value / dense:.1%} of dense)" if dense else ""
-        sentence = f"{value:,} {unit}{share}, at most {limit:,.0f} are allowed"
-        outcome: Outcome = "pass" if value <= limit else "fail"
-        if name == "macs" and (missing := _uncounted(candidate, amount)) and (outcome == "pass" or amount.fraction):
-            outcome, sentence = "inconclusive", f"{sentence}, but not counted are {', '.join(missing)}"
-        checks.append(Check(name, value, limit, outcome, sentence))
-    return checks
-
-
-def _uncounted(candidate: BenchResult, amount: Amount) -> list[str]:
-    """The operations whose MACs are not in what a limit compares: the count is a lower bound only."""
-    sides = (candidate.pruned, candidate.dense) if amount.fraction else (candidate.pruned,)
-    return sorted({operation for side in sides for operation in side.unsupported})
 
 
 def _samples(result: BenchResult, key: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

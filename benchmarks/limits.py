@@ -1,4 +1,4 @@
-"""What a gate asks for: limits on speed, MACs, size and accuracy, and how they are written."""
+"""What a gate asks for: limits on speed, cost, accuracy and likeness, and how they are written."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ SIZE_UNITS = {
     "MiB": 2.0**20,
     "GiB": 2.0**30,
 }
+ENERGY_UNITS = {"": 1.0, "uJ": 1e-3, "mJ": 1.0, "J": 1e3}
 RELATIVE = 0.95
 """The default share of the baseline's speedup that a candidate must keep.
 
@@ -32,12 +33,12 @@ DRIFT = 1.5
 
 @dataclass(frozen=True)
 class Amount:
-    """An upper limit: `value` in MACs or bytes, or as a fraction of the dense side's."""
+    """An upper limit: `value` in MACs, bytes or millijoules, or as a fraction of the dense side's."""
 
     value: float
     fraction: bool
 
-    def of(self, dense: int | None, what: str) -> float:
+    def of(self, dense: float | None, what: str) -> float:
         """The limit as a number; raises `BenchError` when it is a fraction of something unknown."""
         if not self.fraction:
             return self.value
@@ -59,7 +60,9 @@ class Limits:
     `max_drop` by how much the metric of the model's task may be worse than the candidate's own dense side: points of
     top-1 and of other percentages, or in the unit of the labels. `max_latency`, `max_p90` and `max_p99`: milliseconds
     of the candidate for one run of a batch, its median and percentiles. `max_drift`: how many times as long the dense
-    side may take as at the baseline; more than `DRIFT` is inconclusive without it.
+    side may take as at the baseline; more than `DRIFT` is inconclusive without it. `max_energy`: millijoules of an
+    image above idle. `min_fidelity`: the mean cosine of both models' relevance maps. `max_parity`: the largest
+    difference of a graph's answers from PyTorch's over their scale. `align`: widths that were cut are multiples of it.
     """
 
     min_speedup: float | None = None
@@ -72,6 +75,10 @@ class Limits:
     max_p90: float | None = None
     max_p99: float | None = None
     max_drift: float | None = None
+    max_energy: Amount | None = None
+    min_fidelity: float | None = None
+    max_parity: float | None = None
+    align: int | None = None
     targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -91,6 +98,12 @@ class Limits:
             raise BenchError(
                 f"got min_top1 {self.min_top1}, which looks like a share: give percent, such as {100 * self.min_top1:g}"
             )
+        if self.min_fidelity is not None and not -1 <= self.min_fidelity <= 1:
+            raise BenchError(f"got min_fidelity {self.min_fidelity}: give a cosine from -1 to 1, such as 0.8")
+        if self.max_parity is not None and not (math.isfinite(self.max_parity) and self.max_parity > 0):
+            raise BenchError(f"got max_parity {self.max_parity}: give a share of the output's scale, such as 1e-3")
+        if self.align is not None and self.align < 2:
+            raise BenchError(f"got align {self.align}: give a number of 2 or more, such as 8")
         if self.max_drop is not None and not math.isfinite(self.max_drop):
             raise BenchError(f"got max_drop {self.max_drop}: give a number, such as 1.0")
 
@@ -113,9 +126,10 @@ def parse_amount(text: str, units: dict[str, float]) -> Amount:
     found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)(e\d+)?\s*([A-Za-z]*)\s*", text)
     if found is None or found[3] not in units or float(found[1]) <= 0:
         named = ", ".join(unit for unit in units if unit)
+        usual = max((unit for unit in units if units[unit] <= 2**20), key=lambda unit: units[unit])
         raise BenchError(
             f"got the limit {text!r}: give a fraction of dense up to 1, such as 0.5, or a number with a unit "
-            f"({named}), such as 600{next(unit for unit in reversed(units) if units[unit] in (1e6, 2.0**20))}"
+            f"({named}), such as 600{usual}"
         )
     value = float(found[1] + (found[2] or ""))
     if not found[3] and value <= 1:

@@ -22,6 +22,7 @@ import numpy as np
 from secateur.benchmarks.bootstrap import Interval, percentiles
 from secateur.benchmarks.environment import Environment
 from secateur.benchmarks.gating.matched_pairs import Pairs
+from secateur.benchmarks.gating.ran import Ran
 from secateur.benchmarks.modes.mode import mode_of, parse_mode
 from secateur.core.errors import BenchError
 from secateur.core.files import read_json, write_json
@@ -95,7 +96,8 @@ class Side:
 
     What is not known is None: an ONNX file alone says no MACs, and random weights have no top-1 (percent on the
     held-out split). `size_bytes` is the ONNX file with its external weights, or the tensors of a model without one.
-    `unsupported` counts operations that may carry MACs and are not in `macs`.
+    `unsupported` counts operations that may carry MACs and are not in `macs`. `ran` says by target and precision what
+    its graph or engine was found to run in.
     """
 
     name: str = ""
@@ -105,6 +107,7 @@ class Side:
     top1: float | None = None
     unsupported: Mapping[str, int] = field(default_factory=dict)
     latency_ms: Mapping[str, Latency] = field(default_factory=dict)
+    ran: Mapping[str, Ran] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -144,8 +147,10 @@ class BenchResult:
     the numbers. `metric` judges both sides in what the model is for, `other_metrics` tell more; `evaluation_images` is
     the number of images behind them, where it is known, and `command` the one that measured. `narrowed` says where
     8 bits pay, and `accuracy` what an engine of the pruned side reaches itself, by its target and precision, beside the
-    dense model. `device` names the one that was measured over ssh, and `conditions` by key what it was like. Sides that
-    were not measured `in_turn` have nothing between them that cancels the machine.
+    dense model. `parity` is by precision how far the pruned side's graph is from PyTorch (its largest difference over
+    the scale of the output), and `widths` what pruning has left of each weight that it cut. `device` names the one that
+    was measured over ssh, and `conditions` by key what it was like. Sides that were not measured `in_turn` have nothing
+    between them that cancels the machine.
     """
 
     environment: Environment
@@ -160,6 +165,8 @@ class BenchResult:
     other_metrics: tuple[Compared, ...] = ()
     narrowed: tuple[Narrowed, ...] = ()
     accuracy: Mapping[str, Compared] = field(default_factory=dict)
+    parity: Mapping[str, float] = field(default_factory=dict)
+    widths: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     device: str = ""
     conditions: Mapping[str, Conditions] = field(default_factory=dict)
     in_turn: bool = True

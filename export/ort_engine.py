@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from secateur.core.errors import EngineError, MissingPackageError, UnsupportedError
+from secateur.core.errors import EngineError, FallbackError, MissingPackageError, UnsupportedError
 from secateur.export import ort_plugin
 from secateur.export.engine import Arrays, Engine, How
 from secateur.export.engine_info import Layer
@@ -153,9 +153,10 @@ def open_session(
     session.disable_fallback()
     active = session.get_providers()
     if active[0] != provider:
-        raise EngineError(
+        raise FallbackError(
             f"ONNX Runtime was asked for {provider} but would silently run on {active[0]}: the GPU, its driver or the "
-            "CUDA and cuDNN libraries do not fit this version; `secateur doctor` says what is here"
+            "CUDA and cuDNN libraries do not fit this version; `secateur doctor` says what is here",
+            active[0],
         )
     return session
 

@@ -34,7 +34,7 @@ def junit(verdict: Verdict) -> str:
 def markdown(verdict: Verdict) -> str:
     """GitHub's Markdown: the verdict, a table of all checks, and the notes; nothing in it is read as markup."""
     lines = [f"**secateur gate: {_inert(verdict.sentence)}**", ""]
-    lines += ["| check | where | value | 95 % interval | limit | outcome |", "|---|---|---:|---|---:|---|"]
+    lines += [f"| check | where | value | {verdict.interval} | limit | outcome |", "|---|---|---:|---|---:|---|"]
     for check in verdict.checks:
         known = check.low is not None and check.high is not None
         interval = f"{check.low:.3f} to {check.high:.3f}" if known else ""

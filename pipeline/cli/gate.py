@@ -47,6 +47,21 @@ if TYPE_CHECKING:
     metavar="RATIO",
     help="How many times as long the dense side may take as at the baseline. [default: above 1.5 is inconclusive]",
 )
+@click.option("--max-energy", metavar="AMOUNT", help="Of an image, above idle: 5mJ, or a fraction of dense up to 1.")
+@click.option(
+    "--min-fidelity", type=float, metavar="COSINE", help="Of both models' relevance maps, on the report's images."
+)
+@click.option(
+    "--max-parity", type=float, metavar="SHARE", help="How far a graph may be from PyTorch, as a share of its scale."
+)
+@click.option("--align", type=click.IntRange(2), metavar="N", help="Widths that were cut must be multiples of N.")
+@click.option(
+    "--retries",
+    type=click.IntRange(0, 9),
+    default=0,
+    metavar="N",
+    help="Measure a run again where it is inconclusive, up to N times; all samples count, and the looks share the 5 %.",
+)
 @click.option("--target", "targets", multiple=True, metavar="TARGET", help="Only this target; may be repeated.")
 @click.option("--trtexec", is_flag=True, help="The two files are times of trtexec --exportTimes: DENSE and PRUNED.")
 @click.option("--batch", type=click.IntRange(1), help="Of the times of trtexec. [default: 1]")
@@ -71,6 +86,11 @@ def command(
     max_p90: float | None,
     max_p99: float | None,
     max_drift: float | None,
+    max_energy: str | None,
+    min_fidelity: float | None,
+    max_parity: float | None,
+    align: int | None,
+    retries: int,
     targets: tuple[str, ...],
     trtexec: bool,
     batch: int | None,
@@ -95,6 +115,9 @@ def command(
     With --calibrate the dense model of a run is measured against itself over twelve processes first: the notes say how
     far they differ and which limits can be held, and a tighter --min-relative is refused (exit 2).
 
+    A limit on accuracy is judged by its interval too, a loss on the same images: give enough of them. A target in
+    another precision is judged by what its engine has right, and fails where it runs in another one than asked.
+
     With --device the CANDIDATE, a run directory, is measured there and judged; a device measures no accuracy.
 
     Example: secateur gate runs/half --min-speedup 1.3 --max-drop 1
@@ -110,7 +133,7 @@ def command(
 
     if len(paths) > 2:
         raise click.UsageError(f"got {len(paths)} files: give a candidate, or a baseline and a candidate")
-    from secateur.pipeline.runs.gate_run import accepted, calibrated, gate, measured_on
+    from secateur.pipeline.runs.gate_run import accepted, calibrated, gate
 
     if trtexec and (len(paths) != 2 or accept or len(targets) > 1):
         raise click.UsageError("--trtexec takes two files of times, DENSE and PRUNED, one --target, and no --accept")
@@ -119,7 +142,7 @@ def command(
     if accept:
         limits = (
             *(min_speedup, min_relative, max_macs, max_size, min_top1, max_drop),
-            *(max_latency, max_p90, max_p99, max_drift),
+            *(max_latency, max_p90, max_p99, max_drift, max_energy, min_fidelity, max_parity, align, retries or None),
         )
         if (
             len(paths) != 2
@@ -135,33 +158,38 @@ def command(
         print_json({"schema": "secateur.accepted/1", "accepted": said}) if as_json else click.echo(said)
         return
     candidate: BenchResult | Path = _of_trtexec(paths, targets, batch or 1) if trtexec else paths[-1]
-    if remotes := find_remotes(devices, keep):
-        if len(remotes) > 1 or trtexec:
-            raise click.UsageError("--device is for one device and a run directory: judge others one by one")
-        with Progress() as progress:
-            candidate = measured_on(remotes[0], paths[-1], targets, partial(progress, "gate"))
+    remotes = find_remotes(devices, keep)
+    if len(remotes) > 1 or (remotes and trtexec):
+        raise click.UsageError("--device is for one device and a run directory: judge others one by one")
     baseline = paths[0] if len(paths) == 2 and not trtexec else None
-    noises: list[str] = []
-    if calibrate:
-        if devices or trtexec:
-            raise click.UsageError("--calibrate measures on this machine: leave --device and --trtexec out")
-        with Progress() as progress:
+    if calibrate and (devices or trtexec):
+        raise click.UsageError("--calibrate measures on this machine: leave --device and --trtexec out")
+    with Progress() as progress:
+        noises: list[str] = []
+        if calibrate:
             noises = calibrated(paths[-1], baseline, min_relative, targets, partial(progress, "calibrate"))
-    verdict = gate(
-        candidate,
-        baseline,
-        min_speedup=min_speedup,
-        min_relative=min_relative,
-        max_macs=max_macs,
-        max_size=max_size,
-        min_top1=min_top1,
-        max_drop=max_drop,
-        max_latency=max_latency,
-        max_p90=max_p90,
-        max_p99=max_p99,
-        max_drift=max_drift,
-        targets=targets,
-    )
+        verdict = gate(
+            candidate,
+            baseline,
+            min_speedup=min_speedup,
+            min_relative=min_relative,
+            max_macs=max_macs,
+            max_size=max_size,
+            min_top1=min_top1,
+            max_drop=max_drop,
+            max_latency=max_latency,
+            max_p90=max_p90,
+            max_p99=max_p99,
+            max_drift=max_drift,
+            max_energy=max_energy,
+            min_fidelity=min_fidelity,
+            max_parity=max_parity,
+            align=align,
+            targets=targets,
+            retries=retries,
+            remote=next(iter(remotes), None),
+            say=partial(progress, "gate"),
+        )
     verdict = replace(verdict, notes=(*noises, *verdict.notes))
     for path, form in ((junit, verdict_files.junit), (markdown, verdict_files.markdown)):
         if path is not None:
@@ -190,7 +218,7 @@ def _print(verdict: Verdict) -> None:
 
     styles = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    table = Table("check", "where", "value", "95 % interval", "limit", "outcome")
+    table = Table("check", "where", "value", verdict.interval, "limit", "outcome")
     for check in verdict.checks:
         interval = f"{check.low:.3f} to {check.high:.3f}" if check.low is not None and check.high is not None else ""
         table.add_row(

@@ -17,11 +17,11 @@ from secateur.export.artefacts import ExportedGraph
 from secateur.export.engine_info import EngineInfo
 from secateur.export.graph_types import bit_ops
 from secateur.pipeline.analysis.fidelity import Fidelity
+from secateur.pipeline.analysis.fidelity_file import FidelityFile
 from secateur.pipeline.data.classes import spelt_out
 from secateur.pipeline.recover.spec import RecoverSpec
 from secateur.pipeline.report.class_map import ByClass, class_map, class_wise, sole_units
 from secateur.pipeline.report.evidence import evidence
-from secateur.pipeline.report.fidelity_of_run import FidelityFile
 from secateur.pipeline.report.figures import kept_units, latency
 from secateur.pipeline.report.graph_tables import engine_table, kept_table
 from secateur.pipeline.report.mixed_table import mixed_tables

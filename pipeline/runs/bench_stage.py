@@ -18,7 +18,7 @@ from secateur.export.targets import TypedTarget, parse_target, typed_targets
 from secateur.pipeline.analysis.accuracy import chance_warning, compared, measured
 from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.runs.declarations import Output
-from secateur.pipeline.runs.export_stage import engines_folder, graphs_of
+from secateur.pipeline.runs.export_stage import engines_folder, graphs_of, onnx_name
 from secateur.pipeline.runs.inputs import Inputs
 
 Say = Callable[[str], None]
@@ -54,9 +54,19 @@ def bench_run(inputs: Inputs, say: Say) -> list[str]:
     result = bench_pair(subjects["dense"], subjects["pruned"], goals, spec.batch, effort, held_out.samples, say)
     result = with_narrowed(result, subjects["pruned"], goals, spec.batch, effort, say)
     first, *others = compared(reached["dense"], reached["pruned"], classes)
-    result = replace(result, metric=first, other_metrics=tuple(others))
+    result = replace(result, metric=first, other_metrics=tuple(others), parity=_parity(folder))
     result.save(inputs.output("bench.json"))
     return ["bench.json"]
+
+
+def _parity(folder: Path) -> dict[str, float]:
+    """By precision, how far the pruned side's graph was from PyTorch when it was written, where that was looked at."""
+    graphs = ExportFile.load(folder).files if (folder / ExportFile.NAME).is_file() else {}
+    return {
+        graph.info.precision: graph.parity.worst.relative
+        for name, graph in graphs.items()
+        if graph.parity is not None and name == onnx_name("pruned", graph.info.precision)
+    }
 
 
 def forms_of(folder: Path, side: str) -> Subject:

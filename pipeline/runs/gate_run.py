@@ -7,16 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from secateur.benchmarks.checks import Place
 from secateur.benchmarks.environment import differences, environment
 from secateur.benchmarks.gate import Verdict, judge
-from secateur.benchmarks.limits import COUNT_UNITS, SIZE_UNITS, Limits, parse_amount
+from secateur.benchmarks.gating.retries import Again, judge_with_retries
+from secateur.benchmarks.limits import COUNT_UNITS, ENERGY_UNITS, SIZE_UNITS, Limits, parse_amount
+from secateur.benchmarks.modes.mode import mode_of, without_mode
 from secateur.benchmarks.results_file import BenchResult, read_bench, split_key
 from secateur.core.errors import BenchError
 from secateur.pipeline.runs.subjects import is_run
 
 if TYPE_CHECKING:
+    from secateur.benchmarks.effort import Effort
     from secateur.export.devices.device import Remote
+    from secateur.pipeline.runs.context import Run
 
+Say = Callable[[str], None]
 Measurement = BenchResult | str | Path
 """A result, a bench.json, or a run directory."""
 
@@ -35,13 +41,22 @@ def gate(
     max_p90: float | None = None,
     max_p99: float | None = None,
     max_drift: float | None = None,
+    max_energy: str | float | None = None,
+    min_fidelity: float | None = None,
+    max_parity: float | None = None,
+    align: int | None = None,
     targets: Sequence[str] = (),
+    retries: int = 0,
+    again: Callable[[], BenchResult] | None = None,
+    remote: Remote | None = None,
+    say: Say = lambda message: None,
 ) -> Verdict:
     """The verdict on a candidate, alone or against a baseline; see `benchmarks.gate` for what is compared.
 
-    Limits are those of `Limits`; amounts are fractions of dense up to 1, or such as `600M` and `12MB`. Raises
-    `BenchError` for a run whose bench.json is not of its present recipe, weights, images and machine, and for results
-    that cannot be compared.
+    Limits are those of `Limits`; amounts are fractions of dense up to 1, or such as `600M`, `12MB` and `5mJ`. What is
+    inconclusive is measured again up to `retries` times (see `gating.retries`): a run as its bench stage does, and
+    another candidate by `again`. With `remote` a run is measured on that device. Raises `BenchError` for a run whose
+    bench.json is not of its present recipe, weights, images and machine, and for results that cannot be compared.
 
     >>> result = sc.bench(small, against=model, targets=["torch:cpu"], seconds=0.1)
     >>> verdict = sc.gate(result, min_speedup=0.01, max_macs=0.5)
@@ -59,22 +74,37 @@ def gate(
         max_p90=max_p90,
         max_p99=max_p99,
         max_drift=max_drift,
+        max_energy=None if max_energy is None else parse_amount(str(max_energy), ENERGY_UNITS),
+        min_fidelity=min_fidelity,
+        max_parity=max_parity,
+        align=align,
         targets=tuple(targets),
     )
-    found = read_measurement(candidate)
-    verdict = judge(found, None if baseline is None else read_measurement(baseline), limits)
-    return replace(verdict, notes=(*_elsewhere(found), *verdict.notes))
+    before = None if baseline is None else read_measurement(baseline)
+    found = read_measurement(candidate) if remote is None else measured_on(remote, _folder(candidate), targets, say)
+    cosines = () if min_fidelity is None or isinstance(candidate, BenchResult) else _cosines(Path(candidate))
+    if retries:
+        measure_again = _again(candidate, again, remote, say)
+        verdict = judge_with_retries(found, before, limits, measure_again, retries, cosines)
+    else:
+        verdict = judge(found, before, limits, fidelity=cosines)
+    elsewhere = () if remote else _elsewhere(found)
+    return replace(verdict, notes=(*elsewhere, *verdict.notes))
 
 
 def measured_on(
-    remote: Remote, run_dir: Path, targets: Sequence[str] = (), say: Callable[[str], None] = lambda message: None
+    remote: Remote,
+    run_dir: Path,
+    targets: Sequence[str] = (),
+    say: Say = lambda message: None,
+    batches: Sequence[int] = (),
 ) -> BenchResult:
     """A run's dense against its pruned model on a device over ssh, as its recipe's bench stage asks for.
 
-    Without `targets` on those of the recipe that are not PyTorch's. Accuracy is not measured there. Raises `BenchError`
-    for what is no run, or whose graphs are not of what it holds now.
+    Without `targets` on those of the recipe that are not PyTorch's, which are noted; without `batches` those of the
+    recipe. Accuracy is not measured there. Raises `BenchError` for what is no run, or whose graphs are not of what it
+    holds now.
     """
-    from secateur.benchmarks.effort import Effort
     from secateur.export.targets import parse_target, typed_targets
     from secateur.pipeline.runs.measure import measure
     from secateur.pipeline.runs.runner import open_run
@@ -91,11 +121,90 @@ def measured_on(
     spec, device = run.recipe.bench, remote.device.name
     usual = [name for name in spec.targets if parse_target(name).runtime != "torch"] or ["onnxruntime:cpu"]
     goals = list(targets) or [str(goal) for goal in typed_targets(usual, run.recipe.export.precisions)]
-    effort = Effort(spec.seconds, threads=spec.threads, seed=run.recipe.seed, modes=spec.modes)
-    effort = effort.exactly(spec.samples)
-    (found,) = measure(run_subjects(run_dir, device), goals, spec.batch, effort, say, remote)
+    (found,) = measure(run_subjects(run_dir, device), goals, batches or spec.batch, _effort(run), say, remote)
     assert isinstance(found, BenchResult)  # for the type checker: two models are compared
-    return found
+    unused = [name for name in spec.targets if not targets and parse_target(name).runtime == "torch"]
+    notes = [f"{name} was asked for and not measured: PyTorch is not used on devices" for name in unused]
+    return replace(found, notes=(*found.notes, *notes))
+
+
+def measured_again(run_dir: Path, places: Sequence[Place], say: Say = lambda message: None) -> BenchResult:
+    """A run's dense against its pruned model on these targets and batches, as its bench stage measures them."""
+    from secateur.benchmarks.narrow import with_narrowed
+    from secateur.export.targets import parse_typed_target
+    from secateur.pipeline.runs.measure import measure
+    from secateur.pipeline.runs.runner import open_run
+    from secateur.pipeline.runs.subjects import run_subjects
+
+    run = open_run(run_dir)
+    modes = dict.fromkeys(str(mode_of(target)) for target, _ in places)
+    effort, subjects = replace(_effort(run), modes=tuple(modes)), run_subjects(run_dir)
+    goals, batches = _goals_of(places)
+    (found,) = measure(subjects, goals, batches, effort, say)
+    assert isinstance(found, BenchResult)  # for the type checker: two models are compared
+    typed = [parse_typed_target(goal) for goal in goals]
+    return with_narrowed(found, subjects[1], typed, batches, effort, say)
+
+
+def _again(candidate: Measurement, again: Callable[[], BenchResult] | None, remote: Remote | None, say: Say) -> Again:
+    """What measures a candidate again; raises `BenchError` for a file, which nothing can measure."""
+    if again is not None:
+        return lambda places: again()
+    if remote is not None:
+        return lambda places: measured_on(remote, _folder(candidate), *_on(places, say))
+    if isinstance(candidate, BenchResult) or not is_run(Path(candidate)):
+        named = "a result" if isinstance(candidate, BenchResult) else str(candidate)
+        raise BenchError(f"retries measure again, and {named} is no run directory: name the run, or give no retries")
+    return lambda places: measured_again(Path(candidate), places, say)
+
+
+def _on(places: Sequence[Place], say: Say) -> tuple[list[str], Say, list[int]]:
+    goals, batches = _goals_of(places)
+    return goals, say, batches
+
+
+def _goals_of(places: Sequence[Place]) -> tuple[list[str], list[int]]:
+    """The targets with their precisions, and the batches."""
+    goals = dict.fromkeys(without_mode(target) for target, _ in places)
+    return list(goals), list(dict.fromkeys(batch for _, batch in places))
+
+
+def _effort(run: Run) -> Effort:
+    """How long a run's bench stage measures."""
+    from secateur.benchmarks.effort import Effort
+
+    spec, seed = run.recipe.bench, run.recipe.seed
+    effort = Effort(spec.seconds, threads=spec.threads, seed=seed, modes=spec.modes, processes=spec.processes)
+    return effort.exactly(spec.samples)
+
+
+def _folder(candidate: Measurement) -> Path:
+    if isinstance(candidate, BenchResult):
+        raise BenchError("a result was given, but a device measures the models of a run: name a run directory")
+    return Path(candidate)
+
+
+def _cosines(path: Path) -> tuple[float, ...]:
+    """Of a run the agreement of both models' maps for each image, from the fidelity.json beside its bench.json.
+
+    Raises `BenchError` where there is none, or it is not of the models that the run holds now.
+    """
+    from secateur.core.files import sha256_once
+    from secateur.pipeline.analysis.fidelity_file import FidelityFile
+    from secateur.pipeline.runs.manifest import read_manifest
+
+    folder = path if path.is_dir() else path.parent
+    file, remedy = folder / "fidelity.json", f"`secateur report {folder}` with report.images above 1 makes it"
+    if not file.is_file():
+        raise BenchError(f"a limit on fidelity was given, but there is no {file}: {remedy}")
+    if is_run(folder):
+        entry = read_manifest(folder).get("report")
+        made = entry.outputs if entry else {}
+        files = {name: digest for name, digest in entry.reads.items() if (folder / name).is_file()} if entry else {}
+        known = {file.name: made.get(file.name, ""), **files}
+        if changed := [name for name, digest in known.items() if sha256_once(folder / name) != digest]:
+            raise BenchError(f"{file} is not of what the run holds now ({changed[0]} was changed): {remedy} anew")
+    return FidelityFile.load(file).cosine
 
 
 def calibrated(

@@ -64,6 +64,14 @@ class UnsupportedError(EngineError):
     """An engine or its runtime cannot do what was asked here, though nothing is broken."""
 
 
+class FallbackError(UnsupportedError):
+    """A runtime would silently run on another provider than the one that was asked for."""
+
+    def __init__(self, message: str, provider: str) -> None:
+        super().__init__(message)
+        self.provider = provider
+
+
 class BundleError(SecateurError):
     """A bundle is damaged, or cannot be verified as asked."""
 

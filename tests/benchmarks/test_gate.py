@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from secateur.benchmarks.gate import judge
-from secateur.benchmarks.limits import Amount, Limits
+from secateur.benchmarks.limits import Limits
 from secateur.benchmarks.results_file import BenchResult, Side
 from secateur.core.errors import BenchError
 from tests.benchmarks.samples import HERE, result
@@ -214,37 +214,3 @@ def test_where_speed_is_not_judged_it_is_noted() -> None:
     verdict = judge(result(skipped={"tensorrt": "there is no GPU"}), None, Limits(max_drop=8.0))
     assert verdict.outcome == "pass"
     assert verdict.notes == ("tensorrt was asked for and not measured (there is no GPU)",)
-
-
-# --- cost and accuracy ---
-
-
-@pytest.mark.parametrize(
-    ("side", "limit", "outcome"),
-    [
-        ("pruned", Amount(500, False), "inconclusive"),
-        ("pruned", Amount(400, False), "fail"),  # a lower bound above the limit
-        ("pruned", Amount(0.5, True), "inconclusive"),
-        ("dense", Amount(500, False), "pass"),
-        ("dense", Amount(0.4, True), "inconclusive"),
-    ],
-)
-def test_macs_that_were_not_all_counted_do_not_pass(side: str, limit: Amount, outcome: str) -> None:
-    found = result()
-    found = replace(found, **{side: replace(getattr(found, side), unsupported={"aten::cdist": 2})})
-    verdict = judge(found, None, Limits(max_macs=limit))
-    assert verdict.outcome == outcome
-    assert ("not counted are aten::cdist" in verdict.sentence) == (outcome == "inconclusive")
-    assert ("--seconds" in verdict.sentence) is False
-
-
-def test_limits_on_macs_and_size() -> None:
-    fine = judge(result(), None, Limits(max_macs=Amount(0.5, True), max_size=Amount(1100, False)))
-    assert [check.outcome for check in fine.checks] == ["pass", "pass"]
-    assert "48.0% of dense" in fine.checks[0].sentence
-    assert judge(result(), None, Limits(max_macs=Amount(0.47, True))).outcome == "fail"
-    assert judge(result(), None, Limits(max_size=Amount(1099, False))).outcome == "fail"
-    unknown = result()
-    unknown = replace(unknown, pruned=replace(unknown.pruned, macs=None))
-    with pytest.raises(BenchError, match="macs are not in the file"):
-        judge(unknown, None, Limits(max_macs=Amount(0.5, True)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from secateur.benchmarks.limits import COUNT_UNITS, SIZE_UNITS, Amount, Limits, parse_amount
+from secateur.benchmarks.limits import COUNT_UNITS, ENERGY_UNITS, SIZE_UNITS, Amount, Limits, parse_amount
 from secateur.core.errors import BenchError
 
 
@@ -36,6 +36,13 @@ def test_other_amounts_are_refused_with_an_example(text: str) -> None:
         parse_amount(text, SIZE_UNITS)
 
 
+def test_energies_are_amounts() -> None:
+    assert [parse_amount(text, ENERGY_UNITS).value for text in ("5mJ", "5", "0.2 J", "30uJ")] == [5, 5, 200, 0.03]
+    assert parse_amount("0.5", ENERGY_UNITS).fraction
+    with pytest.raises(BenchError, match=r"such as 600J$"):
+        parse_amount("5W", ENERGY_UNITS)
+
+
 def test_a_fraction_is_of_the_dense_side() -> None:
     assert Amount(0.5, True).of(1000, "macs") == 500
     assert Amount(700, False).of(None, "macs") == 700
@@ -51,6 +58,9 @@ def test_a_fraction_is_of_the_dense_side() -> None:
         {"min_relative": -1.0},
         {"min_top1": 101.0},
         {"max_drop": float("inf")},
+        {"min_fidelity": 90.0},
+        {"max_parity": 0.0},
+        {"align": 1},
     ],
 )
 def test_limits_out_of_range_are_refused(wrong: dict[str, float]) -> None:

@@ -129,6 +129,10 @@ def test_a_bench_json_is_judged_without_what_runs_need(folder: Path) -> None:
         (["run", "--max-macs", "lots"], "got the limit 'lots'"),
         (["run", "--min-speedup", "0"], "above 0"),
         (["run", "--min-relative", "0.9"], "give a baseline"),
+        (["run", "--max-energy", "5mJ"], "energy was given"),
+        (["run", "--max-parity", "0.01"], "parity was given"),
+        (["run", "--min-fidelity", "0.8"], "there is no "),
+        (["slow.json", "--retries", "2"], "slow.json is no run directory: name the run, or give no retries"),
     ],
 )
 def test_what_cannot_be_judged_is_one_sentence(folder: Path, words: list[str], says: str) -> None:

@@ -13,7 +13,7 @@ import torch
 from secateur.benchmarks.bootstrap import Interval
 from secateur.benchmarks.results_file import Narrowed
 from secateur.pipeline.analysis.fidelity import Example, Fidelity
-from secateur.pipeline.report.fidelity_of_run import FidelityFile
+from secateur.pipeline.analysis.fidelity_file import FidelityFile
 from secateur.pipeline.report.table import rows_of
 from secateur.pipeline.report.write import write_report
 from secateur.pipeline.scores.score import Scores

@@ -54,6 +54,13 @@ def test_every_precision_and_batch_is_measured_or_has_a_reason(typed_run: Run) -
         ("onnxruntime:cpu", "int8", 1),
     ]
     assert {one.said for one in found.narrowed} <= set(found.notes)
+    assert {goal: ran.provider for goal, ran in found.pruned.ran.items()} == dict.fromkeys(
+        ("onnxruntime:cpu", "onnxruntime:cpu@fp16", "onnxruntime:cpu@int8"), "CPUExecutionProvider"
+    )
+    assert found.dense.ran["onnxruntime:cpu"].products == {"fp32": found.dense.ran["onnxruntime:cpu"].products["fp32"]}
+    assert set(found.parity) == {"fp32", "fp16", "bf16", "int8"}
+    assert 0 <= found.parity["fp32"] < 1e-4 < found.parity["int8"]
+    assert found.widths and all(min(cut) > 0 for cut in found.widths.values())
     skipped = [f"tensorrt_rtx:sm_86{typed}" for typed in ("", "@fp16", "@bf16", "@int8")]
     assert set(found.skipped) >= {*skipped}
     assert set(found.skipped) - {*skipped} <= {"onnxruntime:cpu@bf16@b16", "onnxruntime:cpu@bf16@b1"}
@@ -66,7 +73,7 @@ def test_products_that_run_in_another_precision_than_they_are_named_are_noted(ty
     from secateur.export.ort_engine import widening
 
     expected = widening(typed_run.folder / "model.dense.fp16.onnx", "cpu")
-    notes = [note for note in read_bench(typed_run.folder).notes if "fp16" in note]
+    notes = [note for note in read_bench(typed_run.folder).notes if note.startswith("onnxruntime:cpu@fp16: ")]
     assert notes == ([f"onnxruntime:cpu@fp16: {expected}"] if expected else [])
 
 
@@ -78,7 +85,10 @@ def test_one_precision_alone_is_measured_under_its_name(typed_run: Run, tmp_path
     assert forms_of(tmp_path / "run", "pruned").onnx is None  # model.onnx is there still, but of another export
     with pytest.raises(BenchError, match=r"not measured on onnxruntime:cpu: it has onnxruntime:cpu@fp16 batch 1"):
         judge(found, None, Limits(targets=("onnxruntime:cpu",)))
-    assert judge(found, None, Limits(min_speedup=1e-3, targets=("onnxruntime:cpu@fp16",))).outcome == "pass"
+    from secateur.export.ort_engine import widening
+
+    expected = "fail" if widening(tmp_path / "run" / "model.fp16.onnx", "cpu") else "pass"  # it runs in fp32, or not
+    assert judge(found, None, Limits(min_speedup=1e-3, targets=("onnxruntime:cpu@fp16",))).outcome == expected
 
 
 @needs_ort

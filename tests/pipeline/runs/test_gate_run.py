@@ -17,12 +17,16 @@ from secateur.benchmarks import environment as environment_module
 from secateur.benchmarks.effort import Effort
 from secateur.benchmarks.environment import environment
 from secateur.benchmarks.gate import Verdict
+from secateur.benchmarks.gating.retries import pooled
 from secateur.benchmarks.results_file import BenchResult, read_bench
 from secateur.benchmarks.runners import Subject
 from secateur.core.errors import BenchError
+from secateur.core.files import sha256_once
 from secateur.export.devices.device import Remote
+from secateur.pipeline.analysis.fidelity_file import FidelityFile
 from secateur.pipeline.runs import gate_run, subjects
 from secateur.pipeline.runs.gate_run import gate
+from secateur.pipeline.runs.manifest import read_manifest, write_manifest
 from secateur.pipeline.runs.recipe import apply_settings, plain
 from secateur.pipeline.runs.runner import open_run
 from tests.benchmarks.samples import over_processes, result
@@ -124,6 +128,50 @@ def test_amounts_may_be_numbers_or_words(run: Path) -> None:
     assert list(outcomes.values()) == ["pass", "fail", "pass", "pass", "fail"]
 
 
+def test_the_fidelity_of_a_run_is_that_of_its_report(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BenchError, match=r"there is no .*fidelity\.json: `secateur report"):
+        gate(run, min_fidelity=0.8)
+    FidelityFile(0.9, 0.9, (0.88, 0.92, 0.9), (0.9,) * 3, ()).save(run / "fidelity.json")
+    with pytest.raises(BenchError, match=r"not of what the run holds now \(fidelity\.json was changed\)"):
+        gate(run, min_fidelity=0.8)
+    entries = read_manifest(run)
+    made = {**entries["report"].outputs, "fidelity.json": sha256_once(run / "fidelity.json")}
+    write_manifest(run, {**entries, "report": replace(entries["report"], outputs=made)})
+    assert [check.name for check in gate(run, min_fidelity=0.8).checks] == ["fidelity"]
+    assert gate(run / "bench.json", min_fidelity=0.95).outcome == "fail"
+    changed_model(run, monkeypatch)
+    with pytest.raises(BenchError, match=r"model\.safetensors was changed"):
+        gate(run / "bench.json", min_fidelity=0.8)
+
+
+def test_a_run_is_measured_again_where_it_is_inconclusive(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = replace(read_bench(run), speedup={}, skipped={})
+    planted = [replace(result(truth, 30, seed, {"torch:cpu": 1}), metric=None) for seed, truth in enumerate((1.3, 1.3))]
+    found = [replace(one, dense=replace(one.dense, macs=1)) for one in planted]
+    monkeypatch.setattr(gate_run, "read_measurement", lambda what: replace(found[0], environment=first.environment))
+    asked: list[object] = []
+
+    def measure(subjects: object, goals: object, batches: object, effort: object, say: object) -> list[BenchResult]:
+        asked.append((goals, batches))
+        return [found[1]]
+
+    monkeypatch.setattr("secateur.pipeline.runs.measure.measure", measure)
+    verdict = gate(run, min_speedup=1.3, retries=2)
+    assert (verdict.tries, asked) == (3, [(["torch:cpu"], [1])] * 2)
+    assert gate(found[0], min_speedup=1.3, retries=1, again=lambda: found[1]).tries == 2
+    with pytest.raises(BenchError, match="a result is no run directory"):
+        gate(found[0], min_speedup=1.3, retries=1)
+
+
+def test_a_small_run_is_really_measured_again(run: Path) -> None:
+    again = gate_run.measured_again(run, [("torch:cpu", 1)])
+    first = read_bench(run)
+    assert list(again.speedup) == ["torch:cpu"]
+    assert again.pruned.macs == first.pruned.macs
+    both = pooled(first, again).pruned.latency_ms["torch:cpu"].samples
+    assert len(both) == sum(len(one.pruned.latency_ms["torch:cpu"].samples) for one in (first, again))
+
+
 def test_a_run_is_measured_on_a_device_and_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     stand_in = installed(tmp_path / "stand-in", monkeypatch)
@@ -141,6 +189,7 @@ def test_a_run_is_measured_on_a_device_and_judged(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(gate_run, "_overdue", lambda folder, stage: ())
     found = gate_run.measured_on(remote, tmp_path)
     assert (found.device, list(found.speedup)) == ("orin", ["onnxruntime:cpu"])
+    assert "torch:cpu was asked for and not measured: PyTorch is not used on devices" in found.notes
     assert gate(found, min_speedup=1.01).outcome == "pass"
 
 
