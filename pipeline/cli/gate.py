@@ -70,6 +70,13 @@ if TYPE_CHECKING:
     "--markdown", metavar="FILE", type=click.Path(path_type=Path), help="And as Markdown, for a pull request."
 )
 @click.option("--calibrate", is_flag=True, help="First measure this machine's noise, and refuse limits it cannot hold.")
+@click.option(
+    "--summary",
+    metavar="FILE",
+    envvar="GITHUB_STEP_SUMMARY",
+    type=click.Path(path_type=Path),
+    help="Add that Markdown to this file. [default: $GITHUB_STEP_SUMMARY where it is set]",
+)
 @click.option("--accept", is_flag=True, help="Judge nothing: write CANDIDATE's measurements to BASELINE.")
 @device_option
 @keep_option
@@ -96,6 +103,7 @@ def command(
     batch: int | None,
     junit: Path | None,
     markdown: Path | None,
+    summary: Path | None,
     calibrate: bool,
     accept: bool,
     devices: tuple[str, ...],
@@ -129,7 +137,7 @@ def command(
     Example: secateur gate --trtexec model.dense.times.json model.times.json --min-speedup 1.3
     """
     from secateur.benchmarks.gating import verdict_files
-    from secateur.core.files import write_text
+    from secateur.core.files import append_text, write_text
 
     if len(paths) > 2:
         raise click.UsageError(f"got {len(paths)} files: give a candidate, or a baseline and a candidate")
@@ -194,6 +202,8 @@ def command(
     for path, form in ((junit, verdict_files.junit), (markdown, verdict_files.markdown)):
         if path is not None:
             write_text(path, form(verdict))
+    if summary is not None:
+        append_text(summary, verdict_files.markdown(verdict))
     if as_json:
         print_json({"schema": "secateur.gate/1", **asdict(verdict), "exit_code": verdict.exit_code})
     else:

@@ -79,6 +79,15 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def append_text(path: Path, text: str) -> None:
+    """Adds `text` as UTF-8 to what a file holds that others write to as well; it need not exist."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise _disk_error(path, error) from error
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes `data`, atomically."""
     with atomic_path(path) as part:

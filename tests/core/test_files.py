@@ -26,6 +26,7 @@ from safetensors.torch import load_file
 from secateur.core import files
 from secateur.core.errors import RunError
 from secateur.core.files import (
+    append_text,
     atomic_path,
     locked,
     read_json,
@@ -113,6 +114,14 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
 class Part:
     number: np.int64
     path: Path
+
+
+def test_text_is_added_to_a_file_that_need_not_exist(tmp_path: Path) -> None:
+    append_text(tmp_path / "summary.md", "one\n")
+    append_text(tmp_path / "summary.md", "two ±\n")
+    assert (tmp_path / "summary.md").read_text(encoding="utf-8") == "one\ntwo ±\n"
+    with pytest.raises(RunError, match="absent"):
+        append_text(tmp_path / "absent" / "summary.md", "one")
 
 
 def test_json_has_its_schema_and_comes_back(tmp_path: Path) -> None:
