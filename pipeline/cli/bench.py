@@ -171,7 +171,6 @@ def _print(found: list[BenchResult | Measured]) -> None:
 
     from secateur.benchmarks.results_file import BenchResult, split_key
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     table = Table("model")
     if on_devices := any(result.device for result in found):
         table.add_column("device")
@@ -181,6 +180,8 @@ def _print(found: list[BenchResult | Measured]) -> None:
         for side in ((result.dense, result.pruned) if isinstance(result, BenchResult) else (result.side,))
     ]
     columns = _columns([latency for side in sides for latency in side.latency_ms.values()])
+    wide = 120 + 14 * (len(columns) - 3)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else wide)
     for column in ("target", "batch", *columns, "stopped by", "speedup [95 %]"):
         table.add_column(column, no_wrap=True)
     remarks: dict[str, None] = {}

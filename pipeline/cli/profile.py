@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from secateur.pipeline.cli.common import SECONDS, Progress, echo, json_option, print_json
+from secateur.pipeline.cli.common import SECONDS, Progress, echo, find_remotes, json_option, print_json
 
 
 @click.command("profile", short_help="Latencies of a model's parts on a target, for latency budgets.")
@@ -15,13 +15,17 @@ from secateur.pipeline.cli.common import SECONDS, Progress, echo, json_option, p
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Images at once.")
 @click.option("--seconds", default=3.0, show_default=True, type=SECONDS, help="For each width, or for all layers.")
 @click.option("--layers", is_flag=True, help="Time each layer of the dense and the pruned model instead.")
+@click.option("--device", metavar="NAME", help="On this device over ssh, see `secateur device`.")
 @json_option
-def command(run_dir: Path, target: str, batch: int, seconds: float, layers: bool, as_json: bool) -> None:
+def command(
+    run_dir: Path, target: str, batch: int, seconds: float, layers: bool, device: str | None, as_json: bool
+) -> None:
     """Measures what narrower layers of a run's model save on a target, and writes latency.json into the run.
 
     A budget such as `budget: {latency: 0.6, target: "onnxruntime:cpu"}` uses it. Where plan.allocate is joint,
     operations are timed in int8 too. What is measured is kept as it comes: after a stop the same command goes on.
-    Savings whose interval covers zero are not promised, and a table of noise is not planned with.
+    Savings whose interval covers zero are not promised, and a table of noise is not planned with. With --device the
+    device builds and times everything, and a plan made here is for it.
 
     With --layers it times each layer of the dense and the pruned model in turns, by the runtime's own profiler, and
     writes layers.json: MACs, bytes, times, the target's roofline, and for each layer that lost MACs but no time why
@@ -29,6 +33,8 @@ def command(run_dir: Path, target: str, batch: int, seconds: float, layers: bool
 
     Example: secateur profile runs/half --target onnxruntime:cpu
     """
+    if layers and device:
+        raise click.UsageError("--layers is measured where secateur is installed: leave --device out")
     if layers:
         _layers(run_dir, target, batch, seconds, as_json)
         return
@@ -39,6 +45,7 @@ def command(run_dir: Path, target: str, batch: int, seconds: float, layers: bool
     from secateur.pipeline.runs.profile_stage import FILE, PART, eight_bits
     from secateur.pipeline.runs.runner import open_run
 
+    (remote,) = find_remotes((device,), keep=False) if device else (None,)
     run = open_run(run_dir)
     spec, threads = run.recipe.plan, run.recipe.bench.threads
     with Progress() as progress:
@@ -46,6 +53,7 @@ def command(run_dir: Path, target: str, batch: int, seconds: float, layers: bool
             *(run.dense, run.groups, target, spec.kinds, batch, spec.align, seconds, threads),
             say=lambda message: progress("profile", message),
             keep=run_dir / PART,
+            remote=remote,
             **(eight_bits(run.recipe, run.limit_images) if chooses_bits(run.recipe) else {}),
         )
     table.save(run_dir / FILE)

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from secateur.benchmarks.bench import why_not
 from secateur.benchmarks.environment import environment
 from secateur.benchmarks.runners import Subject
 from secateur.core.errors import PlanError
+from secateur.export.devices.device import Remote
 from secateur.export.quantize.spec import Quantization
 from secateur.export.spec import quantization_for
 from secateur.export.targets import parse_target
@@ -46,6 +48,7 @@ def profile(
     calibration: Iterable[Any] | None = None,
     options: Quantization | None = None,
     keep: Path | None = None,
+    remote: Remote | None = None,
 ) -> LatencyTable:
     """The latencies of `model` on `target`, with the families of `kinds` narrowed to `SHARES` of their units in turn.
 
@@ -54,8 +57,8 @@ def profile(
     `precisions` (`int8`, `fp8`), operations are timed in these too (see `operation_curves`), in graphs that are made
     with `calibration` images and `options`, whose `rest` all other graphs are in (without any, fp32).
     The file `keep` has what was measured so far, for the same call to go on from after it was stopped; it is removed
-    at the end. Raises `PlanError` when no group is of the kinds, or for precisions that cannot be timed, and what the
-    target raises where it cannot be measured.
+    at the end. With `remote` all is built and timed on that device over ssh. Raises `PlanError` when no group is of the
+    kinds, or for a target or precisions that cannot be timed, and what the target raises where it cannot be measured.
 
     >>> table = sc.profile(model, groups, "torch:cpu", kinds=("mlp_hidden",), align=32, seconds=0.05)
     >>> table.target, table.dense_ms > 0  # for budgets of latency: sc.Instruments(latencies=table)
@@ -64,7 +67,9 @@ def profile(
     goal = parse_target(target)
     options = quantization_for(options, [target]) if options else Quantization(rest="fp32")
     check_precisions(goal, precisions, calibration)
-    timing = Timing(goal, batch, threads, seconds)
+    if remote is None and goal.device != "cpu" and (reason := why_not(goal)):
+        raise PlanError(f"{goal} cannot be timed here: {reason}; name a device with --device")
+    timing = Timing(goal, batch, threads, seconds, remote, say)
     families: dict[str, list[Group]] = {}
     for group in groups:
         if group.kind in kinds:
@@ -72,8 +77,9 @@ def profile(
     if not families:
         raise PlanError(f"no group is of the kinds {', '.join(kinds)}: give others with --kinds")
     widths = {family: _widths(groups, members, align) for family, members in families.items()}
-    here = environment(threads)
-    identity = [groups.fingerprint(), str(goal), batch, align, seconds, replace(here, git_commit=None), options]
+    place = environment(threads)
+    machine = replace(place, git_commit=None) if remote is None else remote.device
+    identity = [groups.fingerprint(), str(goal), batch, align, seconds, threads, machine, options]
     timings = KeptTimings(keep, identity, sum(map(len, widths.values())), say)
     curves: list[Curve] = []
     dense: list[float] = []
@@ -100,6 +106,7 @@ def profile(
                 small = partial(narrowed, kept, f"{len(curves)}-{share:.3f}")
                 found = timings.saved(f"{family} at {share:.0%}", timing, whole, small)
                 dense.append(found.base_ms)
+                place = found.environment or place
                 shared = [value / len(members) for value in (found.saved_ms, found.low_ms, found.high_ms)]
                 points[share] = (shared[0], shared[1], shared[2])
             shares = tuple(sorted(points))
@@ -121,7 +128,7 @@ def profile(
         groups.fingerprint(),
         float(np.median(dense)),
         tuple(curves),
-        here,
+        place,
         options.rest,
         operations,
     )

@@ -17,6 +17,7 @@ from secateur.benchmarks.bench import bench_one, bench_pair, busy_notes, onnx_by
 from secateur.benchmarks.effort import Effort
 from secateur.benchmarks.gate import judge
 from secateur.benchmarks.limits import Limits
+from secateur.benchmarks.modes import cold
 from secateur.benchmarks.results_file import parse_bench, read_bench
 from secateur.benchmarks.runners import Subject
 from secateur.core.errors import BenchError, EngineError, UnsupportedError
@@ -75,7 +76,10 @@ def test_one_model_alone(pair: tuple[Subject, Subject]) -> None:
     assert list(found.skipped) == ["torch:cpu@copies"] and "nothing is copied" in found.skipped["torch:cpu@copies"]
 
 
-def test_each_mode_has_a_key_and_says_what_stopped_it(pair: tuple[Subject, Subject]) -> None:
+def test_each_mode_has_a_key_and_says_what_stopped_it(
+    pair: tuple[Subject, Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cold, "flushed_bytes", lambda: 1000)
     effort = replace(QUICK, modes=("cold", "concurrent:2")).exactly(20)
     found = bench_pair(pair[1], pair[1], ["torch:cpu"], [1, 2], effort)
     modes = ["cold", "cold", "concurrent:2", "concurrent:2"]

@@ -10,6 +10,8 @@ import pytest
 
 from secateur.benchmarks.layers.layers_file import LayerProfile
 from secateur.core.errors import RunError, SecateurError
+from secateur.export.devices.device import Device, Remote
+from secateur.export.devices.registry import add_device
 from secateur.pipeline.plan import latency_profile
 from secateur.pipeline.plan.latency_table import LatencyTable
 from secateur.pipeline.runs import layers_run
@@ -20,7 +22,7 @@ QUICK = ("--target", "torch:cpu", "--seconds", 0.02)
 
 
 def test_the_table_lies_in_the_run_and_is_shown(
-    run_dir: Path, secateur: Command, monkeypatch: pytest.MonkeyPatch
+    run_dir: Path, secateur: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     done = secateur("profile", run_dir, *QUICK, "--batch", 2)
     table = LatencyTable.load(run_dir / "latency.json")
@@ -33,7 +35,10 @@ def test_the_table_lies_in_the_run_and_is_shown(
     noisy = replace(table, dense_ms=1e-9)  # which is less than anything saves
     given: dict[str, object] = {}
     monkeypatch.setattr(latency_profile, "profile", lambda *_, **more: given.update(more) or noisy)
-    done = secateur("profile", run_dir, *QUICK, "--json")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    add_device(Device("orin", "host"))
+    done = secateur("profile", run_dir, *QUICK, "--json", "--device", "orin")
+    assert given["remote"] == Remote(Device("orin", "host"))
     assert given["keep"] == run_dir / "latency.part.json"
     assert json.loads(done.stdout)["dense_ms"] == 1e-9 == LatencyTable.load(run_dir / "latency.json").dense_ms
     assert done.stderr.startswith("note: the latency table of torch:cpu is too noisy to plan with")
@@ -41,17 +46,24 @@ def test_the_table_lies_in_the_run_and_is_shown(
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [(("--target", "torch:tpu"), "torch:tpu"), (("--target", "tensorrt_rtx:sm_86"), "sm_86|tensorrt")],
+    [
+        (("--target", "torch:tpu"), "torch:tpu"),
+        (("--target", "torch:cuda"), "torch:cuda cannot be timed here: there is no GPU for torch:cuda; name a"),
+    ],
 )
 def test_a_target_that_cannot_be_measured_leaves_no_table(
-    words: tuple[str, ...], says: str, run_dir: Path, secateur: Command
+    words: tuple[str, ...], says: str, run_dir: Path, secateur: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(latency_profile, "why_not", lambda goal: f"there is no GPU for {goal}")
     with pytest.raises(SecateurError, match=says):
         secateur("profile", run_dir, *words)
     assert not (run_dir / "latency.json").exists()
 
 
-@pytest.mark.parametrize("words", [("--batch", 0), ("--batch", "one"), ("--seconds", 0), ("--seconds", -1)])
+@pytest.mark.parametrize(
+    "words",
+    [("--batch", 0), ("--batch", "one"), ("--seconds", 0), ("--seconds", -1), ("--layers", "--device", "orin")],
+)
 def test_numbers_out_of_their_range_are_usage_errors(
     words: tuple[object, ...], run_dir: Path, secateur: Command
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 import torch
 from torch import nn
 
+from secateur.benchmarks.environment import environment
 from secateur.benchmarks.runners import Subject
 from secateur.core.errors import PlanError, SecateurError
 from secateur.core.files import read_json
+from secateur.export.devices.device import Device, Remote
 from secateur.export.quantize.spec import Quantization
 from secateur.pipeline.plan import latency_profile
 from secateur.pipeline.plan.latency_profile import SHARES, profile
@@ -78,6 +81,30 @@ def test_a_profile_that_was_stopped_goes_on(
         again()
     again(batch=2)
     assert count == 6  # for another batch nothing is known
+
+
+def test_a_table_of_a_device_has_its_environment(
+    vit: nn.Module, vit_groups: Groups, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    board, places = replace(environment(1), cpu_model="a board's"), list[object]()
+
+    def saved(timing: Timing, dense: Subject, narrowed: Subject) -> Saved:
+        places.append(timing.remote)
+        if len(places) == 2:
+            raise KeyboardInterrupt
+        return Saved(8.0, 4.0, 3.0, 6.0, board)
+
+    def there(name: str) -> LatencyTable:
+        remote = Remote(Device(name, "host"))
+        words = (vit, vit_groups, "torch:cpu", ("mlp_hidden",))
+        return profile(*words, align=96, keep=tmp_path / "part.json", remote=remote)
+
+    monkeypatch.setattr(Timing, "saved", saved)
+    assert there("orin").environment == board and places == [Remote(Device("orin", "host"))]
+    with pytest.raises(KeyboardInterrupt):
+        there("orin")
+    there("thor")
+    assert len(places) == 3
 
 
 def test_operations_are_timed_dense_and_at_half_of_all_units(
