@@ -219,7 +219,6 @@ def calibrated(
     Raises `BenchError` where `min_relative` is tighter than that, and for what is no run.
     """
     from secateur.benchmarks.bench import bench_pair
-    from secateur.benchmarks.effort import Effort
     from secateur.benchmarks.gating import noise
     from secateur.export.targets import typed_targets
     from secateur.pipeline.runs.runner import open_run
@@ -237,8 +236,8 @@ def calibrated(
     spec = run.recipe.bench
     every = [str(goal) for goal in typed_targets(spec.targets, run.recipe.export.precisions)]
     goals = [goal for goal in every if any(f"{target}@".startswith(f"{goal}@") for target, _ in places)]
-    each = Effort(spec.seconds, processes=spec.processes).part.seconds
-    effort = Effort(noise.PROCESSES * each, threads=spec.threads, modes=spec.modes, processes=noise.PROCESSES)
+    count, part = noise.PROCESSES, _effort(run).part
+    effort = replace(_effort(run), seconds=count * part.seconds, samples=count * part.samples, processes=count)
     dense = run_subjects(folder)[0]
     itself = bench_pair(dense, dense, goals, spec.batch, effort, say=say)
     found = [one for one in noise.noises(itself) if one.place in places]
