@@ -130,10 +130,10 @@ class GraphJudge:
         names = list(flat_outputs(self._template))
         for images, labels in batches:
             feeds = {name: tensor.cpu().numpy() for name, tensor in flat_inputs(self._model, images).items()}
-            yield _formed(self._template, session.run(names, feeds)), labels
+            yield formed(self._template, session.run(names, feeds)), labels
 
 
-def _formed(template: Any, arrays: Sequence[NDArray[Any]]) -> Any:
+def formed(template: Any, arrays: Sequence[NDArray[Any]]) -> Any:
     """The arrays as tensors in the form of what the model returns; raises `ExportError` where that has no tensors."""
     rest = iter(arrays)
     formed = map_tensors(lambda _: torch.from_numpy(next(rest)), template)

@@ -9,17 +9,24 @@ from pathlib import Path
 
 from secateur.benchmarks.bench import bench_pair
 from secateur.benchmarks.effort import Effort
+from secateur.benchmarks.modes.mode import without_mode
 from secateur.benchmarks.narrow import with_narrowed
+from secateur.benchmarks.results_file import BenchResult, split_key
 from secateur.benchmarks.runners import Subject
+from secateur.core.errors import EngineError
 from secateur.core.input_spec import InputSpec
 from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.engine_info import EngineInfo
+from secateur.export.engines import open_engine
 from secateur.export.targets import TypedTarget, parse_target, typed_targets
 from secateur.pipeline.analysis.accuracy import chance_warning, compared, measured
+from secateur.pipeline.analysis.engine_accuracy import BATCH, measured_engine
+from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.runs.declarations import Output
 from secateur.pipeline.runs.export_stage import engines_folder, graphs_of, onnx_name
 from secateur.pipeline.runs.inputs import Inputs
+from secateur.pipeline.tasks.metric import Meter
 
 Say = Callable[[str], None]
 _log = logging.getLogger(__name__)
@@ -28,7 +35,8 @@ _log = logging.getLogger(__name__)
 def bench_run(inputs: Inputs, say: Say) -> list[str]:
     """Writes `bench.json`: the task's metrics of both on the held-out split, and their latency on all targets.
 
-    Every precision that was exported is measured, and 8 bits in turns with the fastest wider one. Raises
+    Every precision that was exported is measured, and 8 bits in turns with the fastest wider one; what an engine in
+    another precision than fp32 has right is measured by running it. Raises
     `BenchError` where no target can be measured here.
     """
     recipe, spec = inputs.recipe, inputs.recipe.bench
@@ -55,8 +63,41 @@ def bench_run(inputs: Inputs, say: Say) -> list[str]:
     result = with_narrowed(result, subjects["pruned"], goals, spec.batch, effort, say)
     first, *others = compared(reached["dense"], reached["pruned"], classes)
     result = replace(result, metric=first, other_metrics=tuple(others), parity=_parity(folder))
+    result = _with_engines(result, inputs, subjects["pruned"], goals, reached["dense"], say)
     result.save(inputs.output("bench.json"))
     return ["bench.json"]
+
+
+def _with_engines(
+    result: BenchResult, inputs: Inputs, pruned: Subject, goals: Iterable[TypedTarget], dense: Meter, say: Say
+) -> BenchResult:
+    """The result with what each engine has right that was built, or is in another precision than the model.
+
+    An engine that cannot run the images is noted with the reason.
+    """
+    images, transform, task = inputs.held_out_images, inputs.transform, inputs.model_task
+    raw = replace(transform, mean=(0.0,) * len(transform.mean), std=(1 / 255,) * len(transform.std))
+    loader, pixels = (Loader(images, one, BATCH) for one in (transform, raw))
+    there = {without_mode(split_key(key)[0]) for key in result.speedup}
+    accuracy, notes = {}, []
+    for goal in goals:
+        form = pruned.form(goal)
+        if (
+            str(goal) not in there
+            or not isinstance(form, Path)
+            or not (goal.precision != "fp32" or goal.target.needs_build)
+        ):
+            continue
+        say(f"metrics of {goal} on {loader.samples} held-out images")
+        assert pruned.module is not None  # for the type checker: a run has its models
+        try:
+            with open_engine(form, goal.target, threads=inputs.recipe.bench.threads) as engine:
+                meter = measured_engine(engine, pruned.module, loader, task, images.classes, pixels)
+        except EngineError as error:
+            notes.append(f"{goal}: what this engine has right was not measured ({error})")
+            continue
+        accuracy[str(goal)] = compared(dense, meter, images.classes)[0]
+    return replace(result, accuracy=accuracy, notes=(*result.notes, *notes))
 
 
 def _parity(folder: Path) -> dict[str, float]:

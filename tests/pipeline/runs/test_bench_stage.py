@@ -58,6 +58,11 @@ def test_every_precision_and_batch_is_measured_or_has_a_reason(typed_run: Run) -
         ("onnxruntime:cpu", "onnxruntime:cpu@fp16", "onnxruntime:cpu@int8"), "CPUExecutionProvider"
     )
     assert found.dense.ran["onnxruntime:cpu"].products == {"fp32": found.dense.ran["onnxruntime:cpu"].products["fp32"]}
+    assert list(found.accuracy) == ["onnxruntime:cpu@fp16", "onnxruntime:cpu@int8"]
+    for one in found.accuracy.values():  # on the same images as the model's own
+        assert found.metric is not None and one.pairs is not None and found.metric.pairs is not None
+        assert (one.pairs.images, one.pairs.right) == (found.metric.pairs.images, found.metric.pairs.right)
+        assert one.pruned == pytest.approx(found.metric.pruned, abs=5)
     assert set(found.parity) == {"fp32", "fp16", "bf16", "int8"}
     assert 0 <= found.parity["fp32"] < 1e-4 < found.parity["int8"]
     assert found.widths and all(min(cut) > 0 for cut in found.widths.values())
