@@ -41,6 +41,8 @@ def test_the_wheel_is_the_tree(wheel: zipfile.ZipFile) -> None:
             if path.is_file() and path.suffix in WANTED and not {"__pycache__", "studies"} & {*relative.parts}:
                 tree.add(f"{target}/{relative.as_posix()}")
     data = {"secateur/pipeline/demo/demo.yaml", "secateur/pipeline/demo/digits_vit.safetensors"}
+    templates = (ROOT / "pipeline/report/templates").iterdir()
+    data |= {f"secateur/pipeline/report/templates/{path.name}" for path in templates}
     assert packed == tree | data
 
 

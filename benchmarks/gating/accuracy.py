@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from secateur.benchmarks.bootstrap import Interval
 from secateur.benchmarks.checks import Check, Outcome, at_least, at_most
+from secateur.benchmarks.gating.shares import loss_interval, share_interval
 from secateur.benchmarks.limits import Limits
 from secateur.benchmarks.results_file import TOP1, BenchResult, Compared
 from secateur.core.errors import BenchError
@@ -83,7 +84,7 @@ def _top1(judged: _Judged, limit: float) -> Check:
     if not judged.images:
         said = f"top-1 {value:.2f} % (the file does not say on how many images), {wanted}"
         return judged.check("top1", value, limit, "pass" if value >= limit else "fail", said, None)
-    low, high = _wilson(value, judged.images, judged.level)
+    low, high = share_interval(value, judged.images, judged.level)
     found = Interval(value, low, high)
     said = f"top-1 {value:.2f} % [{low:.2f}, {high:.2f}] ({judged.images} images), {wanted}"
     return judged.check("top1", value, limit, at_least(found, limit), said, found)
@@ -96,31 +97,14 @@ def _drop(judged: _Judged, limit: float) -> Check:
         raise BenchError(f"got max_drop {limit}: give percentage points, such as 1.0")
     allowed = f"at most {limit:g} {'are' if percent else 'is'} allowed"
     found, how = None, f"as a number, without an interval: {f'{images} images' if images else 'images'} without results"
-    if metric.pairs is not None:
-        found = Interval(drop, *metric.pairs.loss_interval(judged.level))
-        how = f"the same {images} images: {metric.pairs.lost} lost, {metric.pairs.won} won"
-    elif metric.name == TOP1 and images:
-        found = Interval(drop, *_apart(metric, images, judged.level))
+    if (ends := loss_interval(metric, images, judged.level)) is not None:
+        found = Interval(drop, *ends)
         how = f"as of other images on each side, {images} of them: this file does not tell them apart"
+    if metric.pairs is not None:
+        how = f"the same {images} images: {metric.pairs.lost} lost, {metric.pairs.won} won"
     if found is None:  # a drop of one point is 1.0000000000000142 of two floats
         amount = f"{drop:.2f} points" if percent else f"{drop:.4g}"
         said = f"{metric.name} is worse by {amount} ({how} one by one), {allowed}"
         return judged.check("drop", drop, limit, "pass" if drop <= limit + 1e-9 else "fail", said, None)
     said = f"{metric.name} is worse by {drop:.2f} [{found.low:.2f}, {found.high:.2f}] points ({how}), {allowed}"
     return judged.check("drop", drop, limit, at_most(found, limit), said, found)
-
-
-def _apart(metric: Compared, images: int, level: float) -> tuple[float, float]:
-    """The interval of the loss, each side on other images: Newcombe's (Statistics in Medicine 17, 1998, no. 10)."""
-    (low, high), (less, more) = (_wilson(value, images, level) for value in (metric.dense, metric.pruned))
-    below = math.hypot(metric.dense - low, more - metric.pruned)
-    above = math.hypot(high - metric.dense, metric.pruned - less)
-    return metric.loss - below, metric.loss + above
-
-
-def _wilson(percent: float, images: int, level: float) -> tuple[float, float]:
-    """The interval of a share of so many images, in percent (Wilson, 1927)."""
-    from scipy.stats import binomtest
-
-    found = binomtest(round(percent * images / 100), images).proportion_ci(level, method="wilson")
-    return 100 * float(found.low), 100 * float(found.high)

@@ -19,19 +19,23 @@ class ShownExample:
 
 @dataclass(frozen=True)
 class FidelityFile:
-    """fidelity.json: the mean agreement of both models' maps, that of every image, and which ones are shown."""
+    """fidelity.json: the mean agreement of both models' maps, that of every image, which ones are shown, and of what.
+
+    The `rules` are those of the maps; of a file that does not say, none.
+    """
 
     mean_cosine: float
     mean_rank: float
     cosine: tuple[float, ...]
     rank: tuple[float, ...]
     examples: tuple[ShownExample, ...]
+    rules: str = ""
 
     @staticmethod
-    def of(found: Fidelity) -> FidelityFile:
-        """What the file says of a fidelity."""
+    def of(found: Fidelity, rules: str = "") -> FidelityFile:
+        """What the file says of a fidelity by some rules."""
         shown = tuple(ShownExample(example.index, example.explained) for example in found.examples)
-        return FidelityFile(found.mean_cosine, found.mean_rank, found.cosine, found.rank, shown)
+        return FidelityFile(found.mean_cosine, found.mean_rank, found.cosine, found.rank, shown, rules)
 
     def save(self, path: Path) -> None:
         """Writes fidelity.json, atomically."""

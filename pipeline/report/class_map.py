@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist
 
+from secateur.export.runner.text import shown
 from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.describe import GroupRow
 
@@ -18,6 +19,10 @@ TOP, LOW = 0.1, 0.5
 """A unit serves a class alone when it is among the first tenth there and in the lower half for every other class."""
 LABELLED = 60
 """At most so many rows or columns have their names written beside them."""
+LETTERS = 48
+"""At most so many letters of a name."""
+GREY = "#7d7d7d"
+"""What can be read on a white and on a black page."""
 ByClass = Mapping[str, NDArray[np.float64]]
 """For each group, by name, `[classes, units]`."""
 Sole = tuple[str, int, int]
@@ -48,8 +53,11 @@ def class_map(groups: Sequence[GroupRow], scores: ByClass, names: Sequence[str])
     image = axes.imshow(contrast[order][:, across], cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     _ticks(axes.set_xticks, [labels[i] for i in across], rotation=90)
     _ticks(axes.set_yticks, [rows[i] for i in order], rotation=0)
-    axes.tick_params(labelsize=6)
-    figure.colorbar(image, ax=axes, label="above the mean class", shrink=0.7)
+    axes.tick_params(labelsize=6, colors=GREY)
+    bar = figure.colorbar(image, ax=axes, shrink=0.7)
+    bar.set_label("above the mean class", color=GREY)
+    bar.ax.tick_params(colors=GREY)
+    figure.patch.set_alpha(0)
     return figure
 
 
@@ -111,5 +119,11 @@ def _heads(values: NDArray[np.float64], group: GroupRow) -> NDArray[np.float64]:
 
 
 def _ticks(put: Any, labels: list[str], rotation: int) -> None:
-    shown = labels if len(labels) <= LABELLED else []
-    put(range(len(shown)), shown, rotation=rotation)
+    named = [_label(label) for label in labels] if len(labels) <= LABELLED else []
+    put(range(len(named)), named, rotation=rotation)
+
+
+def _label(name: str) -> str:
+    """A name as one short line, which is no formula whatever it holds."""
+    line = shown(name, lines=False)
+    return (line if len(line) <= LETTERS else f"{line[: LETTERS - 1]}…").replace("$", r"\$")

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class FoldedTable:
     """A table with its `title`, what is `said` above it, its `heads` and its rows; `numbers` are the columns of such.
 
-    Markdown has no folds, there `said` introduces the table.
+    One that is `unfolded` is open from the start. Markdown has no folds, there `said` introduces the table; tables that
+    are `only_html` are left out of it.
     """
 
     title: str
@@ -17,6 +18,8 @@ class FoldedTable:
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numbers: frozenset[str] = frozenset()
+    unfolded: bool = False
+    only_html: bool = False
 
     @property
     def rule(self) -> str:

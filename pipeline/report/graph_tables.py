@@ -13,6 +13,7 @@ ENGINE_HEADS = (
     *("engine", "graph", "MB", "layers by precision", "fused attention", "products add up in", "conversions"),
     "read from",
 )
+PARITY_HEADS = ("graph", "precision", "MB", "difference", "allowed", "same answer")
 SOURCES = {
     "engine": "the loaded engine",
     "builder": "the builder's report",
@@ -41,6 +42,26 @@ def engine_table(engines: Mapping[str, EngineInfo]) -> FoldedTable | None:
     numbers = frozenset({"MB", "fused attention"})
     rows = tuple(_row(name, info) for name, info in engines.items())
     return FoldedTable("Every engine and what it runs", f"{said}.", ENGINE_HEADS, rows, numbers)
+
+
+def parity_table(graphs: Mapping[str, ExportedGraph]) -> FoldedTable | None:
+    """How far each graph is from PyTorch, or why that is not known; None where nothing was exported."""
+    if not graphs:
+        return None
+    said = (
+        "The largest difference between ONNX Runtime and PyTorch as a share of the outputs' scale, and how often the "
+        "largest output is the same"
+    )
+    rows = tuple(_parity(name, graph) for name, graph in graphs.items())
+    return FoldedTable("Every graph beside PyTorch", f"{said}.", PARITY_HEADS, rows, frozenset(PARITY_HEADS[2:]))
+
+
+def _parity(name: str, graph: ExportedGraph) -> tuple[str, ...]:
+    start = (name, graph.info.precision, f"{graph.info.size_bytes / 1e6:.1f}")
+    if graph.parity is None:
+        return (*start, f"not checked: {graph.not_checked}", "", "")
+    same = min(one.agreement for one in graph.parity.differences)
+    return (*start, f"{graph.parity.worst.relative:.1e}", f"{graph.parity.tolerance:.0e}", f"{same:.0%}")
 
 
 def _row(name: str, info: EngineInfo) -> tuple[str, ...]:

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from secateur.benchmarks.layers import layers_file
+from secateur.benchmarks.layers.layers_file import read_layers
 from secateur.benchmarks.results_file import read_bench
 from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.engine_info import EngineInfo
 from secateur.pipeline.report.fidelity_of_run import fidelity_of_run
-from secateur.pipeline.runs.declarations import Output, Packages, recipe_parts
+from secateur.pipeline.report.findings import Findings
+from secateur.pipeline.runs.declarations import Found, Output, Packages, recipe_parts
 from secateur.pipeline.runs.inputs import Inputs
 from secateur.pipeline.runs.stage import Stage
 from secateur.pipeline.runs.stages import DENSE, ENGINES, HELD_OUT, PLAN, SCORES, SMALL, STAGES, TRACED
+from secateur.pipeline.runs.sweep import SweepFile
 from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.describe import GroupTable
 
 BENCH, GROUPS = Output("bench", "bench.json"), Output("groups", "groups.json")
 EXPORTED, BUILT = Output("export", ExportFile.NAME), Output("build", BuildFile.NAME)
 
+SWEEP, LAYERS = Found(f"../{SweepFile.NAME}"), Found(layers_file.FILE)
+
 
 def report_run(inputs: Inputs, say: Callable[[str], None]) -> list[str]:
     """Writes the report of a run, with the agreement of both models' maps where the recipe asks for it."""
-    from secateur.pipeline.report.write import Findings, write_report  # matplotlib is slow to import
+    from secateur.pipeline.report.write import write_report  # matplotlib is slow to import
 
+    built = BuildFile.load(inputs.folder_of(BUILT)) if inputs.has(BuildFile.NAME) else BuildFile()
     found = Findings(
         recipe=inputs.recipe,
         groups=GroupTable.load(inputs.path("groups.json")),
@@ -30,20 +37,29 @@ def report_run(inputs: Inputs, say: Callable[[str], None]) -> list[str]:
         plan=inputs.plan,
         bench=read_bench(inputs.path("bench.json")),
         classes=inputs.held_out_images.classes if inputs.model_task.scores_classes else (),
-        fidelity=fidelity_of_run(inputs, say),
+        folder=inputs.output(),
+        maps=fidelity_of_run(inputs, say),
         graphs=ExportFile.load(inputs.folder_of(EXPORTED)).files if inputs.has(ExportFile.NAME) else {},
-        engines=_engines(inputs),
+        engines=_engines(inputs, built),
+        not_built=built.skipped,
+        sweep=sweep_of(inputs),
+        layers=read_layers(path) if (path := inputs.found(LAYERS.name)) else None,
     )
     return write_report(inputs.output(), found)
 
 
-def _engines(inputs: Inputs) -> dict[str, EngineInfo]:
+def _engines(inputs: Inputs, built: BuildFile) -> dict[str, EngineInfo]:
     """The engines of the run by their folders in it."""
-    if not inputs.has(BuildFile.NAME):
-        return {}
     folder = inputs.folder_of(BUILT, ENGINES)
-    places = BuildFile.load(folder).engines(folder)
-    return {place.relative_to(folder).as_posix(): EngineInfo.load(place) for place in places}
+    return {place.relative_to(folder).as_posix(): EngineInfo.load(place) for place in built.engines(folder)}
+
+
+def sweep_of(inputs: Inputs) -> SweepFile | None:
+    """The sweep whose folder the run is in, where it is one of its points."""
+    if (path := inputs.found(SWEEP.name)) is None:
+        return None
+    content = SweepFile.load(path)
+    return content if inputs.output().name in {point.run for point in content.points} else None
 
 
 REPORT = Stage(
@@ -60,8 +76,10 @@ REPORT = Stage(
             BUILT,
             ENGINES,
             BENCH,
+            SWEEP,
+            LAYERS,
             TRACED,
-            Packages("matplotlib"),
+            Packages("jinja2", "matplotlib"),
         ),
         *recipe_parts("", "report"),
     ),

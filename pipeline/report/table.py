@@ -8,24 +8,28 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from secateur.benchmarks.results_file import BenchResult, Compared, read_bench
+from secateur.benchmarks.bootstrap import Interval
+from secateur.benchmarks.gating.shares import share_interval
+from secateur.benchmarks.results_file import TOP1, BenchResult, Compared, read_bench
+from secateur.pipeline.report.certainty import Judged, change_of, judged
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measured quantity as it is printed: the dense and the pruned value, the change, and whether it is a loss."""
+    """One measured quantity as it is printed: the dense and the pruned value, the change, and what that shows."""
 
     name: str
     dense: str
     pruned: str
     change: str
-    worse: bool = False
+    judged: Judged = "unclear"
 
 
 def rows_of(bench: BenchResult) -> list[Row]:
     """The rows of a comparison, latency last with one row for each target; what is not known has none."""
-    dense, pruned = bench.dense, bench.pruned
-    rows = [_metric(found) for found in (bench.judged, *bench.other_metrics) if found is not None]
+    dense, pruned, images = bench.dense, bench.pruned, bench.evaluation_images
+    rows = [_metric(found, images) for found in (bench.judged, *bench.other_metrics) if found is not None]
+    rows += [_metric(found, images, f" of {target}") for target, found in bench.accuracy.items()]
     counts = (
         ("MACs", dense.macs, pruned.macs),
         ("parameters", dense.params, pruned.params),
@@ -34,8 +38,7 @@ def rows_of(bench: BenchResult) -> list[Row]:
     rows += [_share(name, before, after) for name, before, after in counts if before and after is not None]
     for target, speedup in bench.speedup.items():
         before, after = (f"{side.latency_ms[target].p50:.3f} ms" for side in (dense, pruned))
-        words = _speed(speedup.ratio, speedup.low, speedup.high)
-        rows.append(Row(f"latency {target} (p50)", before, after, words, speedup.ratio < 1))
+        rows.append(Row(f"latency {target} (p50)", before, after, speed(speedup), faster(speedup)))
     return rows
 
 
@@ -48,7 +51,7 @@ def print_table(run_dir: Path) -> None:
     """Prints a run's table and the path of its report on stdout."""
     bench = read_bench(run_dir)
     table = Table(title=f"secateur: {run_dir}")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for column in ("dense", "pruned", "change"):
         table.add_column(column, justify="right")
     for row in rows_of(bench):
@@ -68,20 +71,44 @@ def compact(number: float) -> str:
     return f"{number:.4g}"
 
 
-def _speed(ratio: float, low: float, high: float) -> str:
-    """A speedup with its interval; below 1 it is a slowdown and said to be one."""
-    if ratio >= 1:
-        return f"{ratio:.2f}x faster [{low:.2f}, {high:.2f}]"
-    return f"{1 / ratio:.2f}x slower [{1 / high:.2f}, {1 / low:.2f}]"
+def faster(found: Interval) -> Judged:
+    """Whether the interval of a speedup shows that the pruned side is faster, or slower."""
+    return judged(found.low, found.high, 1)
 
 
-def _metric(found: Compared) -> Row:
-    """A metric of the task: percent with points of change, or numbers in the unit of the labels."""
-    change, worse = found.pruned - found.dense, found.loss > 0
-    if found.unit == "%":
-        return Row(found.name, f"{found.dense:.2f} %", f"{found.pruned:.2f} %", f"{change:+.2f} points", worse)
-    return Row(found.name, f"{found.dense:.4g}", f"{found.pruned:.4g}", f"{change:+.4g}", worse)
+def speed(found: Interval) -> str:
+    """A speedup with its interval; one that is shown to be below 1 is a slowdown, and one around 1 is neither."""
+    if (shown := faster(found)) == "loss":
+        return f"{1 / found.ratio:.2f}x slower [{1 / found.high:.2f}, {1 / found.low:.2f}]"
+    words = "faster" if shown == "gain" else "as fast"
+    return f"{found.ratio:.2f}x {words} [{found.low:.2f}, {found.high:.2f}]"
+
+
+def metric_value(found: Compared, value: float, images: int | None) -> str:
+    """One side of a metric as it is printed, with the 95 % interval of a share of images."""
+    if found.unit != "%":
+        return f"{value:.4g}"
+    if found.name != TOP1 or not images:
+        return f"{value:.2f} %"
+    low, high = share_interval(value, images)
+    return f"{value:.2f} % [{low:.1f}, {high:.1f}]"
+
+
+def metric_change(found: Compared, images: int | None) -> str:
+    """The change of a metric as it is printed: points of percent, or a number in the unit of the labels."""
+    change, difference = change_of(found, images), found.pruned - found.dense
+    if found.unit != "%":
+        return f"{difference:+.4g}"
+    if change.low is None or change.high is None:
+        return f"{difference:+.2f} points"
+    return f"{difference:+.2f} points [{change.low:+.2f}, {change.high:+.2f}]"
+
+
+def _metric(found: Compared, images: int | None, of: str = "") -> Row:
+    dense, pruned = (metric_value(found, value, images) for value in (found.dense, found.pruned))
+    return Row(f"{found.name}{of}", dense, pruned, metric_change(found, images), change_of(found, images).judged)
 
 
 def _share(name: str, dense: float, pruned: float) -> Row:
-    return Row(name, compact(dense), compact(pruned), f"{pruned / dense:.1%} of dense", pruned > dense)
+    shown: Judged = "gain" if pruned < dense else "loss" if pruned > dense else "unclear"
+    return Row(name, compact(dense), compact(pruned), f"{pruned / dense:.1%} of dense", shown)

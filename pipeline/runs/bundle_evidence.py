@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from secateur.benchmarks.gating.shares import share_interval
 from secateur.benchmarks.results_file import TOP1, BenchResult, Compared
 from secateur.export.runner import evidence
 from secateur.export.runner.evidence import Cost, Evidence, Latency, Metric
@@ -42,11 +43,6 @@ def evidence_of(result: BenchResult) -> Evidence:
 
 
 def _metric(one: Compared, images: int | None) -> Metric:
-    """A metric; top-1, a share of images, has the interval of Wilson (1927)."""
-    low = high = None
-    if one.name == TOP1 and images:
-        from scipy.stats import binomtest
-
-        interval = binomtest(round(one.pruned * images / 100), images).proportion_ci(method="wilson")
-        low, high = 100 * float(interval.low), 100 * float(interval.high)
+    """A metric; top-1, a share of images, has an interval."""
+    low, high = share_interval(one.pruned, images) if one.name == TOP1 and images else (None, None)
     return Metric(one.name, one.unit, one.dense, one.pruned, images, low, high)

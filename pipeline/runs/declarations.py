@@ -104,6 +104,17 @@ class Output(Declaration):
         return {name: digest for name, digest in written.items() if fnmatch(name, self.pattern)}
 
 
+@dataclass(frozen=True)
+class Found(Declaration):
+    """A file that another command left in the run's folder, or beside it (`../sweep.json`), where there is one."""
+
+    name: str
+
+    def identity(self, run: Run, finished: Mapping[str, Entry]) -> Mapping[str, str]:
+        path = run.folder / self.name
+        return {f"file {self.name}": sha256_once(path) if path.is_file() else "none"}
+
+
 class Packages(Declaration):
     """The versions of packages whose code decides the result; secateur's own is always among them."""
 

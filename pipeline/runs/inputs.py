@@ -23,6 +23,7 @@ from secateur.pipeline.runs.declarations import (
     ClassNames,
     Declaration,
     DenseModel,
+    Found,
     HeldOutImages,
     Output,
     RecipePart,
@@ -169,6 +170,12 @@ class Inputs:
     def has(self, name: str) -> bool:
         """Whether a declared earlier stage has written a file of this name."""
         return name in self._files()
+
+    def found(self, name: str) -> Path | None:
+        """A declared file that another command left in the run's folder or beside it; None where there is none."""
+        self._check(Found(name), name)
+        path = self._run.folder / name
+        return path if path.is_file() else None
 
     def folder_of(self, *outputs: Output) -> Path:
         """The run directory, for code that finds the files of these stages in it by itself."""

@@ -10,14 +10,16 @@ import torch
 
 from secateur.benchmarks.bootstrap import Interval
 from secateur.benchmarks.environment import environment
-from secateur.benchmarks.results_file import BenchResult, Latency, Side
+from secateur.benchmarks.results_file import TOP1, BenchResult, Latency, Side
 from secateur.core.input_spec import InputSpec
-from secateur.pipeline.report.write import Findings
+from secateur.pipeline.report.findings import Findings
 from secateur.pipeline.runs.recipe import make_recipe
+from secateur.pipeline.runs.sweep import DensePoint, Point, SweepFile
 from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.describe import GroupRow, GroupTable
 from secateur.pipeline.structure.groups import Kind
 from secateur.pipeline.structure.plan import Plan, PlanFacts
+from secateur.pipeline.tasks.metric import Metric
 
 CPU = "onnxruntime:cpu"
 HIDDEN = "blocks.0.mlp.hidden"
@@ -57,3 +59,12 @@ def findings(**sections: dict[str, Any]) -> Findings:
         plan=Plan({HIDDEN: (0, 1, 5)}, "x", InputSpec.shaped((3, 4, 4)), facts),
         bench=compared(side(2 * 10**9, 81.4, 8.0), side(10**9, 80.9, 5.0), 1.6, 1.5, 1.7),
     )
+
+
+def swept(first: float = 80.9, last: float = 60.0) -> SweepFile:
+    """A sweep of two points, the second one of which loses accuracy; the latency of both was measured."""
+    points = tuple(
+        Point(budget, f"macs-{budget}", 2e9 * budget, 2e7 * budget, top1, "", Metric(TOP1, top1), {CPU: speedup})
+        for budget, top1, speedup in ((0.5, first, Interval(1.6, 1.5, 1.7)), (0.3, last, Interval(1.0, 0.9, 1.1)))
+    )
+    return SweepFile("", "macs", points, DensePoint(2e9, 2e7, Metric(TOP1, 81.4), 1000, ""))

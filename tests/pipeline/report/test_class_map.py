@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -89,3 +91,11 @@ def test_units_of_one_class_are_found_where_they_were_planted() -> None:
 def test_only_class_wise_scores_are_taken() -> None:
     assert class_wise(Scores({"b": torch.ones(3)}, "x")) == {}
     assert list(class_wise(Scores({"a": torch.ones(2, 3), "b": torch.ones(3)}, "x"))) == ["a"]
+
+
+def test_names_that_are_long_or_formulas_are_short_lines(tmp_path: Path) -> None:
+    figure = class_map(GROUPS, random_scores(), ("$\\bad{$", "a\nb", "W" * 300))
+    assert figure is not None
+    figure.savefig(tmp_path / "map.png")  # a formula that is none would raise here
+    rows = {label.get_text() for label in figure.axes[0].get_yticklabels()}
+    assert rows == {r"\$\bad{\$", r"a\nb", "W" * 47 + "…"}

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from secateur.export.engine_info import Layer, count_precisions
-from secateur.pipeline.report.graph_tables import ENGINE_HEADS, KEPT_HEADS, engine_table, kept_table
+from secateur.pipeline.report.graph_tables import (
+    ENGINE_HEADS,
+    KEPT_HEADS,
+    PARITY_HEADS,
+    engine_table,
+    kept_table,
+    parity_table,
+)
 from tests.export.test_artefacts import EXPORTED
 from tests.export.test_engine_info import ENGINE as FP16_ENGINE
 
@@ -54,3 +61,12 @@ def test_what_each_engine_runs_stands_in_a_row() -> None:
     assert silent is not None
     assert silent.rows[0][ENGINE_HEADS.index("products add up in")] == "not told"
     assert engine_table({}) is None
+
+
+def test_every_graph_stands_beside_pytorch_or_says_why_not() -> None:
+    table = parity_table(EXPORTED.files)
+    assert table is not None
+    assert all(len(row) == len(PARITY_HEADS) for row in table.rows)
+    assert table.rows[0] == ("model.fp16.onnx", "fp16", "0.0", "1.2e-01", "1e-02", "100%")
+    assert table.rows[1][3:] == ("not checked: why", "", "")
+    assert parity_table({}) is None

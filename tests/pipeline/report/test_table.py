@@ -7,26 +7,42 @@ from pathlib import Path
 
 import pytest
 
-from secateur.benchmarks.results_file import Compared
+from secateur.benchmarks.gating.matched_pairs import Pairs
+from secateur.benchmarks.results_file import TOP1, Compared
 from secateur.pipeline.report.table import compact, print_table, rows_of, table_of
-from tests.pipeline.report.findings import compared, findings, side
+from tests.pipeline.report.findings import CPU, compared, findings, side
 
 
 def test_a_gain_and_a_loss_are_told_apart() -> None:
     rows = rows_of(findings().bench)
-    assert [(row.name, row.change, row.worse) for row in rows] == [
-        ("top-1 accuracy", "-0.50 points", True),
-        ("MACs", "50.0% of dense", False),
-        ("parameters", "50.0% of dense", False),
-        ("size (bytes)", "50.0% of dense", False),
-        ("latency onnxruntime:cpu (p50)", "1.60x faster [1.50, 1.70]", False),
+    assert [(row.name, row.change, row.judged) for row in rows] == [
+        ("top-1 accuracy", "-0.50 points", "unclear"),  # on an unknown number of images
+        ("MACs", "50.0% of dense", "gain"),
+        ("parameters", "50.0% of dense", "gain"),
+        ("size (bytes)", "50.0% of dense", "gain"),
+        ("latency onnxruntime:cpu (p50)", "1.60x faster [1.50, 1.70]", "gain"),
     ]
     assert [(row.dense, row.pruned) for row in rows[:2]] == [("81.40 %", "80.90 %"), ("2 G", "1 G")]
 
 
 def test_a_slowdown_is_called_one() -> None:
     row = rows_of(compared(side(2 * 10**9, 80, 5.0), side(10**9, 80, 8.0), 0.62, 0.6, 0.64))[-1]
-    assert (row.change, row.worse) == ("1.61x slower [1.56, 1.67]", True)
+    assert (row.change, row.judged) == ("1.61x slower [1.56, 1.67]", "loss")
+
+
+def test_a_speedup_around_one_is_neither() -> None:
+    row = rows_of(compared(side(2 * 10**9, 80, 5.0), side(10**9, 80, 5.0), 1.0, 0.97, 1.06))[-1]
+    assert (row.change, row.judged) == ("1.00x as fast [0.97, 1.06]", "unclear")
+
+
+def test_a_share_of_images_has_its_interval_and_an_engine_its_own_accuracy() -> None:
+    pairs = Pairs(1000, 814, 105, 0)
+    metric = Compared(TOP1, 81.4, 70.9, pairs=pairs)
+    bench = replace(findings().bench, evaluation_images=1000, metric=metric, accuracy={f"{CPU}@int8": metric})
+    row, engine, *_ = rows_of(bench)
+    assert (row.dense, row.pruned) == ("81.40 % [78.9, 83.7]", "70.90 % [68.0, 73.6]")
+    assert row.change.startswith("-10.50 points [-12.")
+    assert (row.judged, engine.name) == ("loss", f"{TOP1} of {CPU}@int8")
 
 
 def test_what_is_not_known_has_no_row() -> None:
@@ -54,7 +70,7 @@ def test_counts_are_short(number: float, words: str) -> None:
 def test_metrics_of_other_tasks_have_their_rows() -> None:
     errors, share = Compared("RMSE", 2.0, 2.5, higher_is_better=False, unit=""), Compared("mAP", 50.0, 51.25)
     rows = rows_of(replace(findings().bench, metric=errors, other_metrics=(share,)))
-    assert [(row.name, row.dense, row.pruned, row.change, row.worse) for row in rows[:2]] == [
-        ("RMSE", "2", "2.5", "+0.5", True),
-        ("mAP", "50.00 %", "51.25 %", "+1.25 points", False),
+    assert [(row.name, row.dense, row.pruned, row.change, row.judged) for row in rows[:2]] == [
+        ("RMSE", "2", "2.5", "+0.5", "unclear"),
+        ("mAP", "50.00 %", "51.25 %", "+1.25 points", "unclear"),
     ]

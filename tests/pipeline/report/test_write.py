@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ from secateur.benchmarks.bootstrap import Interval
 from secateur.benchmarks.results_file import Narrowed
 from secateur.pipeline.analysis.fidelity import Example, Fidelity
 from secateur.pipeline.analysis.fidelity_file import FidelityFile
+from secateur.pipeline.report.fidelity_of_run import Maps
 from secateur.pipeline.report.table import rows_of
 from secateur.pipeline.report.write import write_report
 from secateur.pipeline.scores.score import Scores
@@ -24,7 +24,7 @@ from tests.pipeline.report.test_graph_tables import ENGINE
 
 def test_the_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
     written = write_report(tmp_path, findings())
-    assert written == ["report.html", "report.md", "figures/kept_units.png", "figures/latency.png"]
+    assert written == ["report.html", "report.md"]
     page = (tmp_path / "report.html").read_text()
     links: list[str] = []
     open_tags: list[str] = []
@@ -32,7 +32,7 @@ def test_the_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
     class Reader(HTMLParser):
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
             links.extend(value or "" for key, value in attrs if key in ("src", "href"))
-            if tag not in ("meta", "img", "br", "link"):
+            if tag not in ("meta", "img", "br", "link", "input"):
                 open_tags.append(tag)
 
         def handle_endtag(self, tag: str) -> None:
@@ -40,12 +40,14 @@ def test_the_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
 
     Reader().feed(page)
     assert not open_tags
-    assert len(links) == 2
-    assert all(link.startswith("data:image/png;base64,") for link in links)
+    assert links
+    assert all(link.startswith("#") and f'id="{link[1:]}"' in page for link in links)
+    assert "<script" not in page
     for words in ("81.40 %", "-0.50 points", "50.0% of dense", "1.60x faster [1.50, 1.70]", "test &lt;cpu&gt;"):
         assert words in page
-    assert '<td class="change worse">-0.50 points</td>' in page
-    assert '<td class="change">50.0% of dense</td>' in page
+    assert '<td class="unclear">-0.50 points</td>' in page
+    assert '<td class="gain">50.0% of dense</td>' in page
+    assert '<p class="verdict gain">' in page
     assert "Not measured: torch:cuda: no GPU here" in page
 
 
@@ -58,7 +60,7 @@ def test_precisions_are_told_with_their_reasons(tmp_path: Path) -> None:
     page, summary = ((tmp_path / name).read_text() for name in ("report.html", "report.md"))
     for text in (page, summary):
         assert "batch 1: int8 is not faster than fp16 (0.500 [0.400, 0.600] times as fast): keep fp16 there" in text
-    assert "<td>blocks.0</td><td>MatMul</td><td>8</td><td>int8</td>" in page
+    assert '<td>blocks.0</td><td>MatMul</td><td class="number">8</td><td>int8</td>' in page
     lines = summary.splitlines()
     place = lines.index("| layer | operation | MACs | precision | bit-operations | cost alone | why |")
     assert lines[place + 2] == "| blocks.0 | MatMul | 8 | int8 | 100.0% | 0.25 | a reason |"
@@ -78,28 +80,6 @@ def test_the_summary_holds_the_same_rows(tmp_path: Path) -> None:
     assert "| blocks.0.mlp.hidden | mlp_hidden | 8 | 3 |" in summary
 
 
-def test_a_latency_that_was_planned_is_shown_beside_what_was_measured(tmp_path: Path) -> None:
-    write_report(tmp_path, findings())
-    assert "planned latency" not in (tmp_path / "report.md").read_text()
-    found = findings(budget={"latency": 0.6, "target": "onnxruntime:cpu"})
-    assert found.plan.facts is not None
-    facts = replace(found.plan.facts, budget="latency", cost=4.875)
-    write_report(tmp_path, replace(found, plan=replace(found.plan, facts=facts)))
-    assert "4.875 ms on onnxruntime:cpu" in (summary := (tmp_path / "report.md").read_text())
-    assert "planned operations" not in summary
-    facts = replace(facts, precisions={"a": "fp16", "b": "int8", "c": "int8"})
-    write_report(tmp_path, replace(found, plan=replace(found.plan, facts=facts)))
-    assert "fp16: 1, int8: 2" in (tmp_path / "report.md").read_text()
-
-
-def test_a_plan_that_does_not_say_what_it_costs_is_shown_all_the_same(tmp_path: Path) -> None:
-    found = findings()
-    write_report(tmp_path, replace(found, plan=replace(found.plan, facts=None)))
-    summary = (tmp_path / "report.md").read_text()
-    assert "planned" not in summary
-    assert "| blocks.0.mlp.hidden | mlp_hidden | 8 | 3 |" in summary
-
-
 def test_the_same_run_gives_the_same_report(tmp_path: Path) -> None:
     write_report(tmp_path, findings())
     first = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -109,14 +89,21 @@ def test_the_same_run_gives_the_same_report(tmp_path: Path) -> None:
 
 def test_fidelity_is_shown_with_its_numbers(tmp_path: Path) -> None:
     example = Example(1, 3, torch.rand(3, 4, 4), torch.rand(2, 2), torch.rand(2, 2), 0.5, 0.4)
-    written = write_report(tmp_path, replace(findings(), fidelity=Fidelity((0.9, 0.5), (0.8, 0.4), (example,))))
+    written = write_report(
+        tmp_path, replace(findings(), maps=Maps(Fidelity((0.9, 0.5), (0.8, 0.4), (example,)), "gamma"))
+    )
     assert {"figures/evidence.png", "fidelity.json"} < set(written)
-    assert "cosine 0.70, rank 0.60 on 2 images" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "by a cosine of 0.70 and a rank correlation of 0.60 on 2 held-out images" in page
+    assert "Shown is relevance propagation by the rules gamma." in page
+    assert page.count('src="data:image/jpeg;base64,') == 3
     assert "(figures/evidence.png)" in (tmp_path / "report.md").read_text()
+    assert "cosine 0.70, rank 0.60 on 2 images" in (tmp_path / "report.md").read_text()
     content = FidelityFile.load(tmp_path / "fidelity.json")
     assert (content.cosine, content.rank) == ((0.9, 0.5), (0.8, 0.4))
     assert (content.mean_cosine, content.mean_rank) == pytest.approx((0.7, 0.6))
     assert [(example.index, example.explained) for example in content.examples] == [(1, 3)]
+    assert content.rules == "gamma"
 
 
 def test_class_wise_scores_are_shown_with_the_units_of_one_class(tmp_path: Path) -> None:
@@ -127,27 +114,7 @@ def test_class_wise_scores_are_shown_with_the_units_of_one_class(tmp_path: Path)
     found = replace(found, recipe=replace(found.recipe, classes=names))
     assert "figures/classes.png" in write_report(tmp_path, found)
     page, summary = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
-    assert "Which heads serve which classes" in page
+    assert 'src="data:image/png;base64,' in page
     assert "| bee | 1 | blocks.0.mlp.hidden[2] |" in summary
     assert "* classes: ant, bee, cat" in summary
     assert "<td>blocks.0.mlp.hidden[2]</td>" in page
-
-
-@pytest.mark.parametrize(
-    ("recover", "words"),
-    [
-        ({"compensate": False}, "none"),
-        ({"front_to_back": False}, "ridge compensation (chosen for each layer)"),
-        (
-            {"ridge": 0.01, "distill": {"epochs": 2, "labels": 0.5}},
-            "ridge compensation (0.01), front to back, then 2 epochs of distillation, 50% of it on labels",
-        ),
-        (
-            {"compensate": False, "distill": {"epochs": 1, "labels": 0.0}},
-            "1 epoch of distillation, 0% of it on labels",
-        ),
-    ],
-)
-def test_the_recovery_is_told(tmp_path: Path, recover: dict[str, Any], words: str) -> None:
-    write_report(tmp_path, findings(recover=recover))
-    assert f"* recovery: {words}\n" in (tmp_path / "report.md").read_text()

@@ -18,6 +18,7 @@ from secateur.pipeline.runs.declarations import (
     ClassNames,
     Declaration,
     DenseModel,
+    Found,
     HeldOutImages,
     Machine,
     Output,
@@ -101,6 +102,17 @@ def test_outputs_are_those_of_one_stage_that_match(inputs: Path) -> None:
     }
     assert Output("recover").identity(run, finished) == files
     assert Output("export").identity(run, finished) == {}
+
+
+def test_what_another_command_left_counts_by_its_content(tmp_path: Path) -> None:
+    make_inputs(tmp_path)
+    one = Found("../sweep.json")
+    absent = found(one, tmp_path)
+    (tmp_path / "run").mkdir(exist_ok=True)
+    (tmp_path / "sweep.json").write_text("1")
+    there = found(one, tmp_path)
+    (tmp_path / "sweep.json").write_text("22")
+    assert len({str(words) for words in (absent, there, found(one, tmp_path))}) == 3
 
 
 def test_packages_are_named_with_their_versions(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from secateur.pipeline.runs.declarations import (
     ClassNames,
     Declaration,
     DenseModel,
+    Found,
     HeldOutImages,
     Output,
     RecipePart,
@@ -27,7 +28,7 @@ from tests.pipeline.runs.small_run import make_inputs, recipe_of
 
 EVERYTHING = (
     *(DenseModel(), CalibrationImages(), ClassNames(), HeldOutImages()),
-    *(Output("plan"), Output("recover", "model/*"), *recipe_parts("seed", "bench")),
+    *(Output("plan"), Output("recover", "model/*"), Found("plan.json"), *recipe_parts("seed", "bench")),
 )
 
 
@@ -72,6 +73,7 @@ def hand(run: Run, *reads: Declaration, keeps: tuple[str, ...] = ()) -> Inputs:
         (Output("plan"), lambda inputs: inputs.path("plan.json")),
         (Output("plan"), lambda inputs: inputs.folder_of(Output("plan"))),
         (Output("recover", "model/*"), lambda inputs: inputs.model("model")),
+        (Found("plan.json"), lambda inputs: inputs.found("plan.json")),
         (RecipePart("seed"), lambda inputs: [inputs.recipe.seed]),
         (RecipePart("bench"), lambda inputs: inputs.recipe.bench),
         (RecipePart("bench"), lambda inputs: [inputs.recipe.bench.threads]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,17 @@ import torch
 from safetensors.torch import load_file
 
 from secateur.core.errors import PlanError, RunError
+from secateur.pipeline.analysis.accuracy import accuracy
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.recover.compensate import Statistics, gather_statistics
 from secateur.pipeline.runs import context
+from secateur.pipeline.runs import sweep as module
+from secateur.pipeline.runs.context import Run
+from secateur.pipeline.runs.manifest import Entry
 from secateur.pipeline.runs.recipe import Recipe, make_recipe
 from secateur.pipeline.runs.runner import open_run, run_stages
-from secateur.pipeline.runs.sweep import sweep
+from secateur.pipeline.runs.sweep import SweepFile, sweep
+from tests.pipeline.report.findings import findings
 
 KWARGS = {"img_size": 16, "patch_size": 8, "in_chans": 1, "embed_dim": 48, "depth": 1, "num_heads": 3}
 
@@ -63,7 +69,28 @@ def test_every_budget_gets_its_run_and_scores_and_statistics_are_made_once(
     assert {message for _, message in said} == {"up to date"}
     more = sweep(recipe(), [0.8, 0.7], tmp_path)
     assert more[0] == points[0]
-    assert len(json.loads((tmp_path / "sweep.json").read_text())["points"]) == 3
+    content = SweepFile.load(tmp_path / "sweep.json")
+    assert [point.budget for point in content.points] == [0.8, 0.7, 0.6]
+    assert content.dense is not None
+    assert (content.dense.macs, content.dense.images) == (run_of(tmp_path).groups.macs(), 359)
+    assert content.dense.metric.value == accuracy(run_of(tmp_path).dense, run_of(tmp_path).evaluation())
+
+    bench = findings().bench
+
+    def benched(run: Run, until: str, report: Any) -> Mapping[str, Entry]:
+        entries = run_stages(run, "recover", report)
+        bench.save(run.folder / "bench.json")
+        assert until in ("recover", "bench")
+        return entries
+
+    monkeypatch.setattr(module, "run_stages", benched)
+    (timed,) = sweep(recipe(), [0.8], tmp_path, latency=True)
+    assert timed == replace(points[0], speedup=bench.speedup)
+    assert sweep(recipe(), [0.8], tmp_path) == [timed]  # it is of the same model
+
+
+def run_of(folder: Path) -> Run:
+    return open_run(folder / "macs-0.8")
 
 
 def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
