@@ -24,7 +24,7 @@ MULTIPLES = (8, 16, 32, 64)
 class Neighbours:
     """Times layers of the pruned widths beside aligned ones, each pair for `seconds`; see `reasons.explain`.
 
-    `notes` says which could not be timed.
+    `timed` has what was measured, for layers of the same widths are timed once, and `notes` says which could not be.
     """
 
     goal: TypedTarget
@@ -34,6 +34,7 @@ class Neighbours:
     folder: Path
     say: Callable[[str], None] = lambda message: None
     notes: list[str] = field(default_factory=list)
+    timed: dict[tuple[Alone, Alone], Interval] = field(default_factory=dict)
 
     def __call__(self, layer: Matched) -> Iterator[Neighbour]:
         """Each multiple that the pruned widths miss, as far as the dense layer is that wide; one after the other."""
@@ -41,15 +42,17 @@ class Neighbours:
         if dense is None or pruned is None or self.goal.precision not in GRAPHS:
             return
         for multiple, aligned in aligned_widths(dense, pruned):
-            self.say(f"timing {layer.name} alone with multiples of {multiple}")
             try:
-                found = self._timed(pruned, aligned)
+                if (pruned, aligned) not in self.timed:
+                    self.say(f"timing {layer.name} alone with multiples of {multiple}")
+                    self.timed[pruned, aligned] = self._ratio(pruned, aligned)
             except (EngineError, UnsupportedError) as error:  # of an engine that cannot be built for one layer
                 self.notes.append(f"{layer.name} cannot be timed alone with multiples of {multiple}: {error}")
                 return
+            found = self.timed[pruned, aligned]
             yield Neighbour(_words(pruned), _words(aligned), multiple, found, pruned.macs / aligned.macs)
 
-    def _timed(self, *layers: Alone) -> Interval:
+    def _ratio(self, *layers: Alone) -> Interval:
         with ExitStack() as stack:
             subjects = [layer.subject(self.goal, self.folder) for layer in layers]
             a, b = (

@@ -28,7 +28,7 @@ from secateur.export.targets import TypedTarget, parse_typed_target
 
 SAMPLE_MS = 2.0
 """A sample is the mean of so many milliseconds of runs, up to `REPEATS`."""
-REPEATS = 20
+REPEATS = 10
 
 Say = Callable[[str], None]
 

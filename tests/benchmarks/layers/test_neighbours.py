@@ -53,8 +53,11 @@ def test_groups_are_widened_together_or_not_at_all() -> None:
 @needs_ort
 @pytest.mark.parametrize("target", ["onnxruntime:cpu", "torch:cpu"])
 def test_a_pair_is_timed_on_the_target(target: str, tmp_path: Path) -> None:
-    ask = Neighbours(parse_typed_target(target), 2, 1, 0.01, tmp_path)
+    said: list[str] = []
+    ask = Neighbours(parse_typed_target(target), 2, 1, 0.01, tmp_path, said.append)
     (one,) = ask(matched(product(16, 16), product(16, 12)))
+    assert [*ask(matched(product(16, 16), product(16, 12)))] == [one]  # which is timed once
+    assert said == ["timing fc alone with multiples of 8"]
     assert (one.widths, one.aligned, one.multiple) == ("16 to 12 channels", "16 to 16 channels", 8)
     assert one.macs == 0.75
     assert one.ratio.low <= one.ratio.ratio <= one.ratio.high
