@@ -179,7 +179,8 @@ def _layers(nodes: Sequence[ir.Node]) -> dict[int, str]:
     """The layer of each node, by its identity.
 
     Of a product it is the owner of its weight, for a folded normalisation leaves its own name on the convolution before
-    it. What the exporter leaves without a module lies in the innermost one that holds all that it reads and is read by.
+    it. What the exporter leaves without a module lies in the innermost one that holds all that it reads and is read by;
+    what reads weights alone, as their dequantisation, in that of its readers.
     """
     known = {id(node): _owner(node) or node.metadata_props.get("module", "") for node in nodes}
     for node in nodes:
@@ -188,7 +189,7 @@ def _layers(nodes: Sequence[ir.Node]) -> dict[int, str]:
         before = [maker for value in node.inputs if value is not None and (maker := value.producer()) is not None]
         after = [use.node for value in node.outputs for use in value.uses()]
         around = [[known.get(id(other), "").split(".") for other in side] for side in (before, after)]
-        if all(around):
+        if all(around) or (after and all(value is None or value.is_initializer() for value in node.inputs)):
             steps = zip(*(path for side in around for path in side), strict=False)
             known[id(node)] = ".".join(step[0] for step in takewhile(lambda names: len({*names}) == 1, steps))
     return {key: layer or WHOLE for key, layer in known.items()}

@@ -7,6 +7,7 @@ names in a profile are unique then, and what lies between the operations is know
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -141,7 +142,8 @@ def fused_operations(work: GraphWork, optimised: onnx.ModelProto) -> tuple[Opera
         claimed.update(sources)
         blocked = node.domain == NCHWC and "Reorder" not in node.op_type
         name, kind = node.name or node.output[0], f"{node.op_type} (NCHWc)" if blocked else node.op_type
-        before = makers.get(node.input[0]) if node.input and node.output[0] in work.maker else None
+        given_back = node.output[0] in work.maker or node.op_type == "ReorderOutput"
+        before = makers.get(node.input[0]) if node.input and given_back else None
         layer = found[before].layer if before is not None else ""
         makers.update(dict.fromkeys(node.output, len(found)))
         found.append(graph_operation(work, name, kind, sources, gives[0] if gives else "", layer))
@@ -156,26 +158,32 @@ def _exported_tensors(work: GraphWork, optimised: onnx.ModelProto) -> dict[str, 
     """For each tensor of the optimised graph the exported one whose values it has, as far as there is one."""
     found: dict[str, str] = {}
     restored = {
-        node.input[0]: node.output[0]
+        node.input[0]: _plain(node.output[0])
         for node in optimised.graph.node
-        if node.op_type == "ReorderOutput" and node.output[0] in work.maker
+        if node.op_type == "ReorderOutput" and _plain(node.output[0]) in work.maker
     }
     for node in optimised.graph.node:
-        blocked, fused = node.name.removesuffix("_nchwc"), node.name.partition("/")[0]
+        blocked, fused = _plain(node.name).removesuffix("_nchwc"), node.name.partition("/")[0]
         for place, tensor in enumerate(node.output):
-            if tensor in work.maker:
-                found[tensor] = tensor
+            plain = _plain(tensor)
+            if plain in work.maker:
+                found[tensor] = plain
             elif tensor in restored:
                 found[tensor] = restored[tensor]
-            elif tensor in work.named:  # a split that stands for slices calls its outputs as these
-                found[tensor] = work.named[tensor]
-            elif place == 0 and blocked != node.name and blocked in work.maker:
+            elif plain in work.named:  # a split that stands for slices calls its outputs as these
+                found[tensor] = work.named[plain]
+            elif place == 0 and blocked != _plain(node.name) and blocked in work.maker:
                 found[tensor] = _last_fused(work, node, blocked, found)
             elif place == 0 and fused in work.named:
                 found[tensor] = work.named[fused]
             elif place == 0 and node.input:
                 found[tensor] = found.get(node.input[0], node.input[0])
     return found
+
+
+def _plain(name: str) -> str:
+    """A name without what ONNX Runtime adds: before it for a cast that it inserts, after it for a second one."""
+    return re.sub(r"^InsertedPrecisionFreeCast_|_token_\d+$", "", name)
 
 
 def _last_fused(work: GraphWork, node: onnx.NodeProto, tensor: str, found: Mapping[str, str]) -> str:

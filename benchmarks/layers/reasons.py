@@ -113,12 +113,14 @@ def _fusion(layer: Matched, roofline: Roofline) -> str:
 
 def _small(layer: Matched, roofline: Roofline) -> str:
     """Too small: it takes hardly longer than as many operations that have next to nothing to do."""
-    taken, floor = float(sum(layer.pruned.medians)), roofline.floor_ms * len(layer.pruned.operations)
+    count = len(layer.pruned.operations)
+    taken, floor = float(sum(layer.pruned.medians)), roofline.floor_ms * count
     if taken > FLOORS * floor:
         return ""
+    many = "an operation" if count == 1 else f"{count} operations"
     return (
-        f"too small to fill the device: it takes {taken:.4f} ms, and operations with next to nothing to do take "
-        f"{floor:.4f} ms here"
+        f"too small to fill the device: it takes {taken:.4f} ms in {many}, and as many with next to nothing to do take "
+        f"{floor:.4f} ms"
     )
 
 

@@ -128,7 +128,7 @@ def times_of(events: Sequence[Mapping[str, Any]], work: Mapping[str, ModuleWork]
     launched: dict[int, float] = {}
     for event in events:
         if event.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset"):
-            number = int(event["args"]["External id"])
+            number = int(event["args"].get("External id", -1))
             launched[number] = launched.get(number, 0.0) + float(event["dur"]) / 1e3
     stack: list[tuple[float, str, str]] = []  # the ends, kinds and names of what is open
     for event in sorted(events, key=lambda one: (float(one.get("ts", 0)), -float(one.get("dur", 0)))):

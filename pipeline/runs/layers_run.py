@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 from secateur.benchmarks.layers.layers_file import FILE, LayerProfile
 from secateur.benchmarks.layers.profile import profile_layers
+from secateur.export.precision import EIGHT_BITS
 from secateur.export.targets import parse_typed_target
 from secateur.pipeline.runs.runner import current_run
 from secateur.pipeline.runs.subjects import run_subjects, with_onnx
@@ -18,12 +19,14 @@ def profile_run_layers(
 ) -> LayerProfile:
     """Times the layers of the run in `folder` as `profile_layers` does, and writes them into it as layers.json.
 
-    A graph that was not exported is made for the while. Raises `RunError` for a run whose model is not up to date.
+    A graph that was not exported is made for the while, unless that needs images. Raises `RunError` for a run whose
+    model is not up to date.
     """
     goal = parse_typed_target(target)
+    made = [] if goal.precision in EIGHT_BITS else [str(goal)]
     recipe = current_run(folder, "recover").recipe
     with TemporaryDirectory() as place:
-        dense, pruned = (with_onnx(subject, [str(goal)], Path(place)) for subject in run_subjects(folder))
+        dense, pruned = (with_onnx(subject, made, Path(place)) for subject in run_subjects(folder))
         found = profile_layers(dense, pruned, goal, batch, seconds, recipe.bench.threads, recipe.seed, say)
     found.save(folder / FILE)
     return found

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from secateur.benchmarks.layers.graph_work import WHOLE, GraphWork, graph_work, sized_graph
 from tests.benchmarks.layers.graphs import graph, macs
@@ -52,6 +53,21 @@ def test_a_node_between_others_lies_in_the_module_that_holds_them(tmp_path: Path
             model.graph.node[place].metadata_props.append(onnx.StringStringEntryProto(key="module", value=module))
     onnx.save(model, tmp_path / "a.onnx")
     assert graph_work(tmp_path / "a.onnx", 1).nodes["node_4"].layer == "blocks.1"
+
+
+def test_what_reads_weights_alone_is_of_the_layer_that_reads_it(tmp_path: Path) -> None:
+    """A product is still told by the weight that is dequantised for it."""
+    model = onnx.load(graph(tmp_path / "a.onnx"))
+    product = next(node for node in model.graph.node if node.name == "Conv_2")
+    scale = numpy_helper.from_array(np.float32(1), "scale")
+    quantised = numpy_helper.from_array(np.zeros((16, 16, 3, 3), np.int8), "block.conv.weight.quantized")
+    model.graph.initializer.extend([scale, quantised])
+    model.graph.node.insert(0, helper.make_node("DequantizeLinear", [quantised.name, "scale"], ["wide"], "dequantize"))
+    product.input[1] = "wide"
+    onnx.save(model, tmp_path / "a.onnx")
+    found = graph_work(tmp_path / "a.onnx", 1)
+    assert found.nodes["wide"].layer == found.nodes["node_2"].layer == "block.conv"
+    assert found.nodes["node_2"].macs == macs(16)["block.conv"]
 
 
 def test_sizes_that_nobody_knows_are_told(tmp_path: Path) -> None:

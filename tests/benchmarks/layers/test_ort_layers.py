@@ -92,6 +92,34 @@ def test_convolutions_in_blocks_are_found_by_their_names() -> None:
     assert [one.bytes_moved for one in operations] == [8, 8, 8, 8]
 
 
+def test_casts_that_are_inserted_move_tensors_and_the_names_that_they_leave_are_known() -> None:
+    """Where a processor has no kernels for fp16: tensors in fp32 have names of their own, and nodes keep theirs."""
+    cast, blocked = "InsertedPrecisionFreeCast_", {"domain": "com.microsoft.nchwc"}
+    operations = fused_operations(
+        _chain(),
+        _optimised(
+            helper.make_node("Conv", ["input", "w"], [f"{cast}token_1"], f"{cast}c1_nchwc", **blocked),
+            helper.make_node("ReorderOutput", [f"{cast}token_1"], [f"{cast}c1"], "ReorderOutput", **blocked),
+            helper.make_node("Cast", [f"{cast}c1"], ["c1"], f"{cast}c1"),
+            helper.make_node("Add", ["c1", "input"], [f"{cast}a1"], "A1"),
+            helper.make_node("Relu", [f"{cast}a1"], ["r1"], "R1"),
+            helper.make_node("Cast", ["r1"], [f"{cast}r1_token_3"], f"{cast}r1"),
+            helper.make_node("Conv", [f"{cast}r1_token_3", "w"], [f"{cast}c2"], "C2"),
+            helper.make_node("Relu", [f"{cast}c2"], ["r2"], "R2"),
+        ),
+    )
+    assert [(one.layer, one.does, one.moves) for one in operations] == [
+        ("one", ("Conv",), False),
+        ("one", (), True),
+        ("one", (), True),
+        ("skip", ("Add",), False),
+        ("act", ("Relu",), False),
+        ("two", (), True),
+        ("two", ("Conv",), False),
+        ("end", ("Relu",), False),
+    ]
+
+
 def test_an_operation_that_nobody_reads_is_of_the_model() -> None:
     (alone,) = fused_operations(_chain(), _optimised(helper.make_node("Identity", ["input"], ["new"], "copy")))
     assert (alone.layer, alone.moves) == (WHOLE, True)

@@ -83,8 +83,8 @@ def test_lost_fusion() -> None:
 def test_too_small() -> None:
     tiny = [operation("MatMul", 0.003, macs=macs, bytes_moved=9) for macs in (20, 10)]
     assert explain(layer(tiny[:1], tiny[1:]), ROOFLINE) == (
-        "too small to fill the device: it takes 0.0030 ms, and operations with next to nothing to do take 0.0020 ms "
-        "here"
+        "too small to fill the device: it takes 0.0030 ms in an operation, and as many with next to nothing to do take "
+        "0.0020 ms"
     )
     assert explain(layer(tiny[:1], tiny[1:]), replace(ROOFLINE, floor_ms=0.001)) == UNKNOWN
 

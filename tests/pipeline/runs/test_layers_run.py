@@ -45,6 +45,7 @@ def test_what_cannot_be_profiled_leaves_nothing(folder: Path) -> None:
         ("torch:tpu", EngineError, "torch:tpu"),
         ("tensorrt_rtx:sm_86", BenchError, "the layers of tensorrt_rtx:sm_86 cannot be timed here"),
         ("onnxruntime:cuda", BenchError, "the layers of onnxruntime:cuda cannot be timed here"),
+        ("onnxruntime:cpu@fp8", BenchError, r"has no ONNX file in fp8: .*precisions: \[fp8\]"),
     ):
         with pytest.raises(error, match=says):
             profile_run_layers(folder, target, 1, 0.02, quiet)
