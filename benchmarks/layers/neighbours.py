@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
+from time import perf_counter
 
 from secateur.benchmarks.bootstrap import Interval
 from secateur.benchmarks.layers.alone import GRAPHS, Alone
@@ -16,6 +18,8 @@ from secateur.benchmarks.runners import make_runner
 from secateur.core.errors import EngineError, UnsupportedError
 from secateur.export.targets import TypedTarget
 
+SECONDS_UP = "the time for it was up, measure for more --seconds"
+
 MULTIPLES = (8, 16, 32, 64)
 """Of how many channels kernels take the work at a time."""
 
@@ -24,7 +28,8 @@ MULTIPLES = (8, 16, 32, 64)
 class Neighbours:
     """Times layers of the pruned widths beside aligned ones, each pair for `seconds`; see `reasons.explain`.
 
-    `timed` has what was measured, for layers of the same widths are timed once, and `notes` says which could not be.
+    No pair is begun after `most_seconds` in all. `timed` has what was measured, for layers of the same widths are timed
+    once, and `notes` says which were not.
     """
 
     goal: TypedTarget
@@ -32,9 +37,11 @@ class Neighbours:
     threads: int | None
     seconds: float
     folder: Path
+    most_seconds: float = inf
     say: Callable[[str], None] = lambda message: None
     notes: list[str] = field(default_factory=list)
     timed: dict[tuple[Alone, Alone], Interval] = field(default_factory=dict)
+    begun: float = field(default_factory=perf_counter)
 
     def __call__(self, layer: Matched) -> Iterator[Neighbour]:
         """Each multiple that the pruned widths miss, as far as the dense layer is that wide; one after the other."""
@@ -42,8 +49,12 @@ class Neighbours:
         if dense is None or pruned is None or self.goal.precision not in GRAPHS:
             return
         for multiple, aligned in aligned_widths(dense, pruned):
+            known = (pruned, aligned) in self.timed
+            if not known and perf_counter() - self.begun > self.most_seconds:
+                self.notes.append(f"{layer.name} was not timed alone with multiples of {multiple}: {SECONDS_UP}")
+                return
             try:
-                if (pruned, aligned) not in self.timed:
+                if not known:
                     self.say(f"timing {layer.name} alone with multiples of {multiple}")
                     self.timed[pruned, aligned] = self._ratio(pruned, aligned)
             except (EngineError, UnsupportedError) as error:  # of an engine that cannot be built for one layer

@@ -30,6 +30,9 @@ SAMPLE_MS = 2.0
 """A sample is the mean of so many milliseconds of runs, up to `REPEATS`."""
 REPEATS = 10
 
+ALONE = 5
+"""How many times as long as for all layers together layers are timed alone."""
+
 Say = Callable[[str], None]
 
 
@@ -46,9 +49,9 @@ def profile_layers(
     """The layers of both models on `target`, dense beside pruned, with the target's roofline.
 
     The whole models are timed for `seconds` without a profiler, then their layers for as long with it, both in blocks
-    A B B A. The layers that explain themselves by nothing else are timed alone beside their next aligned widths.
-    Raises `BenchError` for a target that cannot be measured here or whose layers cannot be told apart, and what
-    `make_runner` does.
+    A B B A. Layers that nothing else explains are timed alone beside their next aligned widths, the slowest first, for
+    at most `ALONE` times as long. Raises `BenchError` for a target that cannot be measured here or whose layers cannot
+    be told apart, and what `make_runner` does.
     """
     goal = parse_typed_target(target)
     if batch < 1 or not seconds > 0:
@@ -67,10 +70,12 @@ def profile_layers(
         gpu = machine.gpu.name if machine.gpu else ""
         roofline = roofline_of(goal, gpu, count, seconds / 10, folder)
         provider = PROVIDERS[goal.target.device] if goal.target.runtime == "onnxruntime" else ""
-        neighbours = Neighbours(goal, batch, count, seconds / 10, folder, say)
+        neighbours = Neighbours(goal, batch, count, seconds / 10, folder, ALONE * seconds, say)
         matched = match_layers(*sides, seed)
         roofline = roofline.raised(layer.row() for layer in matched)
-        rows = tuple(layer.row(explain(layer, roofline, provider, neighbours)) for layer in matched)
+        slowest = sorted(matched, key=lambda layer: -float(sum(layer.pruned.medians)))  # these are to be explained
+        reasons = {layer.name: explain(layer, roofline, provider, neighbours) for layer in slowest}
+        rows = tuple(layer.row(reasons[layer.name]) for layer in matched)
     speedup = whole.interval(seed)
     return LayerProfile(
         target=str(goal),

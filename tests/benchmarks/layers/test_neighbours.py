@@ -54,7 +54,7 @@ def test_groups_are_widened_together_or_not_at_all() -> None:
 @pytest.mark.parametrize("target", ["onnxruntime:cpu", "torch:cpu"])
 def test_a_pair_is_timed_on_the_target(target: str, tmp_path: Path) -> None:
     said: list[str] = []
-    ask = Neighbours(parse_typed_target(target), 2, 1, 0.01, tmp_path, said.append)
+    ask = Neighbours(parse_typed_target(target), 2, 1, 0.01, tmp_path, say=said.append)
     (one,) = ask(matched(product(16, 16), product(16, 12)))
     assert [*ask(matched(product(16, 16), product(16, 12)))] == [one]  # which is timed once
     assert said == ["timing fc alone with multiples of 8"]
@@ -70,6 +70,12 @@ def test_what_is_no_product_by_a_weight_is_not_timed(tmp_path: Path) -> None:
     assert list(ask(two)) == []
     eight = Neighbours(parse_typed_target("onnxruntime:cpu@int8"), 1, 1, 0.01, tmp_path)
     assert list(eight(matched(product(16, 16), product(16, 12)))) == []
+
+
+def test_nothing_is_timed_after_the_time_for_it(tmp_path: Path) -> None:
+    ask = Neighbours(parse_typed_target("torch:cpu"), 1, 1, 0.01, tmp_path, most_seconds=0.0)
+    assert list(ask(matched(product(16, 16), product(16, 12)))) == []
+    assert ask.notes == [f"fc was not timed alone with multiples of 8: {neighbours.SECONDS_UP}"]
 
 
 def test_a_layer_that_cannot_be_built_alone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,10 @@ def _optimised(*nodes: onnx.NodeProto) -> onnx.ModelProto:
 
 
 def test_convolutions_in_blocks_are_found_by_their_names() -> None:
-    """ONNX Runtime calls the first as the tensor before what it adds and clips, in tensors of names of their own."""
+    """ONNX Runtime calls them as the tensor before what they add and clip, in tensors of names of their own.
+
+    What the second does is known by the tensor that it is written back to.
+    """
     blocked = {"domain": "com.microsoft.nchwc"}
     operations = fused_operations(
         _chain(),
@@ -78,7 +81,7 @@ def test_convolutions_in_blocks_are_found_by_their_names() -> None:
             helper.make_node(
                 "Conv", ["token_0", "w", "", "input"], ["token_1"], "c1_nchwc", activation="Relu", **blocked
             ),
-            helper.make_node("Conv", ["token_1", "w"], ["token_2"], "c2_nchwc", activation="Relu", **blocked),
+            helper.make_node("Conv", ["token_1", "w"], ["token_2"], "c2_nchwc", **blocked),
             helper.make_node("ReorderOutput", ["token_2"], ["r2"], "ReorderOutput", **blocked),
         ),
     )
@@ -123,6 +126,19 @@ def test_casts_that_are_inserted_move_tensors_and_the_names_that_they_leave_are_
 def test_an_operation_that_nobody_reads_is_of_the_model() -> None:
     (alone,) = fused_operations(_chain(), _optimised(helper.make_node("Identity", ["input"], ["new"], "copy")))
     assert (alone.layer, alone.moves) == (WHOLE, True)
+
+
+def test_a_node_that_is_folded_into_several_counts_once() -> None:
+    nodes = [
+        Node("M", "Mul", "scale", 0, {"w": 4}, {"m": 4}),
+        Node("A", "Add", "one", 0, {"input": 4, "m": 4}, {"a": 4}),
+        Node("B", "Add", "two", 0, {"a": 4, "m": 4}, {"b": 4}),
+    ]
+    work = GraphWork({next(iter(node.writes)): node for node in nodes}, frozenset({"b"}))
+    operations = fused_operations(
+        work, _optimised(helper.make_node("Add", ["input", "k"], ["a"]), helper.make_node("Add", ["a", "k"], ["b"]))
+    )
+    assert [one.does for one in operations] == [("Mul", "Add"), ("Add",)]
 
 
 def test_parts_of_a_split_that_stands_for_slices() -> None:
