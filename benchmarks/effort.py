@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from secateur.benchmarks.modes.mode import parse_mode
 from secateur.benchmarks.paired import LEAST_BLOCKS
 from secateur.core.errors import BenchError
+from secateur.export.runner.machine import MOST_SECONDS
 
 PROCESSES = 5
 """As many as `Effort` takes by itself where there is time: the spread of five tells what another one would say."""
@@ -41,8 +42,10 @@ class Effort:
             raise BenchError(f"got the modes {list(self.modes)}: give one or more, each once, such as hot")
         for word in self.modes:
             parse_mode(word)
-        if not self.seconds > 0:
-            raise BenchError(f"got {self.seconds} seconds: measure for more than 0, such as 10")
+        if not 0 < self.seconds <= MOST_SECONDS:
+            raise BenchError(
+                f"got {self.seconds} seconds: measure for more than 0 and at most {MOST_SECONDS}, such as 10"
+            )
         if self.threads is not None and self.threads < 1:
             raise BenchError(f"got {self.threads} threads: measure with 1 or more")
         if self.processes is not None and not 1 <= self.processes <= MOST:

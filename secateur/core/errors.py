@@ -19,6 +19,14 @@ class SecateurError(Exception):
 
     exit_code = 2
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """What pickle makes it of again: its parts, since `__init__` may ask for others than `args`."""
+        return _remade, (type(self), self.args), self.__dict__
+
+
+def _remade(kind: type[SecateurError], args: tuple[object, ...]) -> SecateurError:
+    return kind.__new__(kind, *args)
+
 
 class RecipeError(SecateurError):
     """A recipe has an unknown key or a value out of its range."""

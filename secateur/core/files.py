@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import secrets
 import stat
@@ -25,15 +26,21 @@ if TYPE_CHECKING:
 SETTLED_NS = 2 * 10**9
 """How long ago a file must have been written for its time of change to tell the next change from it."""
 
+MOST_DIGITS = 100
+"""Of a whole number in a file: larger ones are no counts, and overflow where they meet a fraction."""
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that replaces it when the block ends well, and vanishes when it does not.
 
     The file is flushed to disk before the rename, so that a crash leaves the old file or the new one. A failure
-    of the disk (full, read-only) is raised as `RunError` with the old file untouched.
+    of the disk (full, read-only) is raised as `RunError` with the old file untouched, and so is a `path` that is no
+    file but a device or a pipe, which would be replaced as well.
     """
     path = Path(path)
+    if path.absolute().parent == Path("/dev") or (path.exists() and not (path.is_file() or path.is_dir())):
+        raise RunError(f"{path} is a device or a pipe, which a file would replace: name a file, or a new one")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
@@ -135,7 +142,8 @@ def read_json(path: Path, kind: str) -> dict[str, Any]:
     Raises `RunError` when the file is absent, is not JSON, or names another schema.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_constant)
+        text = Path(path).read_text(encoding="utf-8")
+        document = json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
@@ -149,6 +157,18 @@ def read_json(path: Path, kind: str) -> dict[str, Any]:
 
 def _no_constant(word: str) -> None:
     raise ValueError(f"{word} is no number of JSON")
+
+
+def _finite(word: str) -> float:
+    if math.isinf(number := float(word)):
+        raise ValueError(f"{word[:20]} is larger than any number that is measured")
+    return number
+
+
+def _whole(word: str) -> int:
+    if len(word) > MOST_DIGITS:
+        raise ValueError(f"{word[:20]}... is larger than any number that is counted")
+    return int(word)
 
 
 def sha256_file(path: Path) -> str:

@@ -26,3 +26,9 @@ def test_processes_share_the_time_the_samples_and_the_blocks() -> None:
 def test_nothing_is_refused_in_a_sentence(wrong: dict[str, int]) -> None:
     with pytest.raises(BenchError, match=f"got 0 {next(iter(wrong))}: measure"):
         Effort(**wrong)
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 1e9])
+def test_a_time_without_end_is_refused(seconds: float) -> None:
+    with pytest.raises(BenchError, match="seconds: measure for more than 0 and at most"):
+        Effort(seconds)

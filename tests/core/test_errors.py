@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
-from secateur.core.errors import EngineError, MissingPackageError, SecateurError, naming, near_matches
+from secateur.core.errors import EngineError, FallbackError, MissingPackageError, SecateurError, naming, near_matches
 
 
 def test_near_matches_are_a_phrase_or_nothing() -> None:
@@ -31,3 +33,13 @@ def test_other_errors_pass() -> None:
 @pytest.mark.parametrize("kind", SecateurError.__subclasses__(), ids=lambda kind: kind.__name__)
 def test_every_error_is_bad_input(kind: type[SecateurError]) -> None:
     assert kind.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [EngineError("no"), MissingPackageError("pycuda", "timing", "gpu"), FallbackError("no CUDA", "CPU")],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_travels_between_processes(error: SecateurError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))

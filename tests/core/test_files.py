@@ -110,6 +110,17 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
         write_text(tmp_path / "file" / "x", "text")
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_a_device_or_a_pipe_is_not_replaced(link: bool, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for path in (tmp_path / ("link" if link else "pipe"), Path("/dev/secateur-absent")):
+        with pytest.raises(RunError, match="a device or a pipe, which a file would replace"):
+            write_text(path, "text")
+        assert not path.is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
+
+
 @dataclass(frozen=True)
 class Part:
     number: np.int64
@@ -146,6 +157,8 @@ def test_json_has_its_schema_and_comes_back(tmp_path: Path) -> None:
         (b"", "is not valid JSON"),
         (b"\xff\xfe", "is not valid JSON"),
         (b'{"schema": "secateur.test/1", "x": NaN}', "NaN is no number of JSON"),
+        (b'{"schema": "secateur.test/1", "x": 1e999}', "1e999 is larger than any number"),
+        (b'{"schema": "secateur.test/1", "x": [-1' + b"0" * 400 + b"]}", "is larger than any number"),
         (b"[" * 100_000, "is not valid JSON"),
     ],
 )
