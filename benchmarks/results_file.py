@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from secateur.benchmarks.bootstrap import Interval, percentiles
+from secateur.benchmarks.consistency import check_consistent
 from secateur.benchmarks.environment import Environment
 from secateur.benchmarks.gating.matched_pairs import Pairs
 from secateur.benchmarks.gating.ran import Ran
-from secateur.benchmarks.modes.mode import mode_of, parse_mode
+from secateur.benchmarks.modes.mode import parse_mode
 from secateur.core.errors import BenchError
 from secateur.core.files import read_json, write_json
 from secateur.core.records import parse_record
@@ -198,18 +199,7 @@ def read_bench(path: str | Path) -> BenchResult:
 def parse_bench(content: Mapping[str, Any], where: str) -> BenchResult:
     """A result from the content of a bench.json; `where` names it in errors."""
     result = parse_record(BenchResult, content, where, BenchError, "measure again with `secateur bench`")
-    for key in result.speedup:
-        target, batch = split_key(key)
-        for side_name, side in (("dense", result.dense), ("pruned", result.pruned)):
-            if key not in side.latency_ms:
-                raise BenchError(f"{where}: there is a speedup for {key}, but {side_name} has no latency for it")
-            found = side.latency_ms[key]
-            if not found.samples:
-                raise BenchError(f"{where}: {side_name} has no raw samples for {target}: measure again")
-            if batch is not None and found.batch != batch:
-                raise BenchError(f"{where}: {side_name} has a batch of {found.batch} under the key {key}")
-            if found.mode != str(mode_of(target)):
-                raise BenchError(f"{where}: {side_name} has the mode {found.mode} under the key {key}")
+    check_consistent(result, where)
     return result
 
 

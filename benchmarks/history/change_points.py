@@ -53,7 +53,7 @@ def changes(line: Line) -> list[Change]:
         import ruptures
     except ImportError as error:
         raise MissingPackageError("ruptures", "finding change points", "history") from error
-    values = np.array([value.value for value in line.values])
+    values = np.array([value.value for value in line.values], np.float64)
     if len(values) < 2 * LEAST or not (values > 0).all():
         return []
     levels = np.log(values)

@@ -41,6 +41,7 @@ def test_two_steps_are_found_and_an_outlier_is_none() -> None:
 def test_what_is_counted_changes_without_noise() -> None:
     assert [one.place for one in changes(line([480.0] * 5 + [481.0] * 3))] == [5]
     assert changes(line([480.0] * 8)) == []
+    assert [one.place for one in changes(line([10**20] * 5 + [10**19] * 3))] == [5]
 
 
 def test_noise_has_few_changes() -> None:
