@@ -68,13 +68,16 @@ def pooled(first: BenchResult, more: BenchResult) -> BenchResult:
             before, after = conditions[key], more.conditions[other]
             held, faults = before.throttled + after.throttled, before.faults + after.faults
             conditions[key] = replace(before, throttled=held, faults=faults)
+    narrowed = tuple(_narrowed(one, more.narrowed) for one in first.narrowed)
+    former = {one.said for one in (*first.narrowed, *more.narrowed)}  # of fewer samples
+    notes = [note for note in (*first.notes, *more.notes) if note not in former]
     return replace(
         first,
         dense=dense,
         pruned=pruned,
         speedup=found,
-        narrowed=tuple(_narrowed(one, more.narrowed) for one in first.narrowed),
-        notes=tuple(dict.fromkeys((*first.notes, *more.notes))),
+        narrowed=narrowed,
+        notes=tuple(dict.fromkeys((*notes, *(one.said for one in narrowed)))),
         conditions=conditions,
     )
 

@@ -111,9 +111,11 @@ def test_comparisons_of_precisions_are_pooled_too() -> None:
         planted = result(1.1, 12, seed)
         wide, narrow = (side.latency_ms["onnxruntime:cpu"] for side in (planted.dense, planted.pruned))
         one = Narrowed("onnxruntime:cpu", "int8", "fp32", wide, narrow, planted.speedup["onnxruntime:cpu"])
-        return replace(planted, narrowed=(one,))
+        return replace(planted, narrowed=(one,), notes=("busy", one.said))
 
-    (found,) = pooled(narrowed(1), narrowed(2)).narrowed
+    both = pooled(narrowed(1), narrowed(2))
+    (found,) = both.narrowed
+    assert both.notes == ("busy", found.said)
     assert len(found.wide_ms.samples) == len(found.narrow_ms.samples) == 48
 
 
