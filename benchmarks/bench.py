@@ -83,7 +83,8 @@ def bench_pair(
         machine, found, skipped, notes = _each(goals, batches, (dense, pruned), effort, say, measure)
     else:
         there = measure_there(remote, (dense, pruned), goals, batches, _settings(effort), say)
-        machine, skipped, notes, seen = there.environment, dict(there.skipped), there.notes, there.conditions
+        machine, notes, seen = there.environment, there.notes, there.conditions
+        skipped = {**there.skipped, **_other_modes(goals, effort)}
         found = {one.key: _Run(one.batch, HOT, _paired(one, effort)) for one in there.found}
     reached = {without_mode(split_key(key)[0]) for key in found}
     ran = [_ran(subject, goals, reached, remote is None) for subject in (dense, pruned)]
@@ -132,7 +133,8 @@ def bench_one(
         one.key: Latency.of(one.samples_ms[0], one.batch, stopped=_stop_there(one, effort)) for one in there.found
     }
     side, notes = replace(side, latency_ms=latencies), [*_count_notes(side), *there.notes]
-    return Measured(there.environment, side, there.skipped, tuple(notes), remote.device.name, there.conditions)
+    skipped = {**there.skipped, **_other_modes(goals, effort)}
+    return Measured(there.environment, side, skipped, tuple(notes), remote.device.name, there.conditions)
 
 
 @dataclass(frozen=True)
@@ -160,13 +162,20 @@ def _stop_there(one: There, effort: Effort) -> Stop:
 
 
 def _settings(effort: Effort) -> dict[str, object]:
-    """What a device is told of the effort; raises `BenchError` for modes that are not measured there."""
-    if effort.modes != (str(HOT),):
+    """What a device is told of the effort; raises `BenchError` for modes of which none is measured there."""
+    if str(HOT) not in effort.modes:
         raise BenchError(
             f"the modes {', '.join(effort.modes)} were asked for, but on a device over ssh latency is measured hot: "
-            "leave the modes out, or measure where secateur is installed"
+            "add the mode hot, or measure where secateur is installed"
         )
     return {name: getattr(effort, name) for name in ("seconds", "samples", "threads", "seed")}
+
+
+def _other_modes(goals: Sequence[TypedTarget], effort: Effort) -> dict[str, str]:
+    """By key why a device measures no other mode than hot."""
+    reason = "on a device over ssh latency is measured hot alone"
+    words = [parse_mode(word) for word in effort.modes]
+    return {mode.of(str(goal)): reason for goal in goals for mode in words if mode != HOT}
 
 
 def _each(

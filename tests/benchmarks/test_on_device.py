@@ -48,7 +48,9 @@ def test_a_pair_is_measured_there_and_written_here(stand_in: StandIn, remote: Re
     found.save(tmp_path / "bench.json")
     assert read_bench(tmp_path / "bench.json") == found
     assert not list((stand_in.files / "jobs").iterdir())
-    alone = bench_one(pruned, goals[:1], (1,), QUICK, remote=replace(remote, keep=True))
+    both = replace(QUICK, modes=("cold", "hot"))
+    alone = bench_one(pruned, goals[:1], (1,), both, remote=replace(remote, keep=True))
+    assert alone.skipped == {"onnxruntime:cpu@cold": "on a device over ssh latency is measured hot alone"}
     assert alone.device == "orin" and list(alone.side.latency_ms) == ["onnxruntime:cpu"]
     assert alone.side.latency_ms["onnxruntime:cpu"].stopped in ("seconds", "samples")
     with pytest.raises(BenchError, match="the modes cold were asked for, but on a device over ssh"):
