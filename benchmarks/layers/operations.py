@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import trim_mean
 
 from secateur.benchmarks.layers.alone import Alone
 from secateur.benchmarks.layers.graph_work import VIEWS, GraphWork
@@ -86,10 +87,11 @@ class Profiled(Protocol):
 
 
 class Sampled:
-    """A profiled model as `measure_pair` takes it (see `latency.Timed`): a sample is the mean of `repeats` runs.
+    """A profiled model as `measure_pair` takes it (see `latency.Timed`): a sample is made of `repeats` runs.
 
-    Means have a finer grain than the clock of a profiler that counts whole microseconds. One run more comes before each
-    sample, for a profiler that is just started disturbs it.
+    It is the mean of the middle half of their times, of each operation for itself: that has a finer grain than a
+    profiler that counts whole microseconds, and a run that was interrupted does not count. One run more comes before
+    each sample, for a profiler that is just started disturbs it.
     """
 
     def __init__(self, profiled: Profiled, repeats: int) -> None:
@@ -117,8 +119,8 @@ class Sampled:
     def samples(self, count: int) -> LayerTimes:
         """The operations and their times `[count, operations]`: those of the last samples, the others are warm-up."""
         found = self._profiled.finish()
-        means = [found.ms[first : first + self._repeats].mean(0) for first in self._timed[-count:]]
-        return LayerTimes(found.operations, np.stack(means))
+        runs = [found.ms[first : first + self._repeats] for first in self._timed[-count:]]
+        return LayerTimes(found.operations, np.stack([trim_mean(ms, 0.25, axis=0) for ms in runs]))
 
 
 def graph_operation(

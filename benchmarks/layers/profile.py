@@ -27,7 +27,7 @@ from secateur.export.ort_engine import PROVIDERS
 from secateur.export.targets import TypedTarget, parse_typed_target
 
 SAMPLE_MS = 2.0
-"""A sample is the mean of so many milliseconds of runs, up to `REPEATS`."""
+"""A sample is made of so many milliseconds of runs, up to `REPEATS`."""
 REPEATS = 10
 
 ALONE = 5

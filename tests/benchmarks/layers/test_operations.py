@@ -48,6 +48,16 @@ def test_a_sample_is_the_mean_of_its_runs(always: bool) -> None:
     assert sampled.samples(1).ms.ravel().tolist() == [7]  # the first was warm-up
 
 
+def test_a_run_that_was_interrupted_does_not_count() -> None:
+    counting = Counting(True)
+    sampled = Sampled(counting, repeats=4)
+    sampled.time_ms(sampled.run)
+    found = counting.finish()
+    found.ms[2] = 1000.0  # the second of runs 2, 3, 4 and 5: what is left of them are 4 and 5
+    counting.finish = lambda: found  # type: ignore[method-assign]  # planted
+    assert sampled.samples(1).ms.ravel().tolist() == [4.5]
+
+
 def test_both_sides_have_as_many_samples_as_the_measurement() -> None:
     one, two = Counting(True), Counting(False)
     a, b = Sampled(one, 2), Sampled(two, 2)

@@ -22,12 +22,13 @@ def test_the_table_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
         ratio=12.3,
         high=14.0,
     )
-    free = row("[red]", macs_dense=0, macs_pruned=0, ms_pruned=0.00062)
+    free = row("[red]", macs_dense=0, macs_pruned=0, ms_pruned=0.00062, reason="[bold] words")
     print_layers(profile(row(), gone, big, free))
     head, *lines = capsys.readouterr().out.splitlines()
     assert head == "onnxruntime:cpu, batch 1: 2.000 ms dense, 1.500 ms pruned, 1.33 [1.30, 1.40] "
     table = [line.split() for line in lines[1:6]]
     assert max(map(len, lines[1:6])) <= 80
+    assert lines[6] == "[red]: [bold] words"
     assert table == [
         ["layer", "(times", "in", "ms)", "MMACs", "kept", "MACs/B", "share", "dense", "pruned", "ratio", "[95", "%]"],
         ["blocks.0.mlp.fc1", "0.001", "50%", "2", "0.1%", "0.9", "0.6", "1.50", "[1.40,", "1.60]"],
