@@ -30,6 +30,9 @@ def next_steps(found: Findings) -> list[NextStep]:
     if slow := [target for target, one in bench.speedup.items() if faster(one) != "gain"]:
         why = f"It is not shown to be faster on {', '.join(slow)}: measure for longer."
         steps.append(_step(why, "report", run, "--set", f"bench.seconds={recipe.bench.seconds * 4:g}"))
+        if found.layers is None:
+            why = "Find the layers that lost MACs but no time, and why."
+            steps.append(_step(why, "profile", run, "--layers"))
     judged = bench.judged
     lost = judged is not None and change_of(judged, bench.evaluation_images).judged == "loss"
     if lost and not recipe.recover.distill.epochs:

@@ -40,14 +40,16 @@ def write_sweep_page(folder: Path) -> Path:
         raise RunError(f"{path} says nothing of the dense model: run the sweep again, which measures it")
     page = folder / "report.html"
     dense = content.dense
+    measured = any(point.speedup for point in content.points)
     shown = {
+        "heads": ["MACs", "parameters", "reached", *["latency"] * measured, "change"],
         "title": f"sweep of {folder.name}",
         "verdict": _verdict(content, dense),
         "dense": _dense_row(dense),
         "rows": [_row(point, content, dense) for point in content.points],
         "fronts": fronts(models_of(content), dense.metric.name, dense.metric.unit, dense.images),
         "images": dense.images,
-        "measured": any(point.speedup for point in content.points),
+        "measured": measured,
         "steps": _steps(content, dense, folder),
     }
     write_text(page, html("sweep.html", shown))

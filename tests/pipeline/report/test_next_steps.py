@@ -14,6 +14,7 @@ from secateur.pipeline.report.findings import Findings
 from secateur.pipeline.report.next_steps import next_steps
 from tests.export.test_artefacts import EXPORTED
 from tests.pipeline.report.findings import CPU, findings, swept
+from tests.pipeline.report.test_layer_times import PROFILE
 
 FOLDER = Path("runs/of 'mine' $(x)")
 
@@ -41,7 +42,8 @@ def test_a_fast_run_goes_into_a_gate_and_onto_a_device() -> None:
 
 
 def test_what_is_not_shown_is_measured_for_longer_and_never_gated() -> None:
-    assert first_words(cases()["unsure"]) == ["report", "sweep"]
+    assert first_words(cases()["unsure"]) == ["report", "profile", "sweep"]
+    assert first_words(replace(cases()["unsure"], layers=PROFILE)) == ["report", "sweep"]
     assert next_steps(cases()["unsure"])[0].command.endswith("--set bench.seconds=40")
 
 
