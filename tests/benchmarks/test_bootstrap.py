@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import stats
 
 from secateur.benchmarks.bootstrap import (
@@ -155,10 +156,27 @@ def test_the_interval_over_processes_is_students_t() -> None:
     wanted = stats.t.interval(0.9, 3, loc=np.mean(logs), scale=stats.sem(logs))
     found = ratio_interval(a, b, level=0.9, processes=[20] * 4)
     assert np.log([found.low, found.ratio, found.high]) == pytest.approx([wanted[0], np.mean(logs), wanted[1]])
-    one = percentile_interval(a, 90, processes=[20] * 4)
-    assert math.log(one.ratio) == pytest.approx(
-        np.mean([math.log(np.percentile(a[i : i + 20], 90)) for i in range(0, 80, 20)])
-    )
+
+
+def test_a_percentile_over_processes_is_that_of_all_with_the_jackknifes_interval() -> None:
+    a = [float(value) for value in np.exp(np.random.default_rng(5).normal(size=80))]
+    without = [np.log(np.percentile(a[:start] + a[start + 20 :], 90)) for start in range(0, 80, 20)]
+    error = math.sqrt(3 / 4 * sum((one - np.mean(without)) ** 2 for one in without))
+    middle = np.log(np.percentile(a, 90))
+    found = percentile_interval(a, 90, processes=[20] * 4)
+    wanted = stats.t.interval(0.95, 3, loc=middle, scale=error)
+    assert np.log([found.low, found.ratio, found.high]) == pytest.approx([wanted[0], middle, wanted[1]])
+
+
+def test_the_tail_of_many_short_processes_is_not_taken_for_shorter_than_it_is() -> None:
+    rng = np.random.default_rng(6)
+
+    def times(count: int) -> NDArray[np.float64]:
+        return np.where(rng.random(count) < 0.03, rng.uniform(1, 5, count), 1.0) * np.exp(0.03 * rng.normal(size=count))
+
+    true = float(np.percentile(times(500_000), 99))
+    below = [percentile_interval(times(500), 99, processes=[50] * 10).high < true for _ in range(200)]
+    assert sum(below) <= 24  # 6 % are; of the mean of each process's own, 9 of 10
 
 
 def test_two_sessions_of_several_processes_are_compared_by_welchs_t() -> None:
