@@ -6,15 +6,18 @@ chosen) is among the repetitions and not a constant of the result.
 
 from __future__ import annotations
 
+import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import TypeAlias
 
 import torch
@@ -127,7 +130,8 @@ def _process(job: Path, index: int, say: Say) -> Mapping[str, Found]:
     """What a fresh process finds; it is ended with this one's block, whatever ends that."""
     out, errors = job.with_name(f"found{index}"), job.with_name(f"errors{index}")
     words = [sys.executable, "-P", "-m", __name__, str(job), str(out), str(index % 2)]
-    with errors.open("w") as file, subprocess.Popen(words, stdout=subprocess.PIPE, stderr=file, text=True) as child:
+    pipe = subprocess.PIPE
+    with errors.open("w") as file, subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=file, text=True) as child:
         try:
             assert child.stdout is not None  # for the type checker: it is a pipe
             for line in child.stdout:
@@ -150,6 +154,7 @@ def _main(job: str, out: str, turned: str) -> None:
     from secateur.core.errors import SecateurError
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all: who started this one ends it
+    Thread(target=_end_with_parent, args=(Path(job).parent,), name="parent", daemon=True).start()
     with Path(job).open("rb") as file:
         sys.path[:] = pickle.load(file)
         answer: Mapping[str, Found] | SecateurError
@@ -163,8 +168,16 @@ def _main(job: str, out: str, turned: str) -> None:
     part.rename(out)
 
 
+def _end_with_parent(folder: Path, stdin: int = 0) -> None:
+    """Waits for the end of who started this process, which ends without a word where it is killed, and follows it."""
+    os.read(stdin, 1)  # nobody writes: it returns when the other end of stdin is closed
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
+
+
 def _print(text: str) -> None:
-    print(text, flush=True)
+    with suppress(BrokenPipeError):  # who reads it has ended, and `_end_with_parent` ends this one
+        print(text, flush=True)
 
 
 if __name__ == "__main__":

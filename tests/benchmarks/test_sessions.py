@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from secateur.benchmarks import sessions
 from secateur.benchmarks.effort import Effort
 from secateur.benchmarks.paired import PairedSamples
 from secateur.benchmarks.runners import Subject
@@ -29,8 +31,14 @@ def pair(key: str, one: nn.Module, two: nn.Module, batch: int = 1, goal: str = "
 
 
 def test_each_process_measures_every_pair_and_says_why_not() -> None:
+    here = os.getpid()
+
     class Scripted(nn.Linear):  # as in a script or a notebook: no module to import it from
         """Travels with its code."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert os.getpid() == here or "parent" in {thread.name for thread in threading.enumerate()}
+            return super().forward(x)
 
     said: list[str] = []
     nothing = Subject("y"), parse_typed_target("onnxruntime:cpu")
@@ -44,6 +52,21 @@ def test_each_process_measures_every_pair_and_says_why_not() -> None:
         assert len(one.processes) == 2
         assert sum(one.processes) == len(one.a_ms) == len(one.b_ms) >= 20
     assert any(line.startswith("process 2 of 2: c: ") for line in said)
+
+
+def test_a_process_whose_parent_has_ended_follows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    stdin, parent = os.pipe()
+    follower = threading.Thread(target=sessions._end_with_parent, args=(tmp_path / "job", stdin))
+    (tmp_path / "job").mkdir()
+    follower.start()
+    follower.join(0.05)
+    assert follower.is_alive() and not ended
+    os.close(parent)
+    follower.join(10)
+    os.close(stdin)
+    assert ended == [1] and not (tmp_path / "job").exists()
 
 
 def test_what_ends_a_process_is_told() -> None:
