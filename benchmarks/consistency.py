@@ -1,12 +1,11 @@
-"""Whether a bench.json says one thing: what stands in it twice must agree, or a judge could be shown the better one."""
+"""Whether a bench.json says one thing that can be: what is in it twice must agree, or a judge could see the better."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from secateur.benchmarks.bootstrap import percentiles
 from secateur.benchmarks.modes.mode import mode_of
 from secateur.core.errors import BenchError
 
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from secateur.benchmarks.results_file import BenchResult, Compared, Latency
 
 CLOSE = 1e-3
-"""How far, as a share, a median may be from that of its samples: they are written in nanoseconds."""
+"""How far, as a share, a percentile may be from that of its samples: they are written in nanoseconds."""
 TWINS = 10
 """Samples that two processes measure alike in every digit only where they are copies."""
 
@@ -28,9 +27,17 @@ def check_consistent(result: BenchResult, where: str) -> None:
 def _contradictions(result: BenchResult) -> Iterator[str]:
     from secateur.benchmarks.results_file import split_key
 
+    if result.evaluation_images is not None and result.evaluation_images < 1:
+        yield f"accuracy is of {result.evaluation_images} images"
     places: dict[tuple[str, int], str] = {}
     sides = {"dense": result.dense, "pruned": result.pruned}
     for name, side in sides.items():
+        for what in ("macs", "params", "size_bytes", "top1"):
+            if (value := getattr(side, what)) is not None and (value < 0 or (what == "top1" and value > 100)):
+                yield f"{name} has a {what} of {value:g}"
+        for goal, ran in side.ran.items():
+            if ran.provider and not goal.startswith("onnxruntime:"):
+                yield f"{name} ran on {ran.provider} for {goal}, which is no target of ONNX Runtime"
         for key, latency in side.latency_ms.items():
             yield from (f"{name} has {said} under the key {key}" for said in _of_latency(key, latency))
             if key not in result.speedup:
@@ -62,9 +69,9 @@ def _of_latency(key: str, latency: Latency) -> Iterator[str]:
         yield f"a batch of {latency.batch}"
     if latency.mode != str(mode_of(target)):
         yield f"the mode {latency.mode}"
-    median = float(np.median(latency.samples))
-    if not abs(latency.p50 - median) <= CLOSE * median + 1e-6:
-        yield f"a p50 of {latency.p50:g} ms and samples whose median is {median:g} ms"
+    for name, found in zip(("p50", "p90", "p99"), percentiles(latency.samples), strict=True):
+        if not abs((said := getattr(latency, name)) - found) <= CLOSE * found + 1e-6:
+            yield f"a {name} of {said:g} ms and samples whose {name} is {found:g} ms"
     begin, seen = 0, set()
     for count in latency.processes:
         part = latency.samples[begin : begin + count]
@@ -77,6 +84,8 @@ def _of_latency(key: str, latency: Latency) -> Iterator[str]:
 def _of_metric(metric: Compared, result: BenchResult) -> Iterator[str]:
     from secateur.benchmarks.results_file import TOP1
 
+    if metric.name == TOP1 and not (0 <= metric.dense <= 100 and 0 <= metric.pruned <= 100):
+        yield f"{metric.name} is {metric.dense:g} % dense and {metric.pruned:g} % pruned"
     if metric.name == TOP1 and metric is result.metric:
         for name, value in (("dense", metric.dense), ("pruned", metric.pruned)):
             top1 = getattr(result, name).top1

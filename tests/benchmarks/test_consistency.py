@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from secateur.benchmarks.bootstrap import Interval
-from secateur.benchmarks.results_file import BenchResult, Latency, read_bench
+from secateur.benchmarks.gating.ran import Ran
+from secateur.benchmarks.results_file import TOP1, BenchResult, Compared, Latency, read_bench
 from secateur.core.errors import BenchError
 from tests.benchmarks.samples import over_processes, result, top1_of
 
@@ -53,7 +54,13 @@ SLOW, FAST = result(0.7), result(1.5, targets={f"{CPU}@b1": 1})
         (joined(FAST, SLOW, speedup=False), "dense has a latency for onnxruntime:cpu, but there is no speedup for it"),
         (with_latency(SLOW, "dense", batch=8), "the sides under the key onnxruntime:cpu differ in batch"),
         (with_latency(over_processes([1.5, 1.6]), "pruned", processes=(20,)), "differ in processes"),
-        (with_latency(SLOW, "pruned", p50=1.0), "a p50 of 1 ms and samples whose median is"),
+        (with_latency(SLOW, "pruned", p50=1.0), "a p50 of 1 ms and samples whose p50 is"),
+        (with_latency(SLOW, "pruned", p99=1.0), "a p99 of 1 ms and samples whose p99 is"),
+        (replace(SLOW, evaluation_images=-5, metric=None), "accuracy is of -5 images"),
+        (replace(SLOW, pruned=replace(SLOW.pruned, macs=-5)), "pruned has a macs of -5"),
+        (replace(SLOW, dense=replace(SLOW.dense, top1=5000.0), metric=None), "dense has a top1 of 5000"),
+        (replace(SLOW, accuracy={CPU: Compared(TOP1, 50, -1)}), "top-1 accuracy is 50 % dense and -1 % pruned"),
+        (replace(SLOW, dense=replace(SLOW.dense, ran={"tensorrt": Ran("CPU")})), "which is no target of ONNX Runtime"),
         (copies(), "the same samples of two processes"),
         (replace(SLOW, speedup={CPU: Interval(1.5, 1.6, 1.7)}), "which is no interval"),
         (replace(FAST, metric=replace(top1_of(82, 81), pairs=top1_of(82, 82).pairs)), "by image top-1 accuracy is"),
