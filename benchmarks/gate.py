@@ -120,6 +120,8 @@ def judge(
         keys = _chosen(candidate, limits.targets)
         if baseline is not None:
             _check_same_dense(candidate, baseline)
+            if limits.max_drop is not None:
+                _check_same_metric(candidate, baseline)
             _check_covered(candidate, baseline, limits.targets)
         for place, key in keys.items():
             if min_speedup is not None:
@@ -209,11 +211,26 @@ def _check_covered(candidate: BenchResult, baseline: BenchResult, words: tuple[s
 def _check_same_dense(candidate: BenchResult, baseline: BenchResult) -> None:
     for what in ("macs", "params"):
         before, after = getattr(baseline.dense, what), getattr(candidate.dense, what)
-        if before is not None and after is not None and before != after:
+        if before is not None and after is None:
+            raise BenchError(
+                f"the baseline's dense model has {before:,} {what}, and those of the candidate's are not in its file: "
+                "whether they are one model cannot be told; measure both in the same way"
+            )
+        if before is not None and before != after:
             raise BenchError(
                 f"baseline and candidate were measured against different dense models ({before:,} and {after:,} "
                 f"{what}): their speedups cannot be compared; measure a new baseline"
             )
+
+
+def _check_same_metric(candidate: BenchResult, baseline: BenchResult) -> None:
+    """Refuses a limit on the loss of what the baseline was not judged by, or in another unit."""
+    before, after = (one and (one.name, one.unit) for one in (baseline.judged, candidate.judged))
+    if before and after and before != after:
+        raise BenchError(
+            f"the baseline is judged by {' in '.join(filter(None, before))} and the candidate by "
+            f"{' in '.join(filter(None, after))}, of which max_drop is another limit: measure both alike"
+        )
 
 
 def _speedup_check(candidate: BenchResult, place: Place, key: str, limit: float, seed: int, level: float) -> Check:

@@ -9,7 +9,7 @@ import pytest
 
 from secateur.benchmarks.gate import judge
 from secateur.benchmarks.limits import Limits
-from secateur.benchmarks.results_file import BenchResult, Side
+from secateur.benchmarks.results_file import BenchResult, Compared, Side
 from secateur.core.errors import BenchError
 from tests.benchmarks.samples import HERE, result
 
@@ -137,6 +137,17 @@ def test_another_dense_model_is_refused() -> None:
     other = replace(other, dense=replace(other.dense, macs=999))
     with pytest.raises(BenchError, match="different dense models"):
         judge(result(), other, Limits())
+
+
+def test_what_the_baseline_says_must_not_be_left_out_or_judged_otherwise() -> None:
+    silent = replace(result(), dense=replace(result().dense, params=None))
+    with pytest.raises(BenchError, match="has 500 params, and those of the candidate's are not in its file"):
+        judge(silent, result(), Limits())
+    assert judge(result(), silent, Limits()).outcome == "pass"
+    other = replace(result(), metric=Compared("loss", 0.5, 0.6, False, ""))
+    with pytest.raises(BenchError, match="judged by top-1 accuracy in % and the candidate by loss, of which max_drop"):
+        judge(other, result(), Limits(max_drop=3))
+    assert judge(other, result(), Limits()).outcome == "pass"
 
 
 def test_a_target_that_the_candidate_dropped_is_refused() -> None:
