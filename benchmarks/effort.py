@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from secateur.benchmarks.modes.mode import parse_mode
 from secateur.benchmarks.paired import LEAST_BLOCKS
 from secateur.core.errors import BenchError
-from secateur.export.runner.machine import MOST_SECONDS
+from secateur.export.runner.machine import MOST_SECONDS, MOST_THREADS
 
 PROCESSES = 5
 """As many as `Effort` takes by itself where there is time: the spread of five tells what another one would say."""
@@ -46,8 +46,8 @@ class Effort:
             raise BenchError(
                 f"got {self.seconds} seconds: measure for more than 0 and at most {MOST_SECONDS}, such as 10"
             )
-        if self.threads is not None and self.threads < 1:
-            raise BenchError(f"got {self.threads} threads: measure with 1 or more")
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
+            raise BenchError(f"got {self.threads} threads: measure with 1 to {MOST_THREADS}")
         if self.processes is not None and not 1 <= self.processes <= MOST:
             raise BenchError(f"got {self.processes} processes: measure over 1 to {MOST}, such as 5")
         if self.samples < 2 * self.least_blocks:

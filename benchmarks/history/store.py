@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
-from secateur.benchmarks.history.entry import Entry
+from secateur.benchmarks.history.entry import SPEEDUP, Entry
 from secateur.core.errors import BenchError
 from secateur.core.files import locked
 from secateur.core.records import read_record, write_record
 
 KIND = "history"
+REMEDY = "remove it, or add the result again"
 
 
 def add_entry(entry: Entry, folder: Path) -> tuple[Path, bool]:
@@ -38,7 +40,16 @@ def add_entry(entry: Entry, folder: Path) -> tuple[Path, bool]:
 
 def read_entry(path: Path) -> Entry:
     """The entry in a file; raises `RunError` or `BenchError` for a file that is none."""
-    return read_record(path, KIND, Entry, BenchError, "remove it, or add the result again")
+    entry = read_record(path, KIND, Entry, BenchError, REMEDY)
+    try:
+        datetime.fromisoformat(entry.time)
+    except ValueError:
+        raise BenchError(f"{path}: the time is {entry.time!r}, which is none by ISO 8601: {REMEDY}") from None
+    for one in entry.values:
+        low, high = (one.value if end is None else end for end in (one.low, one.high))
+        if not low <= high or (one.measure == SPEEDUP and min(low, one.value) <= 0):
+            raise BenchError(f"{path}: {one.measure} is {one.value} [{one.low}, {one.high}], which cannot be: {REMEDY}")
+    return entry
 
 
 def read_history(paths: Iterable[Path]) -> list[Entry]:

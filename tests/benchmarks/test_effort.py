@@ -32,3 +32,5 @@ def test_nothing_is_refused_in_a_sentence(wrong: dict[str, int]) -> None:
 def test_a_time_without_end_is_refused(seconds: float) -> None:
     with pytest.raises(BenchError, match="seconds: measure for more than 0 and at most"):
         Effort(seconds)
+    with pytest.raises(BenchError, match="got 100000 threads: measure with 1 to"):
+        Effort(threads=100_000)

@@ -28,7 +28,7 @@ def test_amounts(text: str, units: dict[str, float], value: float, fraction: boo
     assert parse_amount(text, units) == Amount(pytest.approx(value), fraction)
 
 
-@pytest.mark.parametrize("text", ["", "fast", "-1", "0", "0.0G", "12MX", "1,5G", "nan", "1.2.3"])
+@pytest.mark.parametrize("text", ["", "fast", "-1", "0", "0.0G", "12MX", "1,5G", "nan", "1.2.3", "1e400"])
 def test_other_amounts_are_refused_with_an_example(text: str) -> None:
     with pytest.raises(BenchError, match=r"such as 600M$"):
         parse_amount(text, COUNT_UNITS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,3 +53,24 @@ def test_what_is_no_history_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BenchError, match="cannot be made a folder"):
         add_entry(measured(), tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"time": "yesterday"}, "the time is 'yesterday', which is none by ISO 8601"),
+        ({"value": 0.0}, "speedup is 0.0 "),
+        ({"low": 0.0}, "which cannot be"),
+        ({"low": 5.0, "high": -1.0}, r"\[5.0, -1.0\], which cannot be"),
+    ],
+)
+def test_an_entry_that_cannot_be_is_refused_with_its_file(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
+    entry = measured()
+    if "time" in changes:
+        entry = replace(entry, **changes)
+    else:
+        entry = replace(entry, values=(replace(entry.values[0], **changes), *entry.values[1:]))
+    path, _ = add_entry(entry, tmp_path)
+    with pytest.raises(BenchError, match=says) as caught:
+        read_history([tmp_path])
+    assert str(path) in str(caught.value)
