@@ -60,4 +60,4 @@ def _xml(text: str) -> str:
 
 def _inert(text: str) -> str:
     """The text with everything escaped that Markdown or HTML would read, on one line."""
-    return re.sub(r"([\\`*_{}\[\]()#+!|<>~&@])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]()#+!|<>~&@])", r"\\\1", " ".join(_xml(text).split()))

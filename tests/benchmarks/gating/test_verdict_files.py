@@ -12,7 +12,7 @@ from secateur.benchmarks.gating.verdict_files import junit, markdown, number
 from secateur.benchmarks.limits import Limits
 from tests.benchmarks.samples import result
 
-HOSTILE = "a|b `c` <img src=x onerror=alert(1)> [l](http://x) @team\n# h \x00\x1b[31m & ]]>"
+HOSTILE = "\ud800a|b `c` <img src=x onerror=alert(1)> [l](http://x) @team\n# h \x00\x1b[31m & ]]>"
 
 
 def verdict_of(*outcomes: Outcome) -> Verdict:
@@ -49,6 +49,7 @@ def test_a_real_verdict_stands_in_the_table() -> None:
 def test_names_are_inert(form: object) -> None:
     check = Check(HOSTILE, 1, 2, "fail", HOSTILE, target=HOSTILE)
     text = form(Verdict("fail", (check,), (HOSTILE,)))  # type: ignore[operator]
+    assert text.encode()  # of what no file can hold
     if form is junit:
         assert [element.tag for element in ElementTree.fromstring(text).iter()][:3] == [
             "testsuites",
