@@ -38,6 +38,7 @@ function looked(frame, page, width) {
     found.tip = style(layer.querySelector(".tip")).display;
     found.focused = doc.activeElement === layer;
   }
+  found.tags = [...new Set(all("*").map((one) => one.tagName.toLowerCase()))];
   found.text = doc.body.textContent;
   found.pwned = !!(view.pwned || window.pwned);
   return found;

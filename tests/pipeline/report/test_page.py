@@ -152,7 +152,10 @@ def test_nothing_hostile_runs_asks_or_complains(seen: Seen, asked: tuple[str, li
 
 
 def test_hostile_names_are_shown_as_they_are(seen: Seen, asked: tuple[str, list[str]]) -> None:
+    """And make no element: `<plaintext>` alone would show all that follows as it is."""
+    made = {"script", "iframe", "form", "object", "embed", "video", "link", "plaintext", "base"}
     for found in seen.pages:
+        assert not made.intersection(found["tags"]), found["page"]
         for name in TAGS:
             assert name.replace("URL", asked[0]) in found["text"], (found["page"], name)
 
