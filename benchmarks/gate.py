@@ -21,7 +21,7 @@ unless the targets to judge are named and it is not among them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from secateur.benchmarks.bootstrap import apart_interval, ratio_interval, relative_interval
 from secateur.benchmarks.checks import Check, Outcome, Place, at_least, interval_check, place_name
@@ -49,6 +49,8 @@ ADVICE = {
     "macs": "; add a handler for them to benchmarks/mac_handlers.py, or limit the latency instead",
 }
 """What to do about a check that is inconclusive for another reason than its interval."""
+FELL = 3.0
+"""Points that a dense model may be worse than at the baseline: more than other held-out images of it usually say."""
 SPEED = ("speedup", "relative", "latency", "8 bits")
 """The checks that widths may decide."""
 
@@ -224,12 +226,21 @@ def _check_same_dense(candidate: BenchResult, baseline: BenchResult) -> None:
 
 
 def _check_same_metric(candidate: BenchResult, baseline: BenchResult) -> None:
-    """Refuses a limit on the loss of what the baseline was not judged by, or in another unit."""
-    before, after = (one and (one.name, one.unit) for one in (baseline.judged, candidate.judged))
-    if before and after and before != after:
+    """Refuses a limit on a loss that is of another metric than the baseline's, or of a dense model that fell itself."""
+    before, after = baseline.judged, candidate.judged
+    if before is None or after is None:
+        return
+    if (before.name, before.unit) != (after.name, after.unit):
+        names = [" in ".join(filter(None, (one.name, one.unit))) for one in (before, after)]
         raise BenchError(
-            f"the baseline is judged by {' in '.join(filter(None, before))} and the candidate by "
-            f"{' in '.join(filter(None, after))}, of which max_drop is another limit: measure both alike"
+            f"the baseline is judged by {names[0]} and the candidate by {names[1]}, of which max_drop is another "
+            "limit: measure both alike"
+        )
+    fell = replace(after, dense=before.dense, pruned=after.dense).loss
+    if after.unit == "%" and fell > FELL:
+        raise BenchError(
+            f"the dense model's {after.name} fell from {before.dense:.2f} % at the baseline to {after.dense:.2f} %, "
+            "beside which max_drop says nothing: mend it, or measure a new baseline where that is meant"
         )
 
 

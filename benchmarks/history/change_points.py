@@ -2,10 +2,13 @@
 
 The optimal partition into stretches of one level each, for a penalty on their number (PELT: Killick, Fearnhead and
 Eckley, 2012), of the logarithms, since what changes a latency multiplies it. The noise that the penalty is in units of
-is the median absolute difference of neighbours, which levels do not move, and never less than the interval of the
-measurements says. It is taken as larger where there are few, from which it is known badly. Of 2,000 simulated lines
+is the median absolute difference of neighbours, which levels do not move, never less than the mean square of all but
+the largest two (rounded values and those that jump between two levels have a median of zero), and than the interval of
+the measurements says. It is taken as larger where there are few, from which it is known badly. Of 2,000 simulated lines
 each of 6, 8, 10, 20, 50 and 100 values of normal noise, 1 % or less had a change found; three commits after a step of
-five times the noise it was found in 95 % of lines of 30 values, and in 62 % of lines of 10.
+five times the noise it was found in 95 % of lines of 30 values, and in 62 % of lines of 10. Of values
+that are rounded to a few levels, or jump between two, up to 10 % of lines of six values and 5 % of longer ones had one;
+of a machine that wanders (neighbours correlated by 0.8) most have, for its level does change.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ PENALTY = 5.0
 FEW = 7.0
 OUTLIER = 4.0
 """How many times the noise a value lies from its neighbours to be one."""
+STEPS = 2
+"""Differences of neighbours that may be a step, or an outlier's two, and are no noise."""
 EXACT = 1e-6
 """The noise of what is counted, as a share."""
 
@@ -76,7 +81,9 @@ def _without_outliers(levels: NDArray[np.float64], most: float) -> NDArray[np.fl
 
 def _noise(levels: NDArray[np.float64], line: Line) -> float:
     """The standard deviation of values around their level."""
-    neighbours = float(np.median(np.abs(np.diff(levels)))) / 0.6745 / math.sqrt(2)
+    apart = np.sort(np.abs(np.diff(levels))) / math.sqrt(2)
+    rest = apart[: max(len(apart) - STEPS, 1)]
+    neighbours = max(float(np.median(apart)) / 0.6745, math.sqrt(float((rest**2).mean())))
     measured = [
         (math.log(one.high) - math.log(one.low)) / 2 / 1.96
         for one in line.values

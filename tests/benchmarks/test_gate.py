@@ -148,6 +148,13 @@ def test_what_the_baseline_says_must_not_be_left_out_or_judged_otherwise() -> No
     with pytest.raises(BenchError, match="judged by top-1 accuracy in % and the candidate by loss, of which max_drop"):
         judge(other, result(), Limits(max_drop=3))
     assert judge(other, result(), Limits()).outcome == "pass"
+    fallen = result(top1=(50.0, 49.5))
+    with pytest.raises(
+        BenchError, match=r"dense model's top-1 accuracy fell from 82\.00 % at the baseline to 50\.00 %"
+    ):
+        judge(fallen, result(), Limits(max_drop=3))
+    assert judge(fallen, result(), Limits()).outcome == "pass"
+    assert judge(result(top1=(85.0, 84.0)), result(), Limits(max_drop=3)).outcome == "pass"
 
 
 def test_a_target_that_the_candidate_dropped_is_refused() -> None:

@@ -50,6 +50,13 @@ def test_noise_has_few_changes() -> None:
     assert sum(bool(changes(one)) for one in lines) <= 8  # of 200, where 1 % are expected
 
 
+def test_values_that_jump_between_two_levels_have_few_changes() -> None:
+    """Their median difference is zero, which is not their noise."""
+    rng = np.random.default_rng(0)
+    lines = [line([13.0 if high else 10.0 for high in rng.random(50) < 0.2]) for _ in range(30)]
+    assert sum(bool(changes(one)) for one in lines) <= 2
+
+
 def test_a_step_within_the_intervals_of_the_measurements_is_none() -> None:
     plain = line([10.0, 10.01, 10.0, 10.02, 11.0, 11.01, 11.0, 11.02])
     assert len(changes(plain)) == 1
