@@ -16,7 +16,7 @@ class BenchSpec:
 
     `modes` say what is within a time (see `modes.mode`). `samples` None: until the ratio is precise, 2,000 at most;
     a number: so many, however precise (5,000 show the 99.9th percentile). `processes` share the time and the samples,
-    and their spread is the interval; None: five, or fewer where each would have less than half a second. Raises a
+    and their spread is the interval; None: eight, or fewer where each would have less than half a second. Raises a
     `SecateurError` for a value that cannot be measured with.
     """
 

@@ -175,7 +175,9 @@ def of_scores(table: Callable[[Path], Table]) -> Callable[[Path], str]:
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
-    **{table.__name__: table for table in (demo, coverage, foreign_coverage, random_networks, bundle_fuzz)},
+    **{
+        table.__name__: table for table in (demo, coverage, foreign_coverage, random_networks, bundle_fuzz, error_rates)
+    },
     **{
         table.__name__: table for table in (structure_speed, beyond_classes, eight_bits, eight_bit_engines, joint_plans)
     },

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seconds", type=float, help="At most so long for each target and batch. [default: 10]")
 @click.option("--threads", type=int, help="CPU threads. [default: PyTorch's number]")
-@click.option("--processes", type=int, help="That measure two PATHs, one after the other. [default: 5]")
+@click.option("--processes", type=int, help="That measure two PATHs, one after the other. [default: 8]")
 @click.option("--samples", type=int, help="So many runs of each side, within --seconds. [default: until it is precise]")
 @click.option(
     "--mode",

@@ -8,7 +8,7 @@ from secateur.benchmarks.effort import Effort
 from secateur.core.errors import BenchError
 
 
-@pytest.mark.parametrize(("seconds", "parts"), [(10, 5), (2.5, 5), (2.4, 4), (1, 2), (0.9, 1), (0.1, 1)])
+@pytest.mark.parametrize(("seconds", "parts"), [(10, 8), (4, 8), (3.9, 7), (1, 2), (0.9, 1), (0.1, 1)])
 def test_a_process_is_started_for_half_a_second_or_more(seconds: float, parts: int) -> None:
     assert Effort(seconds).parts == parts
     assert Effort(seconds, processes=3).parts == 3

@@ -18,7 +18,7 @@ DESIGNS: Mapping[str, tuple[int, str]] = {
     "1 process, medians": (1, "median"),
     "5 processes, medians": (5, "median"),
     "5 processes, faster halves": (5, "half"),
-    "10 processes, faster halves": (10, "half"),
+    "8 processes, faster halves": (8, "half"),
 }
 """Ways to judge a pair: over how many processes, and what each says of a side (see `session.summary`)."""
 CASES: tuple[tuple[str, float], ...] = (("same", 0.98), ("5 % slower", 0.98), ("same", 0.95), ("10 % slower", 0.95))

@@ -65,10 +65,14 @@ def main(out: str, blocks: str, seed: str, *sides: str) -> None:
         models[names[index]] = open_model(Path(paths[names[index]]), "onnxruntime:cpu", 1)
     calls = {name: model.prepare(drawn(model, 1, 0)) for name, model in models.items()}
     gc.disable()
-    for _ in range(WARM_RUNS):
-        for call in calls.values():
-            call()
-    Path(out).write_text(json.dumps(summary(measure(calls, int(blocks), rng))))
+    try:
+        for _ in range(WARM_RUNS):
+            for call in calls.values():
+                call()
+        times = measure(calls, int(blocks), rng)
+    finally:
+        gc.enable()
+    Path(out).write_text(json.dumps(summary(times)))
 
 
 if __name__ == "__main__":

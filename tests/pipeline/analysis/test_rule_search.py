@@ -88,12 +88,12 @@ def test_a_stopped_search_goes_on_as_if_it_had_not_been(
     vit: nn.Module, vit_groups: Groups, batches: Batches, judged: Batches, tmp_path: Path
 ) -> None:
     whole, parts = (f"sqlite:///{tmp_path / name}.db" for name in ("whole", "parts"))
-    expected = look(vit, vit_groups, batches, judged, 12, whole)  # the first ten are drawn at random
-    look(vit, vit_groups, batches, judged, 3, parts)
-    assert look(vit, vit_groups, batches, judged, 12, parts) == expected
-    assert look(vit, vit_groups, batches, judged, 9, parts) == expected  # it has more trials than are asked for
+    expected = look(vit, vit_groups, batches, judged, 12, whole, finalists=1)  # the first ten are drawn at random
+    look(vit, vit_groups, batches, judged, 3, parts, finalists=1)
+    assert look(vit, vit_groups, batches, judged, 12, parts, finalists=1) == expected
+    assert look(vit, vit_groups, batches, judged, 9, parts, finalists=1) == expected  # more trials than are asked for
     for changed in ({"identity": "other images"}, {"seed": 1}):
-        assert look(vit, vit_groups, batches, judged, 1, parts, **changed).study != expected.study
+        assert look(vit, vit_groups, batches, judged, 1, parts, finalists=0, **changed).study != expected.study
 
 
 def test_a_trial_that_is_interrupted_leaves_no_row(
