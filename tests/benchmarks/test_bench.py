@@ -166,7 +166,7 @@ def test_batch_sizes_out_of_range(pair: tuple[Subject, Subject], batches: tuple[
 def test_an_effort_out_of_range() -> None:
     with pytest.raises(BenchError, match="more than 0"):
         Effort(seconds=0)
-    with pytest.raises(BenchError, match="1 or more"):
+    with pytest.raises(BenchError, match="1 to 4096"):
         Effort(threads=0)
     with pytest.raises(BenchError, match="20 or more"):
         Effort().exactly(19)

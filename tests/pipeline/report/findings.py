@@ -33,7 +33,7 @@ def row(name: str, kind: Kind, units: int, blocks: int = 1) -> GroupRow:
 def side(macs: int, top1: float, p50: float) -> Side:
     """One side of a comparison, measured on one target."""
     samples = tuple((p50 + np.linspace(-0.05, 0.1, 25)).tolist() + (p50 + np.linspace(-0.1, 0.05, 25)).tolist())
-    latency = Latency(1, p50, p50 + 0.05, p50 + 0.1, samples)
+    latency = Latency.of(samples, 1)
     return Side("", macs, macs // 100, macs // 25, top1, latency_ms={CPU: latency})
 
 
