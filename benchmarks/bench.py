@@ -119,10 +119,7 @@ def bench_one(
     side = _side(subject, say)
 
     def measure(places: Sequence[Place], effort: Effort) -> Mapping[str, Samples | str]:
-        return {
-            key: timed_alone(subject, goal, batch, mode, effort, _prefixed(say, key))
-            for key, goal, batch, mode in places
-        }
+        return {key: timed_alone(key, subject, goal, batch, mode, effort, say) for key, goal, batch, mode in places}
 
     if remote is None:
         machine, found, skipped, notes = _each(goals, batches, (subject,), effort, say, measure)
@@ -296,10 +293,6 @@ def onnx_bytes(path: Path) -> int:
     from secateur.export.graph_types import external_files, read_graph
 
     return path.stat().st_size + sum((path.parent / name).stat().st_size for name in external_files(read_graph(path)))
-
-
-def _prefixed(say: Say, key: str) -> Say:
-    return lambda message: say(f"{key}: {message}")
 
 
 def _count_notes(*sides: Side) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from secateur.benchmarks.modes.mode import parse_mode
 from secateur.benchmarks.paired import LEAST_BLOCKS
+from secateur.benchmarks.spec import BenchSpec
 from secateur.core.errors import BenchError
 from secateur.export.runner.machine import MOST_SECONDS, MOST_THREADS
 
@@ -60,6 +61,12 @@ class Effort:
     def exactly(self, samples: int | None) -> Effort:
         """The same with so many samples, however precise they are, within the seconds; None: as it is."""
         return self if samples is None else replace(self, samples=samples, half_width=0.0)
+
+    @staticmethod
+    def of(spec: BenchSpec, seed: int) -> Effort:
+        """What a recipe asks for under `bench`."""
+        effort = Effort(spec.seconds, threads=spec.threads, seed=seed, modes=spec.modes, processes=spec.processes)
+        return effort.exactly(spec.samples)
 
     @property
     def parts(self) -> int:

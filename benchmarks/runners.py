@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -130,6 +130,25 @@ def make_runner(
     return (
         replace(runner, clock=ColdClock(runner.clock, flusher(goal.target.device))) if mode.name == "cold" else runner
     )
+
+
+@contextmanager
+def open_sides(
+    sides: Sequence[tuple[Subject, Goal]],
+    batch: int,
+    threads: int | None,
+    seed: int = 0,
+    mode: Mode = HOT,
+    turned: bool = False,
+) -> Iterator[list[Timed]]:
+    """Subjects ready on their goals (see `make_runner`), closed in the end whatever happens.
+
+    `turned` opens the last one first; they are given in their own order all the same.
+    """
+    with ExitStack() as stack:
+        order = reversed(sides) if turned else sides
+        found = [stack.enter_context(closing(make_runner(*side, batch, threads, seed, mode))) for side in order]
+        yield found[::-1] if turned else found
 
 
 def no_form(subject: Subject, goal: Goal) -> str:

@@ -12,8 +12,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,10 +23,9 @@ from typing import TypeAlias
 import torch
 
 from secateur.benchmarks.effort import Effort
-from secateur.benchmarks.latency import Timed
 from secateur.benchmarks.modes.mode import HOT, Mode
 from secateur.benchmarks.paired import PairedSamples, Samples, joined, measure_one, measure_pair
-from secateur.benchmarks.runners import Subject, make_runner, torch_threads
+from secateur.benchmarks.runners import Subject, open_sides, torch_threads
 from secateur.core.errors import BenchError, UnsupportedError
 from secateur.export.targets import TypedTarget
 
@@ -67,16 +66,13 @@ def measured(pairs: Sequence[Pair], effort: Effort, say: Say) -> Mapping[str, Fo
 
 def timed(pair: Pair, effort: Effort, say: Say, turned: bool = False) -> Found:
     """The times of a pair in this process, or why it cannot be timed; `turned` opens the second side first."""
-    with ExitStack() as stack:
-        threads = effort.threads or torch.get_num_threads()
-        stack.enter_context(torch_threads(threads))
-        opened = []
+    threads = effort.threads or torch.get_num_threads()
+    with torch_threads(threads), ExitStack() as stack:
+        sides = open_sides(pair.sides, pair.batch, threads, effort.seed, pair.mode, turned)
         try:
-            for subject, goal in reversed(pair.sides) if turned else pair.sides:
-                opened.append(stack.enter_context(runner(subject, goal, pair.batch, threads, effort.seed, pair.mode)))
+            a, b = stack.enter_context(sides)
         except (BenchError, UnsupportedError) as error:  # this batch, mode or types cannot be run here
             return str(error)
-        a, b = reversed(opened) if turned else opened
         return measure_pair(
             *(a, b, effort.samples, effort.warmup, effort.seconds, effort.half_width, effort.seed),
             say=_prefixed(say, pair.key),
@@ -84,24 +80,20 @@ def timed(pair: Pair, effort: Effort, say: Say, turned: bool = False) -> Found:
         )
 
 
-def timed_alone(subject: Subject, goal: TypedTarget, batch: int, mode: Mode, effort: Effort, say: Say) -> Samples | str:
+def timed_alone(
+    key: str, subject: Subject, goal: TypedTarget, batch: int, mode: Mode, effort: Effort, say: Say
+) -> Samples | str:
     """The times of one side in this process, or why it cannot be timed."""
     threads = effort.threads or torch.get_num_threads()
     with torch_threads(threads), ExitStack() as stack:
         try:
-            side = stack.enter_context(runner(subject, goal, batch, threads, effort.seed, mode))
+            (side,) = stack.enter_context(open_sides([(subject, goal)], batch, threads, effort.seed, mode))
         except (BenchError, UnsupportedError) as error:  # this batch, mode or types cannot be run here
             return str(error)
-        return measure_one(side, effort.samples, effort.warmup, effort.seconds, effort.half_width, effort.seed, say)
-
-
-@contextmanager
-def runner(
-    subject: Subject, goal: TypedTarget, batch: int, threads: int, seed: int, mode: Mode = HOT
-) -> Iterator[Timed]:
-    """A subject ready on its goal, closed in the end whatever happens."""
-    with closing(make_runner(subject, goal, batch, threads, seed, mode)) as made:
-        yield made
+        return measure_one(
+            *(side, effort.samples, effort.warmup, effort.seconds, effort.half_width, effort.seed),
+            say=_prefixed(say, key),
+        )
 
 
 def _together(parts: Sequence[Found]) -> Found:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from secateur.benchmarks.bootstrap import Interval, process_ratios, ratio_interval
+from secateur.benchmarks.bootstrap import Interval, over_processes, process_ratios
 from secateur.benchmarks.checks import Place, place_name
 from secateur.benchmarks.effort import MOST
 from secateur.benchmarks.limits import RELATIVE, Limits
@@ -66,8 +66,8 @@ def noises(result: BenchResult) -> list[Noise]:
     for key in result.speedup:
         dense, other = result.dense.latency_ms[key], result.pruned.latency_ms[key]
         ratios = process_ratios(dense.samples, other.samples, dense.processes)
-        interval = ratio_interval(dense.samples, other.samples, processes=dense.processes)
-        found.append(Noise((split_key(key)[0], dense.batch), interval, float(np.log(ratios).std(ddof=1))))
+        place = split_key(key)[0], dense.batch
+        found.append(Noise(place, over_processes([ratios]), float(np.log(ratios).std(ddof=1))))
     return found
 
 

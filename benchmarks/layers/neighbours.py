@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -14,7 +13,7 @@ from secateur.benchmarks.layers.alone import GRAPHS, Alone
 from secateur.benchmarks.layers.match import Matched, Side
 from secateur.benchmarks.layers.reasons import Neighbour
 from secateur.benchmarks.paired import measure_pair
-from secateur.benchmarks.runners import make_runner
+from secateur.benchmarks.runners import open_sides
 from secateur.core.errors import EngineError, UnsupportedError
 from secateur.export.targets import TypedTarget
 
@@ -64,12 +63,8 @@ class Neighbours:
             yield Neighbour(_words(pruned), _words(aligned), multiple, found, pruned.macs / aligned.macs)
 
     def _ratio(self, *layers: Alone) -> Interval:
-        with ExitStack() as stack:
-            subjects = [layer.subject(self.goal, self.folder) for layer in layers]
-            a, b = (
-                stack.enter_context(closing(make_runner(subject, self.goal, self.batch, self.threads)))
-                for subject in subjects
-            )
+        sides = [(layer.subject(self.goal, self.folder), self.goal) for layer in layers]
+        with open_sides(sides, self.batch, self.threads) as (a, b):
             return measure_pair(a, b, seconds=self.seconds, warmup=self.seconds).interval()
 
 

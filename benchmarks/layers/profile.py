@@ -21,7 +21,7 @@ from secateur.benchmarks.layers.operations import LayerTimes, Sampled
 from secateur.benchmarks.layers.peak import roofline_of
 from secateur.benchmarks.layers.reasons import explain, fell_back
 from secateur.benchmarks.paired import LEAST_BLOCKS, PairedSamples, measure_pair
-from secateur.benchmarks.runners import Goal, Subject, make_runner, torch_threads
+from secateur.benchmarks.runners import Goal, Subject, open_sides, torch_threads
 from secateur.core.errors import BenchError
 from secateur.export.ort_engine import PROVIDERS
 from secateur.export.targets import TypedTarget, parse_typed_target
@@ -96,8 +96,7 @@ def profile_layers(
 def _whole(
     subjects: Sequence[Subject], goal: TypedTarget, batch: int, threads: int, seconds: float, seed: int
 ) -> PairedSamples:
-    with ExitStack() as stack:
-        a, b = (stack.enter_context(closing(make_runner(one, goal, batch, threads, seed))) for one in subjects)
+    with open_sides([(one, goal) for one in subjects], batch, threads, seed) as (a, b):
         return measure_pair(a, b, warmup=min(2.0, seconds), seconds=seconds, seed=seed)
 
 

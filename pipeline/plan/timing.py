@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from secateur.benchmarks.bootstrap import Interval, ratio_interval
 from secateur.benchmarks.environment import Environment
 from secateur.benchmarks.on_device import measure_there
 from secateur.benchmarks.paired import measure_pair
-from secateur.benchmarks.runners import Subject, make_runner
+from secateur.benchmarks.runners import Subject, open_sides
 from secateur.export.devices.device import Remote
 from secateur.export.engines import build_engine
 from secateur.export.targets import Target, TypedTarget
@@ -63,11 +62,7 @@ class Timing:
         """What the other takes less, both timed in turns."""
         if self.remote is not None:
             return self._saved_there(one, other, self.remote)
-        with ExitStack() as opened:
-            a, b = (
-                opened.enter_context(closing(make_runner(subject, self.target, self.batch, self.threads)))
-                for subject in (one, other)
-            )
+        with open_sides([(one, self.target), (other, self.target)], self.batch, self.threads) as (a, b):
             found = measure_pair(a, b, seconds=self.seconds, warmup=min(2.0, self.seconds))
         return _saved(float(np.median(found.a_ms)), found.interval())
 

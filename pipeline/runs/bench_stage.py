@@ -57,8 +57,7 @@ def bench_run(inputs: Inputs, say: Say) -> list[str]:
             inputs=InputSpec.shaped(input_shape(inputs.dense)),
             top1=top1,
         )
-    effort = Effort(spec.seconds, threads=spec.threads, seed=recipe.seed, modes=spec.modes, processes=spec.processes)
-    effort = effort.exactly(spec.samples)
+    effort = Effort.of(spec, recipe.seed)
     result = bench_pair(subjects["dense"], subjects["pruned"], goals, spec.batch, effort, held_out.samples, say)
     result = with_narrowed(result, subjects["pruned"], goals, spec.batch, effort, say)
     first, *others = compared(reached["dense"], reached["pruned"], classes)

@@ -173,9 +173,7 @@ def _effort(run: Run) -> Effort:
     """How long a run's bench stage measures."""
     from secateur.benchmarks.effort import Effort
 
-    spec, seed = run.recipe.bench, run.recipe.seed
-    effort = Effort(spec.seconds, threads=spec.threads, seed=seed, modes=spec.modes, processes=spec.processes)
-    return effort.exactly(spec.samples)
+    return Effort.of(run.recipe.bench, run.recipe.seed)
 
 
 def _folder(candidate: Measurement) -> Path:
@@ -236,8 +234,9 @@ def calibrated(
     spec = run.recipe.bench
     every = [str(goal) for goal in typed_targets(spec.targets, run.recipe.export.precisions)]
     goals = [goal for goal in every if any(f"{target}@".startswith(f"{goal}@") for target, _ in places)]
-    count, part = noise.PROCESSES, _effort(run).part
-    effort = replace(_effort(run), seconds=count * part.seconds, samples=count * part.samples, processes=count)
+    asked, count = _effort(run), noise.PROCESSES
+    part = asked.part
+    effort = replace(asked, seconds=count * part.seconds, samples=count * part.samples, processes=count)
     dense = run_subjects(folder)[0]
     itself = bench_pair(dense, dense, goals, spec.batch, effort, say=say)
     found = [one for one in noise.noises(itself) if one.place in places]

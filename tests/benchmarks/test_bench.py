@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from secateur.benchmarks import sessions
+from secateur.benchmarks import runners
 from secateur.benchmarks.bench import bench_one, bench_pair, busy_notes, onnx_bytes, why_not
 from secateur.benchmarks.effort import Effort
 from secateur.benchmarks.gate import judge
@@ -126,7 +126,7 @@ def test_a_batch_that_the_graph_does_not_take_is_skipped_by_its_key(tmp_path: Pa
 
 def test_an_engine_of_other_batches_is_skipped_and_a_broken_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """As TensorRT refuses a batch outside of the profile, and a file that it cannot read."""
-    real = sessions.make_runner
+    real = runners.make_runner
     errors: dict[int, EngineError] = {64: UnsupportedError("the engine takes 'input' from [1, 3] to [32, 3]")}
 
     def make_runner(subject: Subject, goal: object, batch: int, *rest: Any) -> object:
@@ -134,7 +134,7 @@ def test_an_engine_of_other_batches_is_skipped_and_a_broken_one_is_not(monkeypat
             raise errors[batch]
         return real(subject, goal, batch, *rest)  # type: ignore[arg-type]  # as it was given
 
-    monkeypatch.setattr(sessions, "make_runner", make_runner)
+    monkeypatch.setattr(runners, "make_runner", make_runner)
     subject = Subject("a", mlp(8), inputs=InputSpec.shaped(SHAPE))
     found = bench_one(subject, ["torch:cpu"], [1, 64], QUICK)
     assert list(found.side.latency_ms) == ["torch:cpu@b1"]

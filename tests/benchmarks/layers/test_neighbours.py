@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from secateur.benchmarks import runners
 from secateur.benchmarks.layers import neighbours
 from secateur.benchmarks.layers.alone import Alone
 from secateur.benchmarks.layers.match import Matched, Side
@@ -82,7 +83,7 @@ def test_a_layer_that_cannot_be_built_alone_is_named(tmp_path: Path, monkeypatch
     def refuse(*_: object) -> None:
         raise EngineError("no such engine")
 
-    monkeypatch.setattr(neighbours, "make_runner", refuse)
+    monkeypatch.setattr(runners, "make_runner", refuse)
     ask = Neighbours(parse_typed_target("torch:cpu"), 1, 1, 0.01, tmp_path)
     assert list(ask(matched(product(16, 16), product(16, 12)))) == []
     assert ask.notes == ["fc cannot be timed alone with multiples of 8: no such engine"]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from torch import nn
 
+from secateur.benchmarks import runners
 from secateur.benchmarks.bootstrap import Interval
 from secateur.benchmarks.runners import Subject
 from secateur.export.devices.device import Device, Remote
@@ -44,7 +45,7 @@ def test_half_of_8_ms_are_saved(vit: nn.Module, vit_groups: Groups, monkeypatch:
 def test_both_are_timed_on_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     stand_in = installed(tmp_path / "stand-in", monkeypatch)
-    monkeypatch.setattr(timing, "make_runner", lambda *_: pytest.fail("timed here"))
+    monkeypatch.setattr(runners, "make_runner", lambda *_: pytest.fail("timed here"))
     remote = Remote(replace(stand_in.device, python=sys.executable))
     there = Timing(parse_target("onnxruntime:cpu"), 2, 1, 0.02, remote)
     found = there.saved(*(there.subject(tiny_graph(tmp_path / f"{size}.onnx", size)) for size in (200, 1)))
@@ -72,7 +73,7 @@ def test_what_was_opened_is_closed_when_something_fails(
     """The second runner cannot be made, or both were and measuring fails."""
     opened: list[int] = []
     closed: list[int] = []
-    make: Callable[..., Any] = timing.make_runner
+    make: Callable[..., Any] = runners.make_runner
 
     def watched(*args: object) -> Any:
         if len(opened) == most:
@@ -83,7 +84,7 @@ def test_what_was_opened_is_closed_when_something_fails(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("the machine is too busy")
 
-    monkeypatch.setattr(timing, "make_runner", watched)
+    monkeypatch.setattr(runners, "make_runner", watched)
     monkeypatch.setattr(timing, "measure_pair", broken)
     subject = Subject("x", module=vit, inputs=vit_groups.inputs)
     with pytest.raises(RuntimeError, match="too busy"):
