@@ -32,13 +32,14 @@ CIFAR_CALIBRATION, CIFAR_JUDGED = 100, 100
 class Subject:
     """A model, the kind of units that go, the images that statistics come from, and those that accuracy comes from.
 
-    MACs are a share of those inside the modules whose names hold `within`. `images` are for distillation.
+    MACs are a share of those inside the modules whose names end in `within`, or in one of several such ends.
+    `images` are for distillation.
     """
 
     model: nn.Module
     kind: Kind
     align: int
-    within: str
+    within: str | tuple[str, ...]
     images: Images
     transform: Transform
     calibration: Loader

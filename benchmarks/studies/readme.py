@@ -25,6 +25,7 @@ from secateur_studies.oneshot_tables import (
     peers_best,
     peers_oneshot,
 )
+from secateur_studies.peers_frontier_tables import peers_frontier
 from secateur_studies.random_pieces import PIECES
 from secateur_studies.score_tables import Table, cnn_a_pr, relevance_speed, transformer_a_pr
 from secateur_studies.whole_way import mistakes, reached
@@ -183,7 +184,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     },
     **{table.__name__: of_scores(table) for table in (transformer_a_pr, cnn_a_pr, relevance_speed)},
     **{table.__name__: of_scores(table) for table in (deit_by_part, deit_by_way, deit_grid)},
-    **{table.__name__: of_scores(table) for table in (peers_best, peers_oneshot, latency_plan)},
+    **{table.__name__: of_scores(table) for table in (peers_best, peers_oneshot, peers_frontier, latency_plan)},
     **{f"xpruner_{task}": of_scores(curves_of(task)) for task in ("ten", "thousand", "swin")},
     "xpruner_variants": of_scores(variants_of("swin")),
     "class_specialised": of_scores(class_specialised),
