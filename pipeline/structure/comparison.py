@@ -123,11 +123,17 @@ def compare(
 
     Single precision serves models of half and of mixed precision too, unless an operation insists on its own. Where it
     disagrees, double precision decides by the same tolerance, since deep models may only have amplified rounding; what
-    was found first stands where an operation does not know double precision.
+    was found first stands where an operation does not know double precision. The dense model shows which precisions
+    the operations know: a small one that fails where it runs is wrong, and raises what it raises.
     """
 
     def run(dtype: torch.dtype) -> Comparison:
-        comparison = Comparison(model, small, groups, plan, weights, dtype, least)
+        try:
+            comparison = Comparison(model, small, groups, plan, weights, dtype, least)
+        except RuntimeError as error:
+            if dtype == own or _lacks_memory(error):
+                raise
+            raise _UnknownPrecision from error
         with watching(comparison.small):
             comparison.run()
         return comparison
@@ -135,14 +141,21 @@ def compare(
     own, usual = next(model.parameters()).dtype, comparison_dtype(model)
     try:
         found = run(usual)
-    except RuntimeError:
-        if own == usual:
-            raise
+    except _UnknownPrecision:
         return run(own)
     if found.agrees or usual == torch.float64:
         return found
     del found  # whose copy of the model would be held beside one of double size
     try:
         return run(torch.float64)
-    except RuntimeError:
+    except _UnknownPrecision:
         return run(usual)
+
+
+class _UnknownPrecision(Exception):
+    """The dense model does not run in a precision that is not its own."""
+
+
+def _lacks_memory(error: RuntimeError) -> bool:
+    """Whether an operation failed for want of memory; on CPUs PyTorch has no error of its own for that."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

@@ -190,6 +190,38 @@ def test_code_that_insists_on_single_precision_keeps_its_first_comparison(monkey
     assert not found.agrees
 
 
+class Failing(nn.Linear):
+    """A layer that raises `error` in double precision."""
+
+    error: Exception | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype == torch.float64 and self.error is not None:
+            raise self.error
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("which", "error"),
+    [
+        ("small", RuntimeError("mat1 and mat2 shapes cannot be multiplied")),
+        ("small", NotImplementedError("no kernel for 'Double'")),
+        ("dense", torch.OutOfMemoryError("CUDA out of memory")),
+        ("dense", RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")),
+    ],
+)
+def test_only_a_dense_model_that_does_not_run_shows_that_a_precision_is_not_known(
+    which: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TOLERANCE, torch.float32, 1e-12)
+    model = nn.Sequential(Failing(6, 8), nn.ReLU(), nn.Linear(8, 5)).eval()
+    groups = find_groups(model, torch.zeros(1, 6), verify=False)
+    small = cut(model, groups, half_of(groups))
+    (model if which == "dense" else small)[0].error = error
+    with pytest.raises(type(error), match=str(error)[:20]):
+        compare(model, small, groups, half_of(groups))
+
+
 def test_a_model_of_double_precision_is_held_to_its_own() -> None:
     model = timm.create_model("test_resnet", num_classes=5).eval().double()
     groups = find_groups(model, torch.zeros(1, 3, 32, 32, dtype=torch.float64), verify=False)
