@@ -24,6 +24,9 @@ from secateur.pipeline.structure.groups import Fixed, Group, Groups, Term
 from secateur.pipeline.structure.verify_groups import verify_groups
 from secateur.pipeline.structure.vit import attention_groups, is_mlp
 
+TOLD = 2
+"""How many reasons an error tells."""
+
 
 def find_groups(model: nn.Module, example_input: ModelInputs, verify: bool = True) -> Groups:
     """All groups of `model`, with what its operations cost on one sample of `example_input`.
@@ -38,10 +41,24 @@ def find_groups(model: nn.Module, example_input: ModelInputs, verify: bool = Tru
     """
     found = _looked_at(model, example_input, verify)
     if not found.groups:
-        last = found.fixed[-1] if found.fixed else None
-        reason = f"{last.name} cannot, since {last.reason}" if last else "it has no layer between two others"
-        raise ModelError(f"nothing can be removed from this {type(model).__name__}: {reason}")
+        raise ModelError(f"nothing can be removed from this {type(model).__name__}: {_why(found.fixed)}")
     return found
+
+
+def _why(fixed: tuple[Fixed, ...]) -> str:
+    """The `TOLD` reasons that keep most units, in a sentence, each with the first of what it keeps."""
+    if not fixed:
+        return "it has no layer between two others"
+    kept: dict[str, list[Fixed]] = {}
+    for one in fixed:
+        kept.setdefault(one.reason, []).append(one)
+    most = sorted(kept, key=lambda reason: -sum(one.units for one in kept[reason]))
+    told = []
+    for reason in most[:TOLD]:
+        first, *others = kept[reason]
+        told.append(f"{first.name}{f' and {len(others)} more' if others else ''} cannot, since {reason}")
+    rest = f"; find_fixed tells the rest ({len(most) - TOLD})" if len(most) > TOLD else ""
+    return "; ".join(told) + rest
 
 
 def find_fixed(model: nn.Module, example_input: ModelInputs) -> tuple[Fixed, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -108,6 +109,14 @@ def test_of_nothing_that_can_be_removed_a_reason_is_told() -> None:
         find_groups(Whole().eval(), torch.zeros(1, 6))
     with pytest.raises(ModelError, match="it has no layer between two others"):
         find_groups(nn.Sequential(nn.Linear(6, 5)).eval(), torch.zeros(1, 6))
+
+
+def test_of_nothing_that_can_be_removed_the_reasons_are_told_that_keep_most() -> None:
+    widths = (6, 4, 32, 16, 5)
+    layers = [part for pair in pairwise(widths) for part in (nn.Linear(*pair), nn.Softmax(1))]
+    told = "2.channels cannot, since 3: softmax runs over it; 4.channels cannot, since 5: softmax runs over it"
+    with pytest.raises(ModelError, match=f"this Sequential: {told}; find_fixed tells the rest \\(1\\)$"):
+        find_groups(nn.Sequential(*layers[:-1]).eval(), torch.zeros(1, 6))
 
 
 def test_inputs_by_keyword_by_position_and_nested_give_the_same_groups_and_costs() -> None:
