@@ -12,8 +12,10 @@ from torch.overrides import TorchFunctionMode
 
 ATTENTION = (F.scaled_dot_product_attention, torch.ops.aten.scaled_dot_product_attention.default)
 FOLD = (F.fold, torch.ops.aten.col2im.default)
-_NAMES = ("input", "output_size", "kernel_size", "dilation", "padding", "stride")
-_DEFAULTS = {"dilation": 1, "padding": 0, "stride": 1}
+CONVOLUTION = (F.conv2d, torch.conv2d)
+_FOLD_NAMES = ("input", "output_size", "kernel_size", "dilation", "padding", "stride")
+_FOLD_DEFAULTS = {"dilation": 1, "padding": 0, "stride": 1}
+_CONVOLUTION_NAMES = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 
 
 class FourDimensions(TorchFunctionMode):
@@ -54,7 +56,49 @@ class FoldAsConvolution(TorchFunctionMode):
         kwargs = kwargs or {}
         if func not in FOLD:
             return func(*args, **kwargs)
-        return _folded(**{**_DEFAULTS, **dict(zip(_NAMES, args, strict=False)), **kwargs})
+        return _folded(**{**_FOLD_DEFAULTS, **dict(zip(_FOLD_NAMES, args, strict=False)), **kwargs})
+
+
+class ConvolutionBySample(TorchFunctionMode):
+    """Within it, a convolution whose number of groups is a symbol runs as products of patches and weights.
+
+    So do samples that have a kernel each (CondConv, dynamic convolution), laid side by side as groups of one sample: an
+    ONNX convolution has a number of groups that is written down.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = {**dict(zip(_CONVOLUTION_NAMES, args, strict=False)), **(kwargs or {})}
+        if func not in CONVOLUTION or not isinstance(given.get("groups"), torch.SymInt):
+            return func(*args, **(kwargs or {}))
+        return convolved(**given)
+
+
+def convolved(
+    input: Tensor,  # the name that torch gives it
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int | torch.SymInt = 1,
+) -> Tensor:
+    """`conv2d` of `[B, groups * C, H, W]` by `[groups * O, C, kh, kw]`: `[B, groups * O, H', W']`, group by group."""
+    (batch, *_, height, width), (_, channels, *kernel) = input.shape, weight.shape
+    gaps, step = _pair(dilation), _pair(stride)
+    reach = [gap * (taps - 1) for gap, taps in zip(gaps, kernel, strict=True)]
+    border = reach if padding == "same" else [0, 0] if padding == "valid" else [2 * pad for pad in _pair(padding)]
+    before = [total // 2 for total in border]
+    padded = F.pad(input, (before[1], border[1] - before[1], before[0], border[0] - before[0]))
+    size = [
+        (length + total - far - 1) // by + 1
+        for length, total, far, by in zip((height, width), border, reach, step, strict=True)
+    ]
+    patches = F.unfold(padded.reshape(-1, channels, *padded.shape[2:]), tuple(kernel), tuple(gaps), 0, tuple(step))
+    matrices = weight.reshape(groups, -1, weight[0].numel())
+    found = (matrices @ patches.reshape(batch, groups, *patches.shape[1:])).reshape(batch, -1, *size)
+    return found if bias is None else found + bias.reshape(-1, 1, 1)
 
 
 def _folded(
@@ -78,5 +122,7 @@ def _folded(
     return F.conv_transpose2d(patches, weight, None, step, border, rest, channels, gaps)
 
 
-def _pair(value: int | Sequence[int]) -> list[int]:
-    return [value, value] if isinstance(value, int) else list(value)
+def _pair(value: Any) -> list[int]:
+    """A number for each of two dimensions; one of them, or a list of one, is for both."""
+    values = [value] if isinstance(value, int) else list(value)
+    return values if len(values) == 2 else values * 2

@@ -14,7 +14,7 @@ from secateur.core.errors import ExportError
 from secateur.core.input_spec import InputSpec
 from secateur.core.model_inputs import ModelInputs, call, map_tensors, moved, tensors_in
 from secateur.core.modules import device_of, evaluating
-from secateur.export.function_modes import FoldAsConvolution, FourDimensions
+from secateur.export.function_modes import ConvolutionBySample, FoldAsConvolution, FourDimensions
 from secateur.export.graph_file import write_graph
 from secateur.export.graph_tidy import adopt_constants, follow_batch, plain_einsums, tidy
 from secateur.export.graph_types import first_line, graph_tensors
@@ -107,7 +107,7 @@ class _Graph(nn.Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         rows = iter(tensors)
         inputs = moved(map_tensors(lambda _: next(rows), self.example), tensors[0].device)
-        with FourDimensions(), FoldAsConvolution():
+        with FourDimensions(), FoldAsConvolution(), ConvolutionBySample():
             outputs = flat_outputs(call(self.model, inputs))
         return tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in outputs.values())
 

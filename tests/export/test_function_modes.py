@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.layers import CondConv2d
 from torch import Tensor, nn
 
-from secateur.export.function_modes import ATTENTION, FoldAsConvolution, FourDimensions
+from secateur.export.function_modes import ATTENTION, FoldAsConvolution, FourDimensions, convolved
 from secateur.export.parity import check_parity
 from secateur.export.to_onnx import export_onnx
 
@@ -103,4 +104,51 @@ def test_an_exported_model_has_no_fold(tmp_path: Path) -> None:
     model = Overlapping().eval()
     export_onnx(model, tmp_path / "m.onnx", torch.randn(1, 3, 8, 8))
     assert "Col2Im" not in {node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node}
+    assert check_parity(model, tmp_path / "m.onnx", batches=(1, 3)).worst.relative < 1e-5
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    kernel=PAIR,
+    stride=PAIR,
+    dilation=PAIR,
+    padding=st.one_of(st.tuples(st.integers(0, 2), st.integers(0, 2)), st.integers(0, 2), st.just("valid")),
+    groups=st.integers(1, 3),
+    biased=st.booleans(),
+)
+def test_a_convolution_group_by_group_computes_the_same(
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    padding: tuple[int, int] | int | str,
+    groups: int,
+    biased: bool,
+) -> None:
+    image, weight = torch.randn(2, 4 * groups, 9, 8), torch.randn(5 * groups, 4, *kernel)
+    rest = (torch.randn(5 * groups) if biased else None, stride, padding, dilation, groups)
+    torch.testing.assert_close(convolved(image, weight, *rest), F.conv2d(image, weight, *rest), rtol=1e-4, atol=1e-4)
+    rest = (None, 1, "same", dilation, groups)
+    torch.testing.assert_close(convolved(image, weight, *rest), F.conv2d(image, weight, *rest), rtol=1e-4, atol=1e-4)
+
+
+class Routed(nn.Module):
+    """Convolutions whose kernels each sample mixes for itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.route = nn.Linear(3, 4)
+        self.one = CondConv2d(3, 8, 3, stride=2, padding=1, num_experts=4, bias=True)
+        self.two = CondConv2d(8, 8, 3, padding="same", num_experts=4, groups=8)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        share = self.route(x.mean((2, 3))).sigmoid()
+        out: Tensor = self.head(self.two(self.one(x, share), share).mean((2, 3)))
+        return out
+
+
+def test_samples_with_kernels_of_their_own_are_exported_for_any_batch(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Routed().eval()
+    export_onnx(model, tmp_path / "m.onnx", torch.randn(1, 3, 9, 8))
     assert check_parity(model, tmp_path / "m.onnx", batches=(1, 3)).worst.relative < 1e-5
