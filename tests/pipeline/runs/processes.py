@@ -49,18 +49,16 @@ def workers(logs: Path) -> int:
     return len(list(logs.glob("*/attempt_0/*/stdout.log")))
 
 
-def run_stage(command: str, folder: Path, recipe: Mapping[str, Any], *words: str) -> None:
-    """Runs `secateur COMMAND FOLDER WORDS` on a new run of this recipe in one process, which must succeed."""
+def run_stage(command: str, folder: Path, recipe: Mapping[str, Any]) -> None:
+    """Runs `secateur COMMAND FOLDER` on a new run of this recipe in one process, which must succeed."""
     write_recipe(folder, recipe)
-    assert finished(secateur(command, folder, *words)) == [0]
+    assert finished(secateur(command, folder)) == [0]
 
 
-def launch_stage(command: str, folder: Path, recipe: Mapping[str, Any], *words: str) -> None:
-    """Runs `secateur COMMAND FOLDER WORDS` on a new run of this recipe in two launched processes; both must succeed."""
+def launch_stage(command: str, folder: Path, recipe: Mapping[str, Any]) -> None:
+    """Runs `secateur COMMAND FOLDER` on a new run of this recipe in two launched processes; both must succeed."""
     write_recipe(folder, recipe)
     logs = folder.with_name(f"{folder.name}-logs")
     launch = [*LAUNCH, "--num_processes=2", f"--main_process_port={free_port()}", f"--log_dir={logs}"]
-    subprocess.run(
-        [*launch, "-m", "secateur", command, str(folder), *words], env=ENVIRONMENT, check=True, timeout=SECONDS
-    )
+    subprocess.run([*launch, "-m", "secateur", command, str(folder)], env=ENVIRONMENT, check=True, timeout=SECONDS)
     assert workers(logs) == 2

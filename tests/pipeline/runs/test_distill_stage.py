@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.forked import COMMAND
 from tests.pipeline.runs.processes import (
     ENVIRONMENT,
     LAUNCH,
@@ -20,6 +21,7 @@ from tests.pipeline.runs.processes import (
     workers,
     write_recipe,
 )
+from tests.ranks import two_ranks_run
 
 HOST = ["unshare", "--map-root-user", "--net", "--uts"]
 TOOLS = ("unshare", "nsenter", "ip", "hostname")
@@ -76,19 +78,23 @@ def test_two_processes_recover_what_one_does_with_settings_that_only_the_first_h
     one: Path, tmp_path: Path
 ) -> None:
     """Without them the second process would distil for no step, and the first one wait for it."""
-    launch_stage("recover", tmp_path / "two", UNTAUGHT, "--set", "recover.distill.epochs=1")
+    write_recipe(tmp_path / "two", UNTAUGHT)
+    two_ranks_run(COMMAND, words=["recover", str(tmp_path / "two"), "--set", "recover.distill.epochs=1"])
     check_same(one, tmp_path / "two")
 
 
-@pytest.mark.skipif(not can_make_hosts(), reason="no networks of our own here (unshare, nsenter, ip, veth)")
 def test_two_machines_recover_what_one_does(one: Path, tmp_path: Path) -> None:
-    write_recipe(tmp_path / "two", RECIPE)
-    machines = ["--num_machines=2", "--num_processes=2", "--main_process_ip=10.77.0.1", "--main_process_port=29500"]
-    subprocess.run(
-        [*HOST, "bash", "-c", SCRIPT, "two_machines", *LAUNCH, *machines, f"--log_dir={tmp_path / 'logs'}"],
-        env={**ENVIRONMENT, "RUN": str(tmp_path / "two")},
-        check=True,
-        timeout=SECONDS,
-    )
-    assert workers(tmp_path / "logs") == 2
+    """As `accelerate launch` starts them; where there can be no networks of our own, two processes of one machine."""
+    if not can_make_hosts():
+        launch_stage("recover", tmp_path / "two", RECIPE)
+    else:
+        write_recipe(tmp_path / "two", RECIPE)
+        machines = ["--num_machines=2", "--num_processes=2", "--main_process_ip=10.77.0.1", "--main_process_port=29500"]
+        subprocess.run(
+            [*HOST, "bash", "-c", SCRIPT, "two_machines", *LAUNCH, *machines, f"--log_dir={tmp_path / 'logs'}"],
+            env={**ENVIRONMENT, "RUN": str(tmp_path / "two")},
+            check=True,
+            timeout=SECONDS,
+        )
+        assert workers(tmp_path / "logs") == 2
     check_same(one, tmp_path / "two")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,21 +15,29 @@ from secateur.pipeline.runs.distributed import check_launch, is_first, lead, tak
 from secateur.pipeline.runs.inputs import Inputs, Task
 from secateur.pipeline.runs.recipe import make_recipe
 from secateur.pipeline.runs.stage import Stage
-from tests.pipeline.runs.processes import ENVIRONMENT, PYTHON, RECIPE, SECONDS, write_recipe
+from tests.forked import finished, started
+from tests.pipeline.runs.processes import RECIPE, write_recipe
 from tests.ranks import two_ranks_work
 
 SEEDED = make_recipe({**RECIPE, "seed": 5}, "the test")
+LAUNCHER = """
+os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
+from accelerate.commands.launch import main
+sys.argv[1:] = words
+main()
+"""
+"""`accelerate launch` with these words, whose stderr, and that of what it starts, goes to a file."""
 
 
 @pytest.mark.skipif(torch.cuda.device_count() > 1, reason="accelerate starts a process for each of several GPUs")
 def test_one_process_instead_of_two_is_refused(tmp_path: Path) -> None:
     write_recipe(tmp_path / "run", RECIPE)
-    launch = [*PYTHON, "-m", "accelerate.commands.launch", "--num_processes=2", "-m", "secateur", "recover"]
-    command = [*launch, str(tmp_path / "run")]
-    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=SECONDS)
-    assert result.returncode != 0
-    assert "secateur: accelerate launch was asked for several processes but started only this one" in result.stderr
-    assert "give it --multi_gpu instead of --cpu" in result.stderr
+    words = ["--num_processes=2", "-m", "secateur", "recover", str(tmp_path / "run")]
+    launched = started(LAUNCHER, {"PYTHONSAFEPATH": "1"}, words=words, errors=str(tmp_path / "errors"))
+    assert finished(launched) == [1]
+    said = (tmp_path / "errors").read_text()
+    assert "secateur: accelerate launch was asked for several processes but started only this one" in said
+    assert "give it --multi_gpu instead of --cpu" in said
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["recipe.yaml"]
 
 
