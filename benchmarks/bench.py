@@ -17,11 +17,12 @@ from secateur.benchmarks.environment import Environment, command_line, environme
 from secateur.benchmarks.flops import count_macs
 from secateur.benchmarks.gating.ran import Ran, fallback, found_in
 from secateur.benchmarks.gating.widths import cut_widths
+from secateur.benchmarks.keys import latency_key, split_key
 from secateur.benchmarks.modes.mode import HOT, Mode, parse_mode, without_mode
 from secateur.benchmarks.on_device import Found as There
 from secateur.benchmarks.on_device import measure_there
 from secateur.benchmarks.paired import PairedSamples, Samples, Stop
-from secateur.benchmarks.results_file import BenchResult, Latency, Side, latency_key, split_key
+from secateur.benchmarks.results_file import BenchResult, Latency, Side
 from secateur.benchmarks.runners import Goal, Subject, no_form
 from secateur.benchmarks.sessions import Pair, measured, timed_alone
 from secateur.core.errors import BenchError

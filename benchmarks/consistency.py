@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from secateur.benchmarks.bootstrap import percentiles
+from secateur.benchmarks.keys import TOP1, split_key
 from secateur.benchmarks.modes.mode import mode_of
 from secateur.core.errors import BenchError
 
@@ -25,8 +26,6 @@ def check_consistent(result: BenchResult, where: str) -> None:
 
 
 def _contradictions(result: BenchResult) -> Iterator[str]:
-    from secateur.benchmarks.results_file import split_key
-
     if result.evaluation_images is not None and result.evaluation_images < 1:
         yield f"accuracy is of {result.evaluation_images} images"
     places: dict[tuple[str, int], str] = {}
@@ -60,8 +59,6 @@ def _contradictions(result: BenchResult) -> Iterator[str]:
 
 
 def _of_latency(key: str, latency: Latency) -> Iterator[str]:
-    from secateur.benchmarks.results_file import split_key
-
     target, batch = split_key(key)
     if not latency.samples:
         yield "no raw samples"
@@ -82,8 +79,6 @@ def _of_latency(key: str, latency: Latency) -> Iterator[str]:
 
 
 def _of_metric(metric: Compared, result: BenchResult) -> Iterator[str]:
-    from secateur.benchmarks.results_file import TOP1
-
     if metric.name == TOP1 and not (0 <= metric.dense <= 100 and 0 <= metric.pruned <= 100):
         yield f"{metric.name} is {metric.dense:g} % dense and {metric.pruned:g} % pruned"
     if metric.name == TOP1 and metric is result.metric:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from secateur.benchmarks.modes.mode import parse_mode
+from secateur.benchmarks.modes.mode import check_modes
 from secateur.benchmarks.paired import LEAST_BLOCKS
-from secateur.benchmarks.spec import BenchSpec
+from secateur.benchmarks.spec import MOST_PROCESSES, BenchSpec
 from secateur.core.errors import BenchError
 from secateur.export.runner.machine import MOST_SECONDS, MOST_THREADS
 
@@ -18,7 +18,6 @@ On a quiet machine whose processes differ by 1.4 %, equal models pass a limit of
 three with five (`benchmarks/results/error_rates.json`).
 """
 
-MOST = 50
 LEAST_SECONDS = 0.5
 """A process costs seconds to start: one for less time than this tells more of starting than of the model."""
 
@@ -43,18 +42,15 @@ class Effort:
     least_blocks: int = LEAST_BLOCKS
 
     def __post_init__(self) -> None:
-        if not self.modes or len(set(self.modes)) < len(self.modes):
-            raise BenchError(f"got the modes {list(self.modes)}: give one or more, each once, such as hot")
-        for word in self.modes:
-            parse_mode(word)
+        check_modes(self.modes)
         if not 0 < self.seconds <= MOST_SECONDS:
             raise BenchError(
                 f"got {self.seconds} seconds: measure for more than 0 and at most {MOST_SECONDS}, such as 10"
             )
         if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
             raise BenchError(f"got {self.threads} threads: measure with 1 to {MOST_THREADS}")
-        if self.processes is not None and not 1 <= self.processes <= MOST:
-            raise BenchError(f"got {self.processes} processes: measure over 1 to {MOST}, such as 8")
+        if self.processes is not None and not 1 <= self.processes <= MOST_PROCESSES:
+            raise BenchError(f"got {self.processes} processes: measure over 1 to {MOST_PROCESSES}, such as 8")
         if self.samples < 2 * self.least_blocks:
             raise BenchError(f"got {self.samples} samples: measure {2 * self.least_blocks} or more")
 

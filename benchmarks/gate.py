@@ -32,9 +32,10 @@ from secateur.benchmarks.gating.latency import drift_check, latency_checks
 from secateur.benchmarks.gating.likeness import fidelity_checks, parity_checks
 from secateur.benchmarks.gating.preconditions import precondition_checks, unknown_precisions
 from secateur.benchmarks.gating.widths import width_checks, width_note
+from secateur.benchmarks.keys import split_key
 from secateur.benchmarks.limits import RELATIVE, Limits
 from secateur.benchmarks.modes.mode import without_mode
-from secateur.benchmarks.results_file import BenchResult, split_key
+from secateur.benchmarks.results_file import BenchResult
 from secateur.core.errors import BenchError
 
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 3}

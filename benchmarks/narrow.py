@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from secateur.benchmarks.effort import Effort
+from secateur.benchmarks.keys import latency_key
 from secateur.benchmarks.paired import PairedSamples
-from secateur.benchmarks.results_file import BenchResult, Latency, Narrowed, latency_key
+from secateur.benchmarks.results_file import BenchResult, Latency, Narrowed
 from secateur.benchmarks.runners import Subject
 from secateur.benchmarks.sessions import Pair, measured
 from secateur.core.errors import BenchError

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from secateur.benchmarks.environment import Environment
-from secateur.benchmarks.results_file import latency_key
+from secateur.benchmarks.keys import latency_key
 from secateur.benchmarks.runners import Subject, no_form
 from secateur.core.errors import BenchError
 from secateur.core.files import read_json

@@ -11,7 +11,6 @@ each side, samples `2 i` and `2 i + 1` belong to the same block A B B A.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from secateur.benchmarks.consistency import check_consistent
 from secateur.benchmarks.environment import Environment
 from secateur.benchmarks.gating.matched_pairs import Pairs
 from secateur.benchmarks.gating.ran import Ran
+from secateur.benchmarks.keys import TOP1
 from secateur.benchmarks.modes.mode import parse_mode
 from secateur.core.errors import BenchError
 from secateur.core.files import read_json, write_json
@@ -31,8 +31,6 @@ from secateur.core.records import parse_record
 from secateur.export.runner.sensors.conditions import Conditions
 
 KIND = "bench"
-TOP1 = "top-1 accuracy"
-"""The name of the metric whose standard error is that of a share of images."""
 TAIL_SAMPLES = 5000
 """Samples that a 99.9th percentile needs: five of them lie beyond it."""
 
@@ -201,14 +199,3 @@ def parse_bench(content: Mapping[str, Any], where: str) -> BenchResult:
     result = parse_record(BenchResult, content, where, BenchError, "measure again with `secateur bench`")
     check_consistent(result, where)
     return result
-
-
-def latency_key(target: str, batch: int, batches: Sequence[int]) -> str:
-    """The key of a latency: the target alone where only one batch size is measured."""
-    return target if len(batches) == 1 else f"{target}@b{batch}"
-
-
-def split_key(key: str) -> tuple[str, int | None]:
-    """The target with its precision and mode (`onnxruntime:cpu@fp16@cold`) and, where the key has it, the batch."""
-    found = re.fullmatch(r"(.+)@b(\d+)", key)
-    return (found[1], int(found[2])) if found else (key, None)

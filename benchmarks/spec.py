@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secateur.benchmarks.modes.mode import parse_mode
+from secateur.benchmarks.modes.mode import check_modes
 from secateur.core.errors import RecipeError, naming
 from secateur.core.ranges import Range, check_ranges
+from secateur.export.runner.machine import MOST_SECONDS, MOST_THREADS
 from secateur.export.targets import parse_target
+
+MOST_PROCESSES = 50
 
 
 @dataclass(frozen=True)
@@ -29,16 +32,16 @@ class BenchSpec:
     processes: int | None = None
 
     def __post_init__(self) -> None:
-        for name, example in (("batch", "[1, 8]"), ("targets", "['onnxruntime:cpu']"), ("modes", "[hot, cold]")):
+        for name, example in (("batch", "[1, 8]"), ("targets", "['onnxruntime:cpu']")):
             given = getattr(self, name)
             if not given or len(set(given)) < len(given):
                 raise RecipeError(f"bench.{name} is {list(given)}, but must be one or more, each once: {example}")
         for target in self.targets:
             with naming("bench.targets"):
                 parse_target(target)
-        for word in self.modes:
-            with naming("bench.modes"):
-                parse_mode(word)
-        counts = {"batch": Range(1), "threads": Range(1), "samples": Range(20), "processes": Range(1, 50)}
-        ranges = {"seconds": Range(0, strict=True), **counts}
+        with naming("bench.modes"):
+            check_modes(self.modes)
+        some = {"batch": Range(1), "samples": Range(20)}
+        bounded = {"threads": Range(1, MOST_THREADS), "processes": Range(1, MOST_PROCESSES)}
+        ranges = {"seconds": Range(0, MOST_SECONDS, strict=True), **some, **bounded}
         check_ranges(self, "bench", ranges, RecipeError)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from secateur.benchmarks.bootstrap import Interval
 from secateur.benchmarks.checks import Check, Outcome, at_least, at_most
 from secateur.benchmarks.gating.shares import loss_interval, share_interval
+from secateur.benchmarks.keys import TOP1
 from secateur.benchmarks.limits import Limits
-from secateur.benchmarks.results_file import TOP1, BenchResult, Compared
+from secateur.benchmarks.results_file import BenchResult, Compared
 from secateur.core.errors import BenchError
 
 

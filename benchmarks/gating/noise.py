@@ -16,9 +16,10 @@ from scipy import stats
 
 from secateur.benchmarks.bootstrap import Interval, over_processes, process_ratios
 from secateur.benchmarks.checks import Place, place_name
-from secateur.benchmarks.effort import MOST
+from secateur.benchmarks.keys import split_key
 from secateur.benchmarks.limits import RELATIVE, Limits
-from secateur.benchmarks.results_file import BenchResult, split_key
+from secateur.benchmarks.results_file import BenchResult
+from secateur.benchmarks.spec import MOST_PROCESSES
 from secateur.core.errors import BenchError
 
 PROCESSES = 12
@@ -46,7 +47,7 @@ class Noise:
 
     def needs(self, limit: float, sessions: int = 1) -> int | None:
         """The fewest processes that hold a limit; None where no number that can be asked for does."""
-        return next((count for count in range(2, MOST + 1) if self.holds(count, sessions) >= limit), None)
+        return next((count for count in range(2, MOST_PROCESSES + 1) if self.holds(count, sessions) >= limit), None)
 
     def said(self, processes: int, baseline: bool) -> str:
         """What it lets a gate hold, in a sentence."""

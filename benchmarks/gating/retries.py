@@ -13,8 +13,9 @@ from dataclasses import replace
 from secateur.benchmarks.bootstrap import Interval, ratio_interval
 from secateur.benchmarks.checks import Place
 from secateur.benchmarks.gate import Verdict, judge
+from secateur.benchmarks.keys import split_key
 from secateur.benchmarks.limits import Limits
-from secateur.benchmarks.results_file import BenchResult, Latency, Narrowed, Side, split_key
+from secateur.benchmarks.results_file import BenchResult, Latency, Narrowed, Side
 from secateur.core.errors import BenchError
 
 ERROR = 0.05

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from secateur.benchmarks.results_file import TOP1, Compared
+from secateur.benchmarks.keys import TOP1
+from secateur.benchmarks.results_file import Compared
 
 
 def share_interval(percent: float, images: int, level: float = 0.95) -> tuple[float, float]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from secateur.benchmarks.environment import Environment
-from secateur.benchmarks.results_file import TOP1, BenchResult, split_key
+from secateur.benchmarks.keys import TOP1, split_key
+from secateur.benchmarks.results_file import BenchResult
 from secateur.core.errors import BenchError
 
 WORD = re.compile(r"[A-Za-z0-9][\w.-]*")

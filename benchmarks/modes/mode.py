@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from secateur.core.errors import BenchError, near_matches
@@ -64,6 +64,14 @@ def parse_mode(word: str) -> Mode:
     if not (count.isascii() and count.isdigit() and least <= int(count) <= MOST):
         raise BenchError(f"the mode {word!r} needs a number of sessions from {least} to {MOST}, such as {name}:4")
     return Mode(name, int(count))
+
+
+def check_modes(words: Sequence[str]) -> None:
+    """Raises `BenchError` unless there are words of modes, each once."""
+    if not words or len(set(words)) < len(words):
+        raise BenchError(f"got the modes {list(words)}: give one or more, each once, such as [hot, cold]")
+    for word in words:
+        parse_mode(word)
 
 
 def mode_of(goal: str) -> Mode:

@@ -169,7 +169,8 @@ def _print(found: list[BenchResult | Measured]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from secateur.benchmarks.results_file import BenchResult, split_key
+    from secateur.benchmarks.keys import split_key
+    from secateur.benchmarks.results_file import BenchResult
 
     table = Table("model")
     if on_devices := any(result.device for result in found):

@@ -8,7 +8,8 @@ from typing import Literal
 
 from secateur.benchmarks.bootstrap import Interval
 from secateur.benchmarks.gating.shares import share_interval
-from secateur.benchmarks.results_file import TOP1, BenchResult
+from secateur.benchmarks.keys import TOP1
+from secateur.benchmarks.results_file import BenchResult
 from secateur.pipeline.report.axes import Axis
 from secateur.pipeline.runs.sweep import SweepFile
 

@@ -6,7 +6,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from secateur.benchmarks.results_file import TOP1, Compared
+from secateur.benchmarks.keys import TOP1
+from secateur.benchmarks.results_file import Compared
 from secateur.core.errors import RunError
 from secateur.core.files import write_text
 from secateur.pipeline.report.certainty import Change, Judged, change_of

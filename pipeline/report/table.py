@@ -10,7 +10,8 @@ from rich.table import Table
 
 from secateur.benchmarks.bootstrap import Interval
 from secateur.benchmarks.gating.shares import share_interval
-from secateur.benchmarks.results_file import TOP1, BenchResult, Compared, read_bench
+from secateur.benchmarks.keys import TOP1
+from secateur.benchmarks.results_file import BenchResult, Compared, read_bench
 from secateur.pipeline.report.certainty import Judged, change_of, judged
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from secateur.benchmarks.bench import bench_pair
 from secateur.benchmarks.effort import Effort
+from secateur.benchmarks.keys import split_key
 from secateur.benchmarks.modes.mode import without_mode
 from secateur.benchmarks.narrow import with_narrowed
-from secateur.benchmarks.results_file import BenchResult, split_key
+from secateur.benchmarks.results_file import BenchResult
 from secateur.benchmarks.runners import Subject
 from secateur.core.errors import EngineError
 from secateur.core.input_spec import InputSpec

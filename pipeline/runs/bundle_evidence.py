@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from secateur.benchmarks.gating.shares import share_interval
-from secateur.benchmarks.results_file import TOP1, BenchResult, Compared
+from secateur.benchmarks.keys import TOP1
+from secateur.benchmarks.results_file import BenchResult, Compared
 from secateur.export.runner import evidence
 from secateur.export.runner.evidence import Cost, Evidence, Latency, Metric
 

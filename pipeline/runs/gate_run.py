@@ -11,9 +11,10 @@ from secateur.benchmarks.checks import Place
 from secateur.benchmarks.environment import differences, environment
 from secateur.benchmarks.gate import Verdict, judge
 from secateur.benchmarks.gating.retries import Again, judge_with_retries
+from secateur.benchmarks.keys import split_key
 from secateur.benchmarks.limits import COUNT_UNITS, ENERGY_UNITS, SIZE_UNITS, Limits, parse_amount
 from secateur.benchmarks.modes.mode import mode_of, without_mode
-from secateur.benchmarks.results_file import BenchResult, read_bench, split_key
+from secateur.benchmarks.results_file import BenchResult, read_bench
 from secateur.core.errors import BenchError
 from secateur.pipeline.runs.subjects import is_run
 

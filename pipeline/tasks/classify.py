@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from secateur.benchmarks.results_file import TOP1
+from secateur.benchmarks.keys import TOP1
 from secateur.core.errors import DataError
 from secateur.pipeline.tasks.metric import Meter, Metric, nothing_to_judge
 from secateur.pipeline.tasks.task import Task, check_shape, register

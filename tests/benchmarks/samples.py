@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from secateur.benchmarks.bootstrap import ratio_interval
 from secateur.benchmarks.environment import Environment
 from secateur.benchmarks.gating.matched_pairs import Pairs
-from secateur.benchmarks.results_file import TOP1, BenchResult, Compared, Latency, Side
+from secateur.benchmarks.keys import TOP1
+from secateur.benchmarks.results_file import BenchResult, Compared, Latency, Side
 
 HERE = Environment("A CPU", 2, 2, None, "", "Linux 6", "x86_64", "3.11.7", {"torch": "2.11", "onnxruntime": "1.22"})
 

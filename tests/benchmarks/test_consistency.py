@@ -10,7 +10,8 @@ import pytest
 
 from secateur.benchmarks.bootstrap import Interval
 from secateur.benchmarks.gating.ran import Ran
-from secateur.benchmarks.results_file import TOP1, BenchResult, Compared, Latency, read_bench
+from secateur.benchmarks.keys import TOP1
+from secateur.benchmarks.results_file import BenchResult, Compared, Latency, read_bench
 from secateur.core.errors import BenchError
 from tests.benchmarks.samples import over_processes, result, top1_of
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from secateur.benchmarks.effort import Effort
+from secateur.benchmarks.modes.mode import check_modes
+from secateur.benchmarks.spec import BenchSpec
 from secateur.core.errors import BenchError
 
 
@@ -34,3 +38,13 @@ def test_a_time_without_end_is_refused(seconds: float) -> None:
         Effort(seconds)
     with pytest.raises(BenchError, match="got 100000 threads: measure with 1 to"):
         Effort(threads=100_000)
+
+
+def test_modes_are_checked_as_a_recipe_checks_them() -> None:
+    for words in ((), ("hot", "hot"), ("warm",)):
+        with pytest.raises(BenchError) as told:
+            check_modes(words)
+        with pytest.raises(BenchError, match=re.escape(str(told.value))):
+            Effort(modes=words)
+        with pytest.raises(BenchError, match=re.escape(f"bench.modes: {told.value}")):
+            BenchSpec(modes=words)

@@ -12,15 +12,7 @@ import pytest
 
 from secateur.benchmarks.bootstrap import Interval
 from secateur.benchmarks.environment import environment
-from secateur.benchmarks.results_file import (
-    TAIL_SAMPLES,
-    Compared,
-    Latency,
-    Narrowed,
-    latency_key,
-    read_bench,
-    split_key,
-)
+from secateur.benchmarks.results_file import TAIL_SAMPLES, Compared, Latency, Narrowed, read_bench
 from secateur.core.errors import BenchError, RunError
 from tests.benchmarks.samples import result
 
@@ -108,16 +100,6 @@ def test_what_is_no_bench_json_is_refused(tmp_path: Path, text: str | None) -> N
         path.write_text(text)
     with pytest.raises(RunError, match=r"bench\.json"):
         read_bench(path)
-
-
-def test_keys() -> None:
-    assert latency_key("tensorrt_rtx:sm_86", 8, [8]) == "tensorrt_rtx:sm_86"
-    assert latency_key("tensorrt_rtx:sm_86", 8, [1, 8]) == "tensorrt_rtx:sm_86@b8"
-    assert split_key("tensorrt_rtx:sm_86@b8") == ("tensorrt_rtx:sm_86", 8)
-    assert split_key("torch:cpu") == ("torch:cpu", None)
-    assert split_key("tensorrt@fp16@b8") == ("tensorrt@fp16", 8)
-    assert split_key("tensorrt@fp16") == ("tensorrt@fp16", None)
-    assert split_key("tensorrt@fp16@concurrent:4@b8") == ("tensorrt@fp16@concurrent:4", 8)
 
 
 def test_percentiles_of_samples() -> None:

@@ -7,7 +7,8 @@ from scipy import stats
 
 from secateur.benchmarks.gating.matched_pairs import Pairs
 from secateur.benchmarks.gating.shares import loss_interval, share_interval
-from secateur.benchmarks.results_file import TOP1, Compared
+from secateur.benchmarks.keys import TOP1
+from secateur.benchmarks.results_file import Compared
 
 
 @pytest.mark.parametrize(("percent", "images"), [(81.0, 1000), (50.0, 10), (0.0, 20), (100.0, 20)])

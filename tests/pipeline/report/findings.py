@@ -10,7 +10,8 @@ import torch
 
 from secateur.benchmarks.bootstrap import Interval
 from secateur.benchmarks.environment import environment
-from secateur.benchmarks.results_file import TOP1, BenchResult, Latency, Side
+from secateur.benchmarks.keys import TOP1
+from secateur.benchmarks.results_file import BenchResult, Latency, Side
 from secateur.core.input_spec import InputSpec
 from secateur.pipeline.report.findings import Findings
 from secateur.pipeline.runs.recipe import make_recipe

@@ -13,7 +13,8 @@ import torch
 
 from secateur.benchmarks.bootstrap import Interval
 from secateur.benchmarks.gating.matched_pairs import Pairs
-from secateur.benchmarks.results_file import TOP1, Compared
+from secateur.benchmarks.keys import TOP1
+from secateur.benchmarks.results_file import Compared
 from secateur.pipeline.analysis.fidelity import Example, Fidelity
 from secateur.pipeline.report.fidelity_of_run import Maps
 from secateur.pipeline.report.page import short

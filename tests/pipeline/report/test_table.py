@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from secateur.benchmarks.gating.matched_pairs import Pairs
-from secateur.benchmarks.results_file import TOP1, Compared
+from secateur.benchmarks.keys import TOP1
+from secateur.benchmarks.results_file import Compared
 from secateur.pipeline.report.table import compact, print_table, rows_of, table_of
 from tests.pipeline.report.findings import CPU, compared, findings, side
 
