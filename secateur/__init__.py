@@ -59,8 +59,10 @@ if TYPE_CHECKING:
     from secateur.pipeline.plan.xpruner import Xpruner as Xpruner
     from secateur.pipeline.recover.compensate import compensate as compensate
     from secateur.pipeline.recover.distill import distill as distill
+    from secateur.pipeline.recover.reconstruct import reconstruct as reconstruct
     from secateur.pipeline.recover.spec import Compensation as Compensation
     from secateur.pipeline.recover.spec import DistillSpec as DistillSpec
+    from secateur.pipeline.recover.spec import ReconstructSpec as ReconstructSpec
     from secateur.pipeline.report.run import run as run
     from secateur.pipeline.runs.gate_run import gate as gate
     from secateur.pipeline.runs.measure import bench as bench
@@ -104,6 +106,7 @@ _PLACES = {
     "Obs": "pipeline.scores.obs",
     "Plan": "pipeline.structure.plan",
     "Quantization": "export.quantize.spec",
+    "ReconstructSpec": "pipeline.recover.spec",
     "ScoreMethod": "pipeline.scores.registry",
     "Scores": "pipeline.scores.score",
     "SecateurError": "core.errors",
@@ -137,6 +140,7 @@ _PLACES = {
     "profile": "pipeline.plan.latency_profile",
     "prune": "pipeline.structure.surgery",
     "quantize_onnx": "export.quantize.quantize",
+    "reconstruct": "pipeline.recover.reconstruct",
     "run": "pipeline.report.run",
     "save": "pipeline.structure.storage",
     "save_program": "export.program",

@@ -85,8 +85,8 @@ def distill(
     steps = len(images) // spec.batch_size * spec.epochs
     if spec.epochs and not steps:
         raise DataError(f"{len(images)} images are fewer than recover.distill.batch_size = {spec.batch_size}")
-    _check_takes_images(dense)
-    _say_what_is_frozen(small, say)
+    check_takes_images(dense)
+    say_what_is_frozen(small, say)
     student = copied(small).train()
     keep = get_ema_multi_avg_fn(spec.ema)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     average = AveragedModel(student, multi_avg_fn=keep, use_buffers=True)
@@ -104,7 +104,7 @@ def distill(
         place = Checkpoint(folder / CHECKPOINT, sha256_json([*lesson, weights_hash(small), weights_hash(dense)]))
     parts_of = {"student": student, "average": average, "optimizer": optimizer}
     done = place.load(parts_of) if place else 0
-    batches = _batches(images, transform, spec, seed, done, steps, accelerator)
+    batches = views_of(images, transform, spec, seed, done, steps, accelerator)
     for step in range(done, steps):
         schedule.step_update(step)
         total = 0.0
@@ -130,7 +130,7 @@ def distill(
     return copied(result).to(device_of(small)).train(small.training)
 
 
-def _check_takes_images(model: nn.Module) -> None:
+def check_takes_images(model: nn.Module) -> None:
     """Raises `ModelError` for a model that cannot be called with images alone."""
     every = inspect.signature(model.forward).parameters.values()
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -142,7 +142,7 @@ def _check_takes_images(model: nn.Module) -> None:
         )
 
 
-def _say_what_is_frozen(model: nn.Module, say: Say) -> None:
+def say_what_is_frozen(model: nn.Module, say: Say) -> None:
     """Names what will not learn; raises `ModelError` where nothing would."""
     frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     count = len(list(model.parameters()))
@@ -212,7 +212,7 @@ def loss_of(
     return loss
 
 
-def _batches(
+def views_of(
     images: Images,
     transform: Transform,
     spec: DistillSpec,

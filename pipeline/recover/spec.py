@@ -70,23 +70,85 @@ class DistillSpec:
     def __post_init__(self) -> None:
         check_fields(self, "recover.distill", RecipeError)
         if self.augment:
-            _check_policy(self.augment)
+            _check_policy(self.augment, "recover.distill.augment")
+
+
+@dataclass(frozen=True)
+class ReconstructSpec:
+    """Blocks taught by the dense model's blocks, for at most `epochs` passes over the calibration images (0: none).
+
+    No label is looked at. The share `held_out` of the images chooses the learning rate where `lr` gives none, the pass
+    that is kept, and when it stops. `features` is the weight of the blocks'
+    errors beside the answers', `ema` the decay of the average of the weights (0: none). `temperature`, `scale`, `flip`,
+    `mix` and `augment` are those of distillation. `precision` "auto" is bf16 where the device multiplies it several
+    times as fast as fp32.
+
+    >>> sc.ReconstructSpec(epochs=20).batch_size
+    50
+    """
+
+    epochs: Annotated[int, Range(0)] = 0
+    batch_size: Count = 50
+    lr: Annotated[float, Range(0, strict=True)] | None = None
+    held_out: Annotated[float, Range(0, 0.9, strict=True)] = 0.1
+    features: Annotated[float, Range(0)] = 1.0
+    temperature: Annotated[float, Range(1e-3)] = 1.0
+    mix: Share = 0.5
+    scale: Annotated[float, Range(0.01, 1)] = 0.35
+    flip: Share = 0.5
+    augment: str = ""
+    ema: Annotated[float, Range(0, 0.999999)] = 0.9
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    workers: Annotated[int, Range(0)] = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "recover.reconstruct", RecipeError)
+        if self.augment:
+            _check_policy(self.augment, "recover.reconstruct.augment")
+
+    def views(self, cpu: bool) -> DistillSpec:
+        """How images are shown and models are run, in the words of distillation."""
+        precision = self.precision
+        if precision == "auto":
+            precision = "bf16" if multiplies_bf16(cpu) else "no"
+        return DistillSpec(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            mix=self.mix,
+            scale=self.scale,
+            flip=self.flip,
+            augment=self.augment,
+            precision=precision,
+            workers=self.workers,
+        )
 
 
 @dataclass(frozen=True)
 class RecoverSpec(Compensation):
     """How the rest is repaired: by compensation over `samples_per_class` images of each class (0: all), if at all.
 
-    Then the result is distilled for `distill.epochs`. Raises `RecipeError` for a value out of its range.
+    Then its blocks are taught for `reconstruct.epochs`, and the result is distilled for `distill.epochs`. Raises
+    `RecipeError` for a value out of its range.
     """
 
     compensate: bool = True
     samples_per_class: Annotated[int, Range(0)] = 0
     batch_size: Count = 32
+    reconstruct: ReconstructSpec = ReconstructSpec()
     distill: DistillSpec = DistillSpec()
 
 
-def _check_policy(augment: str) -> None:
+def multiplies_bf16(cpu: bool) -> bool:
+    """Whether the processor, or else the GPU, multiplies matrices of bf16 several times as fast as those of fp32."""
+    import torch
+
+    if not cpu:
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    told: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch
+    return bool(told.get("amx_bf16"))
+
+
+def _check_policy(augment: str, key: str) -> None:
     """Raises `RecipeError` for a policy of augmentation that timm does not know."""
     from timm.data.transforms_factory import transforms_imagenet_train
 
@@ -94,6 +156,6 @@ def _check_policy(augment: str) -> None:
         transforms_imagenet_train(img_size=8, auto_augment=augment)
     except Exception as error:  # timm asserts, and reads words as numbers
         raise RecipeError(
-            f"recover.distill.augment is {augment!r}, but must be a policy of timm such as rand-m9-mstd0.5, augmix-m3 "
+            f"{key} is {augment!r}, but must be a policy of timm such as rand-m9-mstd0.5, augmix-m3 "
             "or original, or nothing"
         ) from error

@@ -84,6 +84,8 @@ def _recovery(recover: RecoverSpec) -> str:
         ridge = "chosen for each layer" if recover.ridge is None else f"{recover.ridge:g}"
         words = ", front to back" * recover.front_to_back + ", statistics of the images" * recover.adapt_statistics
         steps.append(f"ridge compensation ({ridge}){words}")
+    if passes := recover.reconstruct.epochs:
+        steps.append(f"blocks reconstructed in at most {passes} pass{'es' if passes > 1 else ''}, without labels")
     if (lessons := recover.distill).epochs:
         epochs = f"{lessons.epochs} epoch{'s' if lessons.epochs > 1 else ''}"
         steps.append(f"{epochs} of distillation, {lessons.labels:.0%} of it on labels")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -167,15 +167,17 @@ class Run:
 
         return self.store.get(name, sha256_json(content), cut)
 
-    def calibration(self, samples_per_class: int, batch_size: int) -> Loader:
+    def calibration(self, samples_per_class: int, batch_size: int, without: Sequence[int] = ()) -> Loader:
         """Calibration images, `samples_per_class` of each class or stratum (0: all), in a fixed order.
 
-        Warns of classes that have fewer.
+        Those `without` are left out of them. Warns of classes that have fewer.
         """
         images = self.data.calibration
         if images.truths is None and (short := shortfall(images.labels, images.classes, samples_per_class)):
             _log.warning("%s", short)
         indices = few_shot(images.labels, samples_per_class, self.recipe.seed) if samples_per_class else None
+        if len(without):
+            indices = np.setdiff1d(np.arange(len(images)) if indices is None else indices, without)
         return Loader(images, self.transform, batch_size, indices)
 
     def limit_images(self, spec: QuantizeSpec, few: int) -> tuple[Loader, Loader]:

@@ -113,10 +113,10 @@ class Inputs:
         """What the model is for."""
         return self.recipe.task.made()
 
-    def calibration(self, samples_per_class: int, batch_size: int) -> Loader:
-        """Calibration images, `samples_per_class` of each class (0: all), in a fixed order."""
+    def calibration(self, samples_per_class: int, batch_size: int, without: Sequence[int] = ()) -> Loader:
+        """Calibration images but those `without`, `samples_per_class` of each class (0: all), in a fixed order."""
         self._check(CalibrationImages(), "the calibration images")
-        return self._run.calibration(samples_per_class, batch_size)
+        return self._run.calibration(samples_per_class, batch_size, without)
 
     def limit_images(self, spec: QuantizeSpec, few: int) -> tuple[Loader, Loader]:
         """Calibration images that measure no range in 8 bits, and a few of those that do."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from secateur.pipeline.recover.compensate import repair
+from secateur.pipeline.recover.reconstruct import RECONSTRUCTION
 from secateur.pipeline.recover.repairs_file import RepairsFile
-from secateur.pipeline.runs import distill_stage, export_stage, plan_stage, profile_stage, score_stage
+from secateur.pipeline.runs import export_stage, plan_stage, profile_stage, score_stage, teach_stage
 from secateur.pipeline.runs.bench_stage import bench_run
 from secateur.pipeline.runs.declarations import (
     CalibrationImages,
@@ -41,14 +42,18 @@ def _recover(inputs: Inputs, say: Say) -> list[str]:
     small = inputs.model("pruned")
     written = []
     if spec.compensate:
-        loader = inputs.calibration(spec.samples_per_class, spec.batch_size)
+        held_out = teach_stage.held_out_of(inputs)
+        loader = inputs.calibration(spec.samples_per_class, spec.batch_size, held_out)
         say(f"ridge compensation on {loader.samples} images")
-        groups, shared = inputs.groups, inputs.shared_statistics
+        groups, shared = inputs.groups, None if len(held_out) else inputs.shared_statistics
         small, repairs = repair(small, inputs.dense, inputs.plan, loader, spec, groups, shared)
         RepairsFile(repairs).save(inputs.output("repairs.json"))
         written.append("repairs.json")
-    if spec.distill.epochs:
-        small = distill_stage.distill_together(inputs, small, say)
+    if teach_stage.teaches(spec):
+        small, rebuilt = teach_stage.teach_together(inputs, small, say)
+        if rebuilt is not None:
+            rebuilt.save(inputs.output(RECONSTRUCTION))
+            written.append(RECONSTRUCTION)
     save(small, inputs.output("model"))
     return [*written, "model/structure.json", "model/model.safetensors"]
 
@@ -89,8 +94,8 @@ STAGES = (
         "recover",
         (DENSE, IMAGES, PLAN, PRUNED, TRACED, *recipe_parts("recover", "seed", "task")),
         _recover,
-        keeps=distill_stage.KEPT,
-        help=distill_stage.help_distilling,
+        keeps=teach_stage.KEPT,
+        help=teach_stage.help_teaching,
     ),
     Stage(
         "export",

@@ -70,6 +70,19 @@ BAD: dict[str, tuple[str, ...]] = {
     "recover.adapt_statistics": TRUTH,
     "recover.samples_per_class": COUNT,
     "recover.batch_size": POSITIVE,
+    "recover.reconstruct.epochs": COUNT,
+    "recover.reconstruct.batch_size": (*POSITIVE, "64"),
+    "recover.reconstruct.lr": ("0", "-1", ".nan", "fast", "true"),
+    "recover.reconstruct.held_out": (*SHARE, "0", "1"),
+    "recover.reconstruct.features": ("-1", ".nan", "some", "true"),
+    "recover.reconstruct.temperature": NUMBER,
+    "recover.reconstruct.mix": SHARE,
+    "recover.reconstruct.scale": (*SHARE, "0"),
+    "recover.reconstruct.flip": SHARE,
+    "recover.reconstruct.augment": ("5", "null", "nonsense", "rand-x9"),
+    "recover.reconstruct.ema": (*SHARE, "1"),
+    "recover.reconstruct.precision": ("fp13", "16", "null"),
+    "recover.reconstruct.workers": COUNT,
     "recover.distill.epochs": COUNT,
     "recover.distill.batch_size": (*POSITIVE, "64"),
     "recover.distill.accumulate": POSITIVE,
@@ -125,6 +138,7 @@ BAD: dict[str, tuple[str, ...]] = {
 BESIDE = {
     "budget.latency": ("--set", "budget.target=onnxruntime:cpu"),
     "recover.distill.batch_size": ("--set", "recover.distill.epochs=1"),
+    "recover.reconstruct.batch_size": ("--set", "recover.reconstruct.epochs=1"),
 }
 """What must be set too, for a value to be the only mistake."""
 

@@ -29,7 +29,11 @@ RECIPE = {
     "data": {"path": "digits"},
     "budget": {"macs": 0.7},
     "score": {"method": "magnitude"},
-    "recover": {"samples_per_class": 3, "distill": {"epochs": 1, "batch_size": 400, "lr": 1e-3}},
+    "recover": {
+        "samples_per_class": 3,
+        "reconstruct": {"epochs": 1, "batch_size": 400, "lr": 1e-3, "precision": "no"},
+        "distill": {"epochs": 1, "batch_size": 400, "lr": 1e-3},
+    },
 }
 """A run of seconds."""
 PYTHON = [sys.executable, "-P"]

@@ -1,4 +1,4 @@
-"""Distillation as part of a run: `secateur recover` by one process, by two, and by two machines."""
+"""Reconstruction and distillation as part of a run: `secateur recover` by one process, by two, and by two machines."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from secateur.pipeline.recover.reconstruct import Reconstruction
+from secateur.pipeline.runs.teach_stage import START
 from tests.forked import COMMAND
 from tests.pipeline.runs.processes import (
     ENVIRONMENT,
@@ -64,8 +66,11 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check_same(one: Path, other: Path) -> None:
-    """The recovered weights are the same as far as rounding goes, by how far distillation moved them."""
-    assert not (other / "undistilled").exists()
+    """The recovered weights are the same as far as rounding goes, by how far teaching moved them."""
+    assert not {path.name for path in other.iterdir()} & {START, "reconstruct.pt", "distill.pt"}
+    rebuilt, same = (Reconstruction.load(folder / "reconstruction.json") for folder in (one, other))
+    assert rebuilt.kept
+    assert same.curve == pytest.approx(rebuilt.curve, rel=1e-3)
     weights, found = (load_file(folder / "model/model.safetensors") for folder in (one, other))
     plain = load_file(one / "pruned/model.safetensors")
     assert set(weights) == set(found)
