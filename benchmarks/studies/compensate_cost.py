@@ -106,7 +106,7 @@ def timed_parts(
 
 def held_bytes(folds: Sequence[Moments]) -> int:
     """The memory of one layer's statistics."""
-    return sum(tensor.numel() * tensor.element_size() for part in folds for tensor in (part.total, part.outer))
+    return sum(tensor.numel() * tensor.element_size() for part in folds for tensor in (part.total, part.upper))
 
 
 def extrapolated(rows: Sequence[dict[str, float]], terms: Terms, blocks: int, images: int) -> float:

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from secateur.core.modules import copied
 from secateur.pipeline.data.loader import Batches, any_batches
 from secateur.pipeline.recover.batch_norm import adapt_statistics, reestimate
-from secateur.pipeline.recover.front_to_back import refit_front_to_back
+from secateur.pipeline.recover.front_to_back import refit_branches, refit_front_to_back
 from secateur.pipeline.recover.low_rank_heads import Packed, repair_products, value_mixtures, write_values
 from secateur.pipeline.recover.narrowed import Narrowed, NarrowedHeads, NarrowedLayer, narrowed_by
 from secateur.pipeline.recover.norm_statistics import norm_statistics
 from secateur.pipeline.recover.ridge import Fit, Pairs, Repair, Task, choose, left_by
 from secateur.pipeline.recover.spec import Compensation
 from secateur.pipeline.statistics.layer_matrices import matrix
-from secateur.pipeline.statistics.moments import Moments, gather_moments
+from secateur.pipeline.statistics.moments import Moments, Probe, gather_moments
 from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
@@ -82,17 +82,63 @@ def repair(
         if options.adapt_statistics:
             adapt_statistics(repaired, loader)
         return repaired, ()
-    moments = gather_moments(dense, narrowed.probes(dense), loader, FOLDS) if statistics is None else statistics
-    behind_norms = norm_statistics(repaired, dense, narrowed, loader, FOLDS)
     ridges = RIDGES if options.ridge is None else (options.ridge,)
-    repairs = refit(repaired, dense, narrowed, {**moments, **behind_norms}, ridges)
-    if options.front_to_back:
-        repairs += refit_front_to_back(repaired, dense, narrowed, loader)
+    blocks = _Blocks(repaired, dense, narrowed, ridges, statistics)
+    followed: Sequence[Repair] = ()
+    if options.front_to_back and blocks.hold_everything():
+        followed = refit_branches(repaired, dense, narrowed.layers, loader, blocks)
+    repairs = blocks.repairs
+    if not followed:
+        moments = gather_moments(dense, narrowed.probes(dense), loader, FOLDS) if statistics is None else statistics
+        behind_norms = norm_statistics(repaired, dense, narrowed, loader, FOLDS)
+        repairs = refit(repaired, dense, narrowed, {**moments, **behind_norms}, ridges)
+        if options.front_to_back:
+            followed = refit_front_to_back(repaired, dense, narrowed, loader)
     if options.adapt_statistics:
         adapt_statistics(repaired, loader)
     else:
         reestimate(repaired, dense, narrowed.statistics, loader)
-    return repaired, tuple(repairs)
+    return repaired, (*repairs, *followed)
+
+
+class _Blocks:
+    """The layers of a chain of blocks, refitted block by block from the dense model's statistics (`FirstRefit`)."""
+
+    def __init__(
+        self,
+        small: nn.Module,
+        dense: nn.Module,
+        narrowed: Narrowed,
+        ridges: Sequence[float],
+        statistics: Statistics | None,
+    ) -> None:
+        self.repairs: list[Repair] = []
+        self._models = small, dense
+        self._narrowed = narrowed
+        self._ridges = ridges
+        self._statistics = statistics
+
+    def hold_everything(self) -> bool:
+        """Whether all that is to be refitted lies in blocks, and can be from statistics of the dense model alone."""
+        layers = self._narrowed.layers
+        inside = all(name.startswith("blocks.") for name in (*layers, *self._narrowed.heads))
+        return inside and not any(layer.renormalised for layer in layers.values())
+
+    def probes(self, block: str) -> Mapping[str, Probe]:
+        """Where the statistics of one block are read; nowhere if they were given."""
+        return {} if self._statistics is not None else self._in(block).probes(self._models[1])
+
+    def refit(self, block: str, moments: Statistics) -> None:
+        """Refits the layers of one block."""
+        found = moments if self._statistics is None else self._statistics
+        self.repairs += refit(*self._models, self._in(block), found, self._ridges)
+
+    def _in(self, block: str) -> Narrowed:
+        layers, heads = (
+            {name: part for name, part in every.items() if name.startswith(f"{block}.")}
+            for every in (self._narrowed.layers, self._narrowed.heads)
+        )
+        return Narrowed(layers, heads)
 
 
 def gather_statistics(dense: nn.Module, groups: Groups, kinds: Sequence[str], loader: Batches) -> Statistics:

@@ -7,12 +7,13 @@ so that few images change little, and is chosen by images held out.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import torch
-from timm.layers import LayerScale
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -20,12 +21,13 @@ from secateur.core.model_inputs import call, chosen, moved, samples_of
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.recover.batch_norm import reestimate
+from secateur.pipeline.recover.branches import ATTENTION, BRANCHES, Branch, ends_with_layer
 from secateur.pipeline.recover.narrowed import Narrowed, NarrowedLayer
 from secateur.pipeline.recover.residual_streams import ResidualStreams, chain_of
 from secateur.pipeline.recover.ridge import Fit, Pairs, Repair, choose
 from secateur.pipeline.statistics.capture import observed
 from secateur.pipeline.statistics.layer_matrices import input_rows, matrix, output_rows
-from secateur.pipeline.statistics.moments import Moments, fold_moments
+from secateur.pipeline.statistics.moments import Moments, Probe, fold_moments, in_turn
 from secateur.pipeline.structure.groups import Site
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -37,16 +39,14 @@ PASSES = 4
 """Convolutions are refitted in so many turns: those of one turn see the same pass over the images."""
 
 
-@dataclass(frozen=True)
-class Branch:
-    """A branch of a residual block: the layer that ends it, the module that reads the stream before it, its scale."""
+class FirstRefit(Protocol):
+    """What the layers of a block get before they are refitted on what the pruned model feeds them."""
 
-    layer: str
-    stream: str
-    scale: str
+    def probes(self, block: str) -> Mapping[str, Probe]:
+        """Where the dense model's statistics are read in a block (`blocks.3`)."""
 
-
-BRANCHES = (Branch("attn.proj", "norm1", "ls1"), Branch("mlp.fc2", "norm2", "ls2"))
+    def refit(self, block: str, moments: Mapping[str, Sequence[Moments]]) -> None:
+        """Refits the layers of a block from them."""
 
 
 def refit_front_to_back(small: nn.Module, dense: nn.Module, narrowed: Narrowed, loader: Batches) -> tuple[Repair, ...]:
@@ -54,12 +54,14 @@ def refit_front_to_back(small: nn.Module, dense: nn.Module, narrowed: Narrowed, 
     return refit_branches(small, dense, narrowed.layers, loader) or refit_convolutions(small, dense, narrowed, loader)
 
 
-def refit_branches(small: nn.Module, dense: nn.Module, layers: Collection[str], loader: Batches) -> tuple[Repair, ...]:
+def refit_branches(
+    small: nn.Module, dense: nn.Module, layers: Collection[str], loader: Batches, first: FirstRefit | None = None
+) -> tuple[Repair, ...]:
     """Refits those of `layers` that end a branch of `dense.blocks`, in place and in order; says what was done.
 
-    The target is the dense model's residual stream behind the branch, less the pruned model's before it. Streams are
-    kept in temporary files. Nothing is done to models that are no plain chain of timm's `Block`, or whose residual
-    width was cut.
+    The target is the dense model's residual stream behind the branch, less the pruned model's before it. Each model
+    runs once, block by block; the streams between them are kept in temporary files. `first` refits the layers of all
+    blocks before. Nothing is done to models that are no plain chain of timm's `Block`, or whose residual width was cut.
     """
     blocks, places = chain_of(dense), chain_of(small)
     wanted = [number for number in range(len(blocks)) for b in BRANCHES if f"blocks.{number}.{b.layer}" in layers]
@@ -67,16 +69,27 @@ def refit_branches(small: nn.Module, dense: nn.Module, layers: Collection[str], 
     if not wanted or len(blocks) != len(places) or same[0] != same[-1]:
         return ()
     first_token = CLASS_TOKEN_WEIGHT if getattr(dense, "global_pool", "") == "token" else 1.0
+    widest = max((layer.in_features for layer in _ends(places, layers)), default=0)
     repairs = []
     with tempfile.TemporaryDirectory() as folder, frozen(dense, small), torch.no_grad():
-        streams = ResidualStreams.read(dense, loader, Path(folder))
+        streams = ResidualStreams.read(dense, loader, Path(folder), widest)
         if streams is None:
             return ()
-        for number in range(max(wanted) + 1):
-            for branch in BRANCHES:
-                if (name := f"blocks.{number}.{branch.layer}") in layers:
-                    repairs.append(_refit_branch(name, blocks[number], places[number], branch, streams, first_token))
-            streams.advance(blocks[number], places[number])
+        for number, (block, pruned) in enumerate(zip(blocks, places, strict=True)):
+            name = f"blocks.{number}"
+            moments = _advance(block, streams, name, first.probes(name) if first else {})
+            if first:
+                first.refit(name, moments)
+            for branch in BRANCHES if number <= max(wanted) else ():
+                if f"{name}.{branch.layer}" not in layers:
+                    streams.then(partial(_passed, pruned, branch))
+                elif ends_with_layer(pruned, branch):
+                    repairs.append(_refit_branch(name, block, pruned, branch, streams, first_token))
+                else:  # a branch that lost everything
+                    streams.then(partial(_passed, pruned, branch))
+                    repairs.append(Repair(f"{name}.{branch.layer}", "none", None, 0.0, 0.0))
+            if number >= max(wanted) and not first:
+                break
     return tuple(repairs)
 
 
@@ -104,35 +117,67 @@ def refit_convolutions(small: nn.Module, dense: nn.Module, narrowed: Narrowed, l
     return tuple(repairs)
 
 
+def _ends(blocks: Sequence[Block], layers: Collection[str]) -> Iterator[nn.Linear]:
+    """Those of `layers` that are there, in the blocks of the pruned model."""
+    for number, block in enumerate(blocks):
+        for branch in BRANCHES:
+            if f"blocks.{number}.{branch.layer}" in layers and ends_with_layer(block, branch):
+                layer = block.get_submodule(branch.layer)
+                assert isinstance(layer, nn.Linear)  # for the type checker
+                yield layer
+
+
+def _advance(
+    block: Block, streams: ResidualStreams, name: str, probes: Mapping[str, Probe]
+) -> dict[str, list[Moments]]:
+    """Takes the dense model's stream through one block; the moments of what the probes see in it, in each fold."""
+    inside = {key: replace(probe, module=probe.module.removeprefix(f"{name}.")) for key, probe in probes.items()}
+    middle = Site("norm2", "input", -1, ())
+    sites = [middle, *(Site(probe.module, probe.side, -1, ()) for probe in inside.values())]
+
+    def batches() -> Iterator[tuple[int, dict[str, Tensor]]]:
+        for place, x in streams.dense():
+            streams.keep("dense", place, block(x))
+            streams.keep("middle", place, values[middle.key])
+            yield len(x), {key: probe.rows(values[probe.module, probe.side]) for key, probe in inside.items()}
+
+    with observed(block, sites) as values:
+        return fold_moments(batches(), FOLDS)
+
+
+def _passed(block: Block, branch: Branch, z: Tensor, _held: object) -> Tensor:
+    """The stream behind a branch."""
+    return z + branch.output(block, z)
+
+
+def _ended(block: Block, branch: Branch, z: Tensor, held: Callable[[], Tensor]) -> Tensor:
+    """The stream behind a branch, from what its last layer reads."""
+    return z + branch.output_from(block, held())
+
+
 def _refit_branch(
-    name: str, dense: Block, pruned: Block, branch: Branch, streams: ResidualStreams, first_token: float
+    block: str, dense: Block, pruned: Block, branch: Branch, streams: ResidualStreams, first_token: float
 ) -> Repair:
     """Refits the layer that ends one branch of one block."""
-    layer = pruned.get_submodule(branch.layer)
-    if not isinstance(layer, nn.Linear):
-        return Repair(name, "none", None, 0.0, 0.0)  # a branch that lost everything
-    scale = dense.get_submodule(branch.scale)
-    gamma = scale.gamma if isinstance(scale, LayerScale) else torch.ones(1, device=layer.weight.device)
-    inverse = torch.where(gamma == 0, 0, 1 / gamma)
-    behind = Site("norm2", "input", -1, ()) if branch.stream == "norm1" else None
-    sites = [Site(branch.layer, "input", -1, ()), Site(branch.stream, "input", -1, ())]
+    layer, scale = pruned.get_submodule(branch.layer), branch.scale(dense)
+    assert isinstance(layer, nn.Linear)  # for the type checker
+    inverse = torch.where(scale == 0, 0, 1 / scale)
+    goal = "middle" if branch is ATTENTION else "dense"
     width = layer.in_features + layer.out_features
     folds = [Moments.empty(width, layer.weight.device) for _ in range(FOLDS)]
     samples = 0
-    with observed(dense, [behind] if behind else []) as goal, observed(pruned, sites) as values:
-        for x, z in streams:
-            out = dense(x)
-            pruned(z)
-            target = (goal["norm2", "input"] if behind else out) - values[branch.stream, "input"]
-            rows = torch.cat([values[branch.layer, "input"], target * inverse], dim=2)
-            weights = rows.new_ones(rows.shape[:2])
-            weights[:, 0] = first_token
-            turn = (torch.arange(len(rows)) + samples) % FOLDS
-            samples += len(rows)
-            for place, moments in enumerate(folds):
-                moments.add(rows[turn == place], weights[turn == place])
+    for place, z in streams.pruned():
+        read = branch.read_by_layer(pruned, z)
+        streams.keep("held", place, read)
+        rows = torch.cat([read, (streams.of(goal, place) - z) * inverse], dim=2)
+        for moments, part in zip(folds, in_turn(rows, samples, FOLDS), strict=True):
+            moments.add(part)
+            if first_token != 1:
+                moments.add(part[:, 0], part.new_full(part.shape[:1], first_token - 1))
+        samples += len(rows)
+    streams.then(partial(_ended, pruned, branch))
     there = Fit(layer.weight.double(), None if layer.bias is None else layer.bias.double())
-    return _refit(name, layer, there, folds, "stream")
+    return _refit(f"{block}.{branch.layer}", layer, there, folds, "stream")
 
 
 def _refit_turn(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -51,23 +52,29 @@ class Pairs:
     @staticmethod
     def of_layer(moments: Moments, weight: Tensor, encoder: Tensor) -> Pairs:
         """From moments of what a layer read, x: it said t = W x, and is to say it from h = E x."""
-        read = weight @ moments.outer
+        outer = moments.outer
+        read = weight @ outer
         index = selected(encoder)
         if index is None:
-            h, hh, th = encoder @ moments.total, encoder @ moments.outer @ encoder.T, read @ encoder.T
+            h, hh, th = encoder @ moments.total, encoder @ outer @ encoder.T, read @ encoder.T
         else:
-            h, hh, th = moments.total[index], moments.outer[index][:, index], read[:, index]
+            h, hh, th = moments.total[index], outer[index][:, index], read[:, index]
         return Pairs(moments.count, h, weight @ moments.total, hh, th, (read * weight).sum())
 
     def __add__(self, other: Pairs) -> Pairs:
-        sums = zip(vars(self).values(), vars(other).values(), strict=True)
-        return Pairs(*(one + another for one, another in sums))
+        return Pairs(*(getattr(self, part.name) + getattr(other, part.name) for part in fields(self)))
 
     def products(self, centred: bool) -> tuple[Tensor, Tensor, Tensor]:
         """The mean products of h with itself and of t with h, and the mean of |t|^2, about the means if `centred`."""
-        within, across, spread = self.hh / self.count, self.th / self.count, self.tt / self.count
-        if not centred:
-            return within, across, spread
+        return self._about_means if centred else self._about_zero
+
+    @cached_property
+    def _about_zero(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.hh / self.count, self.th / self.count, self.tt / self.count
+
+    @cached_property
+    def _about_means(self) -> tuple[Tensor, Tensor, Tensor]:
+        within, across, spread = self._about_zero
         h, t = self.h / self.count, self.t / self.count
         return within - torch.outer(h, h), across - torch.outer(t, h), spread - t.square().sum()
 

@@ -62,14 +62,15 @@ class Regression:
     def remove(self, gone: Tensor) -> float:
         """Removes the units `gone`, refits the rest, and returns the error of it."""
         out = torch.isin(self.columns, gone)
-        across, within = self.inverse[~out][:, out], self.inverse[out][:, out]
-        lost = self.weight[:, out]
+        going, staying = out.nonzero().flatten(), (~out).nonzero().flatten()
+        rows, lost = self.inverse.index_select(0, staying), self.weight.index_select(1, going)
+        across, within = rows.index_select(1, going), self.inverse[going][:, going]
         solved = torch.linalg.solve(within, torch.cat([across.T, lost.T], dim=1))
-        rest = int((~out).sum())
+        rest = len(staying)
         error = float((solved[:, rest:] * lost.T).sum())
-        self.weight = self.weight[:, ~out] - lost @ solved[:, :rest]
-        self.inverse = self.inverse[~out][:, ~out] - across @ solved[:, :rest]
-        self.columns = self.columns[~out]
+        self.weight = torch.addmm(self.weight.index_select(1, staying), lost, solved[:, :rest], alpha=-1)
+        self.inverse = torch.addmm(rows.index_select(1, staying), across, solved[:, :rest], alpha=-1)
+        self.columns = self.columns[staying]
         return error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.statistics.capture import along, observed
 from secateur.pipeline.statistics.layer_matrices import Reader, channel_dim, input_rows, layer_of, output_rows
 from secateur.pipeline.statistics.moments import Moments
+from secateur.pipeline.statistics.parts import Parts
 from secateur.pipeline.structure.groups import SIDES, Site
 from secateur.pipeline.tasks.classify import Classify
 from secateur.pipeline.tasks.task import Task
@@ -133,13 +135,13 @@ def gather(
     read = [site for part in products for site in part.sites]
     curvatures: dict[str, Curvature] = {}
     found: dict[str, Products] = {}
-    draws = np.random.default_rng(seed)
+    draws, batches = np.random.default_rng(seed), Parts(model, loader)
     with frozen(model), torch.enable_grad(), observed(model, [*sites, *read]) as values:
-        for batch, _ in loader:
+        for batch in batches:
             images = asking(batch, device)
             samples = samples_of(images)
             attributed = weight.attribute(model, images, inputs) if weight and weight.attribute else None
-            loss = task.drawn_loss(call(model, images), draws)
+            loss = task.drawn_loss(batches.run(samples, partial(call, model, images)), draws)
             keys = sorted(values)
             slopes = torch.autograd.grad(loss, [values[key] for key in keys], allow_unused=True)
             gradients = {
@@ -173,7 +175,8 @@ def gather(
 
 def _products(x: Tensor, gradient: Tensor, dim: int, samples: int) -> Tensor:
     """One batch's part of `Curvature.products`."""
-    both, slopes = (along(part, dim, samples).double().sum(-1) for part in (gradient * x, gradient))
+    wide = torch.promote_types(x.dtype, torch.float32)
+    both, slopes = (along(part, dim, samples).sum(-1, dtype=wide).double() for part in (gradient * x, gradient))
     return torch.stack([both.square().sum(0), (both * slopes).sum(0), slopes.square().sum(0)])
 
 

@@ -16,14 +16,20 @@ from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.statistics.capture import observed
 from secateur.pipeline.structure.groups import Site
 
+BLOCKS, LEAST_BLOCK = 8, 64
+"""Outer products are summed by so many blocks of rows, or by fewer of at least so many rows each."""
+
 
 @dataclass
 class Moments:
-    """The count (or the sum of weights), the sum `[d]` and the sum of outer products `[d, d]` of rows, in float64."""
+    """The count (or the sum of weights), the sum `[d]` and the sum of outer products `[d, d]` of rows, in float64.
+
+    Since outer products are symmetric, `upper` holds them on and above the diagonal only; `outer` has them all.
+    """
 
     count: float
     total: Tensor
-    outer: Tensor
+    upper: Tensor
 
     @staticmethod
     def empty(width: int, device: torch.device) -> Moments:
@@ -32,7 +38,10 @@ class Moments:
         return Moments(0, zeros[0], zeros[1:])
 
     def add(self, rows: Tensor, weights: Tensor | None = None) -> None:
-        """Adds rows `[..., d]`, each with its weight `[...]` (1 without)."""
+        """Adds rows `[..., d]`, each with its weight `[...]` (1 without).
+
+        The products of one call are summed in the precision of the rows, the calls in float64.
+        """
         x = rows.reshape(-1, rows.shape[-1])
         x = x if x.dtype in (torch.float32, torch.float64) else x.float()  # products of half precision overflow
         if weights is None:
@@ -40,11 +49,19 @@ class Moments:
         else:
             weighted = x * weights.reshape(-1, 1)
             self.count += float(weights.sum(dtype=torch.float64))
-        self.total += weighted.sum(0, dtype=torch.float64)
-        self.outer += (weighted.T @ x).double()  # one batch in the model's precision, the sum over batches in float64
+        self.total += weighted.sum(0)
+        width = x.shape[1]
+        for first in range(0, width, step := max(LEAST_BLOCK, -(-width // BLOCKS))):
+            self.upper[first : first + step, first:] += weighted[:, first : first + step].T @ x[:, first:]
+
+    @property
+    def outer(self) -> Tensor:
+        """The sum of outer products, `[d, d]`."""
+        upper = self.upper.triu()
+        return upper + upper.triu(1).T
 
     def __add__(self, other: Moments) -> Moments:
-        return Moments(self.count + other.count, self.total + other.total, self.outer + other.outer)
+        return Moments(self.count + other.count, self.total + other.total, self.upper + other.upper)
 
     @property
     def mean(self) -> Tensor:
@@ -103,16 +120,20 @@ def fold_moments(batches: Iterable[tuple[int, Mapping[str, Tensor]]], folds: int
     found: dict[str, list[Moments]] = {}
     samples = 0
     for count, every in batches:
-        turn = (torch.arange(count) + samples) % folds
-        samples += count
         for name, rows in every.items():
-            by_sample = rows.reshape(count, -1, rows.shape[-1])
             if name not in found:
                 found[name] = [Moments.empty(rows.shape[-1], rows.device) for _ in range(folds)]
-            for place, moments in enumerate(found[name]):
-                moments.add(by_sample[turn == place])
+            by_sample = rows.reshape(count, -1, rows.shape[-1])
+            for moments, part in zip(found[name], in_turn(by_sample, samples, folds), strict=True):
+                moments.add(part)
+        samples += count
     if samples < folds:
         raise DataError(
             f"{samples or 'no'} images cannot give {folds} sets of statistics: give at least {folds} images"
         )
     return found
+
+
+def in_turn(rows: Tensor, before: int, folds: int) -> Iterator[Tensor]:
+    """The rows `[B, ...]` of each fold, where samples go to the folds in turn and `before` of them went already."""
+    return (rows[(fold - before) % folds :: folds] for fold in range(folds))

@@ -33,6 +33,13 @@ def test_they_are_those_of_all_rows_whatever_the_batches(d: int, sizes: list[int
     torch.testing.assert_close(both.covariance, found.covariance)
 
 
+@pytest.mark.parametrize("d", [64, 65, 200, 600])
+def test_outer_products_are_whole_whatever_the_blocks(d: int) -> None:
+    rows, weights = torch.randn(30, d).double(), torch.rand(30).double()
+    found = moments_of(rows, rows, weights=weights)
+    torch.testing.assert_close(found.outer, 2 * rows.T @ (weights[:, None] * rows))
+
+
 def test_weights_count_rows_several_times() -> None:
     rows, weights = torch.randn(5, 3).double(), torch.tensor([1.0, 0.0, 3.0, 1.0, 2.0])
     repeated = rows.repeat_interleave(weights.long(), 0)
