@@ -134,10 +134,9 @@ class _Blocks:
         self.repairs += refit(*self._models, self._in(block), found, self._ridges)
 
     def _in(self, block: str) -> Narrowed:
-        layers, heads = (
-            {name: part for name, part in every.items() if name.startswith(f"{block}.")}
-            for every in (self._narrowed.layers, self._narrowed.heads)
-        )
+        inside = f"{block}."
+        layers = {name: part for name, part in self._narrowed.layers.items() if name.startswith(inside)}
+        heads = {name: part for name, part in self._narrowed.heads.items() if name.startswith(inside)}
         return Narrowed(layers, heads)
 
 

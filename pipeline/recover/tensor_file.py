@@ -36,7 +36,7 @@ class TensorFile:
         data = tensor.detach().to("cpu", torch.float32).contiguous().numpy()
         try:
             with self._path.open("r+b", buffering=0) as file:
-                left = memoryview(data).cast("B") if data.size else memoryview(b"")
+                left = data.ravel().view(np.uint8).data
                 while len(left):
                     left = left[file.write(left) :]
         except OSError as error:
