@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 import numpy as np
-from secateur_studies.structure_speed import _begin_peak, _peak_bytes
+from secateur_studies.structure_speed import begin_peak, peak_bytes
 
 from secateur.core.files import read_json, write_json
 
@@ -103,10 +103,10 @@ def measured(name: str, work: str, images: int, threads: int) -> dict[str, float
 
     torch.set_num_threads(threads)
     task = prepared(name, work, images)
-    _begin_peak()
+    begin_peak()
     started = time.process_time()
     task()
-    return {"cpu_seconds": time.process_time() - started, "peak_bytes": float(_peak_bytes())}
+    return {"cpu_seconds": time.process_time() - started, "peak_bytes": float(peak_bytes())}
 
 
 def prepared(name: str, work: str, images: int, **kwargs: Any) -> Callable[[], object]:

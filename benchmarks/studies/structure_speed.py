@@ -69,7 +69,7 @@ def _secateur(name: str) -> dict[str, float]:
     sc.find_groups(_small(), torch.zeros(1, 3, 8, 8))
     model = sc.create_model(name)
     size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    before = _begin_peak()
+    before = begin_peak()
     started = time.perf_counter()
     groups = sc.find_groups(model, torch.randn(1, 3, 224, 224))
     analysed = time.perf_counter()
@@ -81,7 +81,7 @@ def _secateur(name: str) -> dict[str, float]:
         "seconds": seconds,
         "analysis_seconds": analysed - started,
         "model_bytes": size,
-        "added_peak_bytes": _peak_bytes() - before,
+        "added_peak_bytes": peak_bytes() - before,
     }
 
 
@@ -103,7 +103,7 @@ def _peer(name: str, folder: Path) -> dict[str, float]:
         for module in model.modules()
         if hasattr(module, "qkv") and hasattr(module, "num_heads")
     }
-    before = _begin_peak()
+    before = begin_peak()
     started = time.perf_counter()
     pruner = torch_pruning.pruner.MagnitudePruner(
         model,
@@ -123,7 +123,7 @@ def _peer(name: str, folder: Path) -> dict[str, float]:
         "seconds": seconds,
         "analysis_seconds": analysed - started,
         "model_bytes": size,
-        "added_peak_bytes": _peak_bytes() - before,
+        "added_peak_bytes": peak_bytes() - before,
     }
 
 
@@ -133,14 +133,14 @@ def _small() -> Any:
     return nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Flatten(), nn.Linear(512, 8), nn.Linear(8, 4)).eval()
 
 
-def _begin_peak() -> int:
+def begin_peak() -> int:
     """Forgets the most memory that this process has held so far, and tells what it holds now."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    return _peak_bytes()
+    return peak_bytes()
 
 
-def _peak_bytes() -> int:
-    """The most memory that this process has held since `_begin_peak`."""
+def peak_bytes() -> int:
+    """The most memory that this process has held since `begin_peak`."""
     status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) * 1024
 
