@@ -38,26 +38,31 @@ def many() -> Batches:
 def test_the_refit_is_a_regression_of_the_dense_stream_on_the_pruned_models_inputs(
     scaled: bool, many: Batches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second layer of the chain, after the first has been refitted; the ridge is so weak that it is gone."""
+    """Both ends of branches, the second after the first has been refitted; the ridge is so weak that it is gone."""
     monkeypatch.setattr(front_to_back, "RIDGES", (1e-9,))
     vit = make_vit(init_values=0.5) if scaled else make_vit()
     groups = find_groups(vit, many[0][0][:1])
     small = prune(vit, plan_from_kept(groups, KEPT), groups)
-    repairs = refit_branches(small, vit, ["blocks.0.mlp.fc2", "blocks.1.attn.proj"], many)
-    assert [found.layer for found in repairs] == ["blocks.0.mlp.fc2", "blocks.1.attn.proj"]
-    h = torch.cat(inputs(small, many, "blocks.1.attn.proj")).double()
-    before = torch.cat(inputs(small, many, "blocks.1.norm1"))
-    target = (torch.cat(inputs(vit, many, "blocks.1.norm2")) - before).double()
-    if scaled:
-        target = target / vit.get_submodule("blocks.1.ls1").gamma.detach()
-    weights = torch.ones(h.shape[:2]).double()
-    weights[:, 0] = 10
-    root = weights.sqrt().flatten()[:, None]
-    design = torch.cat([h.flatten(0, 1), torch.ones(h.shape[0] * h.shape[1], 1)], dim=1)
-    solution = torch.linalg.lstsq(root * design, root * target.flatten(0, 1)).solution
-    layer = small.get_submodule("blocks.1.attn.proj")
-    torch.testing.assert_close(layer.weight.detach().double(), solution[:-1].T, rtol=1e-2, atol=1e-3)
-    torch.testing.assert_close(layer.bias.detach().double(), solution[-1], rtol=1e-2, atol=1e-3)
+    # the layer, its scale, where the stream is read before the branch and behind it
+    refitted = (
+        ("blocks.0.mlp.fc2", "blocks.0.ls2", "blocks.0.norm2", "blocks.1.norm1"),
+        ("blocks.1.attn.proj", "blocks.1.ls1", "blocks.1.norm1", "blocks.1.norm2"),
+    )
+    repairs = refit_branches(small, vit, [name for name, *_ in refitted], many)
+    assert [found.layer for found in repairs] == [name for name, *_ in refitted]
+    for name, scale, before, behind in refitted:
+        h = torch.cat(inputs(small, many, name)).double()
+        target = (torch.cat(inputs(vit, many, behind)) - torch.cat(inputs(small, many, before))).double()
+        if scaled:
+            target = target / vit.get_submodule(scale).gamma.detach()
+        weights = torch.ones(h.shape[:2]).double()
+        weights[:, 0] = 10
+        root = weights.sqrt().flatten()[:, None]
+        design = torch.cat([h.flatten(0, 1), torch.ones(h.shape[0] * h.shape[1], 1)], dim=1)
+        solution = torch.linalg.lstsq(root * design, root * target.flatten(0, 1)).solution
+        layer = small.get_submodule(name)
+        torch.testing.assert_close(layer.weight.detach().double(), solution[:-1].T, rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(layer.bias.detach().double(), solution[-1], rtol=1e-2, atol=1e-3)
 
 
 def test_it_brings_the_models_output_closer_than_dense_statistics_alone(
