@@ -90,10 +90,10 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def at(rows: Sequence[dict[str, Any]], work: str, key: str, images: int) -> float | None:
     """What a work takes with so many images by the line through its rows; None before two counts were measured."""
-    found = [(row["images"], row[key]) for row in rows if row["work"] == work]
-    if len({count for count, _ in found}) < 2:
+    found = np.array([(row["images"], row[key]) for row in rows if row["work"] == work])
+    if len({count for count, *_ in found.tolist()}) < 2:
         return None
-    slope, start = np.polyfit(*zip(*found, strict=True), deg=1)
+    slope, start = np.polyfit(found[:, 0], found[:, 1], deg=1)
     return float(slope * images + start)
 
 
@@ -123,9 +123,9 @@ def prepared(name: str, work: str, images: int, **kwargs: Any) -> Callable[[], o
 
     torch.manual_seed(0)
     model = timm.create_model(name, **kwargs).eval()
-    size = model.patch_embed.img_size
+    size = kwargs.get("img_size", 224)
     sizes = [BATCH] * (images // BATCH) + ([images % BATCH] if images % BATCH else [])
-    loader = [(torch.randn(count, 3, *size), torch.zeros(count, dtype=torch.long)) for count in sizes]
+    loader = [(torch.randn(count, 3, size, size), torch.zeros(count, dtype=torch.long)) for count in sizes]
 
     def passes(backward: bool) -> None:
         with frozen(model), torch.set_grad_enabled(backward):
