@@ -9,7 +9,7 @@ The examples of all public names go on from this one, of a small vision transfor
     >>> example = torch.zeros(1, 3, 16, 16)
     >>> loader = [(torch.randn(10, 3, 16, 16), torch.arange(10) % 5)]  # any iterable of images and labels
     >>> groups = sc.find_groups(model, example)
-    >>> scores = sc.score(model, groups, loader, method="taylor")
+    >>> scores = sc.score(model, groups, loader)
     >>> plan = sc.make_plan(groups, scores, sc.Budget(macs=0.5))
     >>> small = sc.prune(model, plan, groups)  # a new nn.Module; the old one is untouched
 

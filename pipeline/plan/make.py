@@ -23,6 +23,7 @@ from secateur.pipeline.plan.allocation import (
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.fit_budget import check_reach, fit_budget
 from secateur.pipeline.plan.latency_table import LatencyTable
+from secateur.pipeline.scores.registry import METHODS
 from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.groups import Group, Groups
 from secateur.pipeline.structure.plan import Plan, PlanFacts, plan_from_kept
@@ -35,21 +36,22 @@ def make_plan(
     groups: Groups,
     scores: Scores,
     budget: Budget,
-    allocation: str | Allocation = "global",
+    allocation: str | Allocation | None = None,
     instruments: Instruments | None = None,
     **options: Any,
 ) -> Plan:
     """The plan that keeps the most important units under `budget`, which is never exceeded.
 
     `allocation` is a name with `options` (`"knapsack", align=4`; all allocations take those of `Constraints`), or made
-    already: `Knapsack(align=4)`. Those that measure need `instruments`, and so does a latency budget. Raises
-    `PlanError` for unknown names and options, scores of another model, and a budget that cannot be met.
+    already: `Knapsack(align=4)`; without one it is the `best_allocation` for these scores. Those that measure need
+    `instruments`, and so does a latency budget. Raises `PlanError` for unknown names and options, scores of another
+    model, and a budget that cannot be met.
 
     >>> plan = sc.make_plan(groups, scores, sc.Budget(macs=0.5), "knapsack", align=8)
     >>> groups.macs(plan.kept) <= 0.5 * groups.macs()
     True
     """
-    chosen = allocation_of(allocation, options)
+    chosen = allocation_of(allocation or best_allocation(scores.method), options)
     chosen.check(budget)
     instruments = instruments or Instruments()
     for need in chosen.needs:
@@ -74,6 +76,14 @@ def make_plan(
         precisions=problem.precisions,
     )
     return plan_from_kept(groups, choice.kept, facts)
+
+
+def best_allocation(method: str) -> str:
+    """The allocation that keeps most with scores of that method, by the measurements on DeiT-Tiny.
+
+    `knapsack` where scores compare between groups, as losses do, and else `global`; so for a method that is not known.
+    """
+    return "knapsack" if method in METHODS.names() and METHODS.find(method).comparable else "global"
 
 
 def check_plan(groups: Groups, budget: Budget, allocation: Allocation, latencies: LatencyTable | None = None) -> None:

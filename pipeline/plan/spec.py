@@ -26,13 +26,14 @@ from secateur.pipeline.plan.allocation import (
 
 @dataclass(frozen=True)
 class _Allocate:
-    allocate: str = "global"
+    allocate: str = "knapsack"
 
 
 @dataclass(frozen=True)
 class PlanSpec(Constraints, _Allocate):
     """How the budget is shared out: by the allocation `allocate`, under these constraints.
 
+    A recipe that names none has the `best_allocation` for its score.
     Raises `PlanError` for an allocation that there is not, and for values that an allocation does not take, whether
     it is the chosen one or not.
     """

@@ -25,9 +25,11 @@ from secateur.pipeline.analysis.spec import ReportSpec
 from secateur.pipeline.data.spec import DataSpec
 from secateur.pipeline.models.spec import ModelSpec
 from secateur.pipeline.plan.budget import Budget, clear_other_measures
+from secateur.pipeline.plan.make import best_allocation
 from secateur.pipeline.plan.spec import PlanSpec, default_spec
 from secateur.pipeline.recover.spec import RecoverSpec
 from secateur.pipeline.scores.lrp.composite import NAMED
+from secateur.pipeline.scores.registry import DEFAULT
 from secateur.pipeline.scores.score import check_by_class
 from secateur.pipeline.scores.spec import ScoreSpec
 from secateur.pipeline.tasks.spec import TaskSpec
@@ -199,9 +201,17 @@ def _check_keys(content: Mapping[str, Any], kind: Any, where: str, place: str) -
 
 
 def _with_plan(content: dict[str, Any]) -> dict[str, Any]:
-    """The content with its plan read: which sections it has depends on the allocations that there are."""
-    plan = content.get("plan", {})
-    return {**content, "plan": PlanSpec.read(plan)} if isinstance(plan, Mapping) else content
+    """The content with its plan read: which sections it has depends on the allocations that there are.
+
+    A plan without an allocation gets the best one for the score.
+    """
+    plan, score = content.get("plan", {}), content.get("score", {})
+    if not isinstance(plan, Mapping):
+        return content
+    method = score.get("method", DEFAULT) if isinstance(score, Mapping) else DEFAULT
+    with naming("score"):
+        best = best_allocation(str(method))
+    return {**content, "plan": PlanSpec.read({"allocate": best, **plan})}
 
 
 def _with_task(content: dict[str, Any]) -> dict[str, Any]:

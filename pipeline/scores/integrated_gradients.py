@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,8 @@ class IntegratedGradients(ScoreMethod):
     baseline: float = 0.0
     aggregate: Aggregate = "absolute_mean"
     per_class: bool = False
+
+    comparable: ClassVar[bool] = True
 
     @property
     def by_class(self) -> bool:

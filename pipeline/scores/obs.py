@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from secateur.pipeline.scores.registry import Scored, TaskMethod, method
 from secateur.pipeline.scores.token_weights import TOKEN_WEIGHTS
 from secateur.pipeline.statistics.fisher import Curvature, Products, ProductSite, gather
 from secateur.pipeline.statistics.layer_matrices import Reader, layer_of, matrix, readers_of
+from secateur.pipeline.statistics.removal_costs import removal_costs
 from secateur.pipeline.structure.groups import Group, Groups
 from secateur.pipeline.tasks.task import Task
 
@@ -33,8 +35,10 @@ class Obs(TaskMethod):
     Stork, 1993). An error e of that layer's output costs e^T G e / 2 with G the Fisher information there (`metric`
     "fisher", "trace" for its mean diagonal, "none" for the identity), so that scores compare across layers: that is
     worth more than the choice within a layer. Query/key dimensions cost the squared change of the logits, refitted
-    likewise. `weights` weighs the tokens of the statistics (`token_weights`); "none" was best. To the covariances,
-    `shrinkage` times their mean diagonal is added.
+    likewise. A head goes with all columns that read its values, and a channel of a residual stream costs the sum over
+    all layers that read it. A unit that no layer reads as columns of a matrix cannot be made up for: it costs what
+    fixing it at its mean does (`removal_costs`). `weights` weighs the tokens of the statistics (`token_weights`);
+    "none" was best. To the covariances, `shrinkage` times their mean diagonal is added.
 
     >>> scores = sc.score(model, groups, loader, sc.Obs(metric="trace"))
     """
@@ -44,27 +48,41 @@ class Obs(TaskMethod):
     metric: Metric = "fisher"
     weights: str = "none"
 
+    comparable: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         TOKEN_WEIGHTS.find(self.weights)
 
     def score_for(self, task: Task, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
-        """The losses from one pass over the images.
+        """The losses from one pass over the images, and two more where units are read by no matrix.
 
-        Raises `PlanError` for a unit that no linear layer, convolution or query/key product reads.
+        Raises `PlanError` for units whose values are seen nowhere.
         """
         readers = {group.name: readers_of(model, group) for group in groups}
-        products = {group.name: _product_site(group) for group in groups if not readers[group.name]}
+        sites = {group.name: None if readers[group.name] else _product_site(group) for group in groups}
+        products = {name: site for name, site in sites.items() if site is not None}
+        unread = {group.name: _unread(group, readers[group.name]) for group in groups if group.name not in products}
+        alone = [group for group in groups if group.name in unread and unread[group.name].any()]
+        fixed = removal_costs(model, alone, loader, seed, task) if alone else {}
         every = [reader for found in readers.values() for reader in found]
         weights = TOKEN_WEIGHTS.find(self.weights)
-        curvatures, pairs = gather(model, every, list(products.values()), loader, seed, weights, task)
+        curvatures: dict[str, Curvature] = {}
+        pairs: dict[str, Products] = {}
+        if every or products:
+            curvatures, pairs = gather(model, every, list(products.values()), loader, seed, weights, task)
         scores = {}
         for group in groups:
+            if group.name in products:
+                scores[group.name] = self._of_products(pairs[products[group.name].name]).float()
+                continue
+            found = torch.zeros(group.units, dtype=torch.float64)
             if readers[group.name]:
                 parts = [self._regression(model, reader, curvatures[reader.name]) for reader in readers[group.name]]
-                scores[group.name] = eliminate(parts, group.units, group.blocks, self.rounds).float()
-            else:
-                scores[group.name] = self._of_products(pairs[products[group.name].name]).float()
+                found = eliminate(parts, group.units, group.blocks, self.rounds)
+            if group.name in fixed:
+                found = torch.where(unread[group.name], fixed[group.name].cpu(), found)
+            scores[group.name] = found.float()
         return scores
 
     def _regression(self, model: nn.Module, reader: Reader, found: Curvature) -> Regression:
@@ -108,8 +126,22 @@ def _scale(found: Curvature, weight: Tensor, bend: Tensor, columns: Tensor) -> f
     return float(found.removal[units].sum() / alone[units].sum().clamp_min(1e-300)) or 1.0  # no gradient at all
 
 
-def _product_site(group: Group) -> ProductSite:
-    """Where a group of query/key dimensions is read: every unit lies at one query and one key position."""
+def _unread(group: Group, readers: Sequence[Reader]) -> Tensor:
+    """Which units are columns of no reader, `[units]`; raises `PlanError` where these are seen nowhere."""
+    unread = torch.ones(group.units, dtype=torch.bool)
+    for reader in readers:
+        columns = torch.tensor(reader.columns)
+        unread[columns[columns >= 0]] = False
+    if unread.any() and not group.sites:
+        raise PlanError(
+            f"the obs score does not see the units of {group.name!r}: leave the group out with kinds or skip, or score "
+            "by another method"
+        )
+    return unread
+
+
+def _product_site(group: Group) -> ProductSite | None:
+    """Where a group of query/key dimensions is read, if every unit lies at one query and one key position."""
     places: list[list[tuple[int, int]]] = [[] for _ in range(group.units)]
     for number, site in enumerate(group.sites):
         for position, unit in enumerate(site.units):
@@ -119,7 +151,4 @@ def _product_site(group: Group) -> ProductSite:
     if group.kind == "qk_dim" and len(sites) == 1 and len(pair := sites.pop()) == 2:
         q, k = (torch.tensor([found[side][1] for found in places]).reshape(group.blocks, -1) for side in (0, 1))
         return ProductSite(group.sites[pair[0]], group.sites[pair[1]], q, k)
-    raise PlanError(
-        f"the obs score does not know what reads the units of {group.name!r}: leave the group out with kinds or skip, "
-        "or score by another method"
-    )
+    return None

@@ -50,6 +50,8 @@ class ScoreMethod(ABC):
 
     explains: ClassVar[bool] = True
     """Whether it looks at what the model answers."""
+    comparable: ClassVar[bool] = False
+    """Whether its scores are losses, or masks learned against one, so that those of different groups compare."""
 
     @property
     def by_class(self) -> bool:
@@ -97,6 +99,8 @@ METHODS: Registry[type[ScoreMethod]] = Registry(
     "secateur.scores",
 )
 method = METHODS.register
+DEFAULT = "obs"
+"""The method where none is named: compensated, it keeps most wherever up to half goes."""
 
 
 def check_images(count: float) -> None:

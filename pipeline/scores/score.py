@@ -18,7 +18,7 @@ from secateur.core.files import write_tensors
 from secateur.core.options import plain_options
 from secateur.pipeline.data.loader import any_batches
 from secateur.pipeline.scores.explained import ByLoss, Labelled, Loss, Output, explaining
-from secateur.pipeline.scores.registry import Say, ScoreMethod, TaskMethod, TrainedMethod, method_of, name_of
+from secateur.pipeline.scores.registry import DEFAULT, Say, ScoreMethod, TaskMethod, TrainedMethod, method_of, name_of
 from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.tasks.classify import Classify
@@ -34,7 +34,7 @@ class Scores:
 
     >>> scores.save(Path("scores.safetensors"))
     >>> sc.Scores.load(Path("scores.safetensors")).method
-    'taylor'
+    'obs'
     """
 
     values: Mapping[str, Tensor]
@@ -73,7 +73,7 @@ def score(
     model: nn.Module,
     groups: Groups,
     loader: Iterable[tuple[Any, Any]],
-    method: str | ScoreMethod = "taylor",
+    method: str | ScoreMethod | None = None,
     seed: int = 0,
     say: Say = lambda message: None,
     folder: Path | None = None,
@@ -84,6 +84,8 @@ def score(
 ) -> Scores:
     """The scores of all `groups` by `method`, a name with its `options` or a method such as `Lrp(composite="gamma")`.
 
+    Without one, that is `obs`; where a `loss` says what is explained, of which `obs` cannot know what answers the model
+    holds for likely, it is `taylor`.
     The `loader` is any iterable of images (or tuples or dictionaries of inputs) and labels that can be read again.
     Explained is the logit of the label, or where labels are None that of the strongest class. What a model returns
     otherwise, `output` turns into scores `[B, classes]`; or a `loss` of the result and the labels, whatever these are,
@@ -98,7 +100,7 @@ def score(
     >>> scores.values["blocks.0.mlp.hidden"].shape
     torch.Size([192])
     """
-    chosen = method_of(method, options)
+    chosen = method_of(method or (DEFAULT if loss is None else "taylor"), options)
     task = _task(chosen, task, output, loss)
     check_by_class(chosen, task)
     if not groups:

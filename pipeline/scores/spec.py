@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from secateur.core.errors import RecipeError, naming
 from secateur.core.options import check_fields
 from secateur.core.ranges import Range
-from secateur.pipeline.scores.registry import ScoreMethod, method_of
+from secateur.pipeline.scores.registry import DEFAULT, ScoreMethod, method_of
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class ScoreSpec:
     0 samples are all images. Raises `PlanError` for an unknown method or option, `RecipeError` for another bad value.
     """
 
-    method: str = "taylor"
+    method: str = DEFAULT
     samples_per_class: Annotated[int, Range(0)] = 10
     batch_size: Annotated[int, Range(1)] = 32
     options: Mapping[str, Any] = field(default_factory=dict)

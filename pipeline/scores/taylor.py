@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -24,6 +25,8 @@ class Taylor(TaskMethod):
     `L` is the loss of the task: of a classifier the cross-entropy of the sample's label (Molchanov et al., 2017, arXiv
     1611.06440, eq. 7, per sample).
     """
+
+    comparable: ClassVar[bool] = True
 
     def score_for(self, task: Task, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
         """One forward and one backward pass for each batch score all groups; nothing but one batch is held."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from torch import nn
 
@@ -46,6 +46,8 @@ class XMask(TrainedMethod):
     rank: Annotated[int, Range(0)] | None = None
     precision: Precision = "no"
     checkpoint_steps: Annotated[int, Range(1)] = 20
+
+    comparable: ClassVar[bool] = True
 
     @property
     def by_class(self) -> bool:

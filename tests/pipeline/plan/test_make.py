@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -11,7 +13,8 @@ from torch import nn
 from secateur.core.errors import PlanError
 from secateur.pipeline.plan.allocation import ALLOCATIONS, find_allocation
 from secateur.pipeline.plan.budget import Budget
-from secateur.pipeline.plan.make import make_plan
+from secateur.pipeline.plan.make import best_allocation, make_plan
+from secateur.pipeline.scores.registry import METHODS
 from secateur.pipeline.scores.score import Scores, score
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
@@ -112,3 +115,14 @@ def test_bad_names_are_refused(vit: nn.Module, vit_groups: Groups) -> None:
             make_plan(vit_groups, scores, Budget(macs=0.5), **change)
     with pytest.raises(PlanError, match="scores do not fit"):
         make_plan(vit_groups, Scores({}, "x"), Budget(macs=0.5))
+
+
+@pytest.mark.parametrize("method", METHODS.own())
+def test_without_an_allocation_scores_that_are_losses_are_traded(method: str, vit_groups: Groups) -> None:
+    traded = ("obs", "taylor", "integrated_gradients", "xmask")
+    scores = replace(random_scores(vit_groups), method=method)
+    facts = make_plan(vit_groups, scores, Budget(macs=0.7)).facts
+    assert facts is not None
+    assert facts.allocate == best_allocation(method) == ("knapsack" if method in traded else "global")
+    unknown = make_plan(vit_groups, replace(scores, method="theirs"), Budget(macs=0.7)).facts
+    assert unknown is not None and unknown.allocate == "global"

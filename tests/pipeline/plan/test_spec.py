@@ -15,14 +15,14 @@ import yaml
 from secateur.core.errors import PlanError, RecipeError
 from secateur.pipeline.plan.allocation import ALLOCATIONS, Allocation, find_allocation, own_options
 from secateur.pipeline.plan.evolution import Evolution
-from secateur.pipeline.plan.global_ranking import GlobalRanking
+from secateur.pipeline.plan.knapsack import Knapsack
 from secateur.pipeline.plan.spec import PlanSpec, default_spec
 from secateur.pipeline.runs.recipe import Recipe, make_recipe
 from tests.pipeline.runs.processes import KWARGS, RECIPE
 
 DEFAULTS = """\
 plan:
-  allocate: global
+  allocate: knapsack
   align: 8
   kinds:
   - mlp_hidden
@@ -97,7 +97,7 @@ def test_sections_are_those_of_allocations_with_options_of_their_own() -> None:
     spec = default_spec()
     assert spec.sections() == ("evolution", "xpruner")
     assert [item.name for item in fields(spec)][:5] == ["allocate", "align", "kinds", "skip", "least"]
-    assert spec.allocation() == GlobalRanking()
+    assert spec.allocation() == Knapsack()
     chosen = recipe({"allocate": "evolution", "align": 2, "evolution": {"population": 5}}).plan.allocation()
     assert chosen == Evolution(align=2, population=5)
 

@@ -19,10 +19,21 @@ MINIMAL = {"model": {"name": "deit_tiny_patch16_224"}, "data": {"path": "digits"
 def test_every_default_is_written_out_and_read_again() -> None:
     recipe = make_recipe(MINIMAL, "test")
     content = yaml.safe_load(recipe.to_yaml())
-    assert content["score"]["method"] == "taylor"
+    assert content["score"]["method"] == "obs"
     assert content["plan"]["align"] == 8
     assert plain(make_recipe(content, "again")) == plain(recipe)
     assert isinstance(recipe, Recipe)
+
+
+def test_a_plan_without_an_allocation_has_the_best_one_for_the_score() -> None:
+    def allocate(*settings: str) -> str:
+        return make_recipe(apply_settings(MINIMAL, settings), "test").plan.allocate
+
+    assert allocate() == allocate("plan.align=4") == allocate("score.method=taylor") == "knapsack"
+    assert allocate("score.method=magnitude") == allocate("score.method=magnitude", "plan.align=4") == "global"
+    assert allocate("plan.allocate=uniform") == "uniform"
+    with pytest.raises(PlanError, match="score: there is no score method 'tailor'"):
+        allocate("score.method=tailor")
 
 
 def test_settings_change_single_keys_and_a_budget_replaces_the_other() -> None:

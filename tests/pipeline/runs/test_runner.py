@@ -194,4 +194,4 @@ def test_the_recipe_in_the_run_is_complete(finished: Path) -> None:
     content = yaml.safe_load((finished / "recipe.yaml").read_text())
     assert content["recover"]["ridge"] is None
     assert content["recover"]["front_to_back"] is True
-    assert content["plan"]["allocate"] == "global"
+    assert content["plan"]["allocate"] == "knapsack"

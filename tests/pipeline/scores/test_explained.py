@@ -23,7 +23,7 @@ def of_image(result: Matched) -> Tensor:
     return result.image + result.text["text"]
 
 
-def scored(batches: list[Any], method: str = "taylor", **options: Any) -> Scores:
+def scored(batches: list[Any], method: str | None = "taylor", **options: Any) -> Scores:
     model = towers()
     return score(model, find_groups(model, towers_inputs(), verify=False), batches, method, **options)
 
@@ -115,6 +115,7 @@ def test_what_cannot_be_explained_is_refused_in_a_sentence() -> None:
         scored(batches, output=of_image, loss=lambda result, labels: result.image.mean())
     with pytest.raises(PlanError, match="between which there is no path: score by taylor"):
         scored(batches, "integrated_gradients", output=of_image)
+    assert scored(batches, None, loss=lambda result, labels: of_image(result).square().mean()).method == "taylor"
     assert scored([(towers_inputs(6), None)], "activation").by_unit("hidden").std() > 0
 
 

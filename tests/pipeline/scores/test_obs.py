@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
@@ -12,10 +14,13 @@ from secateur.core.errors import PlanError
 from secateur.pipeline.recover.compensate import compensate
 from secateur.pipeline.scores.score import score
 from secateur.pipeline.scores.token_weights import TOKEN_WEIGHTS
+from secateur.pipeline.statistics.capture import observed
+from secateur.pipeline.statistics.removal_costs import removal_costs
 from secateur.pipeline.structure.find import find_groups
-from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.groups import Groups, Site
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
+from secateur.pipeline.tasks.classify import Classify
 
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -90,6 +95,51 @@ def test_channels_of_convolutions_are_scored() -> None:
     found = score(model, groups, batches, "obs", rounds=64).values
     assert found["layer1.0.conv1.channels"].argmin().item() == 5
     assert all(torch.isfinite(value).all() for value in found.values())
+
+
+@pytest.mark.parametrize(("name", "dims"), [("blocks.0.attn.heads", 16), ("patch_embed.proj.width", 1)])
+def test_a_unit_costs_what_all_its_readers_cannot_rebuild(
+    name: str, dims: int, vit: nn.Module, vit_groups: Groups, many: Batches
+) -> None:
+    """Whole heads and channels of the residual stream: each layer that reads them refitted by least squares."""
+    group = vit_groups.named(name)
+    stream = (*(f"blocks.{number}.{part}" for number in (0, 1) for part in ("attn.qkv", "mlp.fc1")), "head")
+    readers = ("blocks.0.attn.proj",) if group.kind == "head" else stream
+    shrinkage, alone = 1e-3, replace(vit_groups, groups=(group,))
+    found = score(vit, alone, many, "obs", rounds=1, shrinkage=shrinkage, metric="none").values[name].double()
+    with torch.no_grad(), observed(vit, [Site(reader, "input", -1, ()) for reader in readers]) as values:
+        vit(torch.cat([x for x, _ in many]))
+    expected = torch.zeros(group.units, dtype=torch.float64)
+    for reader in readers:
+        x = values[reader, "input"].flatten(0, -2).double()
+        x = x - x.mean(0)
+        ridge = shrinkage * x.square().mean() * len(x)
+        rows = torch.cat([x, ridge.sqrt() * torch.eye(x.shape[1])])  # the ridge as rows of its own
+        y = rows @ vit.get_submodule(reader).weight.double().T
+        for unit in range(group.units):
+            left = [column for column in range(x.shape[1]) if column // dims != unit]
+            rest = y - rows[:, left] @ torch.linalg.lstsq(rows[:, left], y).solution
+            expected[unit] += rest.square().sum() / len(x)
+    torch.testing.assert_close(found / found.sum(), expected / expected.sum(), rtol=1e-3, atol=1e-6)
+
+
+def test_units_that_no_matrix_reads_cost_what_fixing_them_does() -> None:
+    """Convolutions over sequences: there is nothing to refit, but a score all the same, also for the default."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv1d(2, 8, 3), nn.Tanh(), nn.Conv1d(8, 6, 2), nn.Flatten(), nn.Linear(24, 3)).eval()
+    with torch.no_grad():
+        model[2].weight[:, 5] = 0
+    batches = [(torch.randn(16, 2, 7), torch.zeros(16, dtype=torch.long))]
+    groups = find_groups(model, batches[0][0][:1])
+    found = score(model, groups, batches)
+    assert found.method == "obs"
+    first = groups.named("0.channels")
+    costs = removal_costs(model, [first], batches, 0, Classify())[first.name]
+    torch.testing.assert_close(found.values[first.name], costs.float())
+    assert found.values[first.name].argmin().item() == 5
+    assert found.values["2.channels"].min() > 0
+    with pytest.raises(PlanError, match=r"does not see the units of '0.channels': leave the group out"):
+        score(model, replace(groups, groups=(replace(first, sites=()),)), batches, "obs")
 
 
 def test_bad_options_are_refused(vit: nn.Module, vit_groups: Groups, batches: Batches) -> None:

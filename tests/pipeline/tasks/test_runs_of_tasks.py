@@ -25,7 +25,7 @@ METRICS = {
 NEEDS = {"multilabel": ("torchmetrics",), "segment": ("torchmetrics",), "detect": ("torchmetrics", "pycocotools")}
 DISTILLED: dict[str, Any] = {"compensate": True, "distill": {"epochs": 1, "batch_size": 4, "labels": 0.5}}
 METHODS: dict[str, dict[str, Any]] = {
-    "taylor": {"recover": DISTILLED},
+    "taylor": {"score": {"method": "taylor"}, "recover": DISTILLED},
     "obs": {"score": {"method": "obs"}, "plan": {"align": 1, "allocate": "sensitivity"}},
     "lrp": {"score": {"method": "lrp"}, "plan": {"align": 1, "allocate": "xpruner", "xpruner": {"steps": 2}}},
 }
