@@ -7,7 +7,7 @@ from typing import Any
 from secateur.pipeline.structure.graph.rules import Call, Result, Rules, traced_result
 from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.graph.unify import heads_left
-from secateur.pipeline.structure.graph.value import Value, dims_of
+from secateur.pipeline.structure.graph.value import LabelMap, Value, dims_of
 
 RULES = Rules()
 
@@ -33,29 +33,44 @@ def _statistic(trace: Trace, call: Call) -> Result:
     value: Value = call.args[0]
     dims = _dims(call)
     for labels in value.maps:
-        if dims_of(labels) & dims:
+        if _lies_across(labels, dims):
+            trace.coupling.couple(labels, _first(labels, dims))
+        elif dims_of(labels) & dims:
             trace.normalised(call.module, labels, dims)
     return _sum(trace, call)
 
 
 @RULES.rule("sum", "linalg_vector_norm", "norm")
 def _sum(trace: Trace, call: Call) -> Result:
-    """Sums lose nothing when zeros go."""
+    """Sums lose nothing when zeros go: what is reduced over a block, as a head's queries are, goes with the block."""
     value: Value = call.args[0]
     dims = _dims(call)
-    keep = bool(_argument(call, "keepdim"))
-    maps = []
+    left: list[LabelMap] = []
     for labels in value.maps:
         if not dims_of(labels) & dims:
-            shape = [size for dim, size in enumerate(labels.shape) if dim not in dims]
-            maps.append(labels if keep else labels.reshape(shape))
-        elif dims_of(labels) - dims and max(dims_of(labels)) in dims:
-            # what is reduced over a block, as the length of a head's queries, goes with the block
-            coarse = trace.coupling.heads_of(labels, dims)
-            maps.append(
-                coarse if keep else coarse.reshape([n for dim, n in enumerate(coarse.shape) if dim not in dims])
-            )
-    return traced_result(call, maps, value.computed)
+            left.append(labels)
+        elif _lies_across(labels, dims):
+            first = _first(labels, dims)
+            trace.coupling.couple(labels, first, across=True)
+            left.append(first)
+        elif dims_of(labels) - dims:
+            left.append(trace.coupling.heads_of(labels, dims))
+    if not _argument(call, "keepdim"):
+        left = [x.reshape([size for dim, size in enumerate(x.shape) if dim not in dims]) for x in left]
+    return traced_result(call, left, value.computed)
+
+
+def _lies_across(labels: LabelMap, dims: set[int]) -> bool:
+    """Whether labels change along some dimensions and along a later one, whose units are the same in all of these.
+
+    So do the channels of branches that lie side by side, and the dimensions of heads.
+    """
+    return bool(dims_of(labels) & dims) and max(dims_of(labels)) not in dims
+
+
+def _first(labels: LabelMap, dims: set[int]) -> LabelMap:
+    """The labels of the first place along some dimensions."""
+    return labels[tuple(slice(0, 1) if dim in dims else slice(None) for dim in range(labels.ndim))]
 
 
 def _dims(call: Call) -> set[int]:
@@ -74,12 +89,18 @@ def _argument(call: Call, name: str) -> Any:
 
 @RULES.rule("softmax", "log_softmax", "cumsum", "cumprod", "sort", "topk", "_softmax")
 def _along(trace: Trace, call: Call) -> Result:
-    """Operations that mix all elements of one dimension, none of which may be missing; heads may go whole."""
+    """Operations that mix all elements of one dimension, none of which may be missing.
+
+    Heads may go whole, and what is mixed across branches goes in all of them.
+    """
     value: Value = call.args[0]
     dim = call.get(2 if call.name == "topk" else 1, "dim", -1) % len(value.shape)
     maps = [labels for labels in value.maps if labels.shape[dim] == 1]
     for labels in value.on(dim):
-        if len(dims_of(labels)) > 1 and dim == max(dims_of(labels)):
+        if _lies_across(labels, {dim}):
+            maps.append(_first(labels, {dim}))
+            trace.coupling.couple(labels, maps[-1])
+        elif len(dims_of(labels)) > 1:
             trace.coupling.piece(labels, f"{call.module}: {call.name} runs over all dimensions of a head")
             maps += heads_left(trace.coupling, labels, {dim}, maps)
         else:

@@ -10,11 +10,12 @@ from secateur.pipeline.structure.graph.trace import Trace
 from secateur.pipeline.structure.graph.value import Value, dims_of
 
 RULES = Rules()
+TOGETHER = "several kinds of units make together, as weights of attention and values do"
 
 
 @RULES.rule(
     *("avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool1d", "max_pool2d", "max_pool2d_with_indices"),
-    *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d", "col2im"),
+    *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d"),
     *("upsample_bilinear2d", "upsample_nearest2d", "upsample_bicubic2d", "upsample_linear1d", "upsample_nearest1d"),
     *("max_pool3d", "adaptive_avg_pool3d", "adaptive_max_pool3d", "upsample_nearest3d", "upsample_trilinear3d"),
     *("_upsample_bicubic2d_aa", "_upsample_bilinear2d_aa", "_upsample_nearest_exact2d", "grid_sampler"),
@@ -82,4 +83,22 @@ def _im2col(trace: Trace, call: Call) -> Result:
             maps.append(labels.reshape(1, -1, 1).repeat_interleave(taps, dim=1))
         else:
             trace.coupling.fix(labels, f"{call.module}: patches are cut along it")
+    return Value(call.shape, tuple(maps), None, value.computed)
+
+
+@RULES.rule("col2im")
+def _col2im(trace: Trace, call: Call) -> Result:
+    """Patches put where they lie and summed, `[B, C * k * k, L]` to `[B, C, H, W]`: a channel takes k * k rows."""
+    value: Value = call.args[0]
+    taps = value.shape[1] // call.shape[1]
+    maps = []
+    for labels in value.maps:
+        if dims_of(labels) != {1}:
+            trace.coupling.fix(labels, f"{call.module}: overlapping patches are summed along it")
+        elif len(value.on(1)) > 1:
+            trace.coupling.fix(labels, f"{call.module}: overlapping patches are summed that {TOGETHER}")
+        else:
+            rows = labels.reshape(-1, taps)
+            trace.coupling.couple(rows, rows[:, :1])
+            maps.append(rows[:, 0].reshape(1, -1, 1, 1))
     return Value(call.shape, tuple(maps), None, value.computed)

@@ -53,3 +53,17 @@ def test_patches_take_all_taps_of_a_channel() -> None:
     found = of(patches, (3,))
     numbers = patches(torch.arange(3.0), torch.zeros(0))[0, :, 0].long()
     assert found.along(0, 1) == [found.at("p0", 0)[number] for number in numbers.tolist()]
+
+
+def test_patches_that_are_put_back_are_channels_again() -> None:
+    def put_back(p: Tensor, q: Tensor, _x: Tensor) -> Tensor:
+        patches = F.unfold(p[None, :, None, None].expand(1, 3, 4, 4), 2) * q[None, :, None]
+        return F.fold(patches, (4, 4), 2)
+
+    found = of(put_back, (3,), (12,))
+    channels = found.at("p0", 0)
+    assert len(set(channels)) == 3
+    assert found.at("p1", 0) == [channel for channel in channels for _tap in range(4)]
+    assert found.along(0, 1) == channels
+    of_places = of(lambda p, x: F.fold(p[None, None].expand(1, 4, 9), (4, 4), 2), (9,))
+    assert "overlapping patches are summed along it" in of_places.reason("p0", 0)
