@@ -89,12 +89,13 @@ def bench_pair(
         found = {one.key: _Run(one.batch, HOT, _paired(one, effort)) for one in there.found}
     reached = {without_mode(split_key(key)[0]) for key in found}
     ran = [_ran(subject, goals, reached, remote is None) for subject in (dense, pruned)]
+    sizes = [_sizes(subject, goals, reached) for subject in (dense, pruned)]
     of_dense = {key: run.latency(run.found.a_ms) for key, run in found.items()}
     of_pruned = {key: run.latency(run.found.b_ms) for key, run in found.items()}
     return BenchResult(
         environment=machine,
-        dense=replace(sides[0], latency_ms=of_dense, ran=ran[0]),
-        pruned=replace(sides[1], latency_ms=of_pruned, ran=ran[1]),
+        dense=replace(sides[0], latency_ms=of_dense, ran=ran[0], sizes=sizes[0]),
+        pruned=replace(sides[1], latency_ms=of_pruned, ran=ran[1], sizes=sizes[1]),
         widths=cut_widths(dense.module, pruned.module) if dense.module and pruned.module else {},
         speedup={key: run.found.interval(effort.seed) for key, run in found.items()},
         skipped=skipped,
@@ -265,6 +266,16 @@ def _ran(subject: Subject, goals: Sequence[TypedTarget], measured: Container[str
         elif here and (provider := fallback(form, goal)):
             found[str(goal)] = Ran(provider)
     return found
+
+
+def _sizes(subject: Subject, goals: Sequence[TypedTarget], measured: Container[str]) -> dict[str, int]:
+    """The bytes of the graph or engine that ran on each goal which was measured."""
+    forms = {goal: subject.form(goal) for goal in goals if str(goal) in measured}
+    return {
+        str(goal): onnx_bytes(form) if goal.target.runtime == "onnxruntime" else form.stat().st_size
+        for goal, form in forms.items()
+        if isinstance(form, Path)
+    }
 
 
 def _side(subject: Subject, say: Say) -> Side:

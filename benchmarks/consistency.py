@@ -34,6 +34,7 @@ def _contradictions(result: BenchResult) -> Iterator[str]:
         for what in ("macs", "params", "size_bytes", "top1"):
             if (value := getattr(side, what)) is not None and (value < 0 or (what == "top1" and value > 100)):
                 yield f"{name} has a {what} of {value:g}"
+        yield from (f"{name} has {size} bytes on {goal}" for goal, size in side.sizes.items() if size < 1)
         for goal, ran in side.ran.items():
             if ran.provider and not goal.startswith("onnxruntime:"):
                 yield f"{name} ran on {ran.provider} for {goal}, which is no target of ONNX Runtime"

@@ -144,7 +144,7 @@ def judge(
         if any(check.name in SPEED and check.outcome != "pass" for check in checks):
             notes += width_note(candidate)
     notes += [check.sentence for check in _unmeasured(candidate, limits.targets)]
-    checks += cost_checks(candidate, limits)
+    checks += cost_checks(candidate, limits, goals)
     checks += width_checks(candidate, limits.align)
     checks += accuracy_checks(candidate, limits, goals, level)
     checks += parity_checks(candidate, goals, limits.max_parity)

@@ -95,8 +95,8 @@ class Side:
 
     What is not known is None: an ONNX file alone says no MACs, and random weights have no top-1 (percent on the
     held-out split). `size_bytes` is the ONNX file with its external weights, or the tensors of a model without one.
-    `unsupported` counts operations that may carry MACs and are not in `macs`. `ran` says by target and precision what
-    its graph or engine was found to run in.
+    `unsupported` counts operations that may carry MACs and are not in `macs`. By target and precision, `ran` says what
+    its graph or engine was found to run in, and `sizes` how many bytes that has, external weights among them.
     """
 
     name: str = ""
@@ -107,6 +107,7 @@ class Side:
     unsupported: Mapping[str, int] = field(default_factory=dict)
     latency_ms: Mapping[str, Latency] = field(default_factory=dict)
     ran: Mapping[str, Ran] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,34 +3,57 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from secateur.benchmarks.bootstrap import Interval, ratio_interval
-from secateur.benchmarks.checks import Check, Outcome, Place, at_least, at_most, interval_check, place_name
+from secateur.benchmarks.checks import Check, Place, at_least, at_most, interval_check, place_name
 from secateur.benchmarks.limits import Amount, Limits
 from secateur.benchmarks.results_file import BenchResult
 from secateur.core.errors import BenchError
 from secateur.export.runner.sensors.energy import Energy
 
 
-def cost_checks(candidate: BenchResult, limits: Limits) -> Iterator[Check]:
-    """The pruned side's MACs and size; raises `BenchError` where they are not in the file."""
-    for name, amount, what, unit in (
-        ("macs", limits.max_macs, "macs", "MACs"),
-        ("size", limits.max_size, "size_bytes", "bytes"),
-    ):
-        if amount is None:
-            continue
-        value, dense = getattr(candidate.pruned, what), getattr(candidate.dense, what)
-        if value is None:
-            raise BenchError(f"the candidate's {what} are not in the file, but a limit on them was given")
-        limit = amount.of(dense, what)
-        share = f" ({value / dense:.1%} of dense)" if dense else ""
-        sentence = f"{value:,} {unit}{share}, at most {limit:,.0f} are allowed"
-        outcome: Outcome = "pass" if value <= limit else "fail"
-        if name == "macs" and (missing := _uncounted(candidate, amount)) and (outcome == "pass" or amount.fraction):
-            outcome, sentence = "inconclusive", f"{sentence}, but not counted are {', '.join(missing)}"
-        yield Check(name, value, limit, outcome, sentence)
+def cost_checks(candidate: BenchResult, limits: Limits, goals: Sequence[str]) -> Iterator[Check]:
+    """The pruned side's MACs, and the size of what runs on each of the `goals`, targets with their precisions.
+
+    A fraction is of the dense side's on the same goal. Raises `BenchError` where they are not in the file.
+    """
+    if limits.max_macs is not None:
+        yield _macs_check(candidate, limits.max_macs)
+    if limits.max_size is not None:
+        for goal in [goal for goal in goals if goal in candidate.pruned.sizes]:
+            pruned, dense = candidate.pruned.sizes[goal], candidate.dense.sizes.get(goal)
+            check = _amount_check("size", pruned, dense, limits.max_size, "bytes")
+            yield replace(check, target=goal, sentence=f"{goal}: {check.sentence}")
+        rest = [goal for goal in goals if goal not in candidate.pruned.sizes]
+        if typed := [goal for goal in rest if "@" in goal]:
+            raise BenchError(
+                f"a limit on the size was given, but that of {typed[0]} is not in the file: measure again with "
+                "`secateur bench`, or name other targets with --target"
+            )
+        if rest or not goals:
+            whole = candidate.pruned.size_bytes, candidate.dense.size_bytes
+            yield _amount_check("size", *whole, limits.max_size, "bytes")
+
+
+def _macs_check(candidate: BenchResult, amount: Amount) -> Check:
+    found = _amount_check("macs", candidate.pruned.macs, candidate.dense.macs, amount, "MACs")
+    if (missing := _uncounted(candidate, amount)) and (found.outcome == "pass" or amount.fraction):
+        sentence = f"{found.sentence}, but not counted are {', '.join(missing)}"
+        return replace(found, outcome="inconclusive", sentence=sentence)
+    return found
+
+
+def _amount_check(name: str, value: int | None, dense: int | None, amount: Amount, unit: str) -> Check:
+    if value is None:
+        raise BenchError(
+            f"a limit on the {name} was given, but the candidate's file has none: measure again from a run"
+        )
+    limit = amount.of(dense, name)
+    share = f" ({value / dense:.1%} of dense)" if dense else ""
+    sentence = f"{value:,} {unit}{share}, at most {limit:,.0f} are allowed"
+    return Check(name, value, limit, "pass" if value <= limit else "fail", sentence)
 
 
 def energy_checks(candidate: BenchResult, keys: Mapping[Place, str], amount: Amount | None) -> Iterator[Check]:

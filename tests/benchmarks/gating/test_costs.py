@@ -53,6 +53,47 @@ def test_energy_that_was_not_measured_is_one_sentence() -> None:
             judge(found, None, Limits(max_energy=Amount(5, False)))
 
 
+# --- size ---
+
+
+def sized(pruned: dict[str, int], dense: dict[str, int]) -> BenchResult:
+    """1,100 bytes of 2,000 in all, and others by target."""
+    found = result(1.6, targets={"onnxruntime:cpu@int8": 1, "onnxruntime:cpu": 1, "torch:cpu": 1})
+    return replace(found, pruned=replace(found.pruned, sizes=pruned), dense=replace(found.dense, sizes=dense))
+
+
+@pytest.mark.parametrize(
+    ("limit", "targets", "outcomes"),
+    [
+        (Amount(1000, False), (), {"onnxruntime:cpu@int8": "pass", "onnxruntime:cpu": "fail", None: "fail"}),
+        (Amount(1100, False), (), {"onnxruntime:cpu@int8": "pass", "onnxruntime:cpu": "pass", None: "pass"}),
+        (Amount(299, False), ("onnxruntime:cpu@int8",), {"onnxruntime:cpu@int8": "fail"}),
+        (Amount(0.5, True), ("onnxruntime:cpu@int8",), {"onnxruntime:cpu@int8": "fail"}),
+        (Amount(0.6, True), ("onnxruntime:cpu@int8",), {"onnxruntime:cpu@int8": "pass"}),
+        (Amount(0.6, True), ("torch:cpu",), {None: "pass"}),
+    ],
+)
+def test_a_size_is_that_of_what_runs_on_each_target(
+    limit: Amount, targets: tuple[str, ...], outcomes: dict[str | None, str]
+) -> None:
+    found = sized(
+        {"onnxruntime:cpu": 1100, "onnxruntime:cpu@int8": 300}, {"onnxruntime:cpu": 2000, "onnxruntime:cpu@int8": 550}
+    )
+    checks = [one for one in judge(found, None, Limits(max_size=limit, targets=targets)).checks if one.name == "size"]
+    assert {one.target: one.outcome for one in checks} == outcomes
+    assert all(one.sentence.startswith(f"{one.target}: ") for one in checks if one.target)
+
+
+def test_a_size_that_is_not_in_the_file_is_one_sentence() -> None:
+    old = sized({}, {})
+    with pytest.raises(BenchError, match=r"that of onnxruntime:cpu@int8 is not in the file: measure again"):
+        judge(old, None, Limits(max_size=Amount(1, True)))
+    assert judge(old, None, Limits(max_size=Amount(1, True), targets=("onnxruntime:cpu",))).outcome == "pass"
+    half = sized({"onnxruntime:cpu@int8": 300}, {})
+    with pytest.raises(BenchError, match="needs the dense side's size"):
+        judge(half, None, Limits(max_size=Amount(1, True), targets=("onnxruntime:cpu@int8",)))
+
+
 # --- 8 bits ---
 
 
@@ -111,5 +152,5 @@ def test_limits_on_macs_and_size() -> None:
     assert judge(result(), None, Limits(max_size=Amount(1099, False))).outcome == "fail"
     unknown = result()
     unknown = replace(unknown, pruned=replace(unknown.pruned, macs=None))
-    with pytest.raises(BenchError, match="macs are not in the file"):
+    with pytest.raises(BenchError, match="a limit on the macs was given, but the candidate's file has none"):
         judge(unknown, None, Limits(max_macs=Amount(0.5, True)))

@@ -17,8 +17,10 @@ from secateur.benchmarks.limits import Limits
 from secateur.benchmarks.results_file import BenchResult, read_bench
 from secateur.core.errors import BenchError
 from secateur.export.artefacts import BuildFile, ExportFile
+from secateur.export.targets import parse_typed_target
 from secateur.pipeline.runs.bench_stage import bench_run, forms_of
 from secateur.pipeline.runs.context import Run
+from secateur.pipeline.runs.export_stage import onnx_name
 from tests.pipeline.runs.handed import handed
 
 needs_ort = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="onnxruntime is not installed")
@@ -37,6 +39,11 @@ def measured(run: Run, folder: Path, precisions: tuple[str, ...], target: str) -
     )
     bench_run(handed(Run(folder, recipe), "bench"), lambda message: None)
     return read_bench(folder)
+
+
+def graph_of(goal: str) -> str:
+    """The pruned side's graph that runs on a goal of ONNX Runtime."""
+    return onnx_name("pruned", parse_typed_target(goal).precision)
 
 
 @needs_ort
@@ -63,6 +70,9 @@ def test_every_precision_and_batch_is_measured_or_has_a_reason(typed_run: Run) -
         assert found.metric is not None and one.pairs is not None and found.metric.pairs is not None
         assert (one.pairs.images, one.pairs.right) == (found.metric.pairs.images, found.metric.pairs.right)
         assert one.pruned == pytest.approx(found.metric.pruned, abs=5)
+    sizes = {goal: Path(typed_run.folder, graph_of(goal)).stat().st_size for goal in found.pruned.ran}
+    assert found.pruned.sizes == sizes and sizes["onnxruntime:cpu@int8"] < sizes["onnxruntime:cpu"]
+    assert found.dense.sizes.keys() == sizes.keys()
     assert set(found.parity) == {"fp32", "fp16", "bf16", "int8"}
     assert 0 <= found.parity["fp32"] < 1e-4 < found.parity["int8"]
     assert found.widths and all(min(cut) > 0 for cut in found.widths.values())
