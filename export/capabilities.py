@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from secateur.export import ort_plugin
 from secateur.export.machine import Gpu, driver_and_gpus, memory_mib, nvcc, torch_cuda
+from secateur.export.runner import plugin
 from secateur.export.runner.machine import cpu_count, cpu_name
 from secateur.export.targets import JETSONS, Target, all_targets
 from secateur.kernels.nvrtc import nvrtc_version
@@ -126,7 +127,7 @@ def _ability(
     if runtime == "onnxruntime":
         from secateur.export.ort_engine import PROVIDERS
 
-        if device == ort_plugin.DEVICE:
+        if device == plugin.DEVICE:
             return _packaged(name, runnable, blocked, here)
         if PROVIDERS[device] not in providers:
             return Ability(name, False, False, (), _no_provider(PROVIDERS[device], runnable, blocked))
@@ -159,10 +160,10 @@ def _gpu_precisions(capability: str) -> tuple[str, ...]:
 
 def _packaged(name: str, runnable: bool, blocked: str, here: str) -> Ability:
     """What a provider can do that is a package of its own, for GPUs since Ampere."""
-    if importlib.util.find_spec(ort_plugin.PACKAGE) is None:
-        return Ability(name, False, False, (), f"no {ort_plugin.PACKAGE}: `pip install 'secateur[{ort_plugin.EXTRA}]'`")
+    if importlib.util.find_spec(plugin.PACKAGE) is None:
+        return Ability(name, False, False, (), f"no {plugin.PACKAGE}: `pip install 'secateur[{ort_plugin.EXTRA}]'`")
     if not runnable or here in JETSONS or here == "sm_75":
-        return Ability(name, False, False, (), blocked if not runnable else f"{ort_plugin.PROVIDER} is not for {here}")
+        return Ability(name, False, False, (), blocked if not runnable else f"{plugin.PROVIDER} is not for {here}")
     return Ability(name, True, True, _gpu_precisions(here))
 
 

@@ -19,6 +19,7 @@ from secateur.export.engine import Engine
 from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo, Layer, Profile, Source, count_precisions
 from secateur.export.graph_types import declared_precisions, external_files, read_graph
 from secateur.export.notes import graph_notes
+from secateur.export.runner import plugin
 from secateur.export.runner.tensors import TensorInfo
 from secateur.export.targets import JETSONS, Target, TypedTarget, check_bits, parse_target
 from secateur.export.trt_runtime import import_runtime
@@ -272,7 +273,7 @@ def _build_plan(
 def _prepare_session(path: Path, graph: onnx.ModelProto, goal: Target, declared: dict[str, str]) -> _Made:
     from secateur.export.ort_engine import check_fp8, check_session, import_onnxruntime, session_layers
 
-    if goal.device == ort_plugin.DEVICE:
+    if goal.device == plugin.DEVICE:
         return _compile_session(path, goal, declared)
     check_fp8(declared, goal.device)
     layers = session_layers(path, goal.device)
@@ -316,7 +317,7 @@ def _build_there(
     from secateur.export.trt_inspect import check_engine, inspected_layers, summarise
     from secateur.export.trt_tactics import accumulations
 
-    if goal.runtime == "tensorrt_rtx" or goal.device in ("dla", ort_plugin.DEVICE):
+    if goal.runtime == "tensorrt_rtx" or goal.device in ("dla", plugin.DEVICE):
         where = "here, without a GPU" if goal.runtime == "tensorrt_rtx" else "where secateur is installed on it"
         raise UnsupportedError(f"engines for {goal} are not built over ssh: build them {where}")
     beside, sizes = external_files(graph), (profile.smallest, profile.usual, profile.largest)

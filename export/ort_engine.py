@@ -21,6 +21,7 @@ from secateur.export.graph_types import (
     operand_precision,
     read_graph,
 )
+from secateur.export.runner import plugin
 from secateur.export.runner.runtimes import bound
 from secateur.export.runner.tensors import DYNAMIC, TensorInfo
 
@@ -28,7 +29,7 @@ PROVIDERS: Mapping[str, str] = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
-    ort_plugin.DEVICE: ort_plugin.PROVIDER,
+    plugin.DEVICE: plugin.PROVIDER,
 }
 """The execution provider of each device of the runtime `onnxruntime`."""
 
@@ -81,7 +82,7 @@ class OrtEngine(Engine):
     def _prepare(self, inputs: Arrays, how: How) -> Callable[[], object]:
         if how == "graph":
             raise UnsupportedError("ONNX Runtime is not asked for CUDA graphs: measure torch:cuda or TensorRT with one")
-        on_cpu = how == "copied" or self._device in ("cpu", ort_plugin.DEVICE)  # whose memory only its package knows
+        on_cpu = how == "copied" or self._device in ("cpu", plugin.DEVICE)  # whose memory only its package knows
         where = "cpu" if on_cpu else "cuda"
         names = [tensor.name for tensor in self.outputs]
         return bound(import_onnxruntime(self._device), self._session, inputs, names, where, self._call)
@@ -119,7 +120,7 @@ def open_session(
     """
     onnxruntime = import_onnxruntime(device)
     provider = PROVIDERS[device]
-    available, packaged = onnxruntime.get_available_providers(), device == ort_plugin.DEVICE
+    available, packaged = onnxruntime.get_available_providers(), device == plugin.DEVICE
     if provider not in available and not packaged:
         raise EngineError(
             f"this ONNX Runtime ({onnxruntime.__version__}) has no {provider}, only {', '.join(available)}: "

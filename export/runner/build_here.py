@@ -17,7 +17,7 @@ from typing import Any
 
 from .errors import InferenceError, RunnerError, UnavailableError
 from .machine import this_machine
-from .runtimes import NAMES, PROVIDERS, import_runtime, open_model
+from .runtimes import NAMES, import_runtime, open_model, open_session
 from .tensors import DYNAMIC, TensorInfo
 from .trt_model import make_logger
 
@@ -56,7 +56,7 @@ def optimise(module: ModuleType, graph: Path, device: str, out: Path) -> None:
         whole = Path(folder) / OPTIMISED
         options.optimized_model_filepath = str(whole)
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.data")
-        module.InferenceSession(str(graph), options, providers=[PROVIDERS[device]])
+        open_session(module, graph, options, device)
         shutil.copyfile(str(whole), str(out))
 
 

@@ -7,7 +7,7 @@ from typing import Callable
 from .errors import RunnerError, UnavailableError
 from .machine import Here
 from .manifest import Built
-from .runtimes import NAMES, PROVIDERS, import_runtime
+from .runtimes import NAMES, import_runtime, lacking_provider
 
 Versions = Callable[[str], str]
 """The version of a runtime that is installed here; raises `UnavailableError` where there is none."""
@@ -27,13 +27,7 @@ def unavailable(engine: Built, here: Here, versions: Versions = installed_versio
     except UnavailableError as error:
         return str(error)
     if engine.runtime == "onnxruntime":
-        provider = PROVIDERS.get(engine.target.partition(":")[2], "")
-        there = import_runtime("onnxruntime").get_available_providers()
-        return (
-            ""
-            if provider in there
-            else f"this ONNX Runtime has no {provider or engine.target}, only {', '.join(there)}"
-        )
+        return lacking_provider(import_runtime("onnxruntime"), engine.target.partition(":")[2])
     return "" if here.capability else "there is no NVIDIA GPU with its driver here"
 
 

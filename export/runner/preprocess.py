@@ -14,7 +14,7 @@ import numpy as np
 from .errors import BundleError, InferenceError, UnavailableError
 from .fields import number_of, read_object
 from .npy import parse_npy
-from .runtimes import first_line
+from .text import first_line
 
 SCHEMA = "secateur.preprocessing/1"
 MOST_BYTES = 256 << 20

@@ -12,11 +12,14 @@ from typing import Any, Callable, Iterable, Mapping
 
 import numpy as np
 
+from . import plugin
 from .errors import InferenceError, UnavailableError
 from .tensors import TensorInfo
+from .text import first_line
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+PROVIDERS[plugin.DEVICE] = plugin.PROVIDER
 NAMES = {"onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 _PACKAGES = {"onnxruntime": "onnxruntime", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}
 
@@ -90,16 +93,35 @@ def open_model(path: Path, target: str, threads: int | None = None, lean: str = 
     return TrtModel(module, path, dla=device == "dla", lean=lean)
 
 
+def lacking_provider(module: ModuleType, device: str) -> str:
+    """Why ONNX Runtime does not run on a device of this name here, as a sentence; empty where it does."""
+    if device == plugin.DEVICE:
+        try:
+            plugin.plugin_devices(module)
+        except UnavailableError as error:
+            return str(error)
+        return ""
+    provider, there = PROVIDERS.get(device, device), module.get_available_providers()
+    if provider in there:
+        return ""
+    return f"this ONNX Runtime ({module.__version__}) has no {provider}, only {', '.join(there)}"
+
+
+def open_session(module: ModuleType, path: Path, options: Any, device: str) -> Any:
+    """A session of ONNX Runtime with these options, which asks for the provider of a device and for no other."""
+    if device == plugin.DEVICE:
+        plugin.plugin_options(module, options)
+        return module.InferenceSession(str(path), options)
+    return module.InferenceSession(str(path), options, providers=[PROVIDERS.get(device, device)])
+
+
 class OrtModel(Model):
     """A session of ONNX Runtime on the provider that was asked for, and on no other."""
 
     def __init__(self, module: ModuleType, path: Path, device: str, threads: int | None) -> None:
         provider = PROVIDERS.get(device, device)
-        if provider not in module.get_available_providers():
-            raise UnavailableError(
-                f"this ONNX Runtime ({module.__version__}) has no {provider}, only "
-                f"{', '.join(module.get_available_providers())}"
-            )
+        if lacking := lacking_provider(module, device):
+            raise UnavailableError(lacking)
         options = module.SessionOptions()
         options.log_severity_level = 4
         if threads is not None:
@@ -107,7 +129,7 @@ class OrtModel(Model):
             options.inter_op_num_threads = 1
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # it prints there before it tries the same once more
-                self._session: Any = module.InferenceSession(str(path), options, providers=[provider])
+                self._session: Any = open_session(module, path, options, device)
         except Exception as error:  # ONNX Runtime's exceptions share no public base class
             raise InferenceError(
                 f"ONNX Runtime {module.__version__} cannot load {path.name} ({first_line(error)})"
@@ -115,7 +137,8 @@ class OrtModel(Model):
         self._session.disable_fallback()
         if self._session.get_providers()[0] != provider:
             raise UnavailableError(f"ONNX Runtime was asked for {provider}, but would silently run on another")
-        self._module, self._where = module, "cpu" if device == "cpu" else "cuda"
+        on_cpu = device in ("cpu", plugin.DEVICE)  # whose memory only its package knows
+        self._module, self._where = module, "cpu" if on_cpu else "cuda"
         self.inputs = tuple(_tensor(value) for value in self._session.get_inputs())
         self.outputs = tuple(_tensor(value) for value in self._session.get_outputs())
 
@@ -158,12 +181,6 @@ def bound(
         binding.synchronize_outputs()
 
     return call
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, shortened; the type's name where there is no text."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:240].rstrip(".")
 
 
 def _tensor(value: Any) -> TensorInfo:

@@ -32,3 +32,9 @@ def show(text: str, stream: TextIO) -> None:
         if stream is sys.stdout:
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # it stays open to the end
         raise
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, shortened; the type's name where there is no text."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:240].rstrip(".")

@@ -16,7 +16,8 @@ from secateur.core.errors import EngineError, MissingPackageError
 from secateur.export import ort_engine, ort_plugin
 from secateur.export.engines import build_engine, open_engine
 from secateur.export.ort_engine import open_session
-from secateur.export.ort_plugin import PACKAGE, PROVIDER
+from secateur.export.runner import plugin
+from secateur.export.runner.plugin import PACKAGE, PROVIDER
 from tests.export.conftest import needs_ort
 
 pytestmark = needs_ort
@@ -82,7 +83,7 @@ class StandIn:
             ("register_execution_provider_library", register),
         ):
             monkeypatch.setattr(onnxruntime, name, value, raising=False)
-        ort_plugin._register.cache_clear()
+        plugin._register.cache_clear()
 
 
 def test_a_session_runs_on_its_devices_and_nowhere_else(cnn_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:

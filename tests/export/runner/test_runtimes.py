@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from secateur.export.runner.errors import InferenceError, UnavailableError
-from secateur.export.runner.runtimes import first_line, import_runtime, open_model
+from secateur.export.runner.runtimes import import_runtime, open_model
 from tests.export.conftest import needs_ort
 
 FEEDS = {"input": np.ones((2, 1, 4, 4), np.float32)}
@@ -67,8 +67,3 @@ def test_a_package_that_is_not_here_or_does_not_load(tmp_path: Path, monkeypatch
     (tmp_path / "tensorrt_rtx.py").write_text("raise OSError('libnvinfer.so: no such file')")
     with pytest.raises(UnavailableError, match=r"does not load .libnvinfer\.so: no such file"):
         import_runtime("tensorrt_rtx")
-
-
-def test_the_first_line_of_an_error() -> None:
-    assert first_line(ValueError("one.\ntwo")) == "one"
-    assert first_line(ValueError()) == "ValueError"

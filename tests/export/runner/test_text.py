@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from secateur.export.runner.text import show, shown
+from secateur.export.runner.text import first_line, show, shown
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,8 @@ def test_a_stream_without_the_characters() -> None:
     stream = io.TextIOWrapper(file, "ascii")
     show("猫\x1b", stream)
     assert file.getvalue() == b"\\u732b\\x1b\n"
+
+
+def test_the_first_line_of_an_error() -> None:
+    assert first_line(ValueError("one.\ntwo")) == "one"
+    assert first_line(ValueError()) == "ValueError"
