@@ -26,6 +26,7 @@ from secateur.export.engine_info import INFO_FILE
 from secateur.export.onnx_info import OnnxInfo
 from secateur.export.precision import COSINES, TOLERANCES, WITHOUT_KERNELS
 from secateur.export.runner import evidence, labels, preprocess
+from secateur.export.runner.archive import is_bundle
 from secateur.export.runner.errors import BundleError
 from secateur.export.runner.manifest import (
     EVIDENCE,
@@ -51,7 +52,7 @@ def write_bundle(contents: Contents, out: Path) -> Manifest:
     """Writes the bundle as the folder `out`, or as an archive where it ends in .tar or .tar.zst; returns its manifest.
 
     The same contents give the same bytes. An earlier bundle in the same place is replaced; raises `ExportError` for a
-    folder that holds anything else, and for contents that no bundle can hold.
+    folder that holds anything else, for a file that is no bundle, and for contents that no bundle can hold.
     """
     packed = out.name.endswith(SUFFIXES)
     if not packed and out.name.lower().endswith(OTHERS):
@@ -60,6 +61,8 @@ def write_bundle(contents: Contents, out: Path) -> Manifest:
         there = {path.name for path in out.iterdir()}  # a run's manifest.json is this name to some file systems
         if packed or (there and NAME not in there):
             raise ExportError(f"{out} is a folder with other things in it: choose another --out")
+    elif out.is_file() and out.stat().st_size and not is_bundle(out):
+        raise ExportError(f"{out} is there and is no bundle: choose another --out, or remove it")
     files, manifest = files_of(contents)
     if packed:
         write_archive(files, out)

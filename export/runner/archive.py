@@ -63,6 +63,15 @@ def unpack(path: Path, folder: Path) -> Manifest:
     return manifest
 
 
+def is_bundle(path: Path) -> bool:
+    """Whether a file begins as the archive of a bundle does."""
+    try:
+        with opened(path) as stream:
+            return (_member(stream, path) or ("", 0))[0] == NAME
+    except BundleError:
+        return False
+
+
 def check_size(name: str, size: int, told: FileInfo) -> None:
     """Raises `BundleError` where a file has another size than the manifest says."""
     if size != told.size_bytes:

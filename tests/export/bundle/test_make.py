@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tarfile
 from pathlib import Path
 
+import onnx
 import pytest
 
 from secateur.core.errors import ExportError
-from secateur.export.bundle.contents import Contents, EngineOf, Picture
+from secateur.export.bundle.contents import Contents, EngineOf, GraphOf, Picture
 from secateur.export.bundle.make import files_of, runner_files, write_bundle
+from secateur.export.onnx_info import onnx_info
+from secateur.export.runner.errors import BundleError
 from secateur.export.runner.manifest import NAME, parse_manifest
+from secateur.export.runner.verify import verify
 from tests.export.conftest import needs_ort
 
 pytestmark = needs_ort
@@ -67,6 +72,50 @@ def test_an_earlier_bundle_is_replaced_and_other_things_are_not(
     with pytest.raises(ExportError, match="cannot write"):
         write_bundle(contents, tmp_path / "file" / "below")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "linear", "mine", "x.tar"]
+
+
+@pytest.mark.parametrize("ending", [".tar", ".tar.zst"])
+def test_an_earlier_archive_is_replaced_and_other_files_are_not(
+    ending: str, contents: Contents, bundle: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / f"mine{ending}"
+    place.touch()
+    write_bundle(contents, place)
+    first = place.read_bytes()
+    write_bundle(contents, place)
+    assert place.read_bytes() == first
+    with tarfile.open(tmp_path / "photos.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        tar.add(bundle / "labels.json", "bundle/labels.json")
+    other, text = tmp_path / f"photos{ending}", tmp_path / f"notes{ending}"
+    (tmp_path / "photos.tar").rename(other)
+    text.write_text("my notes")
+    for file in (other, text):
+        before = file.read_bytes()
+        with pytest.raises(ExportError, match="is there and is no bundle: choose another --out, or remove it"):
+            write_bundle(contents, file)
+        assert file.read_bytes() == before
+
+
+def test_weights_in_a_file_of_their_own_go_along(contents: Contents, tmp_path: Path) -> None:
+    """As those of graphs above 2 GiB do; the bundle runs with them, and is damaged without."""
+    (graph,) = (one for one in contents.graphs if one.pruned.precision == "fp32")
+    model = onnx.load(graph.pruned.path)
+    path, weights = tmp_path / "model.onnx", "model.onnx.data"
+    onnx.save(model, path, save_as_external_data=True, location=weights, size_threshold=0)
+    apart = dataclasses.replace(contents, graphs=[GraphOf(onnx_info(path, weights))], engines=[])
+    manifest = write_bundle(apart, tmp_path / "apart.tar")
+    assert f"onnx/{weights}" in manifest.files
+    assert manifest.files[f"onnx/{weights}"].size_bytes == (tmp_path / weights).stat().st_size
+    found = verify(tmp_path / "apart.tar", latency=False)
+    assert ("golden", "onnxruntime:cpu", "pass") in [(one.name, one.where, one.outcome) for one in found.checks]
+    write_bundle(apart, tmp_path / "folder")
+    with (tmp_path / "folder" / "onnx" / weights).open("r+b") as file:
+        file.write(b"\xff")
+    with pytest.raises(BundleError, match=rf"onnx/{weights} was changed"):
+        verify(tmp_path / "folder", latency=False)
+    (tmp_path / "folder" / "onnx" / weights).unlink()
+    with pytest.raises(BundleError, match=rf"onnx/{weights} is missing"):
+        verify(tmp_path / "folder", latency=False)
 
 
 def test_contents_that_no_bundle_can_hold(contents: Contents) -> None:
