@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
+from collections.abc import Sequence
 
 import click
 
@@ -36,6 +38,10 @@ COMMANDS = {
 }
 STAGES = ("plan", "recover", "export", "report")
 """The commands of `stages`; every other one is the `command` of a module of its own name."""
+UNREAD = 128 + 13
+"""The exit code where nobody reads on what is printed, as shells have it of programs that end by this signal."""
+RESUMED = (*STAGES, "demo", "run", "sweep", "score", "curve", "profile", "prune", "build")
+"""The commands that keep what they finished, and go on from there."""
 
 
 class LazyGroup(click.Group):
@@ -80,8 +86,14 @@ def main(args: list[str] | None = None) -> None:
     debug = "--debug" in words
     try:
         code = cli.main([word for word in words if word != "--debug"], prog_name="secateur", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to print goes nowhere, too
+        sys.exit(UNREAD)
+    except SystemExit as ended:  # of click and rich, which end with 1 then: a gate that failed
+        sys.exit(UNREAD if isinstance(ended.__context__, BrokenPipeError) else ended.code)
     except click.exceptions.Abort:
-        click.echo("secateur: interrupted; the same command goes on from here", err=True)
+        click.echo(f"secateur: interrupted; the same command {_after_interruption(words)}", err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()
@@ -98,3 +110,10 @@ def main(args: list[str] | None = None) -> None:
         click.echo(shown(f"secateur: cannot read or write: {where}{error.strerror or error}"), err=True)
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _after_interruption(words: Sequence[str]) -> str:
+    """What a command does when it is given again; work on a device goes on there."""
+    command = next((word for word in words if not word.startswith("-")), "")
+    there = any(word.partition("=")[0] == "--device" for word in words)
+    return "goes on from here" if there or command in RESUMED else "starts anew"

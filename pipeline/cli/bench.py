@@ -14,6 +14,8 @@ import click
 from secateur.benchmarks.modes.mode import COUNTED, parse_mode
 from secateur.export.runner.text import shown
 from secateur.pipeline.cli.common import (
+    NAMED,
+    Place,
     Progress,
     device_option,
     find_remotes,
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 
 
 @click.command("bench", short_help="Latency of models, runs, ONNX files and engines; paired when two are given.")
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("--against", metavar="PATH", help="The reference. [default: the first of several PATHs]")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=NAMED)
+@click.option("--against", metavar="PATH", type=NAMED, help="The reference. [default: the first of several PATHs]")
 @click.option("--batch", "batches", type=int, multiple=True, help="Batch size; may be repeated. [default: 1]")
 @click.option(
     "--target",
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     metavar="MODE",
     help="What is timed: hot, cold, copies, graph, concurrent:N or throughput:N; may be repeated. [default: hot]",
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the comparison as this bench.json.")
+@click.option("--out", type=Place(dir_okay=False), help="Write the comparison as this bench.json.")
 @device_option
 @keep_option
 @force_option

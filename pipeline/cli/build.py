@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from secateur.pipeline.cli.common import (
+    PLACE,
     Progress,
     device_option,
     echo,
@@ -25,7 +26,7 @@ SUMMARY = "Builds the engines that the recipe names."
 
 
 @click.command("build", short_help=SUMMARY)
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=PLACE)
 @device_option
 @keep_option
 @force_option

@@ -6,14 +6,20 @@ from pathlib import Path
 
 import click
 
-from secateur.pipeline.cli.common import Progress, echo, json_option, print_json
+from secateur.pipeline.cli.common import (
+    PLACE,
+    Progress,
+    echo,
+    json_option,
+    print_json,
+)
 
 
 @click.command("bundle", short_help="What a device needs of a run, with what proves it there.")
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=PLACE)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="A folder, or an archive X.tar or X.tar.zst. [default: RUN_DIR.tar.zst]",
 )
 @click.option("--images", default=8, show_default=True, type=click.IntRange(1, 1000), help="Golden images.")

@@ -33,6 +33,36 @@ keep_option = click.option(
 )
 
 
+EMPTY = "an empty word names nothing (a variable of a script that is not set?): give {what}"
+
+
+class Place(click.Path):
+    """A file or a folder; an empty word, which Python takes for the present folder, is refused."""
+
+    def __init__(self, dir_okay: bool = True, file_okay: bool = True) -> None:
+        super().__init__(path_type=Path, dir_okay=dir_okay, file_okay=file_okay)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail(EMPTY.format(what="a path, or . for this folder"), param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Named(click.types.StringParamType):
+    """A model by its name or its path, any word but an empty one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value == "":
+            self.fail(EMPTY.format(what="the name of a timm model, or a path"), param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PLACE = Place()
+"""Files and folders on the command line."""
+NAMED = Named()
+"""Models on the command line."""
+
+
 class Seconds(click.FloatRange):
     """A number above 0 and at most `MOST_SECONDS`; what is no number is refused too."""
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from secateur.pipeline.cli.common import Progress, json_option, print_json
+from secateur.pipeline.cli.common import PLACE, Progress, json_option, print_json
 
 
 @click.command("curve", short_help="Accuracy against pruning rate and MACs, by method.")
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=PLACE)
 @click.option(
     "--methods",
     default="random magnitude activation taylor lrp",
@@ -32,7 +32,7 @@ from secateur.pipeline.cli.common import Progress, json_option, print_json
     "--images-per-class", default=0, show_default=True, type=click.IntRange(0), help="Evaluation images used (0: all)."
 )
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Measure masking beside removal.")
-@click.option("--out", type=click.Path(path_type=Path), help="The folder of the results. [default: RUN_DIR/curves]")
+@click.option("--out", type=PLACE, help="The folder of the results. [default: RUN_DIR/curves]")
 @json_option
 def command(
     run_dir: Path,

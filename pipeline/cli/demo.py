@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from secateur.pipeline.cli.common import json_option, settings_option
+from secateur.pipeline.cli.common import PLACE, json_option, settings_option
 from secateur.pipeline.cli.run import take
 
 
 @click.command("demo", short_help="The embedded default, end to end, no network.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True)
+@click.option("--out", type=PLACE, default=Path("runs/demo"), show_default=True)
 @click.option("--update", is_flag=True, help="Let the run directory follow changed settings.")
 @settings_option
 @json_option

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 import click
 
 from secateur.export.runner.text import shown
-from secateur.pipeline.cli.common import Progress, device_option, find_remotes, json_option, keep_option, print_json
+from secateur.pipeline.cli.common import (
+    PLACE,
+    Progress,
+    device_option,
+    find_remotes,
+    json_option,
+    keep_option,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from secateur.benchmarks.gate import Verdict
@@ -19,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @click.command("gate", short_help="Pass, fail or inconclusive: is the candidate really faster?")
-@click.argument("paths", metavar="[BASELINE] CANDIDATE", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", metavar="[BASELINE] CANDIDATE", nargs=-1, required=True, type=PLACE)
 @click.option(
     "--min-speedup",
     type=float,
@@ -33,7 +41,7 @@ if TYPE_CHECKING:
     help="Share of the baseline's speedup that the candidate must keep. [default: 0.95 with a baseline]",
 )
 @click.option("--max-macs", metavar="AMOUNT", help="For one image: 600M, 1.2G, or a fraction of dense up to 1.")
-@click.option("--max-size", metavar="AMOUNT", help="12MB, 8MiB, or a fraction of dense up to 1.")
+@click.option("--max-size", metavar="AMOUNT", help="Of what runs: 12MB, 8MiB, or a fraction of dense up to 1.")
 @click.option("--min-top1", type=float, metavar="PERCENT", help="On the held-out images.")
 @click.option(
     "--max-drop", type=float, metavar="POINTS", help="Top-1, or what else the task is judged by, below dense."
@@ -65,16 +73,14 @@ if TYPE_CHECKING:
 @click.option("--target", "targets", multiple=True, metavar="TARGET", help="Only this target; may be repeated.")
 @click.option("--trtexec", is_flag=True, help="The two files are times of trtexec --exportTimes: DENSE and PRUNED.")
 @click.option("--batch", type=click.IntRange(1), help="Of the times of trtexec. [default: 1]")
-@click.option("--junit", metavar="FILE", type=click.Path(path_type=Path), help="Write the verdict as JUnit XML too.")
-@click.option(
-    "--markdown", metavar="FILE", type=click.Path(path_type=Path), help="And as Markdown, for a pull request."
-)
+@click.option("--junit", metavar="FILE", type=PLACE, help="Write the verdict as JUnit XML too.")
+@click.option("--markdown", metavar="FILE", type=PLACE, help="And as Markdown, for a pull request.")
 @click.option("--calibrate", is_flag=True, help="First measure this machine's noise, and refuse limits it cannot hold.")
 @click.option(
     "--summary",
     metavar="FILE",
     envvar="GITHUB_STEP_SUMMARY",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="Add that Markdown to this file. [default: $GITHUB_STEP_SUMMARY where it is set]",
 )
 @click.option("--accept", is_flag=True, help="Judge nothing: write CANDIDATE's measurements to BASELINE.")
@@ -165,6 +171,9 @@ def command(
         said = accepted(paths[1], paths[0])
         print_json({"schema": "secateur.accepted/1", "accepted": said}) if as_json else click.echo(said)
         return
+    for path in (junit, markdown):  # what is not judged must not leave an earlier verdict there
+        if path is not None and path.is_file():
+            path.unlink()
     candidate: BenchResult | Path = _of_trtexec(paths, targets, batch or 1) if trtexec else paths[-1]
     remotes = find_remotes(devices, keep)
     if len(remotes) > 1 or (remotes and trtexec):

@@ -10,9 +10,15 @@ from pathlib import Path
 
 import click
 
-from secateur.pipeline.cli.common import echo, json_option, print_json
+from secateur.pipeline.cli.common import (
+    PLACE,
+    Place,
+    echo,
+    json_option,
+    print_json,
+)
 
-PATHS = click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+PATHS = click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=PLACE)
 FORMATS = ("asv", "github-action-benchmark")
 
 
@@ -43,8 +49,8 @@ def command() -> None:
 
 
 @command.command("add", short_help="Add the result of a commit.")
-@click.argument("result", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--to", "folder", required=True, type=click.Path(path_type=Path), help="The folder of the history.")
+@click.argument("result", metavar="RUN", type=PLACE)
+@click.option("--to", "folder", required=True, type=PLACE, help="The folder of the history.")
 @click.option("--commit", help="The commit that was measured. [default: the one checked out here, without changes]")
 @click.option("--machine", help="A name for the machine. [default: the device's, or this machine's own]")
 @click.option("--name", help="A name for what was measured. [default: that of the run's folder]")
@@ -72,7 +78,7 @@ def add(result: Path, folder: Path, commit: str | None, machine: str | None, nam
 @command.command("show", short_help="The trend, with change points.")
 @PATHS
 @click.option("--measure", "measures", multiple=True, help="Such as speedup or 'pruned p50'; may be repeated.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Draw the lines as this .svg or .html.")
+@click.option("--out", type=Place(dir_okay=False), help="Draw the lines as this .svg or .html.")
 @json_option
 def show(paths: tuple[Path, ...], measures: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Shows each measure over the commits in folders or files of a history, and where its level changed.
@@ -112,7 +118,7 @@ def show(paths: tuple[Path, ...], measures: tuple[str, ...], out: Path | None, a
 @command.command("export", short_help="The history for asv or github-action-benchmark.")
 @PATHS
 @click.option("--as", "form", required=True, type=click.Choice(FORMATS), help="The format.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="asv's folder of results, or a JSON file.")
+@click.option("--out", required=True, type=PLACE, help="asv's folder of results, or a JSON file.")
 def export(paths: tuple[Path, ...], form: str, out: Path) -> None:
     """Writes a history for another tool: all of it for asv, the newest commit for github-action-benchmark.
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from secateur.pipeline.cli.common import echo, json_option, print_json
+from secateur.pipeline.cli.common import NAMED, echo, json_option, print_json
 
 
 @click.command("inspect", short_help="What can be removed from a model, and what cannot.")
-@click.argument("model")
+@click.argument("model", type=NAMED)
 @click.option("--align", default=8, show_default=True, type=click.IntRange(1), help="Widths are multiples of this.")
 @json_option
 def command(model: str, align: int, as_json: bool) -> None:

@@ -6,11 +6,19 @@ from pathlib import Path
 
 import click
 
-from secateur.pipeline.cli.common import SECONDS, Progress, echo, find_remotes, json_option, print_json
+from secateur.pipeline.cli.common import (
+    PLACE,
+    SECONDS,
+    Progress,
+    echo,
+    find_remotes,
+    json_option,
+    print_json,
+)
 
 
 @click.command("profile", short_help="Latencies of a model's parts on a target, for latency budgets.")
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=PLACE)
 @click.option("--target", default="onnxruntime:cpu", show_default=True, help="Where to measure.")
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Images at once.")
 @click.option("--seconds", default=3.0, show_default=True, type=SECONDS, help="For each width, or for all layers.")

@@ -6,12 +6,19 @@ from pathlib import Path
 
 import click
 
-from secateur.pipeline.cli.common import Progress, json_option, print_json, say_left_out, settings_option
+from secateur.pipeline.cli.common import (
+    PLACE,
+    Progress,
+    json_option,
+    print_json,
+    say_left_out,
+    settings_option,
+)
 
 
 @click.command("run", short_help="All stages of a recipe; resumes where it stopped.")
-@click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The run directory. [default: runs/<recipe's name>]")
+@click.argument("recipe", type=PLACE)
+@click.option("--out", type=PLACE, help="The run directory. [default: runs/<recipe's name>]")
 @click.option("--update", is_flag=True, help="Let the run directory of another recipe follow this one.")
 @settings_option
 @json_option

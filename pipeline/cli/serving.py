@@ -6,14 +6,20 @@ from pathlib import Path
 
 import click
 
-from secateur.pipeline.cli.common import echo, json_option, print_json
+from secateur.pipeline.cli.common import (
+    PLACE,
+    Place,
+    echo,
+    json_option,
+    print_json,
+)
 
 
 @click.command("serving", short_help="Files for Triton and DeepStream, of the small model of a run.")
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=PLACE)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=Place(file_okay=False),
     help="The folder to write. [default: RUN_DIR/serving]",
 )
 @click.option("--name", help="What the model is served as. [default: the name of RUN_DIR]")

@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from secateur.pipeline.cli.common import Progress, force_option, json_option, print_json, say_left_out, settings_option
+from secateur.pipeline.cli.common import (
+    PLACE,
+    Progress,
+    force_option,
+    json_option,
+    print_json,
+    say_left_out,
+    settings_option,
+)
 
 
 def by_all_processes(command: click.Command) -> click.Command:
@@ -34,7 +42,7 @@ def stage_command(stage: str, summary: str) -> click.Command:
     """The command that brings a run directory up to date through one stage."""
 
     @click.command(stage, help=f"{summary}\n\nExample: secateur {stage} runs/half", short_help=summary)
-    @click.argument("run_dir", type=click.Path(path_type=Path))
+    @click.argument("run_dir", type=PLACE)
     @force_option
     @settings_option
     @json_option

@@ -6,13 +6,19 @@ from pathlib import Path
 
 import click
 
-from secateur.pipeline.cli.common import Progress, json_option, print_json, settings_option
+from secateur.pipeline.cli.common import (
+    PLACE,
+    Progress,
+    json_option,
+    print_json,
+    settings_option,
+)
 
 
 @click.command("sweep", short_help="Accuracy against cost over several budgets; resumes where it stopped.")
-@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("recipe", type=PLACE)
 @click.option("--budgets", default="0.8,0.6,0.4,0.25", show_default=True, help="Fractions of dense, apart by commas.")
-@click.option("--out", type=click.Path(path_type=Path), help="The folder of the runs. [default: runs/<recipe>-sweep]")
+@click.option("--out", type=PLACE, help="The folder of the runs. [default: runs/<recipe>-sweep]")
 @click.option("--latency", is_flag=True, help="Export, build and measure the latency of each model, too.")
 @settings_option
 @json_option

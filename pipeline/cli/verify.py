@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from secateur.pipeline.cli.common import (
+    PLACE,
     SECONDS,
     THREADS,
     Progress,
@@ -22,7 +23,7 @@ from secateur.pipeline.cli.common import (
 
 
 @click.command("verify", short_help="Is a bundle right and as fast as it says, on this machine?")
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=PLACE)
 @click.option(
     "--target",
     "targets",

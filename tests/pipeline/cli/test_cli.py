@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from secateur.core.errors import DeviceError
 from secateur.pipeline import cli
 from secateur.pipeline.cli import COMMANDS
+from secateur.pipeline.cli.common import Named, Place
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -61,3 +63,40 @@ def test_what_fails_in_any_command_is_a_sentence_that_commands_no_terminal(
     with pytest.raises(SystemExit) as ended:
         cli.main(["list"])
     assert (ended.value.code, capsys.readouterr().err) == (2, words)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_takes_an_empty_word_for_the_present_folder(command: str) -> None:
+    """Nor for any other file, folder or model that it is given."""
+    found = cli.cli.get_command(click.Context(cli.cli), command)
+    assert found is not None
+    commands = [found, *(found.commands.values() if isinstance(found, click.Group) else ())]
+    for one in commands:
+        for param in one.params:
+            assert not isinstance(param.type, click.Path) or isinstance(param.type, Place), param.name
+            if isinstance(param.type, Place | Named):
+                with pytest.raises(click.BadParameter, match="an empty word names nothing"):
+                    param.type.convert("", param, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "after"),
+    [
+        (["run", "recipe.yaml"], "goes on from here"),
+        (["recover", "runs/half"], "goes on from here"),
+        (["bench", "runs/half"], "starts anew"),
+        (["bench", "runs/half", "--device", "orin"], "goes on from here"),
+        (["gate", "runs/half", "--device=orin"], "goes on from here"),
+        (["bundle", "runs/half"], "starts anew"),
+    ],
+)
+def test_an_interrupted_command_says_what_it_does_when_it_is_given_again(
+    words: list[str], after: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*words: object, **more: object) -> None:
+        raise click.exceptions.Abort
+
+    monkeypatch.setattr(cli.cli, "main", stopped)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert (ended.value.code, capsys.readouterr().err) == (130, f"secateur: interrupted; the same command {after}\n")

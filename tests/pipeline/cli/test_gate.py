@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from secateur.core.errors import SecateurError
 from secateur.pipeline.cli import cli, main
 from tests.benchmarks.samples import HERE, result
-from tests.forked import finished, secateur
+from tests.forked import COMMAND, finished, secateur, started
 
 
 def run(*words: object) -> Result:
@@ -70,6 +70,25 @@ def test_the_verdict_is_written_for_others(folder: Path) -> None:
     assert (folder / "summary.md").read_text() == 2 * (folder / "gate.md").read_text()
 
 
+def test_what_is_not_judged_leaves_no_earlier_verdict(folder: Path) -> None:
+    files = [folder / "gate.xml", folder / "gate.md"]
+    words = ("--junit", files[0], "--markdown", files[1])
+    assert run(folder / "run", *words).exit_code == 0
+    for wrong in ((folder / "absent.json",), (folder / "run", "--max-macs", "lots")):
+        for file in files:
+            file.write_text("earlier")
+        assert run(*wrong, *words).exit_code != 0
+        assert [file.exists() for file in files] == [False, False]
+
+
+def test_an_empty_word_is_not_the_present_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder / "run")
+    assert run(".").exit_code == 0
+    for words in (("", "."), (".", ""), (".", "--junit", "")):
+        done = run(*words)
+        assert done.exit_code == 2 and "an empty word names nothing" in " ".join(done.output.split())
+
+
 def test_a_baseline_changes_by_accept_alone(folder: Path) -> None:
     before = (folder / "baseline.json").read_bytes()
     assert run(folder / "baseline.json", folder / "run").exit_code == 0
@@ -107,6 +126,15 @@ def test_the_exit_codes_of_the_program(folder: Path) -> None:
         ("edge.json", "--min-speedup", 1.2),
     ]
     assert finished(*(secateur("gate", folder / name, *words) for name, *words in cases)) == [1, 2, 3]
+
+
+UNREAD = "r, w = os.pipe(); os.close(r); os.dup2(w, 1)\n" + COMMAND
+"""Nobody reads what the command prints."""
+
+
+def test_a_verdict_that_nobody_reads_is_no_failure(folder: Path) -> None:
+    cases = [["gate", str(folder / "run")], ["gate", str(folder / "run"), "--json"], ["gate", "--help"]]
+    assert finished(*(started(UNREAD, words=words) for words in cases)) == [141, 141, 141]
 
 
 def test_a_bench_json_is_judged_without_what_runs_need(folder: Path) -> None:
