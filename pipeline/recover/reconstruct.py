@@ -117,7 +117,7 @@ def rebuild(
     No label is looked at. A share of the images is held out; on them, as they are, the divergence from the dense model
     chooses the learning rate where `spec.lr` gives none, the pass whose averaged weights are kept, and when to stop.
     The rate falls to nothing again and again, in 1, 2, 4, ... passes (`cycle_of`; Loshchilov and Hutter, 2017, arXiv
-    1608.03983); the first of these cycles that finds nothing better is the last one. What is not better than `small`
+    1608.03983); after two of these cycles in a row that find nothing better it ends. What is not better than `small`
     there is dropped. Of a data set, the calibration images teach. Statistics of normalisations stay as they are. With a
     `folder`, a checkpoint lies there after every pass, from which a run that was stopped, then or later, goes on to the
     same result; it stays. All processes of `accelerator` take part. Raises `DataError` for fewer images than a step and
@@ -247,12 +247,11 @@ class Lesson:
         return (best.to(device_of(small)).train(small.training) if kept else copied(small)), facts
 
     def _found_nothing_lately(self, number: int, curve: Sequence[float]) -> bool:
-        """Whether the pass `number` begins a cycle after one that found nothing better than those before it."""
-        first, _ = cycle_of(number, self.spec.epochs)
-        if number != first or number < 2:
+        """Whether the pass `number` begins a cycle after two that found nothing better than those before them."""
+        begins = sorted({cycle_of(earlier, self.spec.epochs)[0] for earlier in range(number + 1)})
+        if number != begins[-1] or len(begins) < 4:
             return False
-        last, _ = cycle_of(number - 1, self.spec.epochs)
-        return min(curve[last:number]) >= min(curve[:last])
+        return min(curve[begins[-3] :]) >= min(curve[: begins[-3]])
 
     def divergence(self, model: nn.Module) -> float:
         """How far the model's answers are from the dense model's on the images held out, on average."""

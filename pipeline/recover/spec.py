@@ -93,8 +93,8 @@ class ReconstructSpec:
     held_out: Annotated[float, Range(0, 0.9, strict=True)] = 0.1
     features: Annotated[float, Range(0)] = 1.0
     temperature: Annotated[float, Range(1e-3)] = 1.0
-    mix: Share = 0.5
-    scale: Annotated[float, Range(0.01, 1)] = 0.35
+    mix: Share = 0.0
+    scale: Annotated[float, Range(0.01, 1)] = 0.5
     flip: Share = 0.5
     augment: str = ""
     ema: Annotated[float, Range(0, 0.999999)] = 0.9
