@@ -16,6 +16,7 @@ from secateur_studies.beyond_classes import rows_of as rows_of_tasks
 from secateur_studies.eight_bit_engines import engines_table
 from secateur_studies.eight_bits import table_of
 from secateur_studies.error_rates.rates import table_of as table_of_rates
+from secateur_studies.frontier_table import frontier
 from secateur_studies.joint_plans import table_of as joint_table
 from secateur_studies.oneshot_tables import (
     deit_by_part,
@@ -184,7 +185,10 @@ TABLES: dict[str, Callable[[Path], str]] = {
     },
     **{table.__name__: of_scores(table) for table in (transformer_a_pr, cnn_a_pr, relevance_speed)},
     **{table.__name__: of_scores(table) for table in (deit_by_part, deit_by_way, deit_grid)},
-    **{table.__name__: of_scores(table) for table in (peers_best, peers_oneshot, peers_frontier, latency_plan)},
+    **{
+        table.__name__: of_scores(table)
+        for table in (peers_best, peers_oneshot, peers_frontier, frontier, latency_plan)
+    },
     **{f"xpruner_{task}": of_scores(curves_of(task)) for task in ("ten", "thousand", "swin")},
     "xpruner_variants": of_scores(variants_of("swin")),
     "class_specialised": of_scores(class_specialised),

@@ -80,6 +80,10 @@ def cli(debug: bool) -> None:
     """
 
 
+PACIFIED = "PacifyFlushWrapper"
+"""The end of the name of what click puts in the place of an output that nobody reads, before it ends with 1."""
+
+
 def main(args: list[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 1 the gate failed, 2 bad input or usage, 3 inconclusive."""
     words = sys.argv[1:] if args is None else args
@@ -91,7 +95,8 @@ def main(args: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to print goes nowhere, too
         sys.exit(UNREAD)
     except SystemExit as ended:  # of click and rich, which end with 1 then: a gate that failed
-        sys.exit(UNREAD if isinstance(ended.__context__, BrokenPipeError) else ended.code)
+        unread = isinstance(ended.__context__, BrokenPipeError) or type(sys.stdout).__name__.endswith(PACIFIED)
+        sys.exit(UNREAD if unread else ended.code)
     except click.exceptions.Abort:
         click.echo(f"secateur: interrupted; the same command {_after_interruption(words)}", err=True)
         sys.exit(130)

@@ -16,9 +16,10 @@ from secateur.pipeline.recover.reconstruct import Reconstruction, rebuild, split
 from secateur.pipeline.recover.spec import RecoverSpec
 from secateur.pipeline.runs.distributed import together
 from secateur.pipeline.runs.inputs import Inputs
+from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.storage import load, save
 
-START = "untaught"
+START, PLAN = "untaught", "plan.json"
 KEPT = (distill.CHECKPOINT, reconstruct.CHECKPOINT, f"{START}/*")
 """What teaching that is stopped leaves behind."""
 Say = Callable[[str], None]
@@ -39,18 +40,18 @@ def held_out_of(inputs: Inputs) -> Sequence[int]:
 
 
 def teach_run(
-    inputs: Inputs, small: nn.Module, say: Say = lambda message: None
+    inputs: Inputs, small: nn.Module, plan: Plan, say: Say = lambda message: None
 ) -> tuple[nn.Module, Reconstruction | None]:
     """The run's compensated model, taught on all calibration images, and what reconstruction did.
 
-    Every process gets the same.
+    Every process gets the same. The `plan` says what the model has left of the dense one.
     """
     spec, cpu, found = inputs.recipe.recover, not torch.cuda.is_available(), None
     images, transform, task = inputs.calibration_images, inputs.transform, inputs.model_task
     folder, seed = inputs.working_folder, inputs.recipe.seed
     if (lesson := spec.reconstruct).epochs:
         accelerator = distill.make_accelerator(lesson.views(cpu), cpu)
-        chosen = (inputs.groups, inputs.plan, images, lesson, transform)
+        chosen = (inputs.groups, plan, images, lesson, transform)
         small, found = rebuild(small, inputs.dense, *chosen, folder, seed, accelerator, say, task)
     if spec.distill.epochs:
         accelerator = distill.make_accelerator(spec.distill, cpu)
@@ -61,10 +62,11 @@ def teach_run(
 
 
 def teach_together(inputs: Inputs, small: nn.Module, say: Say) -> tuple[nn.Module, Reconstruction | None]:
-    """What the first process does: it hands `small` to the others, and all teach it."""
+    """What the first process does: it hands `small` and its plan to the others, and all teach it."""
     save(small, inputs.working_folder / START)
+    inputs.plan.save(inputs.working_folder / START / PLAN)
     with together(inputs.task()):
-        result = teach_run(inputs, small, say)
+        result = teach_run(inputs, small, inputs.plan, say)
     shutil.rmtree(inputs.working_folder / START)
     (inputs.working_folder / reconstruct.CHECKPOINT).unlink(missing_ok=True)
     return result
@@ -72,4 +74,5 @@ def teach_together(inputs: Inputs, small: nn.Module, say: Say) -> tuple[nn.Modul
 
 def help_teaching(inputs: Inputs) -> None:
     """What every other process does then."""
-    teach_run(inputs, load(inputs.working_folder / START, inputs.factory))
+    folder = inputs.working_folder / START
+    teach_run(inputs, load(folder, inputs.factory), Plan.load(folder / PLAN))

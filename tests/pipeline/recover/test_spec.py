@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from secateur.core.errors import RecipeError
-from secateur.pipeline.recover.spec import Compensation, DistillSpec, RecoverSpec
+from secateur.pipeline.recover.spec import Compensation, DistillSpec, ReconstructSpec, RecoverSpec
 from secateur.pipeline.runs.recipe import make_recipe, plain
 
 MINIMAL = {"model": {"name": "deit_tiny_patch16_224"}, "data": {"path": "digits"}, "budget": {"macs": 0.5}}
@@ -18,12 +18,13 @@ def test_the_keys_are_those_of_the_options() -> None:
     names = {field.name for field in fields(RecoverSpec)}
     assert names == {
         *("compensate", "ridge", "front_to_back", "adapt_statistics"),
-        *("distill", "samples_per_class", "batch_size"),
+        *("reconstruct", "distill", "samples_per_class", "batch_size"),
     }
     assert {field.name for field in fields(Compensation)} < names
     content = plain(make_recipe(MINIMAL, "recipe.yaml"))["recover"]
     assert content == {**plain(Compensation()), "compensate": True, "samples_per_class": 0, "batch_size": 32} | {
-        "distill": plain(DistillSpec())
+        "reconstruct": plain(ReconstructSpec()),
+        "distill": plain(DistillSpec()),
     }
     given = make_recipe({**MINIMAL, "recover": {"ridge": "1e-3", "distill": {"epochs": 2}}}, "recipe.yaml").recover
     assert given == RecoverSpec(ridge=1e-3, distill=DistillSpec(epochs=2))
