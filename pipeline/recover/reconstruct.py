@@ -191,12 +191,8 @@ class Lesson:
                 f"the batch of {spec.batch_size} cannot be shared by {accelerator.num_processes} processes: give "
                 "recover.reconstruct.batch_size as a multiple of their number"
             )
+        check_enough(len(images), spec)
         taught, held = split(len(images), spec.held_out, seed)
-        if len(taught) < spec.batch_size:
-            raise DataError(
-                f"{len(images)} images leave {len(taught)} to learn from beside those held out, fewer than "
-                f"recover.reconstruct.batch_size = {spec.batch_size}"
-            )
         judged = Loader(images, transform, spec.batch_size, held)
         teacher = copied(canonical(dense)).eval().requires_grad_(False).to(accelerator.device)
         first = moved(next(iter(judged))[0][:1], device_of(dense))
@@ -347,6 +343,15 @@ def cycle_of(number: int, epochs: int) -> tuple[int, int]:
 def held_out(count: int, share: float) -> int:
     """How many of the images are held out, one at least."""
     return max(1, round(share * count))
+
+
+def check_enough(count: int, spec: ReconstructSpec) -> None:
+    """Raises `DataError` where so many images leave too few for a step beside those held out."""
+    if (left := count - held_out(count, spec.held_out)) < spec.batch_size:
+        raise DataError(
+            f"{count} images leave {left} to learn from beside those held out, fewer than "
+            f"recover.reconstruct.batch_size = {spec.batch_size}"
+        )
 
 
 def split(count: int, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

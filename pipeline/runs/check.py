@@ -10,7 +10,7 @@ from secateur.core.modules import frozen
 from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.plan.make import check_plan
 from secateur.pipeline.recover.augmentation import check_unmoved
-from secateur.pipeline.recover.reconstruct import held_out
+from secateur.pipeline.recover.reconstruct import check_enough
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.structure.surgery import example_for
 
@@ -41,12 +41,8 @@ def check_run(run: Run) -> None:
         raise DataError(
             f"recover.distill.batch_size is {distill.batch_size}, but there are {count} images to distil on"
         )
-    rebuilt = recipe.recover.reconstruct
-    if rebuilt.epochs and count - held_out(count, rebuilt.held_out) < rebuilt.batch_size:
-        raise DataError(
-            f"recover.reconstruct.batch_size is {rebuilt.batch_size}, but of {count} images "
-            f"{count - held_out(count, rebuilt.held_out)} are left beside those held out"
-        )
+    if recipe.recover.reconstruct.epochs:
+        check_enough(count, recipe.recover.reconstruct)
     truths = run.data.calibration.truths
     if distill.epochs and distill.labels and truths is not None and truths.in_place:
         check_unmoved(distill)

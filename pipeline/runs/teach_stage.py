@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -16,13 +16,13 @@ from secateur.pipeline.recover.reconstruct import Reconstruction, rebuild, split
 from secateur.pipeline.recover.spec import RecoverSpec
 from secateur.pipeline.runs.distributed import together
 from secateur.pipeline.runs.inputs import Inputs
+from secateur.pipeline.runs.stage import Say
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.storage import load, save
 
 START, PLAN = "untaught", "plan.json"
 KEPT = (distill.CHECKPOINT, reconstruct.CHECKPOINT, f"{START}/*")
 """What teaching that is stopped leaves behind."""
-Say = Callable[[str], None]
 
 
 def teaches(spec: RecoverSpec) -> bool:

@@ -7,7 +7,7 @@ import torch
 from secateur.pipeline.structure.graph.coupling import FIXED
 from secateur.pipeline.structure.graph.rules import Call, Result, Rules, traced_result
 from secateur.pipeline.structure.graph.trace import Trace
-from secateur.pipeline.structure.graph.value import Value, dims_of
+from secateur.pipeline.structure.graph.value import LabelMap, Value, dims_of
 
 RULES = Rules()
 TOGETHER = "several kinds of units make together, as weights of attention and values do"
@@ -66,9 +66,11 @@ def _pixel_shuffle(trace: Trace, call: Call) -> Result:
         if dims_of(labels) != {channel}:
             trace.coupling.fix(labels, f"{call.module}: pixels are shuffled along it")
             continue
-        rows = labels.reshape(-1, factor * factor)
-        trace.coupling.couple(rows, rows[:, :1])
-        maps.append(rows[:, 0].reshape([-1 if dim == channel else 1 for dim in range(len(value.shape))]))
+        maps.append(
+            _of_runs(trace, labels, factor * factor).reshape(
+                [-1 if dim == channel else 1 for dim in range(len(value.shape))]
+            )
+        )
     return Value(call.shape, tuple(maps), None, value.computed)
 
 
@@ -98,7 +100,12 @@ def _col2im(trace: Trace, call: Call) -> Result:
         elif len(value.on(1)) > 1:
             trace.coupling.fix(labels, f"{call.module}: overlapping patches are summed that {TOGETHER}")
         else:
-            rows = labels.reshape(-1, taps)
-            trace.coupling.couple(rows, rows[:, :1])
-            maps.append(rows[:, 0].reshape(1, -1, 1, 1))
+            maps.append(_of_runs(trace, labels, taps).reshape(1, -1, 1, 1))
     return Value(call.shape, tuple(maps), None, value.computed)
+
+
+def _of_runs(trace: Trace, labels: LabelMap, length: int) -> LabelMap:
+    """One label for each run of so many along the only dimension that labels change in; those of a run go together."""
+    rows = labels.reshape(-1, length)
+    trace.coupling.couple(rows, rows[:, :1])
+    return rows[:, 0]
