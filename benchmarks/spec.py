@@ -15,21 +15,29 @@ MOST_PROCESSES = 50
 
 @dataclass(frozen=True)
 class BenchSpec:
-    """Where and at which batch sizes latency is measured, for at most `seconds` each; `threads` None: PyTorch's number.
+    """Where and at which batch sizes latency is measured, and how long.
 
-    `modes` say what is within a time (see `modes.mode`). `samples` None: until the ratio is precise, 2,000 at most;
-    a number: so many, however precise (5,000 show the 99.9th percentile). `processes` share the time and the samples,
-    and their spread is the interval; None: eight, or fewer where each would have less than half a second. Raises a
-    `SecateurError` for a value that cannot be measured with.
+    Raises a `SecateurError` for a value that cannot be measured with.
     """
 
     batch: tuple[int, ...] = (1,)
+    """The batch sizes that latency is measured at, each once."""
     targets: tuple[str, ...] = ("onnxruntime:cpu", "torch:cpu")
+    """Where latency is measured, each once, such as `onnxruntime:cpu`, `torch:cuda` or `tensorrt`."""
     seconds: float = 10.0
+    """At most so many seconds are measured for each target, batch and mode; more than 0."""
     threads: int | None = None
+    """The threads of CPU runtimes, 1 or more; null: PyTorch's number."""
     modes: tuple[str, ...] = ("hot",)
+    """What is within a time: `hot`, `cold`, `copies`, `graph`, `concurrent:N`, `throughput:N`."""
     samples: int | None = None
+    """How many runs of each side are timed, 20 or more (5,000 show the 99.9th percentile); null: until the ratio is
+    precise, 2,000 at most.
+    """
     processes: int | None = None
+    """How many processes share the time, 1 to 50, whose spread is the interval; null: eight, or fewer where each would
+    have less than half a second.
+    """
 
     def __post_init__(self) -> None:
         for name, example in (("batch", "[1, 8]"), ("targets", "['onnxruntime:cpu']")):

@@ -13,9 +13,7 @@ from secateur.core.options import check_fields
 class BuildOptions:
     """On which other GPUs and with which other versions the engines of the target `tensorrt` are to run.
 
-    `hardware`: `this` kind of GPU alone, those of the `same_capability`, or `ampere_plus`, all since Ampere (not on
-    Jetsons). `versions`: `this` alone, or `newer` ones too, which need the lean runtime of this one where they run: the
-    engine holds no code. Both make engines slower. Other runtimes refuse them.
+    Other runtimes refuse them.
 
     >>> from secateur.export.build_options import BuildOptions
     >>> BuildOptions(hardware="ampere_plus").plain
@@ -23,7 +21,13 @@ class BuildOptions:
     """
 
     hardware: Literal["this", "same_capability", "ampere_plus"] = "this"
+    """On which GPUs the engines of the target `tensorrt` run: `this` kind alone, those of the `same_capability`, or
+    `ampere_plus`, all since Ampere (not on Jetsons); the wider, the slower.
+    """
     versions: Literal["this", "newer"] = "this"
+    """With which versions of TensorRT they run: `this` alone, or `newer` ones too, which need this one's lean runtime
+    and are slower: the engine holds no code.
+    """
 
     def __post_init__(self) -> None:
         check_fields(self, "export.engines", RecipeError)

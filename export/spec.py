@@ -21,17 +21,22 @@ DEFAULT = QuantizeSpec()
 class ExportSpec:
     """Which engines are built, and in which precisions the ONNX graphs are typed; others raise a `SecateurError`.
 
-    `quantize` says how the graphs in 8 bits are made, `max_drop` how much of the task's metric they may lose against
-    the fp32 graph (points, or the labels' unit): as many products stay wide as that takes. With `preprocessing`
-    `inside`, the graphs take cropped pixels, uint8 `[batch, H, W, C]`, and normalise them. `engines` says how far those
-    of the target `tensorrt` travel.
+    `quantize` says how the graphs in 8 bits are made, `engines` how far those of the target `tensorrt` travel.
     """
 
     precisions: tuple[str, ...] = ("fp32",)
+    """The types in which graphs are written, each once, such as `[fp32, fp16, int8]`."""
     targets: tuple[str, ...] = ("onnxruntime:cpu",)
+    """What engines are built for, such as `onnxruntime:cpu` or `tensorrt_rtx:sm_86`."""
     quantize: QuantizeSpec = DEFAULT
     max_drop: float | None = None
+    """How much of the task's metric graphs in 8 bits may lose against the fp32 one (points, or the labels' unit): as
+    many products stay wide as that takes.
+    """
     preprocessing: Literal["outside", "inside"] = "outside"
+    """Whether graphs take normalised images, or (`inside`) cropped pixels, uint8 `[batch, H, W, C]`, and normalise
+    them.
+    """
     engines: BuildOptions = PLAIN
 
     def __post_init__(self) -> None:

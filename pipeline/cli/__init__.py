@@ -35,6 +35,7 @@ COMMANDS = {
     "verify": "is a bundle right and as fast as it says, on this machine?",
     "device": "devices that are reached over ssh: add, list, doctor, stop, remove",
     "doctor": "what this machine can do, and how to get what is missing",
+    "explain": "what a key of a recipe does, takes and is by default",
 }
 STAGES = ("plan", "recover", "export", "report")
 """The commands of `stages`; every other one is the `command` of a module of its own name."""

@@ -14,20 +14,28 @@ Duplicates = Literal["refuse", "drop"]
 class DataSpec:
     """Either one `path`, or `calibration` and `evaluation`; see `open_data` for the formats.
 
-    `held_out` is the fraction of a source without a split of its own that is kept for evaluation. Labels that are
-    numbers count classes from 0 to the highest label; `num_classes` says how many there are when the highest ones
-    have no image. `class_map` is a file that says which class has which number (timm's `--class-map`), where that is
-    not the order of their names. `duplicates` says what becomes of an image that both sides hold, byte by byte:
-    `refuse` the data, or `drop` it from the calibration images. Raises `DataError` when the fields do not fit together.
+    Labels that are numbers count classes from 0 to the highest label. Raises `DataError` when the fields do not fit
+    together.
     """
 
     path: str | None = None
+    """Labelled images in one place: a folder, labels.csv, .npz, `cifar10`, idx files, COCO, or `digits`."""
     calibration: str | None = None
+    """The images that units are scored and the model is repaired by; goes with `evaluation`, instead of `path`."""
     evaluation: str | None = None
+    """The held-out images, which give the final accuracy and nothing else; goes with `calibration`."""
     held_out: float = 0.2
+    """The share of the images that is kept for evaluation, where their source has no split of its own."""
     num_classes: int | None = None
+    """How many classes there are, where labels are numbers and the highest ones have no image."""
     class_map: str | None = None
+    """A .txt or .json file that says which class has which number (timm's `--class-map`), where that is not the order
+    of their names.
+    """
     duplicates: Duplicates = "refuse"
+    """What becomes of an image that both sides hold, byte by byte: the data are refused, or it is dropped from the
+    calibration images.
+    """
 
     def __post_init__(self) -> None:
         pair = (self.calibration is not None) + (self.evaluation is not None)

@@ -16,16 +16,23 @@ from secateur.core.import_path import is_import_path
 class ModelSpec:
     """A timm model by name and keyword arguments, with weights from a file or timm's own pretrained ones.
 
-    A name such as `mine.nets:unet` is the import path of a function of the user's own, which makes a model of images of
-    the `input_size` (C, H, W). Raises `ModelError` for an empty path, where both kinds of weights are asked for, and
-    for an input size that belongs to another kind of model; `create_model` checks the rest.
+    A name such as `mine.nets:unet` is the import path of a function of the user's own. Raises `ModelError` for an empty
+    path, where both kinds of weights are asked for, and for an input size that belongs to another kind of model;
+    `create_model` checks the rest.
     """
 
     name: str
+    """A timm name (`deit_tiny_patch16_224`), or the import path of your own function that makes the model
+    (`mine.nets:unet`).
+    """
     weights: str | None = None
+    """The weights, a .safetensors or torch file; null for those of timm (`pretrained`) or random ones."""
     pretrained: bool = False
+    """Whether timm's own pretrained weights are downloaded."""
     kwargs: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the architecture, such as `{img_size: 32, num_classes: 10}`; plain values."""
     input_size: tuple[int, int, int] | None = None
+    """Channels, height and width of an input of a model by its import path; for timm's models, give `kwargs`."""
 
     def __post_init__(self) -> None:
         own = is_import_path(self.name)

@@ -125,16 +125,18 @@ class Problem:
 class Constraints:
     """The options that all allocations share: what may be pruned, and how far.
 
-    Units of `kinds` may go; groups that match a glob of `skip` are left alone; every group keeps `least` units at least
-    (per head, for per-head dimensions; by default `align`, and no head needs to stay; an allocation may need `fewest`).
-    Resulting widths are multiples
-    of `align`. Raises `PlanError` for other values.
+    An allocation may need that `fewest` units stay of a group. Raises `PlanError` for other values.
     """
 
     align: Annotated[int, Range(1)] = 8
+    """Resulting widths are multiples of this, which kernels of GPUs and int8 are made for."""
     kinds: tuple[Kind, ...] = DEFAULT_KINDS
+    """The kinds of units that may be removed."""
     skip: tuple[str, ...] = ()
+    """Groups that match one of these globs (`blocks.0.*`) are left alone."""
     least: Annotated[int, Range(0)] | None = None
+    """Every group keeps at least so many units (per head, for dimensions of heads); null: `align`, and no head at all.
+    """
     fewest: ClassVar[int] = 0
 
     def __post_init__(self) -> None:

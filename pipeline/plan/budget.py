@@ -47,11 +47,19 @@ class Budget:
     """
 
     macs: float | str | None = None
+    """The most multiply-accumulates: a fraction of the dense model's between 0 and 1, or absolute, such as `600M`."""
     params: float | str | None = None
+    """The most parameters: a fraction of the dense model's between 0 and 1, or absolute, such as `2.5M`."""
     units: float | None = None
+    """The most units of the groups that may be pruned, as a fraction of them, whatever they cost."""
     bit_ops: float | None = None
+    """The most bit-operations (MACs times the bits of both operands), as a fraction of the dense model's in fp32; met
+    by fewer units or by fewer bits (`plan.allocate: joint`).
+    """
     latency: float | str | None = None
+    """The most latency on `target`: a fraction of the dense model's between 0 and 1, or absolute, such as `2.5ms`."""
     target: str | None = None
+    """Where a budget of latency is measured, such as `onnxruntime:cpu`; only such a budget has one."""
 
     def __post_init__(self) -> None:
         given = [name for name in MEASURES if getattr(self, name) is not None]

@@ -42,9 +42,8 @@ class Evolution(Allocation):
     """`generations` of `population` candidates, measured on `images` calibration images that the statistics leave out.
 
     A child mixes two parents, group by group, or is one parent changed (EAPruning, arXiv 2210.00181); like every other
-    candidate it is moved along the line through it onto the budget. Workers that name the same `storage` (the URL of a
-    database, such as `sqlite:///plan.db`) share the work, and one that was stopped goes on. Without it, a run keeps its
-    study in its own folder, and the library in memory.
+    candidate it is moved along the line through it onto the budget. A search that was stopped goes on. Without a
+    `storage`, a run keeps its study in its own folder, and the library in memory.
 
     >>> instruments = sc.Instruments(objective=sc.divergence(model, groups, loader))
     >>> evolution = sc.Evolution(population=3, generations=1)
@@ -53,9 +52,14 @@ class Evolution(Allocation):
     """
 
     population: Annotated[int, Range(3)] = 16
+    """How many candidates a generation has."""
     generations: Annotated[int, Range(1)] = 6
+    """How many generations follow one another."""
     images: Annotated[int, Range(1)] = 200
+    """How many calibration images candidates are measured on; the statistics of repair leave these out."""
     storage: str = ""
+    """The URL of a database, such as `sqlite:///plan.db`, through which workers share one search; empty: the run's own.
+    """
 
     needs: ClassVar[tuple[str, ...]] = ("objective",)
 

@@ -27,6 +27,9 @@ from secateur.pipeline.plan.allocation import (
 @dataclass(frozen=True)
 class _Allocate:
     allocate: str = "knapsack"
+    """The way the budget is shared out: `uniform`, `global`, `knapsack`, `sensitivity`, `evolution`, `xpruner`, `joint`
+    or another registered allocation; a recipe without it has the best one for its score.
+    """
 
 
 @dataclass(frozen=True)

@@ -31,13 +31,10 @@ TINY = 1e-12
 
 @allocation("xpruner")
 class Xpruner(Allocation):
-    """`steps` of descent on the rates, `batch_size` of the `images` each (0: all calibration images).
+    """`steps` of descent on the rates of the groups (X-Pruner, arXiv 2303.04935).
 
-    Every group starts with the share `start` of its units; the budget tightens during the first half of the steps.
-    The temperature of the soft masks rises from `cool` to `sharp`, for units on a scale from 0 to 1. `lr` is the
-    share of the budget that a first step changes the cost by; it falls to 0, and with it `ascent`, how fast the
-    multipliers follow the excess. The `loss` is the `divergence` from the dense model's predictions, which looks at
-    no labels, or the paper's `cross_entropy` (X-Pruner, arXiv 2303.04935).
+    The budget tightens during the first half of the steps, while the temperature of the soft masks rises from `cool`
+    to `sharp`; with `lr`, `ascent` falls to 0.
 
     >>> instruments = sc.Instruments(mask_loss=sc.mask_loss(model, groups, loader, batch_size=5))
     >>> sc.make_plan(groups, scores, sc.Budget(macs=0.6), sc.Xpruner(steps=2), instruments).facts.allocate
@@ -45,14 +42,25 @@ class Xpruner(Allocation):
     """
 
     steps: Annotated[int, Range(1)] = 100
+    """How many steps of descent the rates are learned in."""
     batch_size: Annotated[int, Range(1)] = 32
+    """How many images a step looks at."""
     images: Annotated[int, Range(0)] = 200
+    """How many calibration images are used; 0 for all."""
     start: Annotated[float, Range(0, 1, strict=True)] = 0.9
+    """The share of its units that every group starts with."""
     cool: Annotated[float, Range(0, strict=True)] = 10.0
+    """The temperature of the soft masks at the start, for units on a scale from 0 to 1."""
     sharp: Annotated[float, Range(0, strict=True)] = 100.0
+    """The temperature of the soft masks at the end."""
     lr: Annotated[float, Range(1e-6, MOST_LR)] = 0.05
+    """The share of the budget by which a first step changes the cost; it falls to 0."""
     ascent: Annotated[float, Range(0, strict=True)] = 0.5
+    """How fast the multipliers follow what exceeds the budget."""
     loss: Loss = "divergence"
+    """What is descended: the divergence from the dense model's predictions, which looks at no labels, or the paper's
+    cross-entropy.
+    """
 
     needs: ClassVar[tuple[str, ...]] = ("mask_loss",)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -58,17 +58,31 @@ class Recipe:
     """
 
     model: ModelSpec
+    """The trained model that is made smaller."""
     data: DataSpec
+    """Labelled images, and which of them are held out."""
     budget: Budget
+    """What the small model may cost; exactly one measure."""
     score: ScoreSpec = field(default_factory=ScoreSpec)
+    """How much each unit explains of the predictions."""
     plan: PlanSpec = field(default_factory=default_spec)
+    """Which units stay under the budget."""
     recover: RecoverSpec = RecoverSpec()
+    """How what is left is repaired."""
     export: ExportSpec = ExportSpec()
+    """Which graphs are written and which engines are built."""
     bench: BenchSpec = BenchSpec()
+    """Where and how latency is measured."""
     report: ReportSpec = ReportSpec()
+    """What the report looks at besides the measurements."""
     classes: tuple[str, ...] = ()
+    """The only classes that the small model will see, two or more by name: its classifier is cut to them; empty for
+    all.
+    """
     seed: int = 0
+    """What every random choice is drawn by."""
     task: TaskSpec = TaskSpec()
+    """What the model is for: a task by its name, or a section with its options."""
 
     def __post_init__(self) -> None:
         check_ranges(self, "", {"seed": SEEDS}, RecipeError)
@@ -196,7 +210,7 @@ def _check_keys(content: Mapping[str, Any], kind: Any, where: str, place: str) -
         if is_dataclass(hint) and isinstance(value, Mapping):
             section = PlanSpec.kind_for(value) if hint is PlanSpec else hint
             _check_keys(value, section, where, f"{place}{key}.")
-        elif _holds_truth(value) and "true" not in _allowed(hint):
+        elif _holds_truth(value) and "true" not in allowed_words(hint):
             raise _wrong_type(where, place + key, value, hint)
 
 
@@ -239,24 +253,26 @@ def _key_of(loc: Sequence[int | str], content: Any) -> tuple[str, Any, Any]:
 
 
 def _wrong_type(where: str, key: str, given: object, hint: Any) -> RecipeError:
-    return RecipeError(f"{where}: {key} is {given!r}, but must be {_allowed(hint)}")
+    return RecipeError(f"{where}: {key} is {given!r}, but must be {allowed_words(hint)}")
 
 
-def _allowed(hint: Any) -> str:
-    """What a key takes, in words."""
+def allowed_words(hint: Any) -> str:
+    """What a key of this type takes, in words."""
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
     plural = {int: "whole numbers", float: "numbers", str: "texts"}
     if hint in words:
         return words[hint]
     origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return ", ".join([allowed_words(inner[0]), *(str(one) for one in inner[1:] if isinstance(one, Range))])
     if is_dataclass(hint):
         return f"a section with keys such as {', '.join(item.name for item in fields(hint)[:3])}"
     if origin is Literal:
         return f"one of {', '.join(map(str, inner))}"
     if origin is tuple:
-        return f"a list of {plural.get(inner[0], 'values')}"
+        return f"a list of {allowed_words(inner[0]) if get_origin(inner[0]) else plural.get(inner[0], 'values')}"
     if origin in (Union, UnionType):
-        return " or ".join(_allowed(part) for part in inner)
+        return " or ".join(allowed_words(part) for part in inner)
     return "a section of keys and values" if origin in (dict, Mapping) else "another value"
 
 

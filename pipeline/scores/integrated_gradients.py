@@ -25,15 +25,18 @@ from secateur.pipeline.structure.groups import Groups
 class IntegratedGradients(ScoreMethod):
     """The mean over samples of (h(x) - h(x')) times the mean of dF/dh on the straight path from x' to x.
 
-    Sundararajan et al., 2017 (arXiv 1703.01365), for a unit's values `h` and the label's logit `F`, by the midpoint
-    rule at `steps` points; `x'` is an image of the constant `baseline` (after preprocessing). `aggregate` says where
-    the absolute value is taken (`aggregate.Totals`); `[units]`, or `[classes, units]` if `per_class`.
+    Sundararajan et al., 2017 (arXiv 1703.01365), for a unit's values `h` and the label's logit `F`; `x'` is an image of
+    the constant `baseline`. The scores are `[units]`, or `[classes, units]` if `per_class`.
     """
 
     steps: Annotated[int, Range(1)] = 20
+    """At how many points of the path gradients are taken, by the midpoint rule."""
     baseline: float = 0.0
+    """The constant value, after preprocessing, of the image that the path starts from."""
     aggregate: Aggregate = "absolute_mean"
+    """Where the absolute value is taken: nowhere, before or after the sum over tokens or space, or of the mean."""
     per_class: bool = False
+    """Whether units are scored for each class, `[classes, units]`."""
 
     comparable: ClassVar[bool] = True
 

@@ -37,16 +37,21 @@ class Obs(TaskMethod):
     worth more than the choice within a layer. Query/key dimensions cost the squared change of the logits, refitted
     likewise. A head goes with all columns that read its values, and a channel of a residual stream costs the sum over
     all layers that read it. A unit that no layer reads as columns of a matrix cannot be made up for: it costs what
-    fixing it at its mean does (`removal_costs`). `weights` weighs the tokens of the statistics (`token_weights`);
-    "none" was best. To the covariances, `shrinkage` times their mean diagonal is added.
+    fixing it at its mean does (`removal_costs`).
 
     >>> scores = sc.score(model, groups, loader, sc.Obs(metric="trace"))
     """
 
     shrinkage: Annotated[float, Range(0)] = 1e-3
+    """How many times their mean diagonal is added to the covariances."""
     rounds: Annotated[int, Range(1)] = 64
+    """In how many rounds units go, after each of which the layers that read them are refitted."""
     metric: Metric = "fisher"
+    """What an error of a layer's output costs: by the Fisher information there, by its mean diagonal (`trace`), or
+    alike everywhere (`none`).
+    """
     weights: str = "none"
+    """How the tokens of the statistics are weighed; `none` was best."""
 
     comparable: ClassVar[bool] = True
 

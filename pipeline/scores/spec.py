@@ -20,9 +20,13 @@ class ScoreSpec:
     """
 
     method: str = DEFAULT
+    """How units are scored: `obs`, `taylor`, `lrp`, `xmask`, `magnitude` or another registered method."""
     samples_per_class: Annotated[int, Range(0)] = 10
+    """How many calibration images of each class units are scored on; 0 for all."""
     batch_size: Annotated[int, Range(1)] = 32
+    """How many images go through the model at a time."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the method; each method has its own."""
 
     def __post_init__(self) -> None:
         check_fields(self, "score", RecipeError)

@@ -13,19 +13,24 @@ from secateur.pipeline.tasks.task import TASKS, Task
 class TaskSpec:
     """A task by its name, with its options: `task: classify`, or `task: {name: custom, loss: mine.losses:focal, ...}`.
 
-    `loss`, `metric`, `decode` and `output` are import paths of functions (`package.module:function`), `labels` is the
-    kind of labels, `higher_is_better` says of a metric which way is better; which of them a task takes is said by its
-    class. Raises `RecipeError` for a task that there is not, and for an option that is missing or that the task does
-    not take.
+    Which options a task takes is said by its class. Raises `RecipeError` for a task that there is not, and for an
+    option that is missing or that the task does not take.
     """
 
     name: str = "classify"
+    """What the model is for: `classify`, `multilabel`, `regress`, `segment`, `detect`, `embed` or `custom`."""
     loss: str | None = None
+    """The import path of `loss(outputs, labels)`, the mean loss of a batch or that of each image."""
     metric: str | None = None
+    """The import path of `metric(outputs, labels)`, one number for all images together."""
     decode: str | None = None
+    """The import path of what makes boxes of a detector's outputs."""
     output: str | None = None
+    """The import path of `output(outputs)`, the scores `[B, K]` that explanations start from."""
     labels: str | None = None
+    """The kind of labels that the data have."""
     higher_is_better: bool | None = None
+    """Whether more of the metric is better."""
 
     def __post_init__(self) -> None:
         self.made()

@@ -23,10 +23,8 @@ from secateur.pipeline.structure.groups import Groups
 class Lrp(ScoreMethod):
     """The mean over samples of a unit's relevance, summed over tokens or space, `[units]` or `[classes, units]`.
 
-    Pruning by eXplaining (Hatefi et al., 2024, arXiv 2408.12568). `composite` names the rules (`composite.NAMED`) or
-    a file that `secateur score --search` wrote, `aggregate` says where the absolute value is taken (`AGGREGATES`; the
-    composite's own by default), and `target` is the logit explained. A composite with `attention: cp` sends no
-    relevance to queries and keys: their dims all score zero.
+    Pruning by eXplaining (Hatefi et al., 2024, arXiv 2408.12568). A composite (`composite.NAMED`) with `attention: cp`
+    sends no relevance to queries and keys: their dims all score zero.
 
     >>> scores = sc.score(model, groups, loader, sc.Lrp(composite="gamma", per_class=True))
     >>> scores.values["blocks.0.mlp.hidden"].shape
@@ -34,9 +32,17 @@ class Lrp(ScoreMethod):
     """
 
     composite: str | Path | Mapping[str, Any] | Composite = "epsilon"
+    """The rules by layer type and depth: a name such as `epsilon`, rules of one's own, or a file that `secateur score
+    --search` wrote.
+    """
     aggregate: Aggregate | None = None
+    """Where the absolute value is taken: nowhere, before or after the sum over tokens or space, or of the mean; null:
+    the composite's own.
+    """
     per_class: bool = False
+    """Whether units are scored for each class, `[classes, units]`."""
     target: Target = "label"
+    """The logit that is explained."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

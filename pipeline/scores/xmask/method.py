@@ -25,11 +25,9 @@ class XMask(TrainedMethod):
     Step one of X-Pruner (Yu and Xiang, 2023, arXiv 2303.04935): the row of a sample's label multiplies the units.
     Labels are needed here only: plans collapse the classes (`Scores.by_unit`), and what is pruned knows none.
 
-    The groups of `kinds` get masks (none: all), learned for `epochs` over the images by Adam, `lr` falling to 0. The
-    loss is the cross-entropy, `sparsity` times the squares of the masks and `smoothness` times those of their
-    differences, from one class to the next (`smooth` is `classes`) or of second order along the `units` of a group:
-    the paper's equation can be read both ways. Both are means over classes and sums over units. `rank` factors share
-    the classes out among the units; without it masks are whole (rank 0) unless they would be larger than the model.
+    The loss is the cross-entropy, `sparsity` times the squares of the masks and `smoothness` times those of their
+    differences, along the classes or the units: the paper's equation can be read both ways. Both are means over classes
+    and sums over units.
 
     >>> scores = sc.score(model, groups, loader, sc.XMask(kinds=("head",), epochs=1))
     >>> list(scores.values)
@@ -37,15 +35,27 @@ class XMask(TrainedMethod):
     """
 
     kinds: tuple[Kind, ...] = ()
+    """The kinds of units whose groups get masks; empty for all."""
     epochs: Annotated[int, Range(1)] = 10
+    """Passes over the images in which the masks are learned."""
     batch_size: Annotated[int, Range(1)] = 32
+    """Images of one step."""
     lr: Annotated[float, Range(0)] = 0.02
+    """The learning rate of Adam, which falls to 0."""
     sparsity: Annotated[float, Range(0)] = 3e-3
+    """The weight of the masks' squares beside the cross-entropy."""
     smoothness: Annotated[float, Range(0)] = 1e-4
+    """The weight of the squares of the masks' differences."""
     smooth: Smooth = "classes"
+    """Between what these differences are: from one class to the next, or of second order along the units of a group."""
     rank: Annotated[int, Range(0)] | None = None
+    """How many factors share the classes out among the units; null: whole masks (0) unless they would be larger than
+    the model.
+    """
     precision: Precision = "no"
+    """The type that the model is run in."""
     checkpoint_steps: Annotated[int, Range(1)] = 20
+    """After how many steps the work is saved, from which a stopped run goes on."""
 
     comparable: ClassVar[bool] = True
 
