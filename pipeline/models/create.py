@@ -12,9 +12,9 @@ from timm.models import get_pretrained_cfg
 from torch import nn
 
 from secateur.core.errors import ModelError, SecateurError
-from secateur.core.import_path import imported, is_import_path
+from secateur.core.import_path import imported, is_import_path, takes
 from secateur.pipeline.models.architecture import build, check_name, checked_kwargs
-from secateur.pipeline.models.fill import classes_in, fill
+from secateur.pipeline.models.fill import classes_by_shape, classes_in, fill
 from secateur.pipeline.models.spec import ModelSpec, Origin, pretrained_config
 from secateur.pipeline.models.weights_file import check_finite, read_checkpoint
 
@@ -40,20 +40,21 @@ def create_model(
     >>> sc.create_model("test_vit", num_classes=10).num_classes
     10
     """
-    if isinstance(spec, ModelSpec):
-        kwargs = {**spec.kwargs, **kwargs}
-        name, weights, pretrained = spec.name, weights or spec.weights, pretrained or spec.pretrained
-    else:
-        name = spec
+    if not isinstance(spec, ModelSpec):
+        spec = ModelSpec(spec)
+    kwargs = {**spec.kwargs, **kwargs}
+    name, weights, pretrained = spec.name, weights or spec.weights, pretrained or spec.pretrained
     if num_classes is not None:
         kwargs["num_classes"] = num_classes
     if is_import_path(name):
-        return _own_model(spec if isinstance(spec, ModelSpec) else ModelSpec(name), kwargs, weights)
+        return _own_model(spec, kwargs, weights)
     check_name(name)
     kwargs = checked_kwargs(name, kwargs)
+    if spec.config:
+        kwargs["pretrained_cfg_overlay"] = {**kwargs.get("pretrained_cfg_overlay", {}), **spec.config}
     if weights and pretrained:
         raise ModelError(f"the model has both weights ({weights}) and pretrained=True: give one of them")
-    tensors = read_checkpoint(weights) if weights else None
+    tensors = read_checkpoint(weights, spec.ema) if weights else None
     if tensors is not None and "num_classes" not in kwargs:
         found = classes_in(name, tensors)
         if found is not None:
@@ -77,22 +78,36 @@ def factory_of(spec: ModelSpec) -> Callable[[], nn.Module] | None:
 
 
 def _own_model(spec: ModelSpec, kwargs: Mapping[str, Any], weights: str | Path | None) -> nn.Module:
-    """The model that the user's function makes, which remembers the size of its input."""
+    """The model that the user's function makes, which remembers its preprocessing.
+
+    A function that takes `num_classes`, and is given none, is given that of the checkpoint.
+    """
+    model = _called(spec.name, kwargs)
+    if weights:
+        tensors = read_checkpoint(weights, spec.ema)
+        count = classes_by_shape(model, tensors)
+        if count is not None and "num_classes" not in kwargs and takes(spec.name, "num_classes"):
+            _log.info("num_classes=%d is taken from the classifier in %s", count, weights)
+            model = _called(spec.name, {**kwargs, "num_classes": count})
+        fill(model, tensors, spec.name, str(weights))
+    if spec.config:
+        config = {**pretrained_config(model), **spec.config}
+        model.pretrained_cfg = config  # type: ignore[assignment]  # nn.Module wants Tensor | Module
+    return model.eval()
+
+
+def _called(path: str, kwargs: Mapping[str, Any]) -> nn.Module:
+    """What the function of an import path makes; raises `ModelError` where that fails or is no module."""
     try:
-        model = imported(spec.name)(**kwargs)
+        model = imported(path)(**kwargs)
     except SecateurError:
         raise
     except Exception as error:  # the user's function may raise anything
         said = " ".join(str(error).split()) or type(error).__name__
-        raise ModelError(f"{spec.name} cannot make a model with {dict(kwargs)}: {said}; change model.kwargs") from error
+        raise ModelError(f"{path} cannot make a model with {dict(kwargs)}: {said}; change model.kwargs") from error
     if not isinstance(model, nn.Module):
-        raise ModelError(f"{spec.name} gives a {type(model).__name__}, but must give an nn.Module")
-    if weights:
-        fill(model, read_checkpoint(weights), spec.name, str(weights))
-    if spec.input_size is not None:
-        config = {**pretrained_config(model), "input_size": tuple(spec.input_size)}
-        model.pretrained_cfg = config  # type: ignore[assignment]  # nn.Module wants Tensor | Module
-    return model.eval()
+        raise ModelError(f"{path} gives a {type(model).__name__}, but must give an nn.Module")
+    return model
 
 
 def _warn_of_new_classifier(model: nn.Module, name: str) -> None:

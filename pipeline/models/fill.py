@@ -10,6 +10,7 @@ from timm.models import PretrainedCfg, get_pretrained_cfg
 from torch import Tensor, nn
 
 from secateur.core.errors import ModelError
+from secateur.pipeline.models.weights_file import PREFIXES
 
 _log = logging.getLogger(__name__)
 
@@ -28,12 +29,30 @@ def classes_in(name: str, tensors: Mapping[str, Tensor]) -> int | None:
     return counts.pop() if len(counts) == 1 else None
 
 
+def classes_by_shape(model: nn.Module, tensors: Mapping[str, Tensor]) -> int | None:
+    """The number of classes of a checkpoint that fits a model but for the number of rows of its last tensors.
+
+    None where all shapes fit, other sides of a tensor differ too, or the tensors do not agree on the number.
+    """
+    wanted = model.state_dict()
+    other = [key for key in wanted if key in tensors and wanted[key].shape != tensors[key].shape]
+    if any(not tensors[key].ndim or wanted[key].shape[1:] != tensors[key].shape[1:] for key in other):
+        return None
+    counts = {len(tensors[key]) for key in other}
+    return counts.pop() if len(counts) == 1 else None
+
+
 def fill(model: nn.Module, tensors: Mapping[str, Tensor], name: str, where: str) -> None:
     """Loads the tensors into the model; raises `ModelError` when they are those of another architecture.
 
-    Where the names differ, timm's own filter for older checkpoints of the family gets a chance first.
+    Where the names differ, those of a model whose own attribute has the name of a wrapper's are tried first (they have
+    lost it), then timm's own filter for older checkpoints of the family.
     """
     odd = _differences(model, tensors)
+    for prefix in PREFIXES if odd else ():
+        inside = {f"{prefix}{key}": tensor for key, tensor in tensors.items()}
+        if not _differences(model, inside):
+            odd, tensors = "", inside
     if odd:
         older = _refiltered(model, tensors)
         if older is None or _differences(model, older):

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from secateur.core.errors import ModelError
 from secateur.core.import_path import is_import_path
+from secateur.core.ranges import Range, check_ranges
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
+CONFIG = ("input_size", "mean", "std", "crop_pct", "interpolation")
+"""The keys of a recipe's model that are keys of timm's data config too."""
 
 
 @dataclass(frozen=True)
@@ -17,8 +22,8 @@ class ModelSpec:
     """A timm model by name and keyword arguments, with weights from a file or timm's own pretrained ones.
 
     A name such as `mine.nets:unet` is the import path of a function of the user's own. Raises `ModelError` for an empty
-    path, where both kinds of weights are asked for, and for an input size that belongs to another kind of model;
-    `create_model` checks the rest.
+    path, where both kinds of weights are asked for, and for preprocessing that there is not; `create_model` checks the
+    rest.
     """
 
     name: str
@@ -26,27 +31,55 @@ class ModelSpec:
     (`mine.nets:unet`).
     """
     weights: str | None = None
-    """The weights, a .safetensors or torch file; null for those of timm (`pretrained`) or random ones."""
+    """The weights, a .safetensors or torch file or a folder of the Hugging Face hub; null for those of timm
+    (`pretrained`) or random ones.
+    """
     pretrained: bool = False
     """Whether timm's own pretrained weights are downloaded."""
+    ema: bool | None = None
+    """Whether a checkpoint's averaged weights are taken, or those of the last step; null: averaged, where there are."""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the architecture, such as `{img_size: 32, num_classes: 10}`; plain values."""
     input_size: tuple[int, int, int] | None = None
-    """Channels, height and width of an input of a model by its import path; for timm's models, give `kwargs`."""
+    """Channels, height and width of an input; null: what the model's own config says."""
+    mean: tuple[float, ...] | None = None
+    """The mean of each channel, or of all of them, on the scale of pixels from 0 to 1; null: of the model's config."""
+    std: tuple[float, ...] | None = None
+    """The standard deviation of each channel, or of all of them, more than 0; null: of the model's config."""
+    crop_pct: float | None = None
+    """The share of the resized image's side that the crop in its middle takes; null: of the model's config."""
+    interpolation: Interpolation | None = None
+    """How images are resized; null: as the model's config says."""
 
     def __post_init__(self) -> None:
-        own = is_import_path(self.name)
-        if self.input_size is not None and (not own or min(self.input_size) < 1):
-            raise ModelError(
-                f"model.input_size is {list(self.input_size)}, but must be channels, height and width of 1 or more, of "
-                "a model by its import path; of timm's models, give img_size and in_chans in model.kwargs"
-            )
-        if own and self.pretrained:
+        if is_import_path(self.name) and self.pretrained:
             raise ModelError(f"model.pretrained is true, but timm has no weights for {self.name}: give model.weights")
         if self.weights == "":
             raise ModelError("model.weights is '', but must be a .safetensors or .pth file, or null for random weights")
         if self.weights and self.pretrained:
             raise ModelError(f"model.pretrained is true, but model.weights is {self.weights!r}: give one of them")
+        if self.ema is not None and not self.weights:
+            raise ModelError(f"model.ema is {self.ema}, but chooses between the weights of a file: give model.weights")
+        if twice := [key for key in ("img_size", "in_chans") if self.input_size is not None and key in self.kwargs]:
+            raise ModelError(
+                f"model.input_size is {list(self.input_size or ())}, but model.kwargs has {twice[0]} too: give one"
+            )
+        whole = {"input_size": Range(1), "mean": Range(-1000, 1000), "std": Range(0, 1000, strict=True)}
+        check_ranges(self, "model", {**whole, "crop_pct": Range(0.01, 1)}, ModelError)
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if values is not None and len(values) not in (1, 3):
+                raise ModelError(f"model.{name} is {list(values)}, but must be one number for all channels, or three")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The preprocessing that is said here and not left to the model, by the names of timm's data config."""
+        said = {name: getattr(self, name) for name in CONFIG}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in said.items()
+            if value is not None
+        }
 
 
 @dataclass(frozen=True)

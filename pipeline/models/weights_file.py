@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import pickle
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +19,66 @@ from torch import Tensor
 from secateur.core.errors import ModelError
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
-WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
-"""Keys under which training scripts put the state dict; averaged weights go first, as in timm."""
-PREFIXES = ("module.", "_orig_mod.", "model.")
+AVERAGED = ("state_dict_ema", "model_ema")
+"""Keys under which training scripts put the averaged weights, which are taken first, as in timm."""
+PLAIN = ("state_dict", "model")
+"""Keys under which they put those of the last step."""
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+"""What DistributedDataParallel, torch.compile and a LightningModule's attribute put before every name."""
+LIGHTNING = "pytorch-lightning_version"
+"""The key that tells a checkpoint of Lightning, whose module has more tensors than those of its model."""
+HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""What folders of the Hugging Face hub call their weights."""
+ARCHITECTURE = "arch"
+"""The key under which timm's train.py puts the name of the model."""
+_log = logging.getLogger(__name__)
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors` or torch file by name, out of the usual wrappers and prefixes.
+@dataclass(frozen=True)
+class Checkpoint:
+    """The tensors of a weights file by name, and the architecture that it names, if it does."""
 
-    Torch files are read with `weights_only=True`. Raises `ModelError` when the file is missing, truncated, of
-    another kind, a pickled module, or holds a NaN or an infinite number.
+    tensors: Mapping[str, Tensor]
+    architecture: str = ""
+
+
+def read_checkpoint(path: str | Path, ema: bool | None = None) -> dict[str, Tensor]:
+    """The tensors of a weights file, see `open_checkpoint`."""
+    return dict(open_checkpoint(path, ema).tensors)
+
+
+def open_checkpoint(path: str | Path, ema: bool | None = None) -> Checkpoint:
+    """What a `.safetensors` or torch file holds, out of the usual wrappers and prefixes.
+
+    Where it holds averaged weights beside those of the last step, `ema` says which are taken; without it the averaged
+    ones, and it is said what was left. Torch files are read with `weights_only=True`. Raises `ModelError` when the file
+    is missing, truncated, of another kind, a pickled module, holds a NaN or an infinite number, or has no averaged
+    weights where these are asked for.
     """
-    path = Path(path).expanduser()
+    path = weights_in(Path(path).expanduser())
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise ModelError(f"the weights file {path} {what}: give a .safetensors or .pth file")
+        raise ModelError(
+            f"the weights file {path} {what}: give a .safetensors or .pth file, or a folder with {HUB_WEIGHTS[0]}"
+        )
+    architecture = ""
     if path.suffix == ".safetensors":
-        tensors = _read_safetensors(path)
+        content: Any = _read_safetensors(path)
     elif path.suffix in TORCH_SUFFIXES:
-        tensors = _state_dict(_read_torch(path), path)
+        content = _read_torch(path)
     else:
         allowed = ", ".join((".safetensors", *TORCH_SUFFIXES))
         raise ModelError(f"the weights file {path} ends in {path.suffix!r}, but must end in one of {allowed}")
-    tensors = _without_prefixes(tensors)
+    if isinstance(content, Mapping) and isinstance(content.get(ARCHITECTURE), str):
+        architecture = content[ARCHITECTURE]
+    tensors = _without_prefixes(_state_dict(content, path, ema))
     check_finite(tensors, str(path))
-    return tensors
+    return Checkpoint(tensors, architecture)
+
+
+def weights_in(path: Path) -> Path:
+    """The weights in a folder of the Hugging Face hub; any other path as it is."""
+    return next((path / name for name in HUB_WEIGHTS if (path / name).is_file()), path)
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
@@ -99,26 +136,58 @@ def _damaged(path: Path, error: Exception) -> ModelError:
     )
 
 
-def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict in what torch has read."""
-    if isinstance(content, Mapping):
-        for key in WRAPPERS:
-            if isinstance(content.get(key), Mapping):
-                content = content[key]
-                break
-        tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-        if tensors and len(tensors) == len(content):
-            return tensors
+def _state_dict(content: Any, path: Path, ema: bool | None) -> dict[str, Tensor]:
+    """The state dict in what was read, with a word on what else there is."""
+    found = [
+        key for key in (*AVERAGED, *PLAIN) if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)
+    ]
+    averaged = [key for key in found if key in AVERAGED]
+    if ema and not averaged:
+        raise ModelError(
+            f"{path} has no averaged weights ({' or '.join(AVERAGED)}), which model.ema asks for: give the checkpoint "
+            "of a training that kept them, or leave model.ema out"
+        )
+    if ema is False:
+        found = [key for key in found if key not in averaged]
+    state = content[found[0]] if found else content
+    if isinstance(state, Mapping):
+        tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+        if tensors and len(tensors) == len(state):
+            if found:
+                _say_taken(content, found[0], bool(averaged) and ema is None, path)
+            return _of_model(tensors, path) if LIGHTNING in content else tensors
     what = (
-        f"a dictionary of {', '.join(map(repr, list(content)[:4]))}"
-        if isinstance(content, Mapping)
-        else (f"a {type(content).__name__}")
+        f"a dictionary of {', '.join(map(repr, list(state)[:4]))}"
+        if isinstance(state, Mapping)
+        else (f"a {type(state).__name__}")
     )
     raise ModelError(f"{path} holds {what}, but no state dict: save model.state_dict() and give that file")
 
 
+def _say_taken(content: Mapping[str, Any], taken: str, chosen: bool, path: Path) -> None:
+    """Says which part of a file is taken and which are not; as a warning where both kinds of weights were to be had."""
+    left = [str(key) for key in content if key != taken]
+    other = any(key in PLAIN for key in left)
+    advice = "; model.ema: false takes those of the last step" if chosen and other else ""
+    level = logging.WARNING if advice else logging.INFO
+    _log.log(level, "%s: %s is taken, not %s%s", path, taken, ", ".join(left) or "anything else", advice)
+
+
+def _of_model(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The tensors of a LightningModule's model, which is its attribute `model` or `net`; says what it has besides."""
+    for prefix in PREFIXES:
+        inner = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        if inner:
+            if left := [name for name in tensors if name not in inner]:
+                _log.warning(
+                    "%s: %d tensors outside of %s are not used (first %r)", path, len(left), prefix.rstrip("."), left[0]
+                )
+            return inner
+    return tensors
+
+
 def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors without the prefixes that wrappers such as DistributedDataParallel put before every name."""
+    """The tensors without the prefixes that wrappers put before every name."""
     for _ in PREFIXES:
         for prefix in PREFIXES:
             if tensors and all(name.startswith(prefix) for name in tensors):

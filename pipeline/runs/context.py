@@ -26,6 +26,7 @@ from secateur.pipeline.data.sampling import few_shot, shortfall
 from secateur.pipeline.data.transform import Transform
 from secateur.pipeline.models.create import create_model, factory_of
 from secateur.pipeline.models.inputs import check_classes, input_shape, transform_for
+from secateur.pipeline.models.weights_file import weights_in
 from secateur.pipeline.recover.compensate import Statistics, gather_statistics
 from secateur.pipeline.runs.recipe import Recipe
 from secateur.pipeline.structure.classes import specialised
@@ -99,12 +100,16 @@ class Run:
         """What decides the dense model: how it is made, the content of its weights file, and of what classes it is."""
         spec, recipe = self.recipe.model, self.recipe
         weights = (
-            sha256_once(Path(spec.weights)) if spec.weights and Path(spec.weights).is_file() else str(spec.weights)
+            sha256_once(file)
+            if spec.weights and (file := weights_in(Path(spec.weights))).is_file()
+            else str(spec.weights)
         )
         classes = [list(recipe.classes), list(self._all_data.classes)] if recipe.classes else []
         made = [spec.name, dict(spec.kwargs), spec.pretrained, classes, recipe.seed]  # what has no weights is drawn
         if is_import_path(spec.name):  # the user's code decides the model, too
-            made += [spec.input_size, source_digest(spec.name)]
+            made.append(source_digest(spec.name))
+        if spec.ema is not None or spec.config:
+            made += [spec.ema, spec.config]
         return {"model": sha256_json(made), "weights": weights}
 
     @property

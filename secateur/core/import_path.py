@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from collections.abc import Callable
 from functools import cache
@@ -43,6 +44,15 @@ def imported(path: str) -> Callable[..., Any]:
         raise RecipeError(f"{path} is a {type(found).__name__}, but must be a function or a class")
     function: Callable[..., Any] = found
     return function
+
+
+def takes(path: str, argument: str) -> bool:
+    """Whether the function of an import path takes an argument of that name, or any, as far as its signature says."""
+    try:
+        parameters = inspect.signature(imported(path)).parameters
+    except (TypeError, ValueError):  # a compiled function may not say
+        return False
+    return argument in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
 
 
 def source_digest(path: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from secateur.core.errors import RecipeError
 from secateur.core.files import sha256_file
-from secateur.core.import_path import imported, is_import_path, source_digest
+from secateur.core.import_path import imported, is_import_path, source_digest, takes
 
 
 def test_the_form_is_a_module_and_a_name() -> None:
@@ -50,3 +50,11 @@ def test_what_cannot_be_imported_is_one_sentence(tmp_path: Path, monkeypatch: py
     with pytest.raises(RecipeError, match="is no import path"):
         imported("focal")
     assert source_digest("no_such_module_anywhere:f") == source_digest("no_such.module:f") == ""
+
+
+def test_a_function_says_which_arguments_it_takes() -> None:
+    path = "tests.pipeline.tasks.small_nets:unet"
+    assert takes(path, "classes")
+    assert not takes(path, "num_classes")
+    assert takes("torchvision.models:resnet18", "num_classes")  # **kwargs
+    assert not takes("builtins:dict", "num_classes")  # which has no signature

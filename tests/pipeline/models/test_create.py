@@ -13,10 +13,11 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torchvision.models import resnet18
 
 from secateur.core.errors import ModelError, SecateurError
 from secateur.pipeline.models.create import create_model, factory_of
-from secateur.pipeline.models.inputs import check_classes, input_shape
+from secateur.pipeline.models.inputs import check_classes, input_shape, transform_for
 from secateur.pipeline.models.origin import origin_of
 from secateur.pipeline.models.spec import ModelSpec, Origin
 from tests.pipeline.models.small import SMALL, VIT, same_weights, small_vit, write_safetensors
@@ -90,6 +91,39 @@ def test_an_import_path_names_the_function_that_makes_a_model(tmp_path: Path) ->
     assert factory_of(ModelSpec("resnet18")) is None
 
 
+def test_a_function_that_takes_the_number_of_classes_is_given_that_of_the_checkpoint(tmp_path: Path) -> None:
+    state = resnet18(num_classes=7).state_dict()  # as torchvision saves it
+    torch.save(state, tmp_path / "x.pth")
+    name = "torchvision.models:resnet18"
+    model = create_model(name, tmp_path / "x.pth")
+    assert torch.equal(model.fc.weight, state["fc.weight"])
+    with pytest.raises(
+        ModelError, match=r"2 of another shape \(first 'fc\.weight': \[7, 512\] in the file, \[5, 512\]"
+    ):
+        create_model(name, tmp_path / "x.pth", num_classes=5)
+    assert same_weights(create_model("resnet18", tmp_path / "x.pth"), model)  # timm's has the same names
+    state["conv1.weight"] = state["conv1.weight"][:, :1]
+    torch.save(state, tmp_path / "x.pth")
+    with pytest.raises(ModelError, match="3 of another shape"):
+        create_model(name, tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("name", ["resnet10t", VIT, "torchvision.models:resnet18"])
+def test_the_recipes_preprocessing_goes_before_the_models_own(name: str) -> None:
+    kwargs = {"embed_dim": 48, "depth": 1, "num_heads": 3} if name == VIT else {}
+    spec = ModelSpec(name, kwargs=kwargs, input_size=(3, 64, 48), mean=(0.1,), std=(0.4, 0.5, 0.6), crop_pct=0.8)
+    model = create_model(replace(spec, interpolation="lanczos"))
+    found = transform_for(model)
+    assert (input_shape(model), found.shape) == ((3, 64, 48), (3, 64, 48))
+    assert (found.mean, found.std, found.crop_pct) == ((0.1, 0.1, 0.1), (0.4, 0.5, 0.6), 0.8)
+    assert found.interpolation == "lanczos"
+    with torch.no_grad():
+        assert model(torch.zeros(1, 3, 64, 48)).shape == (1, 1000)
+    if name == VIT:
+        again = create_model(origin_of(model).name, **origin_of(model).kwargs)
+        assert transform_for(again) == found
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -99,8 +133,7 @@ def test_an_import_path_names_the_function_that_makes_a_model(tmp_path: Path) ->
             "gives a NoneType, but must give an nn.Module",
         ),
         (lambda: create_model("tests.pipeline.tasks.small_nets:unet", depth=3), "cannot make a model with .*depth"),
-        (lambda: ModelSpec("resnet18", input_size=(3, 8, 8)), "give img_size and in_chans in model.kwargs"),
-        (lambda: ModelSpec("a.b:c", input_size=(3, 0, 8)), "must be channels, height and width of 1 or more"),
+        (lambda: ModelSpec("a.b:c", input_size=(3, 0, 8)), r"model\.input_size is \[3, 0, 8\], but must be 1 or more"),
         (lambda: ModelSpec("a.b:c", pretrained=True), "timm has no weights for a.b:c"),
     ],
 )

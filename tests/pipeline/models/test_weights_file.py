@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from secateur.core.errors import ModelError
 from secateur.pipeline.models.create import create_model
+from secateur.pipeline.models.fill import fill
 from secateur.pipeline.models.spec import ModelSpec
+from secateur.pipeline.models.weights_file import open_checkpoint, read_checkpoint
 from tests.pipeline.models.small import SMALL, VIT, same_weights, small_vit, write_safetensors
 
 WRAPPED: dict[str, Callable[[dict[str, Tensor]], Any]] = {
@@ -22,6 +24,10 @@ WRAPPED: dict[str, Callable[[dict[str, Tensor]], Any]] = {
     "model": lambda state: {"model": state},
     "ema": lambda state: {"state_dict": {k: v * 0 for k, v in state.items()}, "state_dict_ema": state},
     "module.": lambda state: {"module." + k: v for k, v in state.items()},
+    "lightning": lambda state: {
+        "pytorch-lightning_version": "2.5",
+        "state_dict": {"criterion.weight": torch.ones(3), **{"net." + k: v for k, v in state.items()}},
+    },
     "compiled ddp": lambda state: {"state_dict": {"_orig_mod.module." + k: v for k, v in state.items()}},
 }
 
@@ -31,6 +37,60 @@ def test_torch_files_are_unwrapped(wrapped: str, tmp_path: Path) -> None:
     model = small_vit()
     torch.save(WRAPPED[wrapped](model.state_dict()), tmp_path / "x.pth")
     assert same_weights(model, create_model(VIT, tmp_path / "x.pth", **SMALL))
+
+
+def both(state: dict[str, Tensor]) -> dict[str, Any]:
+    """A checkpoint of timm's train.py, with weights of the last step that are all zero."""
+    last = {key: value * 0 for key, value in state.items()}
+    return {"epoch": 3, "arch": VIT, "state_dict": last, "optimizer": {}, "state_dict_ema": state}
+
+
+def test_which_of_two_kinds_of_weights_is_taken_is_chosen_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, path = small_vit(), str(tmp_path / "x.pth")
+    torch.save(both(model.state_dict()), path)
+
+    def bias(ema: bool | None) -> Tensor:
+        made: Tensor = create_model(ModelSpec(VIT, path, ema=ema, kwargs=SMALL)).get_parameter("norm.weight")
+        return made
+
+    assert bias(False).sum() == 0 and not caplog.records
+    assert torch.equal(bias(True), model.get_parameter("norm.weight")) and not caplog.records
+    assert torch.equal(bias(None), model.get_parameter("norm.weight"))
+    assert "state_dict_ema is taken, not epoch, arch, state_dict, optimizer; model.ema: false takes" in caplog.text
+    torch.save({"state_dict": model.state_dict()}, path)
+    with pytest.raises(
+        ModelError, match=r"has no averaged weights \(state_dict_ema or model_ema\), which model.ema asks"
+    ):
+        bias(True)
+
+
+def test_what_a_lightning_module_has_besides_its_model_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.save(WRAPPED["lightning"](small_vit().state_dict()), tmp_path / "x.ckpt")
+    create_model(VIT, tmp_path / "x.ckpt", **SMALL)
+    assert "1 tensors outside of net are not used (first 'criterion.weight')" in caplog.text
+
+
+def test_a_checkpoint_names_its_architecture(tmp_path: Path) -> None:
+    torch.save(both(small_vit().state_dict()), tmp_path / "x.pth")
+    assert open_checkpoint(tmp_path / "x.pth").architecture == VIT
+    assert open_checkpoint(write_safetensors(small_vit().state_dict(), tmp_path / "x.safetensors")).architecture == ""
+
+
+def test_a_model_whose_attribute_has_the_name_of_a_wrapper_is_filled(tmp_path: Path) -> None:
+    class Wrapper(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = nn.Linear(2, 3)
+
+    state = {key: tensor + 1 for key, tensor in Wrapper().state_dict().items()}
+    torch.save(state, tmp_path / "x.pth")
+    model = Wrapper()
+    fill(model, read_checkpoint(tmp_path / "x.pth"), "Wrapper", "x.pth")
+    assert torch.equal(model.model.weight, state["model.weight"])
 
 
 def test_safetensors_and_half_precision_fill_the_model(tmp_path: Path) -> None:
