@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from secateur.pipeline.plan.make import make_plan as make_plan
     from secateur.pipeline.plan.mask_loss import mask_loss as mask_loss
     from secateur.pipeline.plan.objective import divergence as divergence
+    from secateur.pipeline.plan.rounds import plan_in_rounds as plan_in_rounds
     from secateur.pipeline.plan.xpruner import Xpruner as Xpruner
     from secateur.pipeline.recover.compensate import compensate as compensate
     from secateur.pipeline.recover.distill import distill as distill
@@ -137,6 +138,7 @@ _PLACES = {
     "mask_loss": "pipeline.plan.mask_loss",
     "open_data": "pipeline.data.dataset",
     "open_engine": "export.engines",
+    "plan_in_rounds": "pipeline.plan.rounds",
     "profile": "pipeline.plan.latency_profile",
     "prune": "pipeline.structure.surgery",
     "quantize_onnx": "export.quantize.quantize",

@@ -38,6 +38,8 @@ MaskLoss = Callable[[Mapping[str, "Tensor"]], "Tensor"]
 """The loss of the model on its next batch when units are multiplied by these factors `[units]` of each group."""
 DEFAULT_KINDS: tuple[Kind, ...] = ("mlp_hidden", "qk_dim", "v_dim", "channel")
 """Heads are left out: on the demo, dimensions of every head cost less accuracy than whole heads at equal MACs."""
+ROUNDS = Range(1, 64)
+"""In how many rounds a plan may be made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,8 @@ NEEDED = {
 class Problem:
     """What an allocation decides on: the removal steps of each group, the budget, and what to measure with.
 
-    `precisions` are those of the operations (by the names of `groups.terms`) that are not in fp32.
+    `precisions` are those of the operations (by the names of `groups.terms`) that are not in fp32. `left` are the units
+    that earlier rounds have left: all others are gone, whatever is chosen.
     """
 
     groups: Groups
@@ -88,6 +91,7 @@ class Problem:
     budget: Budget
     instruments: Instruments = field(default_factory=Instruments)
     precisions: Mapping[str, str] = field(default_factory=dict)
+    left: Kept = field(default_factory=dict)
 
     def limit(self) -> float:
         """The most that the small model may cost, in the budget's measure."""
@@ -95,7 +99,20 @@ class Problem:
 
     def cost(self, kept: Kept) -> float:
         """What a choice costs, in the budget's measure."""
-        return self.budget.cost(self.groups, kept, list(self.steps), self.instruments.latencies, self.precisions)
+        return self.budget.cost(
+            self.groups, self.of_left(kept), list(self.steps), self.instruments.latencies, self.precisions
+        )
+
+    def of_left(self, kept: Kept) -> Kept:
+        """What a choice keeps of the units that are left."""
+        if not self.left:
+            return kept
+        stays = {name: set(self.left[name]) for name in kept if name in self.left}
+        rest = {
+            name: [unit for unit in units if unit in stays[name]] if name in stays else units
+            for name, units in kept.items()
+        }
+        return {**self.left, **rest}
 
     def term_saving(self, term: Term, kept: Kept, wide: str, narrow: str) -> float:
         """What one operation costs less in the precision `narrow` than in `wide`, in the budget's measure."""
@@ -212,7 +229,7 @@ def allocation(name: str) -> Callable[[type[A]], type[A]]:
     """
 
     def register(kind: type[A]) -> type[A]:
-        if name in ("allocate", *_names(Constraints)):
+        if name in ("allocate", "rounds", *_names(Constraints)):
             raise ValueError(f"an allocation cannot be called {name!r}: a recipe's plan has that key")
         kind.name = name
         ALLOCATIONS.register(name)(dataclass(frozen=True)(kind))

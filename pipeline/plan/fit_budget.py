@@ -29,7 +29,7 @@ def check_reach(problem: Problem) -> None:
     for name, steps in problem.steps.items():
         kept.update(problem.without(name, len(steps)))
     if (least := problem.cost(kept)) > limit:
-        dense = replace(problem, precisions={}).cost({})
+        dense = replace(problem, precisions={}, left={}).cost({})
         raise PlanError(
             f"the budget of {limit:.4g} {problem.budget.measure} ({limit / dense:.1%} of dense) cannot be met: with "
             f"everything gone that may go, {least:.4g} ({least / dense:.1%}) are left; {_remedies(problem)}"
@@ -77,7 +77,8 @@ def fit_budget(problem: Problem, order: Order) -> Choice:
             last[name] = place
     if cost(gone) < (1 - SPARE) * limit:
         gone = next((found for back in last.values() if (found := _finer(order, gone, back, cost, limit))), gone)
-    return Choice(kept_without(gone), cost(gone), limit)
+    kept = problem.of_left(kept_without(gone))
+    return Choice({name: tuple(units) for name, units in kept.items()}, cost(gone), limit)
 
 
 def _finer(

@@ -41,12 +41,13 @@ def ranked(problem: Problem, families: Collection[Sequence[str]]) -> Order:
     """
     keyed: list[tuple[float, int, Step]] = []
     for place, names in enumerate(families):
-        total = sum(problem.groups.named(name).units for name in names)
+        sizes = {name: problem.groups.named(name).units for name in names}
+        total = sum(sizes.values())
         rising: list[tuple[float, Step]] = []
         for name in names:
             steps = problem.steps[name]
             rising += zip(np.maximum.accumulate([step.score for step in steps]).tolist(), steps, strict=True)
-        gone = 0
+        gone = total - sum(len(problem.left[name]) if name in problem.left else sizes[name] for name in names)
         for _, step in sorted(rising, key=lambda item: item[0]):
             gone += len(step.units)
             keyed.append((gone / total, place, step))

@@ -25,7 +25,7 @@ from secateur.pipeline.plan.fit_budget import check_reach, fit_budget
 from secateur.pipeline.plan.latency_table import LatencyTable
 from secateur.pipeline.scores.registry import METHODS
 from secateur.pipeline.scores.score import Scores
-from secateur.pipeline.structure.groups import Group, Groups
+from secateur.pipeline.structure.groups import Group, Groups, Kept
 from secateur.pipeline.structure.plan import Plan, PlanFacts, plan_from_kept
 from secateur.pipeline.structure.steps import Step, removal_steps
 
@@ -52,15 +52,21 @@ def make_plan(
     True
     """
     chosen = allocation_of(allocation or best_allocation(scores.method), options)
+    return planned(groups, scores, budget, chosen, instruments or Instruments(), {})
+
+
+def planned(
+    groups: Groups, scores: Scores, budget: Budget, chosen: Allocation, instruments: Instruments, left: Kept
+) -> Plan:
+    """The plan of an allocation that is made already, of the units that are `left`; raises what `make_plan` does."""
     chosen.check(budget)
-    instruments = instruments or Instruments()
     for need in chosen.needs:
         if getattr(instruments, need) is None:
             raise PlanError(f"the allocation {chosen.name!r} {NEEDED[need]}")
     if budget.measure == "macs" and groups.uncounted:
         _log.warning("the budget leaves out operations that may carry MACs: %s", ", ".join(groups.uncounted))
-    steps = {group.name: steps_of(group, scores, chosen) for group in prunable(groups, chosen)}
-    problem, order = chosen.decide(Problem(groups, steps, budget, instruments))
+    steps = {group.name: steps_of(group, scores, chosen, left.get(group.name)) for group in prunable(groups, chosen)}
+    problem, order = chosen.decide(Problem(groups, steps, budget, instruments, left=left))
     choice = fit_budget(problem, order)
     facts = PlanFacts(
         budget=budget.measure,
@@ -122,16 +128,23 @@ def prunable(groups: Groups, constraints: Constraints) -> Sequence[Group]:
     return found
 
 
-def steps_of(group: Group, scores: Scores, constraints: Constraints) -> list[Step]:
-    """The removal steps of a group; raises `PlanError` where the scores are not this model's."""
+def steps_of(group: Group, scores: Scores, constraints: Constraints, left: Sequence[int] | None = None) -> list[Step]:
+    """The removal steps of a group, or of the units that are `left`.
+
+    Raises `PlanError` where the scores are not this model's.
+    """
+    if left is not None and not left:
+        return []
     values = scores.by_unit(group.name).double().numpy() if group.name in scores.values else None
     if values is None or values.shape != (group.units,):
         raise PlanError(f"the scores do not fit the model: {group.name!r} has {group.units} units; score it again")
-    return _steps(group, np.asarray(values), constraints)
+    return _steps(group, np.asarray(values), constraints, left)
 
 
-def _steps(group: Group, scores: NDArray[np.float64], constraints: Constraints) -> list[Step]:
+def _steps(
+    group: Group, scores: NDArray[np.float64], constraints: Constraints, left: Sequence[int] | None = None
+) -> list[Step]:
     least = constraints.least
     if least is None:
         least = 0 if group.kind == "head" else max(constraints.align, constraints.fewest)
-    return removal_steps(group, scores, constraints.align, least)
+    return removal_steps(group, scores, constraints.align, least, left)

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from secateur.core.errors import PlanError, RecipeError, naming
-from secateur.core.options import options_of
+from secateur.core.options import check_fields, options_of
 from secateur.pipeline.plan.allocation import (
     ALLOCATIONS,
+    ROUNDS,
     Allocation,
     Constraints,
     find_allocation,
@@ -30,19 +31,25 @@ class _Allocate:
     """The way the budget is shared out: `uniform`, `global`, `knapsack`, `sensitivity`, `evolution`, `xpruner`, `joint`
     or another registered allocation; a recipe without it has the best one for its score.
     """
+    rounds: Annotated[int, ROUNDS] = 1
+    """In how many rounds units go: what a round leaves is repaired, where the run repairs in closed form, and scored
+    anew before the next one; each leaves the same share of the cost that it found.
+    """
 
 
 @dataclass(frozen=True)
 class PlanSpec(Constraints, _Allocate):
     """How the budget is shared out: by the allocation `allocate`, under these constraints.
 
-    A recipe that names none has the `best_allocation` for its score.
+    A recipe that names none has the `best_allocation` for its score. Several `rounds` are those of
+    `plan_in_rounds`.
     Raises `PlanError` for an allocation that there is not, and for values that an allocation does not take, whether
     it is the chosen one or not.
     """
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_fields(self, "plan", names=("rounds",))
         with naming("plan.allocate"):
             find_allocation(self.allocate)
         for name in dict.fromkeys([self.allocate, *self.sections()]):

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from secateur.benchmarks.bootstrap import Interval
 from secateur.export.graph_types import bit_ops
 from secateur.pipeline.data.classes import spelt_out
+from secateur.pipeline.plan.spec import PlanSpec
 from secateur.pipeline.recover.spec import RecoverSpec
 from secateur.pipeline.report.certainty import Judged, judged
 from secateur.pipeline.report.findings import Findings
@@ -43,7 +44,7 @@ def facts_of(found: Findings) -> list[tuple[str, str]]:
         *([("classes", ", ".join(spelt_out(recipe.classes)))] if recipe.classes else []),
         ("budget", ", ".join(f"{key} {value}" for key, value in budget.items())),
         ("scores", recipe.score.method),
-        ("allocation", f"{recipe.plan.allocate}, widths in multiples of {recipe.plan.align}"),
+        ("allocation", _allocation(recipe.plan)),
         ("recovery", _recovery(recipe.recover)),
         *planned,
         ("held-out images", "unknown" if images is None else str(images)),
@@ -90,3 +91,9 @@ def _recovery(recover: RecoverSpec) -> str:
         epochs = f"{lessons.epochs} epoch{'s' if lessons.epochs > 1 else ''}"
         steps.append(f"{epochs} of distillation, {lessons.labels:.0%} of it on labels")
     return ", then ".join(steps) or "none"
+
+
+def _allocation(spec: PlanSpec) -> str:
+    """How the plan was made, in a phrase."""
+    rounds = f" in {spec.rounds} rounds" if spec.rounds > 1 else ""
+    return f"{spec.allocate}{rounds}, widths in multiples of {spec.align}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
+
+from torch import nn
 
 from secateur.core.errors import PlanError
 from secateur.core.files import sha256_json
@@ -19,18 +21,26 @@ from secateur.pipeline.plan.latency_table import LatencyTable
 from secateur.pipeline.plan.make import make_plan
 from secateur.pipeline.plan.mask_loss import mask_loss
 from secateur.pipeline.plan.objective import divergence, remembered
+from secateur.pipeline.plan.rounds import FILE, Repaired, plan_in_rounds
 from secateur.pipeline.plan.xpruner import Xpruner
+from secateur.pipeline.recover.compensate import compensate
 from secateur.pipeline.recover.fast_repair import FastRepair
+from secateur.pipeline.recover.spec import Compensation
 from secateur.pipeline.runs.declarations import Declaration, Output, recipe_parts
 from secateur.pipeline.runs.inputs import Inputs
 from secateur.pipeline.runs.recipe import Recipe
-from secateur.pipeline.scores.score import Scores
+from secateur.pipeline.scores.score import Scores, score
+from secateur.pipeline.structure.cutting import cut
+from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.plan import Plan
 
 Say = Callable[[str], None]
 MEASURED = 64
 """How many calibration images a plan is measured on."""
-KEPT = ("judged.*", "losses.json", "plan.db*")
-"""What measuring and evolution leave in the run to go on with."""
+KEPT = ("judged.*", "losses.json", "plan.db*", FILE)
+"""What measuring, evolution and rounds leave in the run to go on with."""
+CLOSED_FORM = tuple(item.name for item in fields(Compensation))
+"""The keys of `recover` that say how a model is repaired in closed form."""
 LATENCIES = Output("profile", "latency.json")
 
 
@@ -38,7 +48,11 @@ def plan_run(inputs: Inputs, say: Say) -> list[str]:
     """Writes `plan.json`; raises `PlanError` where a plan that may choose int8 has nothing in it to export so."""
     scores = Scores.load(inputs.path("scores.safetensors"))
     allocation = inputs.recipe.plan.allocation()
-    plan = make_plan(inputs.groups, scores, inputs.recipe.budget, allocation, instruments(inputs, allocation, say))
+    given = instruments(inputs, allocation, say)
+    if inputs.recipe.plan.rounds == 1:
+        plan = make_plan(inputs.groups, scores, inputs.recipe.budget, allocation, given)
+    else:
+        plan = _in_rounds(inputs, scores, allocation, given)
     precisions = plan.facts.precisions if plan.facts is not None else {}
     if chooses_bits(inputs.recipe) and NARROW not in precisions.values():
         raise PlanError(
@@ -47,6 +61,30 @@ def plan_run(inputs: Inputs, say: Say) -> list[str]:
         )
     plan.save(inputs.output("plan.json"))
     return ["plan.json"]
+
+
+def _in_rounds(inputs: Inputs, scores: Scores, allocation: Allocation, given: Instruments) -> Plan:
+    """A plan in rounds, scored as the run scores; in between the run's repair in closed form, if it has one."""
+    recipe, task, dense, groups = inputs.recipe, inputs.model_task, inputs.dense, inputs.groups
+    spec, made = recipe.score, recipe.score.made()
+    scoring = inputs.calibration(spec.samples_per_class, spec.batch_size)
+    decides: list[object] = [str(task), recipe.seed, asdict(spec), recipe.recover.compensate]
+    repaired: Repaired | None = None
+    if recipe.recover.compensate:
+        loader = inputs.calibration(recipe.recover.samples_per_class, recipe.recover.batch_size)
+        chosen = Compensation(**{key: getattr(recipe.recover, key) for key in CLOSED_FORM})
+        decides += [recipe.recover.samples_per_class, recipe.recover.batch_size, chosen]
+
+        def repaired(plan: Plan) -> nn.Module:
+            return compensate(cut(dense, groups, plan), dense, plan, loader, chosen, groups)
+
+    def rescore(current: nn.Module, some: Groups) -> Scores:
+        return score(current, some, scoring, made, recipe.seed, task=task)
+
+    given = replace(given, identity=sha256_json([given.identity, *decides]))
+    return plan_in_rounds(
+        dense, groups, scores, recipe.budget, rescore, repaired, recipe.plan.rounds, allocation, given
+    )
 
 
 def reads_besides(recipe: Recipe) -> Sequence[Declaration]:
@@ -60,6 +98,10 @@ def reads_besides(recipe: Recipe) -> Sequence[Declaration]:
             parts.append("recover.compensate")
     if chooses_bits(recipe):
         parts += ["export.quantize", "export.targets"]
+    if recipe.plan.rounds > 1:
+        parts += ["task", "score", "recover.compensate"]
+        if recipe.recover.compensate:
+            parts += [f"recover.{key}" for key in (*CLOSED_FORM, "samples_per_class", "batch_size")]
     return [*recipe_parts(*parts), *([LATENCIES] if by_latency(recipe) else [])]
 
 

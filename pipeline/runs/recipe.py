@@ -26,6 +26,7 @@ from secateur.pipeline.data.spec import DataSpec
 from secateur.pipeline.models.spec import ModelSpec
 from secateur.pipeline.plan.budget import Budget, clear_other_measures
 from secateur.pipeline.plan.make import best_allocation
+from secateur.pipeline.plan.rounds import check_rounds
 from secateur.pipeline.plan.spec import PlanSpec, default_spec
 from secateur.pipeline.recover.spec import RecoverSpec
 from secateur.pipeline.scores.lrp.composite import NAMED
@@ -98,6 +99,7 @@ class Recipe:
             check_by_class(self.score.made(), task)
         allocation = self.plan.allocation()
         allocation.check(self.budget)
+        check_rounds(self.plan.rounds, allocation, self.score.method)
         if "precision_losses" in allocation.needs and "int8" not in self.export.precisions:
             raise RecipeError(
                 f"plan.allocate is {self.plan.allocate}, which plans operations in int8, but export.precisions is "

@@ -54,7 +54,11 @@ class Plan:
 
     def save(self, path: Path) -> None:
         """Writes the plan as JSON."""
-        write_json(path, "plan", {**self.to_json(), "notes": asdict(self.facts) if self.facts else {}})
+        write_json(path, "plan", self.with_notes())
+
+    def with_notes(self) -> dict[str, object]:
+        """The plan as plain JSON values, with its facts as `from_json` reads them."""
+        return {**self.to_json(), "notes": asdict(self.facts) if self.facts else {}}
 
     def to_json(self) -> dict[str, object]:
         """The plan as plain JSON values."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,25 +25,37 @@ class Step:
     score: float
 
 
-def removal_steps(group: Group, scores: NDArray[np.float64], align: int, least: int) -> list[Step]:
+def removal_steps(
+    group: Group, scores: NDArray[np.float64], align: int, least: int, left: Sequence[int] | None = None
+) -> list[Step]:
     """The removal steps of a group, least important first; `scores` is `[units]`.
 
     `least` units stay in any case (per head, for per-head dimensions, whose steps take the same number of each
     head, so that the heads of a layer stay equal). The alignment is that of the resulting width: a head counts as
-    many positions as it has.
+    many positions as it has. Only the units that are `left` are removed, where these are given: as many of each head
+    that is left at all.
     """
-    by_block = scores.reshape(group.blocks, -1)
+    stays = np.ones(group.units, dtype=bool)
+    if left is not None:
+        stays[:] = False
+        stays[list(left)] = True
+    alive = stays.reshape(group.blocks, -1)
+    heads = np.flatnonzero(alive.any(axis=1))
+    if not len(heads):
+        return []
+    by_block = np.where(alive, scores.reshape(group.blocks, -1), -np.inf)[heads]  # what is gone comes first
     order = np.argsort(by_block, axis=1, kind="stable")
     width = by_block.shape[1]
+    gone = width - int(alive[heads[0]].sum())
     size = step_size(group, align)
-    first = width % size or size  # afterwards what is left is a multiple of the size
-    bounds = [0, *range(first, width + 1, size)]
+    first = (width - gone) % size or size  # afterwards what is left is a multiple of the size
+    bounds = [gone, *range(gone + first, width + 1, size)]
     result: list[Step] = []
     for start, stop in pairwise(bounds):
         if width - stop < max(least, group.min_units):
             break
         columns = order[:, start:stop]
-        units = (columns + np.arange(group.blocks)[:, None] * width).ravel()
+        units = (columns + heads[:, None] * width).ravel()
         value = float(np.take_along_axis(by_block, columns, axis=1).mean())
         result.append(Step(group.name, tuple(sorted(int(unit) for unit in units)), value))
     return result

@@ -55,6 +55,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "plan.align": POSITIVE,
     "plan.kinds": ("[mlp]", "[]", "head", "[5]", "null", "[channel]"),
     "plan.skip": ("['nothing.like.this*']", "['*']", "blocks.0*", "[5]"),
+    "plan.rounds": (*POSITIVE, "65", "[4]"),
     "plan.least": ("-1", "1.5", "few", "true"),
     "plan.evolution.population": (*POSITIVE, "2"),
     "plan.evolution.generations": POSITIVE,

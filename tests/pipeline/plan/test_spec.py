@@ -23,6 +23,7 @@ from tests.pipeline.runs.processes import KWARGS, RECIPE
 DEFAULTS = """\
 plan:
   allocate: knapsack
+  rounds: 1
   align: 8
   kinds:
   - mlp_hidden
@@ -47,7 +48,7 @@ plan:
     ascent: 0.5
     loss: divergence
 """
-"""As recipes had it before the keys were made from the allocations."""
+"""As recipes had it before the keys were made from the allocations, and with rounds."""
 THEIRS = """
 from secateur.pipeline.plan.allocation import Allocation, Order, Problem, allocation
 
@@ -96,7 +97,7 @@ def test_the_chosen_allocation_has_the_options_of_the_recipe(name: str) -> None:
 def test_sections_are_those_of_allocations_with_options_of_their_own() -> None:
     spec = default_spec()
     assert spec.sections() == ("evolution", "xpruner")
-    assert [item.name for item in fields(spec)][:5] == ["allocate", "align", "kinds", "skip", "least"]
+    assert [item.name for item in fields(spec)][:6] == ["allocate", "rounds", "align", "kinds", "skip", "least"]
     assert spec.allocation() == Knapsack()
     chosen = recipe({"allocate": "evolution", "align": 2, "evolution": {"population": 5}}).plan.allocation()
     assert chosen == Evolution(align=2, population=5)

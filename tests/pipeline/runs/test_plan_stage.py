@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from secateur.core.errors import PlanError
+from secateur.pipeline.recover.compensate import compensate
 from secateur.pipeline.runs import plan_stage
 from secateur.pipeline.runs.declarations import RecipePart
 from secateur.pipeline.runs.manifest import read_manifest
 from secateur.pipeline.runs.plan_stage import LATENCIES, instruments, plan_run, reads_besides
 from secateur.pipeline.runs.runner import open_run, run_stages
 from secateur.pipeline.runs.stages import STAGES
+from secateur.pipeline.structure.plan import Plan
 from tests.pipeline.runs.handed import handed
 from tests.pipeline.runs.opens import undeclared_opens
 from tests.pipeline.runs.small_run import make_inputs, recipe_of
@@ -67,6 +69,38 @@ def test_it_opens_what_it_declares_and_its_working_files(
     plan_run(PLAN.inputs(run, entries), said.append)
     assert (run.folder / "plan.json").read_bytes() == before
     assert allocate == "evolution" or not said  # what was measured is not measured again
+
+
+ROUNDS = ("plan.rounds=2", "plan.allocate=knapsack", "plan.align=4", "budget.macs=0.6", "score.method=obs")
+
+
+@pytest.mark.parametrize("compensate", [True, False])
+def test_rounds_depend_on_the_score_and_on_the_repair_in_closed_form(scored: Path, compensate: bool) -> None:
+    recipe = recipe_of(scored, *ROUNDS, "score.options={}", f"recover.compensate={str(compensate).lower()}")
+    closed = ("ridge", "front_to_back", "adapt_statistics", "samples_per_class", "batch_size")
+    parts = ["task", "score", "recover.compensate", *(f"recover.{key}" for key in closed if compensate)]
+    assert reads_besides(recipe) == [RecipePart(key) for key in parts]
+
+
+def test_a_run_in_rounds_scores_the_repaired_model_and_does_no_round_twice(
+    scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(scored / "run", tmp_path / "run")
+    run = open_run(tmp_path / "run", recipe_of(scored, *ROUNDS, "score.options={}"), update=True)
+    entries = run_stages(run, "score")
+    repaired: list[Plan] = []
+    monkeypatch.setattr(plan_stage, "compensate", lambda *given: repaired.append(given[2]) or compensate(*given))
+    assert undeclared_opens(PLAN, run, entries, [run.folder, scored / "train", scored / "val"]) == []
+    whole = Plan.load(run.folder / "plan.json")
+    (first,) = repaired
+    assert run.groups.macs(whole.kept) <= 0.6 * run.groups.macs() < run.groups.macs(first.kept)
+    assert run.groups.macs(first.kept) <= 0.6**0.5 * run.groups.macs()
+    said: list[str] = []
+    plan_run(PLAN.inputs(run, entries), said.append)
+    assert Plan.load(run.folder / "plan.json") == whole and len(repaired) == 1 and not said
+    other = open_run(run.folder, recipe_of(scored, *ROUNDS, "score.options={}", "recover.ridge=0.1"), update=True)
+    plan_run(PLAN.inputs(other, entries), said.append)
+    assert len(repaired) == 2 and said == ["round 2 of 2: scoring what is left, repaired"]
 
 
 def test_a_plan_with_nothing_in_int8_is_refused_before_anything_is_exported(

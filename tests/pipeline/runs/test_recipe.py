@@ -45,6 +45,13 @@ def test_settings_change_single_keys_and_a_budget_replaces_the_other() -> None:
     assert MINIMAL["budget"] == {"macs": 0.5}
 
 
+@pytest.mark.parametrize("setting", ["score.method=xmask", "plan.allocate=evolution"])
+def test_rounds_with_what_looks_at_the_dense_model_alone_are_refused(setting: str) -> None:
+    assert make_recipe(apply_settings(MINIMAL, ["plan.rounds=3"]), "test").plan.rounds == 3
+    with pytest.raises(PlanError, match=r"plan\.rounds is 3, but the (allocation|scores)"):
+        make_recipe(apply_settings(MINIMAL, ["plan.rounds=3", setting]), "test")
+
+
 LATENCY = {"latency": 0.5, "target": "torch:cpu"}
 
 
@@ -70,7 +77,7 @@ def test_one_measure_of_the_budget_replaces_another_and_the_target_stays_with_a_
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["plan.alling=4"], r"unknown key 'plan\.alling'; did you mean 'align'\?; allowed here: allocate, align"),
+        (["plan.alling=4"], r"unknown key 'plan\.alling'; did you mean 'align'\?; allowed here: allocate, rounds"),
         (["bugdet.macs=1"], r"unknown key 'bugdet'; did you mean 'budget'"),
         (["plan.align=many"], r"plan\.align is 'many'"),
         (["score"], "needs key=value"),

@@ -46,3 +46,23 @@ def test_a_unit_counts_as_many_positions_as_it_has(positions: int, align: int, s
 
 def test_what_the_group_must_keep_stays_however_little_is_asked() -> None:
     assert [len(step.units) for step in removal_steps(group(8, least=3), np.arange(8.0), 1, 0)] == [1] * 5
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 3), st.integers(1, 9), st.integers(0, 12), st.integers(0, 99), st.data())
+def test_of_what_is_left_the_steps_are_those_that_were_still_to_come(
+    width: int, blocks: int, align: int, least: int, seed: int, data: st.DataObject
+) -> None:
+    found = group(width * blocks, blocks, kind="v_dim" if blocks > 1 else "mlp_hidden")
+    scores = np.random.default_rng(seed).random(found.units)
+    every = removal_steps(found, scores, align, least)
+    taken = data.draw(st.integers(0, len(every)))
+    gone = {unit for step in every[:taken] for unit in step.units}
+    dead = range(width) if blocks > 1 and data.draw(st.booleans()) else range(0)  # a head that went whole
+    left = [unit for unit in range(found.units) if unit not in gone and unit not in dead]
+    steps = removal_steps(found, scores, align, least, left)
+    assert [step.units for step in steps] == [
+        tuple(unit for unit in step.units if unit not in dead) for step in every[taken:]
+    ]
+    assert all(step.score == pytest.approx(scores[list(step.units)].mean()) for step in steps)
+    assert removal_steps(found, scores, align, least, []) == []
