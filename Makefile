@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # A strict editable install links every file, so it is made again when a file appears or goes.
-SOURCES := $(shell find secateur pipeline kernels export benchmarks -name "*.py" -o -name "*.cu" -o -name "*.cuh" -o -path "*/templates/*" | sort)
+SOURCES := $(shell find secateur pipeline kernels export benchmarks recipes -name "*.py" -o -name "*.cu" -o -name "*.cuh" -o -path "*/templates/*" -o -path "recipes/*.yaml" | sort)
 
 .PHONY: demo test bare lint types check setup clean
 

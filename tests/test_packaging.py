@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = {"secateur": "secateur", **{f: f"secateur/{f}" for f in ("pipeline", "kernels", "export", "benchmarks")}}
+FOLDERS = {
+    "secateur": "secateur",
+    **{f: f"secateur/{f}" for f in ("pipeline", "kernels", "export", "benchmarks", "recipes")},
+}
 WANTED = {".py", ".cu", ".cuh", ".typed"}
 
 
@@ -43,6 +46,7 @@ def test_the_wheel_is_the_tree(wheel: zipfile.ZipFile) -> None:
     data = {"secateur/pipeline/demo/demo.yaml", "secateur/pipeline/demo/digits_vit.safetensors"}
     templates = (ROOT / "pipeline/report/templates").iterdir()
     data |= {f"secateur/pipeline/report/templates/{path.name}" for path in templates}
+    data |= {f"secateur/recipes/{path.name}" for path in (ROOT / "recipes").glob("*.yaml")}
     assert packed == tree | data
 
 

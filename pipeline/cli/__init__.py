@@ -15,7 +15,9 @@ from secateur.export.runner.text import shown
 
 COMMANDS = {
     "demo": "the embedded default, end to end, no network",
-    "run": "all stages of a recipe; resumes where it stopped",
+    "init": "asks for a model, images, a device and a budget, and writes a commented recipe",
+    "run": "all stages of a recipe, or of a model with images and a budget; resumes where it stopped",
+    "recipes": "the recipes that come with secateur",
     "sweep": "accuracy against cost over several budgets, scored once",
     "inspect": "what can be removed from a model, and what cannot",
     "score": "the score stage of a run directory, or a search for its relevance rules",
@@ -36,6 +38,7 @@ COMMANDS = {
     "device": "devices that are reached over ssh: add, list, doctor, stop, remove",
     "doctor": "what this machine can do, and how to get what is missing",
     "explain": "what a key of a recipe does, takes and is by default",
+    "completion": "a script that completes commands and options in a shell",
 }
 STAGES = ("plan", "recover", "export", "report")
 """The commands of `stages`; every other one is the `command` of a module of its own name."""

@@ -1,36 +1,96 @@
-"""`secateur run RECIPE`."""
+"""`secateur run WHAT`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from secateur.pipeline.cli.common import (
+    NAMED,
     PLACE,
     Progress,
+    echo,
     json_option,
     print_json,
     say_left_out,
     settings_option,
 )
+from secateur.pipeline.cli.first import budget_option, ema_option, weights_option
+
+if TYPE_CHECKING:
+    from secateur.pipeline.runs.recipe import RecipeLike
+
+RECIPES = (".yaml", ".yml")
 
 
-@click.command("run", short_help="All stages of a recipe; resumes where it stopped.")
-@click.argument("recipe", type=PLACE)
-@click.option("--out", type=PLACE, help="The run directory. [default: runs/<recipe's name>]")
+@click.command("run", short_help="All stages of a recipe, or of a model with images and a budget; resumes.")
+@click.argument("what", metavar="RECIPE|MODEL", type=NAMED)
+@click.option("--out", type=PLACE, help="The run directory. [default: runs/<name>]")
+@click.option("--data", type=PLACE, help="Without a recipe: labelled images.")
+@budget_option
+@click.option(
+    "--target", "targets", multiple=True, help="Without a recipe: where to build and measure; may be repeated."
+)
+@weights_option
+@ema_option
 @click.option("--update", is_flag=True, help="Let the run directory of another recipe follow this one.")
 @settings_option
 @json_option
-def command(recipe: Path, out: Path | None, update: bool, settings: tuple[str, ...], as_json: bool) -> None:
+def command(
+    what: str,
+    out: Path | None,
+    data: Path | None,
+    budget: str | None,
+    targets: tuple[str, ...],
+    weights: Path | None,
+    ema: bool | None,
+    update: bool,
+    settings: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Takes a recipe through all stages into a run directory; finished stages are not repeated.
 
-    Example: secateur run recipes/deit-tiny.yaml --out runs/half --set budget.macs=0.5
+    A recipe is a file, or the name of one that comes with secateur. Without one, give a model (a timm name, a
+    checkpoint, a folder of the Hugging Face hub or of sc.save, or package.module:function) with its images and a
+    budget; the recipe that follows from these is in the run directory.
+
+    Example: secateur run recipe.yaml --out runs/half --set budget.macs=0.5
+
+    Example: secateur run resnet18 --weights best.pth --data images --budget macs=0.5
     """
-    take(recipe, out or Path("runs") / recipe.stem, settings, update, as_json)
+    words = {"--data": data, "--budget": budget, "--target": targets, "--weights": weights, "--ema": ema is not None}
+    given = [word for word, value in words.items() if value]
+    if path := _recipe(what):
+        if given:
+            raise click.UsageError(f"{given[0]} is for a run without a recipe: change {what}, or give --set KEY=VALUE")
+        take(path, out or Path("runs") / path.stem, settings, update, as_json)
+        return
+    if data is None or budget is None:
+        raise click.UsageError(
+            f"{what} is no recipe: give a .yaml file, or --data and --budget too (--data images --budget macs=0.5)"
+        )
+    from secateur.pipeline.runs.first_recipe import first_recipe
+    from secateur.pipeline.runs.model_word import spec_of_word
+
+    spec = spec_of_word(what, str(weights) if weights else None, ema)
+    folder = out or Path("runs") / f"{Path(spec.weights or spec.name).stem}-{budget.replace('=', '-')}"
+    content = first_recipe(spec, str(data), budget, targets)
+    take(content, folder, settings, update, as_json)
 
 
-def take(recipe: Path, folder: Path, settings: tuple[str, ...], update: bool, as_json: bool) -> None:
+def _recipe(what: str) -> Path | None:
+    """The recipe that a word names: a file, or one that comes with secateur."""
+    path = Path(what)
+    if path.suffix in RECIPES:
+        return path
+    from secateur.pipeline.runs.shipped import shipped_path
+
+    return None if path.exists() else shipped_path(what)
+
+
+def take(recipe: RecipeLike, folder: Path, settings: tuple[str, ...], update: bool, as_json: bool) -> None:
     """Takes a recipe through all stages and shows what came out."""
     from dataclasses import asdict
 
@@ -45,3 +105,5 @@ def take(recipe: Path, folder: Path, settings: tuple[str, ...], update: bool, as
         print_json({"run": str(folder), "report": str(folder / "report.html"), "table": table})
     else:
         print_table(folder)
+        if not isinstance(recipe, Path):
+            echo(f"recipe: {folder / 'recipe.yaml'}")

@@ -89,4 +89,9 @@ def _default(item: Field[Any]) -> str:
         value = item.default
     else:
         return REQUIRED
-    return yaml.safe_dump([plain(value)], default_flow_style=True, width=10**6).strip()[1:-1]
+    return in_one_line(plain(value))
+
+
+def in_one_line(value: Any) -> str:
+    """A plain value as YAML in one line."""
+    return yaml.safe_dump([value], default_flow_style=True, width=10**6).strip()[1:-1]

@@ -1,0 +1,1 @@
+"""Recipes to copy: `secateur recipes` lists them, `secateur recipes NAME` prints one."""
