@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
-from tests.exporter import keep_the_table
+from tests.exporter import keep_the_tables
 from tests.postgresql import postgresql as postgresql  # a fixture
 
 torch.set_num_threads(1)
@@ -47,7 +47,7 @@ def _uncollected(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _exporter() -> None:
-    keep_the_table()
+    keep_the_tables()
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def best_allocation(method: str) -> str:
 
     `knapsack` where scores compare between groups, as losses do, and else `global`; so for a method that is not known.
     """
-    return "knapsack" if method in METHODS.names() and METHODS.find(method).comparable else "global"
+    return "knapsack" if method in METHODS and METHODS.find(method).comparable else "global"
 
 
 def check_plan(groups: Groups, budget: Budget, allocation: Allocation, latencies: LatencyTable | None = None) -> None:

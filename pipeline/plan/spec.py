@@ -58,9 +58,11 @@ class PlanSpec(Constraints, _Allocate):
     @classmethod
     def kind_for(cls, content: Mapping[str, Any]) -> type[PlanSpec]:
         """The spec with a section for each of our allocations that has options, and for others that `content` names."""
-        named = {str(word) for word in (*content, content.get("allocate"))}
-        foreign = named & set(ALLOCATIONS.names()) - set(ALLOCATIONS.own())
-        return _spec_with((*ALLOCATIONS.own(), *sorted(foreign)))
+        named = {str(word) for word in (*content, content.get("allocate", "allocate"))}
+        own = ALLOCATIONS.own()
+        unknown = named.difference(own, (item.name for item in fields(PlanSpec)))
+        foreign = sorted(unknown & set(ALLOCATIONS.names())) if unknown else ()
+        return _spec_with((*own, *foreign))
 
     @classmethod
     def read(cls, content: Mapping[str, Any]) -> PlanSpec:

@@ -14,12 +14,13 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
 from secateur.benchmarks.spec import BenchSpec
 from secateur.core.errors import RecipeError, naming, near_matches
 from secateur.core.ranges import Range, check_ranges
+from secateur.core.records import adapter_of, once_a_type
 from secateur.export.spec import ExportSpec
 from secateur.pipeline.analysis.spec import ReportSpec
 from secateur.pipeline.data.spec import DataSpec
@@ -182,7 +183,8 @@ def make_recipe(content: Mapping[str, Any], where: str, folder: Path | None = No
     content = _anchored(content, folder)
     _check_keys(content, Recipe, where, "")
     try:
-        return TypeAdapter(Recipe).validate_python(_with_task(_with_plan(content)))
+        made: Recipe = adapter_of(Recipe).validate_python(_with_task(_with_plan(content)))
+        return made
     except ValidationError as error:
         first = error.errors()[0]
         key, hint, given = _key_of(first["loc"], content)
@@ -200,7 +202,7 @@ def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
 
 def _check_keys(content: Mapping[str, Any], kind: Any, where: str, place: str) -> None:
     """Refuses unknown keys, with near matches, at any depth, and truth values where a number or a text is meant."""
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     allowed = [item.name for item in fields(kind)]
     for key, value in content.items():
         if key not in allowed:
@@ -214,6 +216,12 @@ def _check_keys(content: Mapping[str, Any], kind: Any, where: str, place: str) -
             _check_keys(value, section, where, f"{place}{key}.")
         elif _holds_truth(value) and "true" not in allowed_words(hint):
             raise _wrong_type(where, place + key, value, hint)
+
+
+@once_a_type
+def _hints(kind: Any) -> dict[str, Any]:
+    """The types of a section's keys; nobody may change them."""
+    return get_type_hints(kind)
 
 
 def _with_plan(content: dict[str, Any]) -> dict[str, Any]:
@@ -246,7 +254,7 @@ def _key_of(loc: Sequence[int | str], content: Any) -> tuple[str, Any, Any]:
     names: list[str] = []
     hint: Any = Recipe
     for part in loc:
-        if not is_dataclass(hint) or part not in (hints := get_type_hints(hint)):
+        if not is_dataclass(hint) or part not in (hints := _hints(hint)):
             break
         names.append(str(part))
         hint = hints[str(part)]

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from secateur.core.errors import PlanError, SecateurError, near_matches
 from secateur.core.ranges import Range
+from secateur.core.records import adapter_of, once_a_type
 
 T = TypeVar("T")
 _PLAIN = {int: (Integral, "a whole number"), float: (Real, "a number"), str: (str, "a word")}
@@ -40,7 +41,7 @@ def options_of(kind: type[T], given: Mapping[str, Any], where: str, error: type[
     Raises `error` for an unknown name, with near matches, for a missing one and for a value of another type;
     `where` is as for `check_fields`.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     names = [field.name for field in dataclasses.fields(kind) if field.init]  # type: ignore[arg-type]  # a dataclass
     for name, value in given.items():
@@ -50,7 +51,8 @@ def options_of(kind: type[T], given: Mapping[str, Any], where: str, error: type[
         if isinstance(value, bool) and (wanted := _wanted(value, _annotations(kind)[name])):  # pydantic takes it for 1
             raise error(f"{where}.{name} is {value!r}, but must be {wanted}")
     try:
-        return TypeAdapter(kind).validate_python(dict(given))
+        made: T = adapter_of(kind).validate_python(dict(given))
+        return made
     except ValidationError as mistake:
         first = mistake.errors()[0]
         name = str(first["loc"][0])
@@ -89,8 +91,9 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _annotations(kind: type) -> dict[str, Any]:
-    """The annotations of a dataclass's fields."""
+@once_a_type
+def _annotations(kind: Any) -> dict[str, Any]:
+    """The annotations of a dataclass's fields; nobody may change them."""
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +13,7 @@ from secateur.core.files import read_json, write_json
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+    from pydantic import TypeAdapter
 
 T = TypeVar("T")
 
@@ -39,16 +41,30 @@ def parse_record(
     return checked(cls, {key: value for key, value in content.items() if key != "schema"}, where, error, remedy)
 
 
+def once_a_type(make: Callable[[Any], T]) -> Callable[[Any], T]:
+    """`make`, called once for each type: `functools.cache`, whose own annotation refuses types."""
+    return cache(make)
+
+
+@once_a_type
+def adapter_of(kind: Any) -> TypeAdapter[Any]:
+    """What makes a type's values from plain ones; making it takes longer than using it."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
 def checked(kind: type[T], content: object, where: str, error: type[SecateurError] = RunError, remedy: str = "") -> T:
     """What JSON has in a place as the type that belongs there.
 
     Raises `error` with the first field that does not fit, or that there is not, at any depth; `where` names the file,
     `remedy` what to do about it.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(kind).validate_python(content, extra="forbid")
+        made: T = adapter_of(kind).validate_python(content, extra="forbid")
+        return made
     except ValidationError as mistake:
         first = mistake.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole"

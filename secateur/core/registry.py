@@ -25,6 +25,7 @@ class Registry(Generic[T]):
         self.group = group
         self._modules = dict(modules)
         self._found: dict[str, T] = {}
+        self._looked = False
 
     def register(self, name: str) -> Callable[[T], T]:
         """A decorator that registers a thing under `name`; raises `ValueError` on a duplicate."""
@@ -47,15 +48,25 @@ class Registry(Generic[T]):
             raise ValueError(f"the {self.kind} {taken[0]!r} of {foreign[taken[0]].value} has the name of one of ours")
         return tuple(sorted({*self._modules, *foreign, *self._found}))
 
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a thing of that name; installed packages are looked through only where it is not ours."""
+        return name in self._modules or name in self._found or name in self._entry_points()
+
     def own(self) -> tuple[str, ...]:
         """Secateur's own names, sorted."""
         return tuple(sorted(self._modules))
 
     def find(self, name: str) -> T:
-        """The thing of that name, with only its module imported; raises `PlanError` with the choices for a miss."""
+        """The thing of that name, with only its module imported; raises `PlanError` with the choices for a miss.
+
+        The first one that is asked for raises what `names` raises, so that no package hides behind a name of ours.
+        """
         if name not in self._found:
-            names = self.names()
-            if name not in names:
+            if not self._looked:
+                self.names()
+                self._looked = True
+            if name not in self:
+                names = self.names()
                 raise PlanError(f"there is no {self.kind} {name!r}, but {', '.join(names)}{near_matches(name, names)}")
             self._import(name)
         return self._found[name]

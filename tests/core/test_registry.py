@@ -81,6 +81,8 @@ def test_a_package_cannot_take_a_name_of_ours(tmp_path: Path, monkeypatch: pytes
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ValueError, match="has the name of one of ours"):
         Registry("thing", {"global": "x"}, "secateur.things").names()
+    with pytest.raises(ValueError, match="has the name of one of ours"):
+        Registry("thing", {"global": "json"}, "secateur.things").find("global")
 
 
 def test_making_a_registry_imports_nothing_heavy() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from secateur.pipeline.report.stage import ALL_STAGES
 from secateur.pipeline.runs.runner import open_run, run_stages
+from tests.once import made_once
 from tests.pipeline.runs.small_run import make_inputs, recipe_of
 
 QUICK = (
@@ -18,8 +19,10 @@ QUICK = (
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run directory with all stages done; its weights and images lie beside it. Nobody may change it."""
-    folder = tmp_path_factory.mktemp("finished")
-    make_inputs(folder)
-    run_stages(open_run(folder / "run", recipe_of(folder, *QUICK)), stages=ALL_STAGES)
-    return folder / "run"
+    """A run with all stages done, its weights and images beside it. Nobody may change it, or work in it."""
+
+    def make(folder: Path) -> None:
+        make_inputs(folder)
+        run_stages(open_run(folder / "run", recipe_of(folder, *QUICK)), stages=ALL_STAGES)
+
+    return made_once(tmp_path_factory, "finished", make) / "run"

@@ -59,8 +59,8 @@ def test_single_stages_are_done_and_forced(folder: Path) -> None:
     assert run(None, folder, until="plan").plan != before
 
 
-def test_a_finished_run_is_at_hand(finished: Path) -> None:
-    done = run(None, finished)
+def test_a_finished_run_is_at_hand(folder: Path) -> None:
+    done = run(None, folder)
     assert done.bench.pruned.macs == done.groups.macs(done.plan.kept)
     assert done.bench.pruned.params == sum(value.numel() for value in done.small.parameters())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.recipe import make_recipe
 from secateur.pipeline.runs.runner import open_run, run_stages
+from tests.once import made_once
 
 KWARGS = {
     "img_size": 16,
@@ -39,6 +41,8 @@ TYPED: Mapping[str, Any] = {
 @pytest.fixture(scope="session")
 def typed_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run of `TYPED`; nobody may change it."""
-    run = open_run(tmp_path_factory.mktemp("typed") / "run", make_recipe(TYPED, "the test"))
-    run_stages(run)
-    return run
+
+    def make(folder: Path) -> None:
+        run_stages(open_run(folder / "run", make_recipe(TYPED, "the test")))
+
+    return open_run(made_once(tmp_path_factory, "typed", make) / "run")

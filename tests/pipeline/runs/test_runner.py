@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import time
 from multiprocessing.process import BaseProcess
@@ -20,6 +21,7 @@ from secateur.pipeline.runs.manifest import read_manifest
 from secateur.pipeline.runs.recipe import apply_settings, make_recipe
 from secateur.pipeline.runs.runner import open_run, run_stages
 from tests.forked import secateur
+from tests.once import made_once
 
 KWARGS = {
     "img_size": 16,
@@ -52,12 +54,20 @@ def start_run(folder: Path) -> BaseProcess:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was never disturbed."""
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    child = start_run(folder)
-    child.join()
-    assert child.exitcode == 0
-    return folder
+    """A run that was never disturbed; nobody may change it, or work in it."""
+
+    def make(folder: Path) -> None:
+        child = start_run(folder / "whole")
+        child.join()
+        assert child.exitcode == 0
+
+    return made_once(tmp_path_factory, "runner", make) / "whole"
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished, tmp_path / "copy")
+    return tmp_path / "copy"
 
 
 def test_a_run_writes_what_the_design_names(finished: Path) -> None:
@@ -102,46 +112,38 @@ def wait_for_stages(folder: Path, count: int) -> None:
     raise AssertionError(f"stage {count} was not reached")
 
 
-def test_a_second_call_repeats_nothing(finished: Path) -> None:
+def test_a_second_call_repeats_nothing(copied: Path) -> None:
     said: list[tuple[str, str]] = []
-    before = (finished / "manifest.json").read_bytes()
-    run_stages(open_run(finished), report=lambda stage, message: said.append((stage, message)), stages=ALL_STAGES)
+    before = (copied / "manifest.json").read_bytes()
+    run_stages(open_run(copied), report=lambda stage, message: said.append((stage, message)), stages=ALL_STAGES)
     assert said == [(name, "up to date") for name in NAMES]
-    assert (finished / "manifest.json").read_bytes() == before
+    assert (copied / "manifest.json").read_bytes() == before
 
 
-def test_a_changed_recipe_repeats_only_what_depends_on_it(finished: Path, tmp_path: Path) -> None:
-    import shutil
-
-    folder = tmp_path / "changed"
-    shutil.copytree(finished, folder)
+def test_a_changed_recipe_repeats_only_what_depends_on_it(finished: Path, copied: Path) -> None:
     recipe = make_recipe(apply_settings(CONTENT, ["budget.macs=0.7"]), "test")
     with pytest.raises(RunError, match=r"made by another recipe \(budget\.macs differ\)"):
-        open_run(folder, recipe)
+        open_run(copied, recipe)
     said: list[tuple[str, str]] = []
-    run_stages(open_run(folder, recipe, update=True), until="recover", report=lambda *words: said.append(words))
+    run_stages(open_run(copied, recipe, update=True), until="recover", report=lambda *words: said.append(words))
     skipped = [stage for stage, message in said if message == "up to date"]
     assert skipped == ["groups", "score"]
-    assert (folder / "model/model.safetensors").read_bytes() != (finished / "model/model.safetensors").read_bytes()
+    assert (copied / "model/model.safetensors").read_bytes() != (finished / "model/model.safetensors").read_bytes()
 
 
-def test_a_damaged_output_is_made_again(finished: Path, tmp_path: Path) -> None:
-    import shutil
-
-    folder = tmp_path / "damaged"
-    shutil.copytree(finished, folder)
-    (folder / "plan.json").write_text("{}")
-    run_stages(open_run(folder), until="plan")
-    assert (folder / "plan.json").read_bytes() == (finished / "plan.json").read_bytes()
+def test_a_damaged_output_is_made_again(finished: Path, copied: Path) -> None:
+    (copied / "plan.json").write_text("{}")
+    run_stages(open_run(copied), until="plan")
+    assert (copied / "plan.json").read_bytes() == (finished / "plan.json").read_bytes()
 
 
-def test_two_processes_do_not_share_a_run(finished: Path) -> None:
+def test_two_processes_do_not_share_a_run(copied: Path) -> None:
     import fcntl
 
-    with (finished / ".lock").open("w") as file:
+    with (copied / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # an open file of its own: as another process would hold it
         with pytest.raises(RunError, match="in use by another secateur process"):
-            run_stages(open_run(finished))
+            run_stages(open_run(copied))
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from secateur.pipeline.runs.manifest import read_manifest
 from secateur.pipeline.runs.runner import open_run, overdue, run_stages
 from secateur.pipeline.runs.stage import Stage
 from secateur.pipeline.scores.score import Scores
+from tests.once import made_once
 from tests.pipeline.runs.opens import allowed, undeclared_opens
 from tests.pipeline.runs.small_run import make_inputs, make_weights, recipe_of
 
@@ -35,17 +36,19 @@ GARBAGE = b"nobody may read this"
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run in `run`, beside the weights, images and rules that it read; nobody may change it."""
-    folder = tmp_path_factory.mktemp("stages")
-    make_inputs(folder)
-    run_stages(open_run(folder / "run", recipe_of(folder)), stages=ALL_STAGES)
-    return folder
+
+    def make(folder: Path) -> None:
+        make_inputs(folder)
+        run_stages(open_run(folder / "run", recipe_of(folder)), stages=ALL_STAGES)
+
+    return made_once(tmp_path_factory, "stages", make)
 
 
 @pytest.fixture
 def place(finished: Path, tmp_path: Path) -> Path:
     """A copy of it; that the copy's recipe names other paths changes the report alone."""
     shutil.copytree(finished, tmp_path / "copy")
-    open_run(tmp_path / "copy" / "run", recipe_of(tmp_path / "copy"), update=True)
+    (tmp_path / "copy" / "run" / "recipe.yaml").write_text(recipe_of(tmp_path / "copy").to_yaml())
     return tmp_path / "copy"
 
 
