@@ -37,6 +37,7 @@ from secateur.benchmarks.limits import RELATIVE, Limits
 from secateur.benchmarks.modes.mode import without_mode
 from secateur.benchmarks.results_file import BenchResult
 from secateur.core.errors import BenchError
+from secateur.core.html_table import html_table
 
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
 ADVICE = {
@@ -87,6 +88,13 @@ class Verdict:
         counted += f" after {self.tries} tries" if self.tries > 1 else ""
         advice = ADVICE.get(decisive[0].name, "; measure for longer (--seconds) on a quiet machine")
         return f"{self.outcome}{counted}: {decisive[0].sentence}{advice if self.outcome == 'inconclusive' else ''}"
+
+    def _repr_html_(self) -> str:
+        """The verdict as a notebook shows it: a row for each check."""
+        rows: list[tuple[object, ...]] = [(check.name, check.outcome, check.sentence) for check in self.checks]
+        return html_table(
+            self.sentence, ("check", "outcome", ""), [*rows, *(("note", "", note) for note in self.notes)]
+        )
 
 
 def judge(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from secateur.core.errors import PlanError, near_matches
 from secateur.core.files import sha256_json
+from secateur.core.html_table import html_table
 from secateur.pipeline.structure.layer_form import WeightView
 from secateur.pipeline.structure.samples import FIRST, Samples
 
@@ -169,7 +171,7 @@ class Term:
         return total
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Groups(Sequence[Group]):
     """All groups of one model, what is fixed in it, and what its operations cost (`terms`, MACs a sample).
 
@@ -208,6 +210,18 @@ class Groups(Sequence[Group]):
             if group.name in self._by_name:
                 raise ValueError(f"two groups are called {group.name!r}")
             self._by_name[group.name] = group
+
+    def __repr__(self) -> str:
+        """How many groups of which kinds there are, and what the model costs; their fields would fill many pages."""
+        kinds = Counter(group.kind for group in self.groups)
+        counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "none"
+        return f"Groups({counted}; {self.macs():,.0f} MACs, {self.params():,} parameters; {len(self.fixed)} fixed)"
+
+    def _repr_html_(self) -> str:
+        """The groups as a notebook shows them: those that can be cut, and what is fixed with its reason."""
+        rows: list[tuple[object, ...]] = [(one.name, one.kind, one.units, one.blocks, "") for one in self.groups]
+        rows += [(one.name, one.kind, one.units, "", f"fixed: {one.reason}") for one in self.fixed]
+        return html_table(repr(self), ("group", "kind", "units", "blocks", ""), rows)
 
     @overload
     def __getitem__(self, key: int) -> Group: ...

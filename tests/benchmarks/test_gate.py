@@ -232,3 +232,11 @@ def test_where_speed_is_not_judged_it_is_noted() -> None:
     verdict = judge(result(skipped={"tensorrt": "there is no GPU"}), None, Limits(max_drop=8.0))
     assert verdict.outcome == "pass"
     assert verdict.notes == ("tensorrt was asked for and not measured (there is no GPU)",)
+
+
+def test_a_notebook_shows_a_row_for_each_check_and_note() -> None:
+    verdict = replace(judge(result(1.6), None, FAST), notes=("a <word>",))
+    table = verdict._repr_html_()
+    assert table.count("<tr>") == 1 + len(verdict.checks) + 1
+    assert ">pass</td>" in table and "a &lt;word&gt;" in table and "&lt;caption" not in table
+    assert f"{verdict.sentence}</caption>" in table

@@ -64,3 +64,14 @@ def test_the_description_shares_out_the_macs(vit_groups: Groups) -> None:
     hidden = next(row for row in found.groups if row.name == "blocks.0.mlp.hidden")
     assert hidden.macs_share == pytest.approx(17 * 2 * 48 * 192 / vit_groups.macs())
     assert hidden.params == 2 * 48 * 192 + 192
+
+
+def test_groups_are_shown_in_a_line_and_in_a_notebook_as_a_table() -> None:
+    groups = find_groups(make_vit(scale_attn_norm=True), torch.zeros(1, 3, 16, 16), verify=False)
+    shown = repr(groups)
+    assert shown.startswith("Groups(") and len(shown) < 200
+    assert f"{groups.params():,} parameters; {len(groups.fixed)} fixed" in shown
+    assert f"{sum(group.kind == 'qk_dim' for group in groups)} qk_dim" in shown
+    table = groups._repr_html_()
+    assert all(f'<td style="text-align: left">{one.name}</td>' in table for one in (*groups, *groups.fixed))
+    assert table.count("<tr>") == 1 + len(groups) + len(groups.fixed)

@@ -67,3 +67,11 @@ def test_files_that_are_no_plans_are_refused(tmp_path: Path) -> None:
         write_json(path, "plan", {"kept": {}, "fingerprint": "f", "input_shape": [1], "notes": notes})
         with pytest.raises(PlanError, match=words):
             Plan.load(path)
+
+
+def test_a_plan_is_shown_in_a_line_and_in_a_notebook_as_a_table(vit_groups: Groups) -> None:
+    plan = plan_from_kept(vit_groups, {"blocks.0.mlp.hidden": range(150), "blocks.1.mlp.hidden": range(7)}, FACTS)
+    assert repr(plan) == "Plan(2 groups cut, 157 of their units stay; 50.0 % of the MACs, 66.7 % of the parameters)"
+    assert repr(plan_from_kept(vit_groups, {})) == "Plan(0 groups cut, 0 of their units stay)"
+    table = plan._repr_html_()
+    assert table.count("<tr>") == 3 and ">150</td>" in table and ">blocks.1.mlp.hidden</td>" in table
