@@ -5,13 +5,21 @@ BIN := $(VENV)/bin
 # A strict editable install links every file, so it is made again when a file appears or goes.
 SOURCES := $(shell find secateur pipeline kernels export benchmarks recipes -name "*.py" -o -name "*.cu" -o -name "*.cuh" -o -path "*/templates/*" -o -path "recipes/*.yaml" | sort)
 
-.PHONY: demo test bare lint types check setup clean
+# `make docs` builds the documentation into build/docs, `make test-docs` takes its tutorials: minutes.
+
+.PHONY: demo test docs test-docs bare lint types check setup clean
 
 demo: setup
 	$(BIN)/secateur demo --out runs/demo
 
 test: setup
 	PYTHONSAFEPATH=1 $(BIN)/pytest --numprocesses logical --dist worksteal
+
+docs: setup
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+
+test-docs: setup
+	PYTHONSAFEPATH=1 $(BIN)/pytest -m nightly tests/docs
 
 # the runner of bundles, by every Python of these that is installed, with numpy and ONNX Runtime alone
 bare: setup
@@ -42,7 +50,7 @@ $(VENV)/.files: FORCE
 $(VENV)/.installed: pyproject.toml $(VENV)/.files
 	$(BIN)/python -m pip install --quiet --upgrade pip 'setuptools>=77' wheel
 	rm -rf build
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[cpu,rtx,dev]' --config-settings editable_mode=strict
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[cpu,rtx,dev,docs]' --config-settings editable_mode=strict
 	touch $@
 
 clean:

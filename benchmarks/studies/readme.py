@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import click
+from secateur_studies.beside_tables import beside
 from secateur_studies.beyond_classes import rows_of as rows_of_tasks
 from secateur_studies.eight_bit_engines import engines_table
 from secateur_studies.eight_bits import table_of
@@ -187,7 +188,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     **{table.__name__: of_scores(table) for table in (deit_by_part, deit_by_way, deit_grid)},
     **{
         table.__name__: of_scores(table)
-        for table in (peers_best, peers_oneshot, peers_frontier, frontier, latency_plan)
+        for table in (beside, peers_best, peers_oneshot, peers_frontier, frontier, latency_plan)
     },
     **{f"xpruner_{task}": of_scores(curves_of(task)) for task in ("ten", "thousand", "swin")},
     "xpruner_variants": of_scores(variants_of("swin")),

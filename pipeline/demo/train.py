@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
@@ -20,19 +19,9 @@ from secateur.pipeline.analysis.accuracy import accuracy
 from secateur.pipeline.data.dataset import open_data
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.spec import DataSpec
+from secateur.pipeline.demo.model import KWARGS, NAME
 from secateur.pipeline.models.create import create_model
 from secateur.pipeline.models.inputs import transform_for
-
-NAME = "vit_tiny_patch16_224"
-KWARGS: dict[str, Any] = {
-    "img_size": 32,
-    "patch_size": 4,
-    "in_chans": 1,
-    "num_classes": 10,
-    "embed_dim": 128,
-    "depth": 4,
-    "num_heads": 4,
-}
 
 
 @click.command()

@@ -14,7 +14,8 @@ from secateur.pipeline.analysis.accuracy import accuracy
 from secateur.pipeline.data.dataset import open_data
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.demo import train as training
-from secateur.pipeline.demo.train import KWARGS, NAME, main, train
+from secateur.pipeline.demo.model import KWARGS, NAME
+from secateur.pipeline.demo.train import main, train
 from secateur.pipeline.models.create import create_model
 from secateur.pipeline.models.inputs import transform_for
 
