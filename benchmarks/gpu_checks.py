@@ -1,13 +1,16 @@
-"""Every kernel at every tile size against float64, on the GPU: what has to hold before anything is timed."""
+"""Every kernel at every tile size against float64, on the GPU: what has to hold before its times count."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from secateur.core.errors import SecateurError
 from secateur.kernels import on_gpu, portable
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.variants import RAGGED_TILES, DeviceLimits
@@ -16,30 +19,43 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 LIMITS = {"fp32": 1e-5, "fp16": 2e-3, "bf16": 1.6e-2}
 """The largest `||out - reference|| / ||reference||` of each type: float32 sums, operands rounded to 11 or 8 bits."""
 
+NOT_FINITE = "elements of the output were not written, or are not finite"
 TOKENS = (1, 17, 64, 65, 197, 1024)
+FAILURES = (RuntimeError, SecateurError)
+"""What a launch or a library's kernel raises: the driver's errors, memory that is not there, our own refusals."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison: `error` is relative, in the 2-norm; the outputs were NaN before."""
+    """One comparison: `error` is relative, in the 2-norm; `failure` says why there is none.
+
+    The outputs were NaN before the launch, so that an element which is not written is a failure.
+    """
 
     kernel: str
     dtype: str
     shape: str
-    error: float
+    error: float | None
+    failure: str = ""
 
     @property
     def passed(self) -> bool:
-        """Whether the error is within the type's limit."""
-        return self.error < LIMITS[self.dtype]
+        """Whether there is an error within the type's limit."""
+        return self.error is not None and self.error < LIMITS[self.dtype]
 
 
 def run_checks(limits: DeviceLimits, device: str = "cuda") -> Iterator[Check]:
-    """All checks on the current GPU, one after the other."""
+    """All checks on the current GPU, one after the other; one that raises does not end them."""
     for dtype in DTYPES:
         yield from _ragged(dtype, limits, device)
         yield from _window(dtype, device)
         yield from _rows(dtype, device)
+
+
+def reason_of(error: Exception) -> str:
+    """An exception as one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _ragged(dtype: str, limits: DeviceLimits, device: str) -> Iterator[Check]:
@@ -59,12 +75,14 @@ def _ragged(dtype: str, limits: DeviceLimits, device: str) -> Iterator[Check]:
                     "bias": _drawn(layout.heads, tokens, tokens, dtype=dtype, device=device),
                 }
                 for given in ({}, extras):
-                    out = on_gpu.ragged_attention(qkv, layout, **given, tile=tile)
-                    expected = portable.ragged_attention(
-                        qkv.double(), layout, **{n: x.double() for n, x in given.items()}
-                    )
-                    name = f"ragged_attention{tile.suffix}" + (" with bias" if given else "")
-                    yield Check(name, dtype, f"2 x {tokens}, {layout.qk_dims} {layout.v_dims}", _error(out, expected))
+                    yield from _compared(
+                        (f"ragged_attention{tile.suffix}" + (" with bias" if given else ""),),
+                        f"2 x {tokens}, {layout.qk_dims} {layout.v_dims}",
+                        partial(on_gpu.ragged_attention, tile=tile),
+                        portable.ragged_attention,
+                        (_poisoned(qkv, 2, tokens, layout.out_width),),
+                        qkv, layout, **given,
+                    )  # fmt: skip
 
 
 def _window(dtype: str, device: str) -> Iterator[Check]:
@@ -72,27 +90,59 @@ def _window(dtype: str, device: str) -> Iterator[Check]:
         for shift in ((0, 0), (3, 3)):
             qkv = _drawn(2, 14, 21, layout.row_width, dtype=dtype, device=device)
             bias = _drawn(layout.heads, 49, 49, dtype=dtype, device=device)
-            out = on_gpu.window_attention(qkv, layout, (7, 7), shift, bias=bias)
-            expected = portable.window_attention(qkv.double(), layout, (7, 7), shift, bias=bias.double())
-            yield Check("window_attention", dtype, f"2 x 14 x 21, shift {shift}", _error(out, expected))
+            yield from _compared(
+                ("window_attention",),
+                f"2 x 14 x 21, shift {shift}",
+                on_gpu.window_attention,
+                portable.window_attention,
+                (_poisoned(qkv, 2, 14, 21, layout.out_width),),
+                qkv, layout, (7, 7), shift, None, bias,
+            )  # fmt: skip
 
 
 def _rows(dtype: str, device: str) -> Iterator[Check]:
     for width in (1, 376, 383, 384, 1536):
         x, branch = (_drawn(197, width, dtype=dtype, device=device) for _ in range(2))
         scale, weight, bias = (_drawn(width, dtype=dtype, device=device) for _ in range(3))
-        wide_x, wide_branch, wide_scale, wide_weight, wide_bias = (
-            tensor.double() for tensor in (x, branch, scale, weight, bias)
+        outs = [_poisoned(x, 197, width) for _ in range(3)]
+        yield from _compared(
+            ("residual_layernorm, sum", "residual_layernorm, normed"),
+            f"197 x {width}",
+            on_gpu.residual_layernorm,
+            portable.residual_layernorm,
+            (outs[0], outs[1]),
+            x, branch, scale, weight, bias, 1e-3,
+        )  # fmt: skip
+        yield from _compared(
+            ("bias_gelu",), f"197 x {width}", on_gpu.bias_gelu, portable.bias_gelu, (outs[2],), x, bias
         )
-        for part, out, expected in zip(
-            ("sum", "normed"),
-            on_gpu.residual_layernorm(x, branch, scale, weight, bias, 1e-3),
-            portable.residual_layernorm(wide_x, wide_branch, wide_scale, wide_weight, wide_bias, 1e-3),
-            strict=True,
-        ):
-            yield Check(f"residual_layernorm, {part}", dtype, f"197 x {width}", _error(out, expected))
-        expected = portable.bias_gelu(wide_x, wide_bias)
-        yield Check("bias_gelu", dtype, f"197 x {width}", _error(on_gpu.bias_gelu(x, bias), expected))
+
+
+def _compared(
+    names: tuple[str, ...],
+    shape: str,
+    ours: Callable[..., Any],
+    reference: Callable[..., Any],
+    outs: tuple[Tensor, ...],
+    *arguments: Any,
+    **options: Any,
+) -> Iterator[Check]:
+    """A check for each result of one launch, which writes `outs`; the reference gets the same tensors in float64."""
+    dtype = next(name for name, kind in DTYPES.items() if kind == outs[0].dtype)
+    try:
+        ours(*arguments, **options, out=outs if len(outs) > 1 else outs[0])
+        expected = reference(*map(_wide, arguments), **{name: _wide(value) for name, value in options.items()})
+        results = expected if len(outs) > 1 else (expected,)
+        errors = [_error(out, result) for out, result in zip(outs, results, strict=True)]
+    except FAILURES as failure:
+        yield from (Check(name, dtype, shape, None, reason_of(failure)) for name in names)
+        return
+    for name, error in zip(names, errors, strict=True):
+        yield Check(name, dtype, shape, error, "" if error is not None else NOT_FINITE)
+
+
+def _wide(value: Any) -> Any:
+    return value.double() if isinstance(value, Tensor) else value
 
 
 def _drawn(*shape: int, dtype: str, device: str) -> Tensor:
@@ -100,8 +150,14 @@ def _drawn(*shape: int, dtype: str, device: str) -> Tensor:
     return torch.randn(shape, generator=generator).to(device, DTYPES[dtype])
 
 
-def _error(out: Tensor, expected: Tensor) -> float:
+def _poisoned(like: Tensor, *shape: int) -> Tensor:
+    """An output that is NaN wherever a kernel does not write it."""
+    return like.new_full(shape, float("nan"))
+
+
+def _error(out: Tensor, expected: Tensor) -> float | None:
+    """The relative error in the 2-norm; None where an element is not finite."""
     wide = out.double()
     if not bool(wide.isfinite().all()):
-        return float("inf")
+        return None
     return float((wide - expected).norm() / expected.norm().clamp_min(1e-30))

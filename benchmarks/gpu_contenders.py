@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -24,12 +25,12 @@ BACKENDS = {
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to compute a problem: `call` on buffers that `make` makes; `refused` says why there is no call."""
+    """One way to compute a problem: `call` on buffers that `make` makes; `refuse` says why not, or nothing."""
 
     name: str
     make: Callable[[], tuple[Tensor, ...]]
     call: Callable[..., object]
-    refused: str = ""
+    refuse: Callable[[], str] = str
 
 
 def contenders(problem: Problem, device: str = "cuda") -> Iterator[Contender]:
@@ -69,13 +70,18 @@ def _attention(problem: Problem, layout: HeadLayout, randn: Callable[..., Tensor
         return tuple(randn(*shape, width).transpose(1, 2) for width in widest)
 
     for name, (backend, question) in BACKENDS.items():
-        q, k, v = padded()
-        params = torch.backends.cuda.SDPAParams(q, k, v, None, 0.0, False, False)
-        usable = not q.is_cuda or getattr(torch.backends.cuda, question)(params)
-        refused = "" if usable else f"PyTorch has no {name} kernel for it"
-        yield Contender(f"padded, {name}", padded, _library(backend, layout.scale), refused)
+        refuse = partial(_refusal, name, question, padded)
+        yield Contender(f"padded, {name}", padded, _library(backend, layout.scale), refuse)
     yield Contender("grouped by width", packed, lambda qkv: portable.ragged_attention(qkv, layout))
     yield Contender("head by head", packed, lambda qkv: _head_by_head(qkv, layout))
+
+
+def _refusal(name: str, question: str, make: Callable[[], tuple[Tensor, ...]]) -> str:
+    """Why a backend does not take the buffers; empty where it does, and on the CPU."""
+    q, k, v = make()
+    params = torch.backends.cuda.SDPAParams(q, k, v, None, 0.0, False, False)
+    usable = not q.is_cuda or getattr(torch.backends.cuda, question)(params)
+    return "" if usable else f"PyTorch has no {name} kernel for it"
 
 
 def _library(backend: SDPBackend, scale: float) -> Callable[..., Tensor]:

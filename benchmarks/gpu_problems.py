@@ -97,7 +97,7 @@ def cost_of(problem: Problem, limits: DeviceLimits, resources: Mapping[str, Reso
     blocks = launch.grid[0] * launch.grid[1]
     own = resources[launch.kernel]
     threads = launch.block[0] * launch.block[1]
-    fit = blocks_that_fit(limits.capability, threads, own.registers, own.static_shared_bytes + launch.shared_bytes)
+    fit = blocks_that_fit(own.architecture, threads, own.registers, own.static_shared_bytes + launch.shared_bytes)
     item = element_bytes(problem.dtype)
     count = problem.rows * problem.tokens
     if problem.layout is None:

@@ -11,7 +11,10 @@ from secateur.kernels.variants import DeviceLimits
 
 @dataclass(frozen=True)
 class Peak:
-    """A GPU as its data sheet has it: memory bandwidth, dense fp16/bf16 tensor and plain fp32 arithmetic."""
+    """A GPU as its data sheet has it: memory bandwidth, dense fp16/bf16 tensor and plain fp32 arithmetic.
+
+    `name` is what the driver calls it, but for a Jetson, whose driver says no more than its `chip`.
+    """
 
     name: str
     capability: int
@@ -19,6 +22,7 @@ class Peak:
     bytes_per_second: float
     tensor_flops_per_second: float
     fp32_flops_per_second: float
+    chip: str = ""
 
     @property
     def limits(self) -> DeviceLimits:
@@ -38,8 +42,9 @@ PEAKS = (
     Peak("NVIDIA A100-SXM4-80GB", 80, 108, 2.039e12, 312e12, 19.5e12),
     Peak("NVIDIA GeForce RTX 4090", 89, 128, 1.008e12, 165e12, 82.6e12),
     Peak("Tesla T4", 75, 40, 0.32e12, 65e12, 8.1e12),
-    Peak("Jetson AGX Orin 64GB", 87, 16, 0.2048e12, 42.5e12, 5.3e12),
-    Peak("Jetson Orin NX 16GB", 87, 8, 0.1024e12, 15e12, 1.88e12),
+    Peak("Jetson AGX Orin 64GB", 87, 16, 0.2048e12, 42.5e12, 5.3e12, "Orin"),
+    Peak("Jetson Orin NX 16GB", 87, 8, 0.1024e12, 15e12, 1.88e12, "Orin"),
+    Peak("Jetson Orin Nano 8GB", 87, 8, 0.068e12, 10e12, 1.28e12, "Orin"),
 )
 
 
@@ -53,6 +58,17 @@ def peak_of(name: str) -> Peak:
         f"the peaks of {name!r} are not known{near_matches(name, known)}: known are {', '.join(known)}; "
         "add its data sheet to benchmarks/roofline.py"
     )
+
+
+def peak_of_device(name: str, limits: DeviceLimits) -> Peak | None:
+    """The peaks of the GPU whose driver calls it so; None where none are known, or where several Jetsons fit."""
+    own = limits.capability, limits.multiprocessors
+    found = [
+        peak
+        for peak in PEAKS
+        if (peak.capability, peak.multiprocessors) == own and (peak.name == name or peak.chip in name.split())
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def roofline_us(peak: Peak, dtype: str, bytes_moved: int, flops: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -21,6 +22,8 @@ PLUGIN_SOURCE = "ragged_attention_plugin"  # for one layer, whose heads are give
 OPTIONS = ("-std=c++17",)
 CACHE_VARIABLE = "SECATEUR_KERNEL_CACHE"
 FOLDER = Path(__file__).parent / "cuda"
+ENTRY = re.compile(r"^[A-Z_]+\((\w+), .*\)\n", re.M)
+"""The line that makes one kernel of a source, by one of its macros."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,16 @@ class Compiled:
     compiler: str
 
 
-def compile_kernel(source: str, architecture: int, form: str = "cubin", defines: tuple[str, ...] = ()) -> Compiled:
+def compile_kernel(
+    source: str, architecture: int, form: str = "cubin", defines: tuple[str, ...] = (), kernel: str = ""
+) -> Compiled:
     """`cuda/<source>.cu` for compute capability `architecture` (86 for 8.6), as `cubin` or `ptx`.
 
-    nvcc is taken where it is on the PATH or under CUDA_HOME, otherwise NVRTC. The result is cached by the content of
-    the source and of all headers, the options and the compiler's version, in `cache_folder()`. `defines` are
-    `NAME=value` macros. Raises `KernelError` with the compiler's first complaint, or when there is no compiler.
+    With `kernel`, that one kernel of the source and no other: all of them take minutes on a small CPU. `defines` are
+    `NAME=value` macros. nvcc is taken where it is on the PATH or under CUDA_HOME, otherwise NVRTC. The result is cached
+    in `cache_folder()` by the content of the source and of all headers, the options and the compiler's version. Raises
+    `KernelError` with the compiler's first complaint, for a kernel that the source has not, or when there is no
+    compiler.
     """
     if source not in (*SOURCES, PLUGIN_SOURCE):
         known = ", ".join((*SOURCES, PLUGIN_SOURCE))
@@ -50,6 +57,7 @@ def compile_kernel(source: str, architecture: int, form: str = "cubin", defines:
         raise KernelError(f"compute capability {architecture} was asked for, but the kernels are built for {built}")
     if form not in ("cubin", "ptx"):
         raise KernelError(f"the form {form!r} was asked for: choose cubin or ptx")
+    text = _text(source, kernel, defines)
     nvcc, version = find_nvcc(), compiler_name()
     if version is None:
         raise KernelError(
@@ -57,11 +65,9 @@ def compile_kernel(source: str, architecture: int, form: str = "cubin", defines:
             "`pip install 'cuda-bindings[all]' 'cuda-toolkit[cudart]'`"
         )
     key = _key(source, architecture, form, (*OPTIONS, *defines), version)
-    place = cache_folder() / f"{source}-sm_{architecture}-{key}"
+    place = cache_folder() / f"{kernel or source}-sm_{architecture}-{key}"
     image, log = place.with_suffix(f".{form}"), place.with_suffix(".log")
     if not (image.is_file() and log.is_file()):
-        text = "".join(f"#define {define.replace('=', ' ', 1)}\n" for define in defines) + "#line 1\n"
-        text += (FOLDER / f"{source}.cu").read_text(encoding="utf-8")
         if nvcc:
             made, said = _with_nvcc(nvcc, source, text, architecture, form)
         else:
@@ -108,6 +114,21 @@ def source_digest(source: str) -> str:
     for path in [FOLDER / f"{source}.cu", *sorted(FOLDER.glob("*.cuh"))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def entries_of(text: str) -> list[str]:
+    """The kernels that the text of a source makes by its macros."""
+    return ENTRY.findall(text)
+
+
+def _text(source: str, kernel: str, defines: tuple[str, ...]) -> str:
+    """The text of a source under its macros; the lines of all kernels but `kernel` are empty."""
+    text = (FOLDER / f"{source}.cu").read_text(encoding="utf-8")
+    if kernel and kernel not in entries_of(text):
+        raise KernelError(f"{source}.cu has no kernel {kernel!r}: choose one of {', '.join(entries_of(text))}")
+    if kernel:
+        text = ENTRY.sub(lambda found: found[0] if found[1] == kernel else "\n", text)
+    return "".join(f"#define {define.replace('=', ' ', 1)}\n" for define in defines) + "#line 1\n" + text
 
 
 def _key(source: str, architecture: int, form: str, options: tuple[str, ...], version: str) -> str:

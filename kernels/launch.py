@@ -15,6 +15,7 @@ from torch import Tensor
 
 from secateur.core.errors import KernelError, MissingPackageError
 from secateur.kernels.compile import ARCHITECTURES, compile_kernel
+from secateur.kernels.driver import require_driver_for
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.variants import SIGNATURES, DeviceLimits, Launch
 
@@ -157,17 +158,19 @@ def _side_stream(index: int, beside: int) -> _SideStream:
     return _SideStream(stream, wrapped)
 
 
-@lru_cache(maxsize=64)
-def _module(index: int, source: str) -> Any:
+@lru_cache(maxsize=1024)
+def _module(index: int, source: str, kernel: str) -> Any:
     driver = _driver()
     architecture, form = image_for(_limits_of(index).capability)
-    image = compile_kernel(source, architecture, form).image
+    image = compile_kernel(source, architecture, form, kernel=kernel).image
+    if form == "ptx":
+        require_driver_for(image)
     _side_stream(index, DURING_CAPTURE)
     try:
         return driver.module_from_buffer(image)
     except driver.Error as error:
         raise KernelError(
-            f"the driver refused {source} for sm_{architecture} ({error}): update the NVIDIA driver"
+            f"the driver refused {kernel} for sm_{architecture} ({error}): update the NVIDIA driver"
         ) from error
 
 
@@ -175,7 +178,7 @@ def _module(index: int, source: str) -> Any:
 def _entry(index: int, source: str, kernel: str, shared_bytes: int) -> Any:
     """The kernel, ready for calls with so much dynamic shared memory; the context of the device is current."""
     driver = _driver()
-    module = _module(index, source)
+    module = _module(index, source, kernel)
     try:
         entry = module.get_function(kernel)
         if shared_bytes > STATIC_SHARED_BYTES:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from secateur.core.errors import KernelError
 from secateur.kernels.compile import PLUGIN_SOURCE, compile_kernel
+from secateur.kernels.driver import require_driver_for
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.variants import RAGGED_TILES, THREADS, Tile, element_bytes
 
-KERNEL = "ragged_attention_plugin"
 TYPES = {"fp32": "float", "fp16": "half_t", "bf16": "bfloat_t"}
 SHARED_LIMIT_BYTES = 48 * 1024  # more must be asked of the driver, and an engine does not
 
 
 @dataclass(frozen=True)
 class LayerImage:
-    """PTX with the one kernel `ragged_attention_plugin(qkv, tokens, out)`, and how to launch it.
+    """PTX with the one kernel `<kernel>(qkv, tokens, out)`, and how to launch it.
 
-    The grid is (batch * ceil(tokens / `rows`), `heads`), each block has `threads` threads.
+    No two different kernels have one name: an engine holds those of all layers. The grid is
+    (batch * ceil(tokens / `rows`), `heads`), each block has `threads` threads.
     """
 
+    kernel: str
     ptx: bytes
     rows: int
     heads: int
@@ -28,12 +31,12 @@ class LayerImage:
     shared_bytes: int
 
 
-def layer_tiles(layout: HeadLayout, dtype: str) -> tuple[Tile, ...]:
-    """The tiles that can serve the layer within an engine, larger blocks first: its tactics.
+def layer_tiles(layout: HeadLayout, dtype: str, capability: int) -> tuple[Tile, ...]:
+    """The tiles that can serve the layer within an engine of that device, larger blocks first: its tactics.
 
-    Raises `KernelError` where none does: for heads over 128, or over 64 in fp32.
+    Raises `KernelError` where none does: for heads over 128, or over 64 in fp32 and before sm_80.
     """
-    cores = element_bytes(dtype) == 2
+    cores = element_bytes(dtype) == 2 and capability >= 80
     fitting = [
         tile
         for tile in RAGGED_TILES
@@ -42,8 +45,8 @@ def layer_tiles(layout: HeadLayout, dtype: str) -> tuple[Tile, ...]:
     if not fitting:
         most = 128 if cores else 64
         raise KernelError(
-            f"a head is {layout.widest} wide, but the TensorRT plugin takes heads up to {most} in {dtype}: "
-            "export the model without kernels"
+            f"a head is {layout.widest} wide, but the TensorRT plugin takes heads up to {most} in {dtype} on "
+            f"sm_{capability}: export the model without kernels"
         )
     return tuple(tile for tile in fitting if tile.widest == fitting[0].widest)
 
@@ -59,8 +62,16 @@ def layer_defines(layout: HeadLayout, dtype: str, tile: Tile) -> tuple[str, ...]
     )
 
 
+def layer_kernel(defines: tuple[str, ...]) -> str:
+    """The name of the kernel under those macros."""
+    return f"ragged_attention_{hashlib.sha256(' '.join(defines).encode()).hexdigest()[:16]}"
+
+
 def layer_image(layout: HeadLayout, dtype: str, tile: Tile) -> LayerImage:
     """The PTX of one tile for the layer: of sm_80 (fp16, bf16) or sm_75 (fp32), which every later GPU translates."""
     architecture = 80 if tile.tensor_cores else 75
-    compiled = compile_kernel(PLUGIN_SOURCE, architecture, "ptx", layer_defines(layout, dtype, tile))
-    return LayerImage(compiled.image, tile.rows, layout.heads, THREADS, tile.shared_bytes)
+    defines = layer_defines(layout, dtype, tile)
+    kernel = layer_kernel(defines)
+    compiled = compile_kernel(PLUGIN_SOURCE, architecture, "ptx", (f"SECATEUR_KERNEL={kernel}", *defines))
+    require_driver_for(compiled.image)
+    return LayerImage(kernel, compiled.image, tile.rows, layout.heads, THREADS, tile.shared_bytes)

@@ -42,6 +42,11 @@ def compile_with_nvrtc(
         (status,) = nvrtc.nvrtcCompileProgram(program, len(flags), [flag.encode() for flag in flags])
         if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
             log = _content(nvrtc, program, "ProgramLog").decode(errors="replace")
+            if "builtins" in log:  # looked for where the loader looks; the locator loads them first from 1.9 on
+                raise KernelError(
+                    f"NVRTC did not find its own built-in functions for {source}.cu: "
+                    "`pip install 'cuda-pathfinder>=1.9'`, or put the folder of libnvrtc into LD_LIBRARY_PATH"
+                )
             first = next((line for line in log.splitlines() if "error" in line), log.strip()[:200])
             raise KernelError(f"NVRTC could not compile {source}.cu for sm_{architecture}: {first}")
         image = _content(nvrtc, program, "CUBIN" if form == "cubin" else "PTX")

@@ -1,6 +1,11 @@
-"""The operators by our CUDA kernels: which kernel, with which arguments, on tensors of one device."""
+"""The operators by our CUDA kernels: which kernel, with which arguments, on tensors of one device.
+
+`out` is where a result is written, in the place of a new tensor; nothing is launched for a result without elements.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -28,15 +33,18 @@ def ragged_attention(
     bias: Tensor | None = None,
     mask: Tensor | None = None,
     tile: Tile | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """`[B, N, sum(v)]`, as `portable.ragged_attention`, in one launch; by `tile` instead of the usual choice."""
-    qkv = _aligned(qkv)
     batch, tokens, _ = qkv.shape
+    out = _output(out, qkv, (batch, tokens, layout.out_width))
+    if not out.numel():
+        return out
+    qkv = _aligned(qkv)
     if tile is not None:
         launch = attention_launch("ragged_attention", tile, layout, _dtype(qkv), batch, tokens)
     else:
         launch = ragged_launch(layout, _dtype(qkv), batch, tokens, launching.device_limits(qkv.device))
-    out = qkv.new_empty(batch, tokens, layout.out_width)
     launching.run(
         launch,
         [qkv, _dense(qkv_bias), _dense(bias), _length(bias), _dense(mask), _length(mask),
@@ -52,13 +60,16 @@ def window_attention(
     shift: tuple[int, int],
     qkv_bias: Tensor | None = None,
     bias: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """`[B, H, W, sum(v)]`, as `portable.window_attention`, in one launch."""
-    qkv = _aligned(qkv)
     batch, height, width, _ = qkv.shape
+    out = _output(out, qkv, (batch, height, width, layout.out_width))
+    if not out.numel():
+        return out
+    qkv = _aligned(qkv)
     limits = launching.device_limits(qkv.device)
     launch = window_launch(layout, _dtype(qkv), batch, (height, width), window, limits)
-    out = qkv.new_empty(batch, height, width, layout.out_width)
     launching.run(
         launch,
         [qkv, _dense(qkv_bias), _dense(bias), _length(bias), launching.table_on(layout, qkv.device),
@@ -68,28 +79,52 @@ def window_attention(
 
 
 def residual_layernorm(
-    x: Tensor, branch: Tensor, scale: Tensor | None, weight: Tensor, bias: Tensor, epsilon: float
+    x: Tensor,
+    branch: Tensor,
+    scale: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    epsilon: float,
+    out: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`x + scale * branch` and its LayerNorm, as `portable.residual_layernorm`, in one launch."""
+    given = out or (None, None)
+    total, normed = _output(given[0], x, x.shape), _output(given[1], x, x.shape)
+    if not total.numel():
+        return total, normed
     x, branch, weight, bias = _aligned(x), _aligned(branch), _aligned(weight), _aligned(bias)
     scale = None if scale is None else _aligned(scale)
     width = x.shape[-1]
     rows = x.numel() // width
-    total, normed = torch.empty_like(x), torch.empty_like(x)
     arguments = [x, branch, scale, weight, bias, rows, width, epsilon, total, normed]
     launching.run(layernorm_launch(_dtype(x), rows, width), arguments)
     return total, normed
 
 
-def bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
+def bias_gelu(x: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
     """`gelu(x + bias)`, as `portable.bias_gelu`, in one launch."""
+    out = _output(out, x, x.shape)
+    if not out.numel():
+        return out
     x = _aligned(x)
     width = x.shape[-1]
     rows = x.numel() // width
-    out = torch.empty_like(x)
     limits = launching.device_limits(x.device)
     launching.run(gelu_launch(_dtype(x), rows, width, limits.multiprocessors), [x, _aligned(bias), rows, width, out])
     return out
+
+
+def _output(given: Tensor | None, like: Tensor, shape: Sequence[int]) -> Tensor:
+    """The tensor that a kernel writes; raises `KernelError` for a given one that it would not fill."""
+    if given is None:
+        return like.new_empty(shape)
+    expected = tuple(shape), like.dtype, like.device
+    if (tuple(given.shape), given.dtype, given.device) != expected or not given.is_contiguous():
+        raise KernelError(
+            f"an output of shape {list(given.shape)} in {given.dtype} on {given.device} was given: it must be "
+            f"{list(shape)} in {like.dtype} on {like.device}, and contiguous"
+        )
+    return given
 
 
 def _dtype(x: Tensor) -> str:

@@ -1,12 +1,13 @@
 """PyTorch's operators `torch.ops.secateur.*`: our kernels on CUDA, plain PyTorch elsewhere, shapes for tracing.
 
 Importing this module registers them: `secateur.fuse` does, and who loads a program of torch.export must. They are for
-inference: none has a gradient.
+inference: none has a gradient. Under autocast they take the type that PyTorch's own attention, GELU and LayerNorm take.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ def ragged_attention(
     _check_heads(qkv, 3, layout, qkv_bias)
     tokens = qkv.shape[1]
     _check("bias", bias, qkv, [(heads, tokens, tokens) for heads in (1, layout.heads)])
-    _check("mask", mask, qkv, [(len(mask) if mask is not None and mask.ndim else 0, tokens, tokens)])
+    _check("mask", mask, qkv, [(max(1, len(mask)) if mask is not None and mask.ndim else 1, tokens, tokens)])
     if qkv.is_cuda:
         return on_gpu.ragged_attention(qkv, layout, qkv_bias, bias, mask)
     return portable.ragged_attention(qkv, layout, qkv_bias, bias, mask)
@@ -126,6 +127,35 @@ def _residual_shape(x: Tensor, *rest: object) -> tuple[Tensor, Tensor]:
 @bias_gelu.register_fake
 def _gelu_shape(x: Tensor, bias: Tensor) -> Tensor:
     return x.new_empty(x.shape)
+
+
+_AUTOCAST = torch.library.Library("secateur", "FRAGMENT")  # type: ignore[no-untyped-call]  # of torch
+
+
+def _register_autocast(name: str, in_float32: bool) -> None:
+    """Under autocast an operator takes all its tensors in one type: float32, or the one that autocast lowers to."""
+    op = getattr(torch.ops.secateur, name)
+
+    def on(device: str) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            to = torch.float32 if in_float32 else torch.get_autocast_dtype(device)
+            with torch.autocast(device, enabled=False):
+                return op(*(_cast(x, to) for x in args), **{key: _cast(x, to) for key, x in kwargs.items()})
+
+        return call
+
+    for device, key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
+        _AUTOCAST.impl(name, on(device), key)  # type: ignore[no-untyped-call]  # of torch
+
+
+def _cast(x: Any, to: torch.dtype) -> Any:
+    lower = isinstance(x, Tensor) and x.is_floating_point() and x.dtype != torch.float64  # as autocast itself
+    return x.to(to) if lower else x
+
+
+for _name in ("ragged_attention", "window_attention", "bias_gelu"):
+    _register_autocast(_name, in_float32=False)
+_register_autocast("residual_layernorm", in_float32=True)
 
 
 def _check_heads(qkv: Tensor, ndim: int, layout: HeadLayout, qkv_bias: Tensor | None) -> None:

@@ -57,7 +57,8 @@ def window_attention(
     mask = shift_mask((height, width), window, shift).to(qkv) if any(shift) else None
     tokens = _cut(rolled, window)
     out = ragged_attention(tokens, layout, qkv_bias, bias, mask)
-    out = out.view(batch, rows, columns, *window, -1).transpose(2, 3).reshape(batch, height, width, -1)
+    out = out.view(batch, rows, columns, *window, layout.out_width).transpose(2, 3)
+    out = out.reshape(batch, height, width, layout.out_width)
     return torch.roll(out, shift, (1, 2))
 
 
@@ -88,4 +89,5 @@ def _cut(x: Tensor, window: tuple[int, int]) -> Tensor:
     """`[B * windows, tokens, C]`: the windows of a map `[B, H, W, C]`, row by row."""
     batch, height, width, channels = x.shape
     cut = x.view(batch, height // window[0], window[0], width // window[1], window[1], channels)
-    return cut.transpose(2, 3).reshape(-1, window[0] * window[1], channels)
+    windows = (height // window[0]) * (width // window[1])
+    return cut.transpose(2, 3).reshape(batch * windows, window[0] * window[1], channels)

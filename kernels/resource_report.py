@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from secateur.core.files import write_json
-from secateur.core.records import read_record
+from secateur.core.errors import RunError
+from secateur.core.files import read_json, write_json
 from secateur.kernels.compile import ARCHITECTURES, SOURCES, compile_kernel, source_digest
 from secateur.kernels.resources import Resources, resources_of
 
@@ -38,8 +38,17 @@ def make_report(architectures: Sequence[int] = ARCHITECTURES, workers: int = 2) 
 
 
 def read_report(path: Path) -> ResourceReport:
-    """The report in a file of `main`; raises `RunError` where it cannot be read."""
-    return read_record(path, KIND, ResourceReport)
+    """The report in a file of `main`; raises `RunError` where it cannot be read.
+
+    It is read without pydantic: the GPU suite reads it on machines that have PyTorch and NumPy only.
+    """
+    content = read_json(path, KIND)
+    try:
+        kernels = tuple(Resources(**one) for one in content.pop("kernels"))
+        del content["schema"]
+        return ResourceReport(**content, kernels=kernels)
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{path} is no report of kernels ({error}): make it again by {COMMAND}") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from secateur.kernels.driver import device_capability
 from secateur.kernels.heads import HeadLayout
-from secateur.kernels.layer_image import KERNEL, layer_image, layer_tiles
+from secateur.kernels.layer_image import layer_image, layer_tiles
 from secateur.kernels.onnx_function import DOMAIN, NAME
 from secateur.kernels.trt_features import has
 
@@ -39,12 +40,13 @@ def register_ahead_of_time(trt: ModuleType) -> None:
 
     def autotune(qkv: Any, qk_dims: Any, v_dims: Any, scale: Any, outputs: Any) -> Any:
         word = words[qkv.dtype]
-        tactics = list(range(1, 1 + len(layer_tiles(_layout(qk_dims, v_dims, scale), word))))
+        tiles = layer_tiles(_layout(qk_dims, v_dims, scale), word, device_capability())
+        tactics = list(range(1, 1 + len(tiles)))
         return [trtp.AutoTuneCombination(f"{word.upper()}, {word.upper()}", "LINEAR", tactics)]
 
     def implement(qkv: Any, qk_dims: Any, v_dims: Any, scale: Any, outputs: Any, tactic: Any) -> Any:
         layout, word = _layout(qk_dims, v_dims, scale), words[qkv.dtype]
-        image = layer_image(layout, word, layer_tiles(layout, word)[tactic - 1])
+        image = layer_image(layout, word, layer_tiles(layout, word, device_capability())[tactic - 1])
         batch, tokens = qkv.shape_expr[0], qkv.shape_expr[1]
         params = trtp.KernelLaunchParams()
         params.grid_x = batch * trtp.cdiv(tokens, image.rows)
@@ -53,7 +55,7 @@ def register_ahead_of_time(trt: ModuleType) -> None:
         params.shared_mem = image.shared_bytes
         extra = trtp.SymIntExprs(1)
         extra[0] = trtp.SymInt32(tokens)
-        return KERNEL, image.ptx, params, extra
+        return image.kernel, image.ptx, params, extra
 
     # TensorRT reads the annotations as objects, and those of this module are strings
     describe.__annotations__ = {"qkv": trtp.TensorDesc, **attributes, "return": trtp.TensorDesc}

@@ -82,6 +82,8 @@ class _Plugin:
     ) -> None:
         """Launches in the stream of the engine's execution."""
         batch, tokens = (int(size) for size in tuple(input_desc[0].dims)[:2])
+        if not batch * tokens:
+            return
         device = torch.device("cuda", torch.cuda.current_device())
         word = _words(self.trt)[input_desc[0].type]
         launch = ragged_launch(self.layout, word, batch, tokens, launching.device_limits(device))

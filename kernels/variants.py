@@ -121,7 +121,9 @@ def layernorm_launch(dtype: str, rows: int, width: int) -> Launch:
     packs = width % count == 0
     row_bytes = 4 * width
     warps = min(WARPS, ROW_SHARED_BYTES // row_bytes)
-    if not warps or not rows:
+    if not rows:
+        raise KernelError(f"{rows} rows of {width} elements were given: there must be at least 1")
+    if not warps:
         raise KernelError(
             f"rows of {width} elements were given, but at most {ROW_SHARED_BYTES // 4} fit: use LayerNorm"
         )

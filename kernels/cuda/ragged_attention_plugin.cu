@@ -2,6 +2,7 @@
 //
 // An ahead-of-time plugin passes its inputs, integers and outputs to a kernel, and nothing else. So the head table is
 // part of the image: the translation unit is compiled once for each layer, with
+//   SECATEUR_KERNEL  the name of the kernel, another one for each layer
 //   SECATEUR_TABLE  the words of the head table, separated by commas (attention.cuh)
 //   SECATEUR_TYPE   float, half_t or bfloat_t
 //   SECATEUR_D      the widest head of the tile: 64, 128 or 256
@@ -15,7 +16,7 @@
 static __device__ const int kTable[] = {SECATEUR_TABLE};
 
 extern "C" __global__ void __launch_bounds__(kThreads)
-    ragged_attention_plugin(const SECATEUR_TYPE* __restrict__ qkv, int tokens, SECATEUR_TYPE* __restrict__ out) {
+    SECATEUR_KERNEL(const SECATEUR_TYPE* __restrict__ qkv, int tokens, SECATEUR_TYPE* __restrict__ out) {
     const Sequences<SECATEUR_TYPE> rows = {nullptr, 0, nullptr, 0, tokens};
 #if SECATEUR_SPLIT == 0
     attend_plain<SECATEUR_TYPE, SECATEUR_D>(qkv, nullptr, kTable, rows, out);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from secateur.benchmarks import gpu_checks
 from secateur.benchmarks.gpu_checks import LIMITS, Check, run_checks
 from secateur.benchmarks.roofline import peak_of
+from secateur.core.errors import KernelError
 from secateur.kernels import portable
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.variants import RAGGED_TILES, Tile
@@ -21,22 +23,64 @@ def test_checks_cover_every_kernel_and_notice_a_wrong_one(monkeypatch: pytest.Mo
     """With the portable operators in the place of the kernels, and then with one wrong number."""
     tiles: list[Tile] = []
 
-    def attention(qkv: torch.Tensor, layout: HeadLayout, tile: Tile, **extras: Any) -> torch.Tensor:
+    def attention(qkv: torch.Tensor, layout: HeadLayout, tile: Tile, out: torch.Tensor, **extras: Any) -> torch.Tensor:
         tiles.append(tile)
-        return portable.ragged_attention(qkv, layout, **extras)
+        return written(out, portable.ragged_attention(qkv, layout, **extras))
 
     monkeypatch.setattr(gpu_checks, "TOKENS", (3,))
     monkeypatch.setattr(gpu_checks, "DTYPES", {"fp32": torch.float32, "fp16": torch.float16})
     monkeypatch.setattr(gpu_checks.on_gpu, "ragged_attention", attention)
     for name in ("window_attention", "residual_layernorm", "bias_gelu"):
-        monkeypatch.setattr(gpu_checks.on_gpu, name, getattr(portable, name))
+        monkeypatch.setattr(gpu_checks.on_gpu, name, standing_in(name))
     found = list(run_checks(H100.limits, "cpu"))
     assert set(tiles) == set(RAGGED_TILES)
     assert [check for check in found if not check.passed] == []
     assert {check.kernel.split(",")[0] for check in found} >= {"window_attention", "residual_layernorm", "bias_gelu"}
-    monkeypatch.setattr(gpu_checks.on_gpu, "bias_gelu", lambda x, bias: portable.bias_gelu(x, bias) * 1.1)
+    wrong = standing_in("bias_gelu", lambda result: result * 1.1)
+    monkeypatch.setattr(gpu_checks.on_gpu, "bias_gelu", wrong)
     assert {check.kernel for check in gpu_checks._rows("fp16", "cpu") if not check.passed} == {"bias_gelu"}
-    assert not Check("any", "fp32", "", float("inf")).passed and not Check("any", "fp32", "", float("nan")).passed
+
+
+def written(out: Any, result: Any) -> Any:
+    """The results in the tensors that they are wanted in."""
+    for place, value in zip(*((x if isinstance(x, tuple) else (x,)) for x in (out, result)), strict=True):
+        place.copy_(value)
+    return out
+
+
+def standing_in(name: str, change: Callable[[Any], Any] = lambda result: result) -> Callable[..., Any]:
+    """A portable operator with the call of the kernel's."""
+    return lambda *arguments, out: written(out, change(getattr(portable, name)(*arguments)))
+
+
+def failures(monkeypatch: pytest.MonkeyPatch, name: str, kernel: Callable[..., Any]) -> dict[str, str]:
+    """Why the checks of the row kernels failed, by kernel, where `kernel` is in the place of one."""
+    for other in ("residual_layernorm", "bias_gelu"):
+        monkeypatch.setattr(gpu_checks.on_gpu, other, kernel if other == name else standing_in(other))
+    return {check.kernel: check.failure for check in gpu_checks._rows("fp32", "cpu") if not check.passed}
+
+
+def test_an_element_that_is_not_written_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the memory held the right result before: outputs are poisoned."""
+
+    def all_but_one(x: torch.Tensor, bias: torch.Tensor, out: torch.Tensor) -> None:
+        out.view(-1)[1:] = portable.bias_gelu(x, bias).view(-1)[1:]
+
+    assert failures(monkeypatch, "bias_gelu", all_but_one) == {"bias_gelu": gpu_checks.NOT_FINITE}
+    second = "residual_layernorm, normed"
+    assert failures(
+        monkeypatch, "residual_layernorm", lambda *a, out: out[0].copy_(portable.residual_layernorm(*a)[0])
+    ) == {second: gpu_checks.NOT_FINITE}
+
+
+def test_a_check_that_raises_is_a_failure_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*arguments: object, out: object) -> None:
+        raise KernelError("the driver refused to launch it:\nmore")
+
+    found = failures(monkeypatch, "residual_layernorm", refused)
+    assert found == dict.fromkeys(
+        ("residual_layernorm, sum", "residual_layernorm, normed"), "KernelError: the driver refused to launch it:"
+    )
 
 
 @pytest.mark.parametrize("dtype", LIMITS)
@@ -45,8 +89,8 @@ def test_a_check_passes_below_the_limit_of_its_type(dtype: str) -> None:
     assert not Check("any", dtype, "", 1.1 * LIMITS[dtype]).passed
 
 
-def test_nan_anywhere_is_an_infinite_error() -> None:
-    """The outputs are poisoned before a launch, so that what is not written is NaN."""
+def test_nan_anywhere_is_no_error_that_passes() -> None:
     expected = torch.ones(3, dtype=torch.float64)
     assert gpu_checks._error(torch.tensor([1.0, 1.0, 1.5]), expected) == pytest.approx(0.5 / 3**0.5)
-    assert gpu_checks._error(torch.tensor([1.0, float("nan"), 1.0]), expected) == float("inf")
+    assert gpu_checks._error(torch.tensor([1.0, float("nan"), 1.0]), expected) is None
+    assert not Check("any", "fp32", "", None, gpu_checks.NOT_FINITE).passed

@@ -1,40 +1,48 @@
-"""The GPU suite without a GPU: costs against counting, its prediction, its goals, and what it refuses."""
+"""The GPU suite's command: its prediction, what it refuses, and what it needs to run at all."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from secateur.benchmarks.gpu_problems import problems
-from secateur.benchmarks.gpu_suite import goals, main
+from secateur.benchmarks.gpu_suite import main
 from secateur.benchmarks.roofline import PEAKS, peak_of
-from secateur.core.errors import BenchError
 from secateur.kernels.launch import why_not
 from secateur.kernels.resource_report import read_report
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+RESOURCES = ["--resources", str(RESULTS / "kernel_resources.json")]
 H100 = peak_of("NVIDIA H100 80GB HBM3")
 KERNELS = read_report(RESULTS / "kernel_resources.json").kernels
-OWN = {one.kernel: one for one in KERNELS if one.architecture == 90}
+BARE = """
+import sys
+from importlib.util import find_spec
+
+class Bare:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in %r:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Bare())
+from secateur.benchmarks.gpu_suite import main
+sys.exit(main(sys.argv[1:]))
+"""
+"""The suite without these packages: a bare machine has CUDA, PyTorch, NumPy and NVIDIA's one file for NVML."""
+
+ABSENT = ("pydantic", "click", "timm", "torchvision", "onnx", "onnxscript", "safetensors", "scipy", "yaml", "rich",
+          "fvcore", "optuna", "accelerate", "matplotlib", "sklearn", "jinja2", "PIL", "pycuda")  # fmt: skip
 
 
-def test_the_prediction_says_that_it_is_one(tmp_path: Path) -> None:
+def test_on_a_bare_machine_the_suite_predicts(tmp_path: Path) -> None:
     out = tmp_path / "prediction.json"
-    arguments = [
-        "--dry",
-        "--device",
-        H100.name,
-        "--resources",
-        str(RESULTS / "kernel_resources.json"),
-        "--out",
-        str(out),
-    ]
-    done = CliRunner().invoke(main, arguments)
-    assert done.exit_code == 0, done.output
+    command = [sys.executable, "-P", "-c", BARE % (ABSENT,), "--dry", "--device", H100.name, *RESOURCES]
+    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     content = json.loads(out.read_text())
     assert (content["schema"], content["mode"]) == ("secateur.gpu_suite/1", "prediction")
     assert "not measured" in content["note"] and len(content["rows"]) == len(problems())
@@ -55,29 +63,21 @@ def test_the_committed_prediction_is_of_these_kernels() -> None:
 
 
 @pytest.mark.skipif(not why_not(), reason="kernels can be launched here")
-def test_without_a_gpu_the_suite_says_so() -> None:
-    done = CliRunner().invoke(main, ["--resources", str(RESULTS / "kernel_resources.json")])
-    assert isinstance(done.exception, BenchError)
-    assert "cannot run here" in str(done.exception) and "use --dry" in str(done.exception)
-
-
-def row(name: str, ours: float, padded: float, rows: int = 1, roofline: float = 1.0) -> dict[str, Any]:
-    times = {"ours": {"p50": ours}, "padded, flash": {"p50": padded}, "padded, cudnn": "PyTorch has no cudnn kernel"}
-    return {
-        "kernel": "ragged_attention", "dtype": "fp16", "name": name, "rows": rows, "roofline_us": roofline,
-        "times_us": times,
-    }  # fmt: skip
+def test_without_a_gpu_the_suite_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*RESOURCES, "--out", str(tmp_path / "result.json")]) == 2
+    said = capsys.readouterr().err
+    assert "cannot run here" in said and "use --dry" in said
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("rows", "met"),
+    ("arguments", "message"),
     [
-        ([], [None, None, None]),
-        ([row("uniform 6x64", 1.0, 1.0), row("mixed 8-64", 1.0, 1.5)], [True, True, None]),
-        ([row("uniform 6x64", 1.1, 1.0), row("mixed 8-64", 1.0, 1.4)], [False, False, None]),
-        ([row("uniform 6x64", 1.0, 2.0, 64, 0.7), row("uniform 6x32", 1.0, 2.0, 64, 0.6)], [True, None, False]),
-        ([row("uniform 6x64", 1.0, 2.0, 64, 0.7)], [True, None, True]),
+        (["--dry", "--device", "Tesla T5", *RESOURCES], "peaks of 'Tesla T5' are not known; did you mean 'Tesla T4'"),
+        (["--dry", "--resources", "/nowhere.json"], "cannot read /nowhere.json"),
+        ([*RESOURCES, "--samples", "0"], "0 samples were asked for: there must be at least 1"),
     ],
 )
-def test_goals(rows: list[dict[str, Any]], met: list[bool | None]) -> None:
-    assert list(goals(rows).values()) == met
+def test_bad_input_is_one_sentence(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err

@@ -25,6 +25,7 @@ from secateur.export.onnx_info import OnnxInfo
 from secateur.export.precision import PRECISIONS
 from secateur.export.to_onnx import export_onnx
 from secateur.kernels import launch as launching
+from secateur.kernels.compile import entries_of
 from secateur.kernels.variants import DeviceLimits, Launch
 from tests.kernels.models import image, pruned
 
@@ -33,7 +34,6 @@ SOURCES = Path(cuda.__path__[0])
 FLAGS = ["-std=c++17", "-O0", "-g1", "-Wno-unknown-pragmas"]  # optimising takes longer than it saves
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 LARGEST_FIRST = ("ragged_attention", "window_attention", "residual_layernorm", "bias_gelu")
-ENTRY = re.compile(r"^(?:RAGGED_(?:MMA|PLAIN)|WINDOW_(?:MMA|PLAIN)|RESIDUAL_LAYERNORM|BIAS_GELU)\((\w+),", re.M)
 Argument = NDArray[np.generic] | int | float | None
 
 
@@ -89,11 +89,9 @@ def compile_source(text: str, folder: Path, names: Sequence[str] = (), sanitize:
     It serves the functions `names`, or all kernels that the text declares with the macros of our sources. Without the
     sanitizers it compiles in half the time, and still reports races.
     """
-    names = names or ENTRY.findall(text)
-    entries = ", ".join(f'{{"{name}", entry({name})}}' for name in names)
-    main = (
-        f'#define SECATEUR_EMULATED 1\n{text}\n#include "server.hpp"\nint main() {{ return serve({{{entries}}}); }}\n'
-    )
+    names = names or entries_of(text)
+    table = ", ".join(f'{{"{name}", entry({name})}}' for name in names)
+    main = f'#define SECATEUR_EMULATED 1\n{text}\n#include "server.hpp"\nint main() {{ return serve({{{table}}}); }}\n'
     folders = (SOURCES, HERE / "emulator")
     flags = [*FLAGS, *(SANITIZERS if sanitize else []), *(f"-I{path}" for path in folders)]
     headers = [path.read_text() for place in folders for path in sorted(place.glob("*.*h*"))]
@@ -205,7 +203,7 @@ class Variant:
         """The source with its headers in a namespace of its own, so that many variants make one program."""
         macros = [f"#undef {name}\n#define {name} {value}" for name, value in (d.split("=", 1) for d in self.defines)]
         flat = self._flat(f"{self.source}.cu", {SHARED}).splitlines()
-        kept = [line for line in flat if (entry := ENTRY.match(line)) is None or entry[1] == self.kernel]
+        kept = [line for line in flat if not (made := entries_of(f"{line}\n")) or made == [self.kernel]]
         body = re.sub(rf"\b{self.kernel}\b", self.name, "\n".join([*macros, *kept]))
         return f"namespace {self.name}_ {{\n{body}\n}}\nusing {self.name}_::{self.name};\n"
 

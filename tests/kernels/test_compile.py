@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,16 @@ import pytest
 
 from secateur.core.errors import KernelError
 from secateur.kernels import compile as compiling
-from secateur.kernels.compile import ARCHITECTURES, PLUGIN_SOURCE, compile_kernel, find_nvcc, source_digest
+from secateur.kernels.compile import (
+    ARCHITECTURES,
+    FOLDER,
+    PLUGIN_SOURCE,
+    SOURCES,
+    compile_kernel,
+    entries_of,
+    find_nvcc,
+    source_digest,
+)
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.layer_image import layer_defines, layer_tiles
 from secateur.kernels.nvrtc import nvrtc_version
@@ -48,11 +58,30 @@ def test_ptx_is_for_the_architecture_and_names_the_kernels(cache: Path) -> None:
 
 
 @need_nvcc
+def test_one_kernel_of_a_source_is_compiled_alone(cache: Path) -> None:
+    ptx = compile_kernel("bias_gelu", 80, "ptx", kernel="bias_gelu_fp16").image.decode()
+    assert re.findall(r"\.entry (\w+)\(", ptx) == ["bias_gelu_fp16"]
+    with pytest.raises(
+        KernelError, match=r"bias_gelu.cu has no kernel 'bias_gelu_fp64': choose one of bias_gelu_fp32, "
+    ):
+        compile_kernel("bias_gelu", 80, kernel="bias_gelu_fp64")
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_line_that_makes_a_kernel_is_found(source: str) -> None:
+    """Macros that define kernels are named in capitals, and each makes one."""
+    text = (FOLDER / f"{source}.cu").read_text()
+    macros = re.findall(r"^#define (\w+)\(name,", text, re.M)
+    made = [line for line in text.splitlines() if line.startswith(tuple(f"{macro}(" for macro in macros))]
+    assert macros and len(entries_of(text)) == len(made)
+
+
+@need_nvcc
 def test_everything_that_matters_is_in_the_key(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "_with_nvcc", lambda *arguments: (b"an image", "what was said"))
-    for options in ({}, {"defines": ("A=1",)}, {"form": "ptx"}, {"architecture": 80}):
+    for options in ({}, {"defines": ("A=1",)}, {"form": "ptx"}, {"architecture": 80}, {"kernel": "bias_gelu_fp16"}):
         compile_kernel(**{"source": "bias_gelu", "architecture": 86, **options})  # type: ignore[arg-type]  # mixed
-    assert len(list(cache.glob("*.log"))) == 4
+    assert len(list(cache.glob("*.log"))) == 5
 
 
 def test_the_digest_covers_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,10 +126,10 @@ def test_no_compiler_at_all(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_nvrtc_compiles_what_nvcc_does(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "find_nvcc", lambda: None)
     layout = HeadLayout((16, 8), (8, 24), 0.5)
-    defines = layer_defines(layout, "bf16", layer_tiles(layout, "bf16")[0])
-    made = compile_kernel(PLUGIN_SOURCE, 90, defines=defines)
+    defines = layer_defines(layout, "bf16", layer_tiles(layout, "bf16", 90)[0])
+    made = compile_kernel(PLUGIN_SOURCE, 90, defines=("SECATEUR_KERNEL=one_layer", *defines))
     assert made.image[:4] == b"\x7fELF" and made.compiler.startswith("nvrtc ")
-    assert b"ragged_attention_plugin" in made.image
+    assert b"one_layer" in made.image
 
 
 def test_the_architectures_are_those_of_the_issue() -> None:

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import secateur as sc
 from secateur.core.errors import KernelError
+from secateur.kernels import ops
 from secateur.kernels.fuse import TOLERANCE, Fusion
 from secateur.kernels.fused_modules import FusedAttention, FusedBlock, FusedMlp, FusedSwinBlock
 from secateur.kernels.ragged_attention import RaggedAttention
@@ -38,6 +39,31 @@ def test_a_fused_model_computes_the_same(models: tuple[nn.Module, nn.Module], dt
     small, fused = (copy.deepcopy(model).to(dtype) for model in models)
     with torch.no_grad():
         assert distance(fused(image().to(dtype)), small(image().to(dtype))) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_fused_model_runs_under_autocast(
+    models: tuple[nn.Module, nn.Module], dtype: torch.dtype, compiled: bool
+) -> None:
+    """Parameters stay float32, and the operators take the types that PyTorch's own would."""
+    small, fused = models
+    run = torch.compile(fused, fullgraph=True, backend="aot_eager") if compiled else fused
+    with torch.no_grad(), torch.autocast("cpu", dtype):
+        found, expected = run(image()), small(image())
+    assert found.dtype == expected.dtype == dtype
+    assert distance(found.float(), expected.float()) < TOLERANCE[dtype]
+
+
+def test_under_autocast_sums_and_normalisations_stay_float32() -> None:
+    x, vector = torch.randn(2, 5, 8), torch.randn(8)
+    qkv, heads = torch.randn(2, 5, 24), ([8], [8], 0.3)
+    with torch.autocast("cpu", torch.bfloat16):
+        normed = ops.residual_layernorm(x.bfloat16(), x, None, vector, vector, 1e-6)
+        assert [one.dtype for one in normed] == [torch.float32] * 2
+        assert ops.ragged_attention(qkv, *heads, None, torch.zeros(1, 5, 5)).dtype == torch.bfloat16
+        assert ops.bias_gelu(x.bfloat16(), bias=vector).dtype == torch.bfloat16
+        assert ops.bias_gelu(x.double(), vector.double()).dtype == torch.float64
 
 
 def test_every_layer_is_replaced_and_the_model_is_left_alone(models: tuple[nn.Module, nn.Module]) -> None:

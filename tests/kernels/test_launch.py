@@ -190,11 +190,31 @@ def test_much_shared_memory_is_asked_for(driver: Driver) -> None:
     assert not [call for call in driver.log if call[0] == "attribute"]
 
 
+def test_one_kernel_is_compiled_and_not_its_whole_source(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    real = launching.compile_kernel
+    monkeypatch.setattr(launching, "compile_kernel", lambda *a, kernel: asked.append(kernel) or real(*a, kernel=kernel))
+    run(LAUNCH, arguments())
+    assert asked == ["bias_gelu_fp32"]
+
+
+def test_ptx_of_a_newer_cuda_than_the_drivers_is_not_loaded(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launching, "image_for", lambda capability: (120, "ptx"))
+    monkeypatch.setattr("secateur.kernels.driver.driver_cuda", lambda: (12, 8))
+    ptx = SimpleNamespace(image=b"//\n.version 9.0\n.target sm_120\n")
+    monkeypatch.setattr(launching, "compile_kernel", lambda *a, **k: ptx)
+    with pytest.raises(KernelError, match=r"needs a driver of CUDA 13\.0, and this one knows 12\.8: update the NVIDIA"):
+        run(LAUNCH, arguments())
+    assert "module" not in [call[0] for call in driver.log]
+    monkeypatch.setattr("secateur.kernels.driver.driver_cuda", lambda: (13, 0))
+    run(LAUNCH, arguments())
+
+
 @pytest.mark.parametrize(
     ("refuse", "message"),
     [
         ("launch", r"refused to launch bias_gelu_fp32 with the grid \(3, 1, 1\) and 0 bytes.*invalid argument"),
-        ("module", r"refused bias_gelu for sm_87 \(cumodule failed"),
+        ("module", r"refused bias_gelu_fp32 for sm_87 \(cumodule failed"),
         ("function", r"refused bias_gelu_fp32 .*\(cufunction failed"),
         ("init", r"the CUDA driver does not start \(cuinit failed"),
     ],

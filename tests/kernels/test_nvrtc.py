@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from secateur.core.errors import KernelError
+from secateur.kernels import nvrtc
 from secateur.kernels.compile import FOLDER, OPTIONS
 from secateur.kernels.nvrtc import compile_with_nvrtc, nvrtc_version
 
@@ -45,6 +47,32 @@ def test_an_error_is_one_sentence(tmp_path: Path) -> None:
 def test_an_option_that_nvrtc_does_not_know_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(KernelError, match=r"NVRTC could not compile empty.cu for sm_86: .*--no-such-option"):
         compile_with_nvrtc("empty", "", tmp_path, 86, "cubin", ("--no-such-option",))
+
+
+def test_nvrtc_compiles_in_a_process_without_pytorch() -> None:
+    """PyTorch loads what NVRTC looks for; without it the locator has to."""
+    code = (
+        "import sys\nfrom secateur.kernels.compile import FOLDER, OPTIONS\n"
+        "from secateur.kernels.nvrtc import compile_with_nvrtc, nvrtc_version\n"
+        "if nvrtc_version() is None: sys.exit('none')\n"
+        "text = (FOLDER / 'bias_gelu.cu').read_text()\n"
+        "assert compile_with_nvrtc('bias_gelu', text, FOLDER, 86, 'cubin', OPTIONS)[:4] == b'\\x7fELF'\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+    if done.stderr.strip() == "none":
+        pytest.skip("NVRTC is not found here without PyTorch")
+    assert done.returncode == 0, done.stderr
+
+
+@need_nvrtc
+def test_builtins_that_are_not_found_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said = b"nvrtc: error: failed to open libnvrtc-builtins.so.12.8.\n  Make sure that it is installed correctly."
+    monkeypatch.setattr(nvrtc, "_content", lambda *arguments: said)
+    with pytest.raises(
+        KernelError, match=r"did not find its own built-in functions for broken\.cu: `pip install 'cuda-path"
+    ):
+        compile_with_nvrtc("broken", "int f( { return 0; }", tmp_path, 86, "cubin", OPTIONS)
 
 
 def test_without_the_bindings_there_is_no_nvrtc(monkeypatch: pytest.MonkeyPatch, asked_anew: None) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from secateur.core.errors import KernelError
-from secateur.kernels import on_gpu
+from secateur.kernels import on_gpu, portable
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.variants import RAGGED_TILES, Launch
 from tests.kernels.reference import attention, error_of
@@ -67,3 +69,47 @@ def test_rows_of_any_number_of_dimensions(emulated_gpu: list[Launch], shape: tup
     expected = torch.nn.functional.layer_norm(2 * x, shape[-1:], bias, bias, 1e-3)
     torch.testing.assert_close(normed, expected, atol=1e-5, rtol=1e-5)
     assert len(emulated_gpu) == 2
+
+
+def arguments_of(name: str, rows: int) -> tuple[Any, ...]:
+    """The arguments of an operator for so many sequences, maps or rows."""
+    vector = values(8)
+    return {
+        "ragged_attention": (values(rows, 9, LAYOUT.row_width), LAYOUT),
+        "window_attention": (values(rows, 3, 3, LAYOUT.row_width), LAYOUT, (3, 3), (0, 0)),
+        "residual_layernorm": (values(rows, 8), values(rows, 8), None, vector, vector, 1e-3),
+        "bias_gelu": (values(rows, 8), vector),
+    }[name]
+
+
+@pytest.mark.parametrize("name", ["ragged_attention", "window_attention", "residual_layernorm", "bias_gelu"])
+def test_an_empty_batch_gives_an_empty_result_without_a_launch(emulated_gpu: list[Launch], name: str) -> None:
+    """As on the CPU."""
+    found, expected = (getattr(where, name)(*arguments_of(name, 0)) for where in (on_gpu, portable))
+    pairs = zip(found, expected, strict=True) if isinstance(found, tuple) else [(found, expected)]
+    assert all(a.shape == b.shape and a.dtype == b.dtype for a, b in pairs)
+    assert not emulated_gpu
+
+
+@pytest.mark.parametrize("name", ["ragged_attention", "window_attention", "residual_layernorm", "bias_gelu"])
+def test_a_result_is_written_to_where_it_is_wanted(emulated_gpu: list[Launch], name: str) -> None:
+    arguments = arguments_of(name, 2)
+    expected = getattr(portable, name)(*arguments)
+    if isinstance(expected, tuple):
+        outs = tuple(torch.full_like(one, torch.nan) for one in expected)
+        found = getattr(on_gpu, name)(*arguments, out=outs)
+        assert [one.data_ptr() for one in found] == [one.data_ptr() for one in outs]
+    else:
+        out = torch.full_like(expected, torch.nan, memory_format=torch.contiguous_format)
+        found = getattr(on_gpu, name)(*arguments, out=out)
+        assert found.data_ptr() == out.data_ptr()
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("change", ["shape", "type", "strides"])
+def test_an_output_that_a_kernel_would_not_fill_is_refused(emulated_gpu: list[Launch], change: str) -> None:
+    x, vector = values(3, 8), values(8)
+    out = {"shape": values(3, 7), "type": values(3, 8).half(), "strides": values(8, 3).T}[change]
+    with pytest.raises(KernelError, match=r"an output of shape .* was given: it must be \[3, 8\] in torch.float32"):
+        on_gpu.bias_gelu(x, vector, out)
+    assert not emulated_gpu

@@ -100,6 +100,7 @@ def test_the_operators_keep_the_rules_of_torch_library() -> None:
         ({"qkv_bias": values(5)}, r"qkv_bias has the shape \[5\].*must be \[137\] in torch.float32 on cpu"),
         ({"bias": values(2, 9, 9)}, r"bias has the shape \[2, 9, 9\].*\[1, 9, 9\] or \[4, 9, 9\]"),
         ({"mask": values(3, 9, 8)}, r"mask has the shape \[3, 9, 8\].*\[3, 9, 9\]"),
+        ({"mask": values(0, 9, 9)}, r"mask has the shape \[0, 9, 9\].*it must be \[1, 9, 9\]"),
         ({"mask": values(3, 9, 9).half()}, r"in torch.float16 on cpu: it must be \[3, 9, 9\] in torch.float32"),
         ({"qk_dims": [300, 8, 16, 5]}, "a head has the width 300"),
     ],

@@ -73,3 +73,11 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     path.write_text('{"schema": "secateur.bench/1"}')
     with pytest.raises(RunError, match=r"secateur.kernel_resources/1"):
         read_report(path)
+
+
+@pytest.mark.parametrize("content", [{}, {"kernels": [{"kernel": "a"}]}, {"kernels": [], "new": 1}, {"kernels": 3}])
+def test_a_file_that_lacks_something_is_refused(tmp_path: Path, content: dict[str, object]) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps({"schema": "secateur.kernel_resources/1", **content}))
+    with pytest.raises(RunError, match=r"report.json is no report of kernels \(.*make it again by python -P"):
+        read_report(path)

@@ -116,6 +116,8 @@ def test_rows_that_do_not_fit_are_refused() -> None:
     with pytest.raises(KernelError, match="rows of 12289 elements were given, but at most 12288 fit"):
         layernorm_launch("fp16", 1, 12289)
     assert layernorm_launch("fp16", 1, 12288).block == (32, 1, 1)
+    with pytest.raises(KernelError, match=r"^0 rows of 768 elements were given: there must be at least 1$"):
+        layernorm_launch("fp16", 0, 768)
     with pytest.raises(KernelError, match="0 rows"):
         gelu_launch("fp16", 0, 8, 1)
 
