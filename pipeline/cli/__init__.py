@@ -40,11 +40,11 @@ COMMANDS = {
     "explain": "what a key of a recipe does, takes and is by default",
     "completion": "a script that completes commands and options in a shell",
 }
-STAGES = ("plan", "recover", "export", "report")
+STAGES = ("plan", "recover", "export")
 """The commands of `stages`; every other one is the `command` of a module of its own name."""
 UNREAD = 128 + 13
 """The exit code where nobody reads on what is printed, as shells have it of programs that end by this signal."""
-RESUMED = (*STAGES, "demo", "run", "sweep", "score", "curve", "profile", "prune", "build")
+RESUMED = (*STAGES, "report", "demo", "run", "sweep", "score", "curve", "profile", "prune", "build")
 """The commands that keep what they finished, and go on from there."""
 
 

@@ -11,6 +11,7 @@ import click
 from secateur.pipeline.cli.common import (
     PLACE,
     Progress,
+    echo,
     force_option,
     json_option,
     print_json,
@@ -53,6 +54,7 @@ def stage_command(stage: str, summary: str) -> click.Command:
         from secateur.pipeline.runs.left_out import check_built
         from secateur.pipeline.runs.recipe import changed
         from secateur.pipeline.runs.runner import open_run, run_stages
+        from secateur.pipeline.runs.stage_facts import stage_facts
 
         run = open_run(run_dir)
         if settings:
@@ -67,6 +69,8 @@ def stage_command(stage: str, summary: str) -> click.Command:
         else:
             for name in entries[stage].outputs:
                 click.echo(run_dir / name)
+            for line in stage_facts(run_dir, stage):
+                echo(line)
 
     return command
 
@@ -76,4 +80,3 @@ recover = by_all_processes(  # by one process, or by all that `accelerate launch
     stage_command("recover", "Repairs the pruned model in closed form, then distils it if the recipe says so.")
 )
 export = stage_command("export", "Writes the dense and the small model as ONNX and checks both against PyTorch.")
-report = stage_command("report", "Writes the run's report, as one HTML page and as Markdown.")

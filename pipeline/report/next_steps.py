@@ -29,7 +29,7 @@ def next_steps(found: Findings) -> list[NextStep]:
         )
     if slow := [target for target, one in bench.speedup.items() if faster(one) != "gain"]:
         why = f"It is not shown to be faster on {', '.join(slow)}: measure for longer."
-        steps.append(_step(why, "report", run, "--set", f"bench.seconds={recipe.bench.seconds * 4:g}"))
+        steps.append(_step(why, "report", run, "--all", "--set", f"bench.seconds={recipe.bench.seconds * 4:g}"))
         if found.layers is None:
             why = "Find the layers that lost MACs but no time, and why."
             steps.append(_step(why, "profile", run, "--layers"))
@@ -37,7 +37,7 @@ def next_steps(found: Findings) -> list[NextStep]:
     lost = judged is not None and change_of(judged, bench.evaluation_images).judged == "loss"
     if lost and not recipe.recover.distill.epochs:
         why = "Accuracy was lost: let the dense model teach the pruned one."
-        steps.append(_step(why, "report", run, "--set", "recover.distill.epochs=10"))
+        steps.append(_step(why, "report", run, "--all", "--set", "recover.distill.epochs=10"))
     if lost or found.sweep is None:
         why = "Find how much can go before accuracy does: a sweep of budgets, with one page for all of them."
         sweep = ("sweep", f"{run}/recipe.yaml", "--budgets", "0.8,0.6,0.4", "--out", f"{run.rstrip('/')}-sweep")

@@ -119,7 +119,7 @@ def _steps(content: SweepFile, dense: DensePoint, folder: Path) -> list[NextStep
     chosen = best_of(content, dense) or content.points[0]
     steps = [
         NextStep(
-            shlex.join(["secateur", "report", str(folder / chosen.run)]),
+            shlex.join(["secateur", "report", str(folder / chosen.run), "--all"]),
             f"Take {chosen.run} through export, build and measurement to a page of its own.",
         )
     ]

@@ -62,7 +62,7 @@ def _of_folder(folder: Path) -> ModelSpec:
     if is_hub_folder(folder):
         return spec_of_hub_folder(folder)
     if is_run(folder):
-        raise ModelError(f"{folder} is a run: bring it up to date with `secateur report {folder}`")
+        raise ModelError(f"{folder} is a run: bring it up to date with `secateur report {folder} --all`")
     if not (folder / STRUCTURE).is_file():
         raise ModelError(f"{folder} has neither config.json nor {STRUCTURE}: give a folder of the hub or of sc.save")
     structure = StructureFile.read(folder / STRUCTURE).structure

@@ -192,7 +192,10 @@ def test_a_bad_value_is_refused_before_anything_is_written(
         monkeypatch.setattr(module, "run_stages", lambda *_, **__: pytest.fail(f"{key}={value} was let through"))
     (folder / "run" / "recipe.yaml").write_text((folder / "written.yaml").read_text())
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    for words in (["report", str(folder / "run")], ["run", str(folder / "recipe.yaml"), "--out", str(folder / "new")]):
+    for words in (
+        ["report", "--all", str(folder / "run")],
+        ["run", str(folder / "recipe.yaml"), "--out", str(folder / "new")],
+    ):
         with pytest.raises(SystemExit) as ended:
             main([*words, *BESIDE.get(key, ()), "--set", f"{key}={value}"])
         said = capsys.readouterr()

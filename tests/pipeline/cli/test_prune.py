@@ -32,7 +32,10 @@ def test_a_run_is_specialised(tmp_path: Path) -> None:
     folder.mkdir()
     recipe = {**CONTENT, "score": MASKS, "plan": PLAN}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert secateur("prune", str(folder), "--classes", "7, 1,4") == 0
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    folder = tmp_path / "run-3-classes"
     assert yaml.safe_load((folder / "recipe.yaml").read_text())["classes"] == ["7", "1", "4"]
     small = load(folder / "pruned")
     chosen = classes_of(small)
@@ -52,9 +55,13 @@ def test_a_run_is_specialised(tmp_path: Path) -> None:
 
 
 def test_a_class_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(CONTENT))
-    assert secateur("prune", str(tmp_path), "--classes", "7,eleven") == 2
+    run, place = tmp_path / "run", ("--out", str(tmp_path / "few"))
+    run.mkdir()
+    (run / "recipe.yaml").write_text(yaml.safe_dump(CONTENT))
+    assert secateur("prune", str(run), "--classes", "7,eleven", *place) == 2
     assert "the data has no class 'eleven'" in capsys.readouterr().err
-    assert secateur("prune", str(tmp_path), "--classes", "7") == 2
+    assert secateur("prune", str(run), "--classes", "7") == 2
     assert "name two or more" in capsys.readouterr().err
-    assert "classes" not in yaml.safe_load((tmp_path / "recipe.yaml").read_text())  # what cannot work is not written
+    assert secateur("prune", str(run), *place) == 2
+    assert "--out is for the run that --classes makes" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]  # what cannot work is not written

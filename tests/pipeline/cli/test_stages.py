@@ -15,6 +15,7 @@ from secateur.core.errors import EngineError
 from secateur.pipeline.cli import cli
 from secateur.pipeline.runs import distributed
 from secateur.pipeline.runs.manifest import read_manifest
+from secateur.pipeline.runs.stage_facts import stage_facts
 from tests.pipeline.cli.conftest import Command
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the run leaves torch:cuda out, which is here")
@@ -28,7 +29,7 @@ def run(finished: Path, tmp_path: Path) -> Path:
 
 def test_a_stage_that_is_up_to_date_is_not_done_again_unless_forced(run: Path, secateur: Command) -> None:
     before = read_manifest(run)
-    assert secateur("plan", run).stdout.split() == [str(run / "plan.json")]
+    assert secateur("plan", run).stdout.splitlines() == [str(run / "plan.json"), *stage_facts(run, "plan")]
     assert read_manifest(run) == before
     (run / "plan.json").touch()
     made = (run / "plan.json").stat().st_mtime_ns

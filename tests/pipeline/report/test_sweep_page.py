@@ -25,7 +25,7 @@ def test_the_smallest_model_that_is_not_shown_to_be_worse_is_named(tmp_path: Pat
     assert '<p class="verdict gain">' in text
     for words in (
         *("dense", "macs-0.5", "macs-0.3", "600 M (30.0%)", f"{CPU}: ", "1.00x as fast [0.90, 1.10]", "1000 held-out"),
-        f"secateur report {tmp_path}/macs-0.5",
+        f"secateur report {tmp_path}/macs-0.5 --all",
     ):
         assert words in text
     assert text.count("<circle") == 2 * 3  # dense and two points, by MACs and by latency
