@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import traceback
@@ -76,14 +77,19 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("-v", "--verbose", is_flag=True, help="Say also what is taken from where; at any place of a command.")
 @click.version_option(package_name="secateur")
-def cli(debug: bool) -> None:
+def cli(debug: bool, verbose: bool) -> None:
     """Makes trained timm models smaller and really faster on edge devices.
 
     Example: secateur run recipe.yaml --out runs/half
     """
+    if verbose:
+        _say_more()
 
 
+VERBOSE = {"-v", "--verbose"}
+"""The words that ask for more to be said."""
 PACIFIED = "PacifyFlushWrapper"
 """The end of the name of what click puts in the place of an output that nobody reads, before it ends with 1."""
 
@@ -92,8 +98,10 @@ def main(args: list[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 1 the gate failed, 2 bad input or usage, 3 inconclusive."""
     words = sys.argv[1:] if args is None else args
     debug = "--debug" in words
+    verbose = ["-v"] if VERBOSE & {*words} else []
+    rest = [word for word in words if word != "--debug" and word not in VERBOSE]
     try:
-        code = cli.main([word for word in words if word != "--debug"], prog_name="secateur", standalone_mode=False)
+        code = cli.main([*verbose, *rest], prog_name="secateur", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to print goes nowhere, too
@@ -119,6 +127,14 @@ def main(args: list[str] | None = None) -> None:
         click.echo(shown(f"secateur: cannot read or write: {where}{error.strerror or error}"), err=True)
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say_more() -> None:
+    """Lets secateur's own notes go to stderr, and not only its warnings."""
+    logger = logging.getLogger("secateur")
+    logger.setLevel(logging.INFO)
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler())
 
 
 def _after_interruption(words: Sequence[str]) -> str:

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.status import Status
 
 from secateur.export.runner.machine import MOST_SECONDS, MOST_THREADS
 from secateur.export.runner.text import shown
+from secateur.pipeline.cli.progress import Progress as Progress
 
 if TYPE_CHECKING:
     from secateur.export.devices.device import Remote
@@ -91,34 +89,6 @@ def find_remotes(names: tuple[str, ...], keep: bool) -> list[Remote]:
     if keep and not names:
         raise click.UsageError("--keep is for work on a device: name one with --device")
     return [Remote(find_device(name), keep) for name in dict.fromkeys(names)]
-
-
-class Progress:
-    """Progress lines on stderr while stages work; silent when stderr is not a terminal."""
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
-        self._status: Status | None = None
-
-    def __enter__(self) -> Progress:
-        if self._console.is_terminal:
-            self._status = self._console.status("starting")
-            self._status.start()
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        if self._status is not None:
-            self._status.stop()
-
-    def __call__(self, stage: str, message: str) -> None:
-        """Shows what a stage is doing; a finished stage leaves a line behind."""
-        if self._status is None:
-            return
-        said = escape(shown(message, lines=False))  # of a device, which may write what it likes
-        if message.startswith("done") or message == "up to date":
-            self._console.print(f"[green]✓[/] {stage:8} {said}", highlight=False)
-        else:
-            self._status.update(f"{stage}: {said}" if said else stage)
 
 
 def echo(text: object, err: bool = False) -> None:

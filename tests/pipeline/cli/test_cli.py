@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import click
 import pytest
@@ -11,7 +13,7 @@ from click.testing import CliRunner
 
 from secateur.core.errors import DeviceError
 from secateur.pipeline import cli
-from secateur.pipeline.cli import COMMANDS
+from secateur.pipeline.cli import COMMANDS, recipes
 from secateur.pipeline.cli.common import Named, Place
 
 
@@ -100,3 +102,29 @@ def test_an_interrupted_command_says_what_it_does_when_it_is_given_again(
     with pytest.raises(SystemExit) as ended:
         cli.main(words)
     assert (ended.value.code, capsys.readouterr().err) == (130, f"secateur: interrupted; the same command {after}\n")
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Secateur's notes as they were, afterwards."""
+    logger = logging.getLogger("secateur")
+    level, handlers = logger.level, [*logger.handlers]
+    yield
+    logger.setLevel(level)
+    logger.handlers = handlers
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("word", ["-v", "--verbose"])
+def test_notes_are_said_where_that_is_asked_for_at_any_place(
+    place: int, word: str, quiet: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def noting(**words: object) -> None:
+        logging.getLogger("secateur.pipeline.models").info("num_classes=3 is taken")
+
+    monkeypatch.setattr(recipes.command, "callback", noting)
+    words = ["recipes", "deit-tiny"]
+    for given in (words, [*words[:place], word, *words[place:]]):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(given)
+        assert (ended.value.code, capsys.readouterr().err) == (0, "num_classes=3 is taken\n" if word in given else "")

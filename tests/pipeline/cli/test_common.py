@@ -1,42 +1,14 @@
-"""What commands share: progress that only a terminal sees, and what a run left out."""
+"""What commands share: options, what a run left out, and JSON."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import click
 import pytest
-from rich.console import Console
 
 from secateur.pipeline.cli import common
 from tests.export.test_artefacts import BUILT
-
-
-def progress_on(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> str:
-    """What progress writes to a stderr that is a terminal, or is none."""
-    said = io.StringIO()
-    monkeypatch.setattr(
-        common, "Console", lambda stderr: Console(file=said, force_terminal=terminal, width=80, color_system=None)
-    )
-    with common.Progress() as progress:
-        progress("plan", "weighing")
-        progress("plan", "done in 0.1 s")
-        progress("prune", "up to date")
-        progress("bench", "done: [/red] \x1b[2J\rof a device")
-        progress("bench", "[/red] \x1b[2J")
-    return said.getvalue()
-
-
-def test_a_terminal_sees_a_line_for_each_finished_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = progress_on(monkeypatch, terminal=True)
-    assert "✓ plan     done in 0.1 s" in said
-    assert "✓ prune    up to date" in said
-    assert "✓ bench    done: [/red] \\x1b[2J\\rof a device" in said and "\x1b[2J" not in said
-
-
-def test_anything_else_sees_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert progress_on(monkeypatch, terminal=False) == ""
 
 
 def test_what_is_left_out_goes_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
