@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from secateur.pipeline.structure.find import find_fixed as find_fixed
     from secateur.pipeline.structure.find import find_groups as find_groups
     from secateur.pipeline.structure.groups import Groups as Groups
+    from secateur.pipeline.structure.layers import with_layers as with_layers
     from secateur.pipeline.structure.plan import Plan as Plan
     from secateur.pipeline.structure.storage import load as load
     from secateur.pipeline.structure.storage import save as save
@@ -151,6 +152,7 @@ _PLACES = {
     "sweep": "pipeline.runs.sweep",
     "transform_for": "pipeline.models.inputs",
     "verify": "pipeline.structure.surgery",
+    "with_layers": "pipeline.structure.layers",
 }
 __all__ = ["__version__", *_PLACES]
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar, dataclass_transform
 
@@ -25,6 +26,7 @@ from secateur.core.registry import Registry
 from secateur.pipeline.plan.budget import WIDE, Budget
 from secateur.pipeline.plan.latency_table import LatencyTable
 from secateur.pipeline.structure.groups import Groups, Kept, Kind, Term
+from secateur.pipeline.structure.layers import in_units, unit_names
 from secateur.pipeline.structure.steps import Step
 
 if TYPE_CHECKING:
@@ -95,16 +97,22 @@ class Problem:
 
     def limit(self) -> float:
         """The most that the small model may cost, in the budget's measure."""
-        return self.budget.limit(self.groups, list(self.steps), self.instruments.latencies)
+        return self.budget.limit(self.groups, self.names, self.instruments.latencies)
 
     def cost(self, kept: Kept) -> float:
         """What a choice costs, in the budget's measure."""
         return self.budget.cost(
-            self.groups, self.of_left(kept), list(self.steps), self.instruments.latencies, self.precisions
+            self.groups, self.of_left(kept), self.names, self.instruments.latencies, self.precisions
         )
 
+    @cached_property
+    def names(self) -> list[str]:
+        """The groups whose units may go, those inside whole layers in the place of these."""
+        return unit_names(self.groups, list(self.steps))
+
     def of_left(self, kept: Kept) -> Kept:
-        """What a choice keeps of the units that are left."""
+        """The units that a choice keeps of those that are left, of layers that go none."""
+        kept = in_units(self.groups, kept)
         if not self.left:
             return kept
         stays = {name: set(self.left[name]) for name in kept if name in self.left}
@@ -148,7 +156,9 @@ class Constraints:
     align: Annotated[int, Range(1)] = 8
     """Resulting widths are multiples of this, which kernels of GPUs and int8 are made for."""
     kinds: tuple[Kind, ...] = DEFAULT_KINDS
-    """The kinds of units that may be removed."""
+    """The kinds of units that may be removed. With `knapsack`, whole layers of transformers too, which are left as a
+    constant: `attention`, `mlp`, and `block` for both of one block.
+    """
     skip: tuple[str, ...] = ()
     """Groups that match one of these globs (`blocks.0.*`) are left alone."""
     least: Annotated[int, Range(0)] | None = None
@@ -169,7 +179,8 @@ class Constraints:
 class Allocation(Constraints, ABC):
     """One way to share the budget out; options of its own are fields with defaults, checked against their annotations.
 
-    `needs` names the instruments without which it cannot work.
+    `needs` names the instruments without which it cannot work. One that `weighs_layers` can tell what a whole layer
+    saves from what is inside it.
 
     >>> class Narrow(sc.Allocation):
     ...     "The first group first, whatever the scores are."
@@ -183,6 +194,7 @@ class Allocation(Constraints, ABC):
 
     name: ClassVar[str] = ""
     needs: ClassVar[tuple[str, ...]] = ()
+    weighs_layers: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

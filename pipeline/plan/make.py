@@ -25,7 +25,7 @@ from secateur.pipeline.plan.fit_budget import check_reach, fit_budget
 from secateur.pipeline.plan.latency_table import LatencyTable
 from secateur.pipeline.scores.registry import METHODS
 from secateur.pipeline.scores.score import Scores
-from secateur.pipeline.structure.groups import Group, Groups, Kept
+from secateur.pipeline.structure.groups import LAYER_KINDS, Group, Groups, Kept
 from secateur.pipeline.structure.plan import Plan, PlanFacts, plan_from_kept
 from secateur.pipeline.structure.steps import Step, removal_steps
 
@@ -60,12 +60,13 @@ def planned(
 ) -> Plan:
     """The plan of an allocation that is made already, of the units that are `left`; raises what `make_plan` does."""
     chosen.check(budget)
+    check_layers(chosen, budget)
     for need in chosen.needs:
         if getattr(instruments, need) is None:
             raise PlanError(f"the allocation {chosen.name!r} {NEEDED[need]}")
     if budget.measure == "macs" and groups.uncounted:
         _log.warning("the budget leaves out operations that may carry MACs: %s", ", ".join(groups.uncounted))
-    steps = {group.name: steps_of(group, scores, chosen, left.get(group.name)) for group in prunable(groups, chosen)}
+    steps = {group.name: steps_of(group, scores, chosen, left_of(group, left)) for group in prunable(groups, chosen)}
     problem, order = chosen.decide(Problem(groups, steps, budget, instruments, left=left))
     choice = fit_budget(problem, order)
     facts = PlanFacts(
@@ -95,10 +96,33 @@ def best_allocation(method: str) -> str:
 def check_plan(groups: Groups, budget: Budget, allocation: Allocation, latencies: LatencyTable | None = None) -> None:
     """Raises what `make_plan` would raise whatever the scores are; of a latency only where its table is there."""
     allocation.check(budget)
+    check_layers(allocation, budget)
     chosen = prunable(groups, allocation)
     if budget.measure != "latency" or latencies:
         steps = {group.name: _steps(group, np.zeros(group.units), allocation) for group in chosen}
         check_reach(allocation.cheapest(Problem(groups, steps, budget, Instruments(latencies=latencies))))
+
+
+def check_layers(allocation: Allocation, budget: Budget) -> None:
+    """Raises `PlanError` for whole layers where they cannot be weighed against what is inside them."""
+    layers = ", ".join(kind for kind in allocation.kinds if kind in LAYER_KINDS)
+    if layers and budget.measure == "latency":
+        raise PlanError(
+            f"plan.kinds has {layers}, but a table of latencies does not say what whole layers take: give a budget of "
+            f"macs or params, or leave {layers} out"
+        )
+    if layers and not allocation.weighs_layers:
+        raise PlanError(
+            f"plan.kinds has {layers}, but the allocation {allocation.name!r} does not weigh whole layers against the "
+            f"units inside them: take allocate: knapsack, or leave {layers} out"
+        )
+
+
+def left_of(group: Group, left: Kept) -> Sequence[int] | None:
+    """The units of a group that earlier rounds have left, None for all; of a layer none where all inside is gone."""
+    if not group.holds:
+        return left.get(group.name)
+    return None if any(left.get(name, True) for name in group.holds) else ()
 
 
 def allocation_of(allocation: str | Allocation, options: dict[str, Any]) -> Allocation:
@@ -119,13 +143,24 @@ def prunable(groups: Groups, constraints: Constraints) -> Sequence[Group]:
         if not any(fnmatch(name, pattern) for name in every):
             raise PlanError(f"skip has {pattern!r}, which matches no group{near_matches(pattern, every)}")
     kinds = constraints.kinds
-    found = [g for g in groups if g.kind in kinds and not any(fnmatch(g.name, glob) for glob in constraints.skip)]
+    found = [group for group in groups if group.kind in kinds and not _skipped(group, constraints)]
+    missing = [kind for kind in kinds if kind in LAYER_KINDS and all(group.kind != kind for group in groups)]
+    if missing:
+        raise PlanError(
+            f"plan.kinds has {', '.join(missing)}, of which these groups have none that may go whole: leave it out, or "
+            "give the groups with_layers of a transformer of timm"
+        )
     if not found:
         there = ", ".join(sorted({group.kind for group in groups}))
         raise PlanError(
             f"no group may be pruned: kinds are {', '.join(kinds)}, the model has {there}; change kinds or skip"
         )
     return found
+
+
+def _skipped(group: Group, constraints: Constraints) -> bool:
+    """Whether a group is left alone, or a layer that holds one which is."""
+    return any(fnmatch(name, glob) for name in (group.name, *group.holds) for glob in constraints.skip)
 
 
 def steps_of(group: Group, scores: Scores, constraints: Constraints, left: Sequence[int] | None = None) -> list[Step]:
@@ -144,7 +179,7 @@ def steps_of(group: Group, scores: Scores, constraints: Constraints, left: Seque
 def _steps(
     group: Group, scores: NDArray[np.float64], constraints: Constraints, left: Sequence[int] | None = None
 ) -> list[Step]:
-    least = constraints.least
+    least = 0 if group.holds else constraints.least
     if least is None:
         least = 0 if group.kind == "head" else max(constraints.align, constraints.fewest)
     return removal_steps(group, scores, constraints.align, least, left)

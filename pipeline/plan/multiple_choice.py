@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ ROUNDING = 2.0**-50
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Numbers = TypeVar("Numbers", Floats, Integers)
 NONE: Integers = np.zeros(0, dtype=np.int64)
 
 
@@ -66,7 +68,7 @@ class _Class:
     @staticmethod
     def of(losses: Integers, savings: Integers) -> _Class:
         """Of all choices of the class."""
-        left = _unbeaten(losses, savings)
+        left = unbeaten(losses, savings)
         return _Class(losses[left], savings[left], left, _hull(losses[left], savings[left]))
 
     def open(self, price: float, room: int) -> Integers:
@@ -169,7 +171,7 @@ def _layers(classes: Sequence[_Class], needed: int, tolerance: int) -> list[_Sta
         best = min(best, int(ends.min()))
         bounds = losses + rest.below(needed - savings)
         left = np.flatnonzero((bounds <= best - tolerance // 2) | (ends == ends.min()))
-        left = left[_unbeaten(losses[left], savings[left])]
+        left = left[unbeaten(losses[left], savings[left])]
         if thinning:
             left = left[np.append(np.diff(losses[left] // thinning) > 0, True)]
         elif len(left) > STATES:
@@ -186,7 +188,7 @@ def _integers(parts: Sequence[Floats]) -> tuple[list[Integers], float]:
     return [np.rint(part * factor).astype(np.int64) for part in parts], factor
 
 
-def _unbeaten(losses: Integers, savings: Integers) -> Integers:
+def unbeaten(losses: Numbers, savings: Numbers) -> Integers:
     """The places of what nothing else beats in both, by rising losses and savings; of equal ones the first."""
     order = np.lexsort((-savings, losses))
     most = np.maximum.accumulate(savings[order])

@@ -14,11 +14,12 @@ from secateur.core.errors import PlanError, RunError
 from secateur.core.files import read_json, sha256_json, write_json
 from secateur.pipeline.plan.allocation import ROUNDS, Allocation, Instruments
 from secateur.pipeline.plan.budget import Budget
-from secateur.pipeline.plan.make import allocation_of, best_allocation, check_plan, planned, prunable
+from secateur.pipeline.plan.make import allocation_of, best_allocation, check_plan, left_of, planned, prunable
 from secateur.pipeline.scores.registry import METHODS, TrainedMethod
 from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.cutting import cut
 from secateur.pipeline.structure.groups import Groups, Kept
+from secateur.pipeline.structure.layers import unit_names
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.widened import widened
 
@@ -80,7 +81,8 @@ def budgets_of(
     groups: Groups, budget: Budget, rounds: int, allocation: Allocation, instruments: Instruments
 ) -> list[Budget]:
     """What each round comes to; the last is the budget itself."""
-    names, table = [group.name for group in prunable(groups, allocation)], instruments.latencies
+    names = unit_names(groups, [group.name for group in prunable(groups, allocation)])
+    table = instruments.latencies
     share = budget.limit(groups, names, table) / budget.cost(groups, {}, names, table)
     shares = [share ** (number / rounds) for number in range(1, rounds)]
     return [*(replace(budget, **{budget.measure: part}) for part in shares), budget]
@@ -106,7 +108,8 @@ def check_rounds(rounds: int, allocation: Allocation, method: str) -> None:
 
 def open_groups(groups: Groups, allocation: Allocation, left: Kept) -> Groups:
     """The groups that have units left which may go."""
-    some = [group for group in prunable(groups, allocation) if left.get(group.name, True)]
+    parts = [(group, left_of(group, left)) for group in prunable(groups, allocation)]
+    some = [group for group, units in parts if units is None or units]
     return replace(groups, groups=tuple(some))
 
 

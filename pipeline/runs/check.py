@@ -12,6 +12,7 @@ from secateur.pipeline.plan.make import check_plan
 from secateur.pipeline.recover.augmentation import check_unmoved
 from secateur.pipeline.recover.reconstruct import check_enough
 from secateur.pipeline.runs.context import Run
+from secateur.pipeline.structure.layers import groups_for
 from secateur.pipeline.structure.surgery import example_for
 
 
@@ -35,7 +36,7 @@ def check_run(run: Run) -> None:
     with naming("task"), frozen(run.dense), torch.no_grad():
         run.task.check(run.dense(example_for(run.dense, input_shape(run.dense))), run.data.calibration.classes)
     with naming("plan"):
-        check_plan(groups, recipe.budget, recipe.plan.allocation())
+        check_plan(groups_for(recipe.plan.kinds, groups), recipe.budget, recipe.plan.allocation())
     count, distill = len(run.data.calibration), recipe.recover.distill
     if distill.epochs and count < distill.batch_size:
         raise DataError(

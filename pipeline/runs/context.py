@@ -33,6 +33,7 @@ from secateur.pipeline.structure.classes import specialised
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.history import Classes
+from secateur.pipeline.structure.layers import unit_kinds
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.storage import STRUCTURE, WEIGHTS, load
 from secateur.pipeline.structure.surgery import example_for
@@ -204,7 +205,7 @@ class Run:
     @property
     def statistics(self) -> Statistics:
         """What every plan of this run's kinds is repaired from."""
-        spec, kinds = self.recipe.recover, self.recipe.plan.kinds
+        spec, kinds = self.recipe.recover, unit_kinds(self.recipe.plan.kinds)
         images = [self.data.calibration.fingerprint(), spec.samples_per_class, spec.batch_size, self.recipe.seed]
 
         def gather() -> Statistics:

@@ -32,6 +32,7 @@ from secateur.pipeline.runs.recipe import Recipe
 from secateur.pipeline.scores.score import Scores, score
 from secateur.pipeline.structure.cutting import cut
 from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.layers import groups_for
 from secateur.pipeline.structure.plan import Plan
 
 Say = Callable[[str], None]
@@ -48,11 +49,11 @@ def plan_run(inputs: Inputs, say: Say) -> list[str]:
     """Writes `plan.json`; raises `PlanError` where a plan that may choose int8 has nothing in it to export so."""
     scores = Scores.load(inputs.path("scores.safetensors"))
     allocation = inputs.recipe.plan.allocation()
-    given = instruments(inputs, allocation, say)
+    given, groups = instruments(inputs, allocation, say), groups_for(allocation.kinds, inputs.groups)
     if inputs.recipe.plan.rounds == 1:
-        plan = make_plan(inputs.groups, scores, inputs.recipe.budget, allocation, given)
+        plan = make_plan(groups, scores, inputs.recipe.budget, allocation, given)
     else:
-        plan = _in_rounds(inputs, scores, allocation, given)
+        plan = _in_rounds(inputs, groups, scores, allocation, given)
     precisions = plan.facts.precisions if plan.facts is not None else {}
     if chooses_bits(inputs.recipe) and NARROW not in precisions.values():
         raise PlanError(
@@ -63,9 +64,9 @@ def plan_run(inputs: Inputs, say: Say) -> list[str]:
     return ["plan.json"]
 
 
-def _in_rounds(inputs: Inputs, scores: Scores, allocation: Allocation, given: Instruments) -> Plan:
+def _in_rounds(inputs: Inputs, groups: Groups, scores: Scores, allocation: Allocation, given: Instruments) -> Plan:
     """A plan in rounds, scored as the run scores; in between the run's repair in closed form, if it has one."""
-    recipe, task, dense, groups = inputs.recipe, inputs.model_task, inputs.dense, inputs.groups
+    recipe, task, dense = inputs.recipe, inputs.model_task, inputs.dense
     spec, made = recipe.score, recipe.score.made()
     scoring = inputs.calibration(spec.samples_per_class, spec.batch_size)
     decides: list[object] = [str(task), recipe.seed, asdict(spec), recipe.recover.compensate]

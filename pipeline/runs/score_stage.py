@@ -13,6 +13,7 @@ from secateur.pipeline.runs.inputs import Inputs
 from secateur.pipeline.scores.registry import TrainedMethod
 from secateur.pipeline.scores.score import Scores, score
 from secateur.pipeline.structure.groups import KINDS, Groups
+from secateur.pipeline.structure.layers import groups_for
 
 FILE = "scores.safetensors"
 KEPT = ("xmask.pt",)
@@ -35,7 +36,8 @@ def scored(inputs: Inputs) -> Groups:
     """The groups whose scores a plan may need; of all kinds, for the report to show, unless the recipe names some."""
     asked = inputs.recipe.plan
     kinds = KINDS if asked.kinds == DEFAULT_KINDS else asked.kinds
-    return replace(inputs.groups, groups=tuple(prunable(inputs.groups, Constraints(kinds=kinds, skip=asked.skip))))
+    groups = groups_for(kinds, inputs.groups)
+    return replace(groups, groups=tuple(prunable(groups, Constraints(kinds=kinds, skip=asked.skip))))
 
 
 def score_together(inputs: Inputs, say: Callable[[str], None]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -17,6 +17,7 @@ from secateur.pipeline.scores.product_elimination import eliminate_products
 from secateur.pipeline.scores.registry import Scored, TaskMethod, method
 from secateur.pipeline.scores.token_weights import TOKEN_WEIGHTS
 from secateur.pipeline.statistics.fisher import Curvature, Products, ProductSite, gather
+from secateur.pipeline.statistics.layer_losses import layer_losses
 from secateur.pipeline.statistics.layer_matrices import Reader, layer_of, matrix, readers_of
 from secateur.pipeline.statistics.removal_costs import removal_costs
 from secateur.pipeline.structure.groups import Group, Groups
@@ -37,7 +38,8 @@ class Obs(TaskMethod):
     worth more than the choice within a layer. Query/key dimensions cost the squared change of the logits, refitted
     likewise. A head goes with all columns that read its values, and a channel of a residual stream costs the sum over
     all layers that read it. A unit that no layer reads as columns of a matrix cannot be made up for: it costs what
-    fixing it at its mean does (`removal_costs`).
+    fixing it at its mean does (`removal_costs`). Whole layers are few and far from a
+    second-order loss: what they cost is measured (`layer_losses`).
 
     >>> scores = sc.score(model, groups, loader, sc.Obs(metric="trace"))
     """
@@ -64,6 +66,9 @@ class Obs(TaskMethod):
 
         Raises `PlanError` for units whose values are seen nowhere.
         """
+        layers = [group for group in groups if group.holds]
+        measured = layer_losses(model, layers, loader, task) if layers else {}
+        groups = replace(groups, groups=tuple(group for group in groups if not group.holds))
         readers = {group.name: readers_of(model, group) for group in groups}
         sites = {group.name: None if readers[group.name] else _product_site(group) for group in groups}
         products = {name: site for name, site in sites.items() if site is not None}
@@ -76,7 +81,7 @@ class Obs(TaskMethod):
         pairs: dict[str, Products] = {}
         if every or products:
             curvatures, pairs = gather(model, every, list(products.values()), loader, seed, weights, task)
-        scores = {}
+        scores = {name: loss.float() for name, loss in measured.items()}
         for group in groups:
             if group.name in products:
                 scores[group.name] = self._of_products(pairs[products[group.name].name]).float()

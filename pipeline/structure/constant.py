@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -22,5 +23,8 @@ class ConstantBranch(nn.Module):
     def forward(self, x: Tensor, *args: object, **kwargs: object) -> Tensor:
         """The constant, `[..., width]` for `x` `[..., C]`; other arguments (attention masks) do not matter."""
         bias = self.get_submodule(self.layer).bias
+        if torch.compiler.is_exporting():  # in a graph, adding broadcasts; in memory, what follows may write in place
+            constant = bias if isinstance(bias, Tensor) else x.new_zeros(self.width)
+            return constant.expand(*x.shape[:-1], self.width)
         zeros = x.new_zeros((*x.shape[:-1], self.width))
         return zeros + bias if isinstance(bias, Tensor) else zeros

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from secateur.core.input_spec import InputSpec
     from secateur.pipeline.structure.codegen.traced_model import TracedModel
 
-Kind = Literal["head", "qk_dim", "v_dim", "mlp_hidden", "channel", "width"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+Kind = Literal["head", "qk_dim", "v_dim", "mlp_hidden", "channel", "width", "attention", "mlp", "block"]
+LAYER_KINDS: tuple[Kind, ...] = ("attention", "mlp", "block")
+"""Those of whole layers, whose groups hold other groups (`layers.with_layers`)."""
+KINDS: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind not in LAYER_KINDS)
+"""Those of what is inside layers."""
 Role = Literal["out", "in", "tied", "norm", "table"]
 MAKES: tuple[Role, ...] = ("out", "tied")
 READS: tuple[Role, ...] = ("in", "tied")
@@ -88,7 +91,8 @@ class Group:
     A group of per-head dimensions has `blocks` = number of heads; its units are numbered block by block
     (`unit = head * dims + dim`) and `parent` names the group of the heads: a head that goes takes its block along.
     Groups of one `family` are isomorphic: same kind and same tensor shapes, so that scores may be ranked together.
-    `min_units` is the least number of units that must stay (per block if there are several).
+    `min_units` is the least number of units that must stay (per block if there are several). The one unit of a whole
+    layer `holds` the units of the groups with these names, which go with it.
     """
 
     name: str
@@ -100,6 +104,7 @@ class Group:
     parent: str = ""
     family: str = ""
     min_units: int = 0
+    holds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import onnx
@@ -17,7 +18,7 @@ from secateur.export import graph_file
 from secateur.export.onnx_info import OnnxInfo
 from secateur.export.parity import check_parity
 from secateur.export.to_onnx import export_onnx
-from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
 from tests.export.conftest import SHAPE, Cnn, TwoOutputs, needs_ort
@@ -84,15 +85,6 @@ def test_several_outputs_keep_their_names_and_order(tmp_path: Path) -> None:
 def test_heads_of_different_sizes(ragged: nn.Module, ragged_onnx: Path) -> None:
     assert check_parity(ragged, ragged_onnx).worst.relative <= 1e-4
     assert {node.domain for node in onnx.load(str(ragged_onnx)).graph.node} == {""}
-
-
-@needs_ort
-def test_a_model_without_any_head_in_a_layer(vit: nn.Module, tmp_path: Path) -> None:
-    groups = find_groups(vit, torch.zeros(1, 3, 16, 16))
-    empty = {group.name: () for group in groups if group.name.startswith("blocks.0") and group.kind == "head"}
-    assert empty
-    small = prune(vit, plan_from_kept(groups, empty), groups)
-    check_parity(small, export_onnx(small, tmp_path / "model.onnx", input_shape=(3, 16, 16)).path)
 
 
 def test_the_model_is_left_as_it_was(tmp_path: Path) -> None:
@@ -249,3 +241,21 @@ def test_inputs_whose_samples_never_meet_have_one_batch(tmp_path: Path) -> None:
     assert list(map(str, info.inputs)) == ["pictures float32 [batch, 4]", "texts float32 [batch, 3]"]
     assert str(info.outputs[0]) == "by_picture float32 [batch, batch]"
     assert check_parity(model, info.path, batches=(1, 4)).worst.relative < 1e-5
+
+
+@needs_ort
+def test_of_a_layer_that_is_gone_the_graph_has_its_constant_alone(
+    vit: nn.Module, vit_groups: Groups, tmp_path: Path
+) -> None:
+    gone = {"blocks.0.mlp.hidden": (), "blocks.1.attn.heads": ()}
+    small = prune(vit, plan_from_kept(vit_groups, gone), vit_groups)
+    info = export_onnx(small, tmp_path / "model.onnx")
+    check_parity(small, info.path)
+    graph = onnx.load(str(info.path)).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    of_layers = {name for name in weights if name.startswith(("blocks.0.mlp", "blocks.0.norm2"))}
+    of_layers |= {name for name in weights if name.startswith(("blocks.1.attn", "blocks.1.norm1"))}
+    assert of_layers == {"blocks.0.mlp.fc2.bias", "blocks.1.attn.proj.bias"}
+    counts = Counter(node.op_type for node in graph.node)
+    assert (counts["LayerNormalization"], counts["Softmax"], counts["Gelu"]) == (3, 1, 1)
+    assert counts["ConstantOfShape"] == 0

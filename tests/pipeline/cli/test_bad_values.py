@@ -53,7 +53,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "score.options": ("{metricc: trace}", "[1]", "text"),
     "plan.allocate": ("globe", "5", "null"),
     "plan.align": POSITIVE,
-    "plan.kinds": ("[mlp]", "[]", "head", "[5]", "null", "[channel]"),
+    "plan.kinds": ("[mlps]", "[]", "head", "[5]", "null", "[channel]"),
     "plan.skip": ("['nothing.like.this*']", "['*']", "blocks.0*", "[5]"),
     "plan.rounds": (*POSITIVE, "65", "[4]"),
     "plan.least": ("-1", "1.5", "few", "true"),

@@ -27,7 +27,7 @@ def test_each_is_a_frozen_dataclass_of_that_name(name: str) -> None:
     assert is_dataclass(made)
     with pytest.raises(FrozenInstanceError):
         made.align = 4  # type: ignore[misc]
-    for change in ({"align": 0}, {"kinds": ("mlp",)}, {"least": -1}, {"skip": "blocks.*"}):
+    for change in ({"align": 0}, {"kinds": ("mlps",)}, {"least": -1}, {"skip": "blocks.*"}):
         with pytest.raises(PlanError, match=f"plan.{next(iter(change))} is"):
             find_allocation(name)(**change)
 

@@ -15,6 +15,8 @@ from secateur.pipeline.runs.manifest import read_manifest
 from secateur.pipeline.runs.plan_stage import LATENCIES, instruments, plan_run, reads_besides
 from secateur.pipeline.runs.runner import open_run, run_stages
 from secateur.pipeline.runs.stages import STAGES
+from secateur.pipeline.scores.score import Scores
+from secateur.pipeline.structure.constant import ConstantBranch
 from secateur.pipeline.structure.plan import Plan
 from tests.pipeline.runs.handed import handed
 from tests.pipeline.runs.opens import undeclared_opens
@@ -101,6 +103,22 @@ def test_a_run_in_rounds_scores_the_repaired_model_and_does_no_round_twice(
     other = open_run(run.folder, recipe_of(scored, *ROUNDS, "score.options={}", "recover.ridge=0.1"), update=True)
     plan_run(PLAN.inputs(other, entries), said.append)
     assert len(repaired) == 2 and said == ["round 2 of 2: scoring what is left, repaired"]
+
+
+def test_a_run_takes_whole_layers_where_its_recipe_has_them(scored: Path, tmp_path: Path) -> None:
+    shutil.copytree(scored / "run", tmp_path / "run")
+    kinds = ("plan.kinds=[mlp_hidden, mlp, attention, block]", "plan.align=4")
+    recipe = recipe_of(
+        scored, *kinds, "plan.allocate=knapsack", "score.method=obs", "score.options={}", "budget.macs=0.2"
+    )
+    run = open_run(tmp_path / "run", recipe, update=True)
+    run_stages(run, "recover")
+    scores, plan = Scores.load(run.folder / "scores.safetensors"), Plan.load(run.folder / "plan.json")
+    assert {"blocks.0", "blocks.0.attn", "blocks.0.mlp", "blocks.0.mlp.hidden"} <= set(scores.values)
+    assert any(not units for units in plan.kept.values())
+    assert set(plan.kept) <= {group.name for group in run.groups}  # units of the model, and no layers
+    gone = [part for part in ("attn", "mlp") if isinstance(run.small.get_submodule(f"blocks.0.{part}"), ConstantBranch)]
+    assert gone
 
 
 def test_a_plan_with_nothing_in_int8_is_refused_before_anything_is_exported(

@@ -15,9 +15,11 @@ from secateur.pipeline.recover.compensate import compensate
 from secateur.pipeline.scores.score import score
 from secateur.pipeline.scores.token_weights import TOKEN_WEIGHTS
 from secateur.pipeline.statistics.capture import observed
+from secateur.pipeline.statistics.layer_losses import layer_losses
 from secateur.pipeline.statistics.removal_costs import removal_costs
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups, Site
+from secateur.pipeline.structure.layers import with_layers
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
 from secateur.pipeline.tasks.classify import Classify
@@ -151,3 +153,28 @@ def test_bad_options_are_refused(vit: nn.Module, vit_groups: Groups, batches: Ba
     ]:
         with pytest.raises(PlanError, match=words):
             score(vit, vit_groups, batches, "obs", **options)
+
+
+def test_whole_layers_cost_what_is_measured_and_change_nothing_else(
+    vit: nn.Module, vit_groups: Groups, many: Batches
+) -> None:
+    layers = with_layers(vit_groups)
+    some = replace(layers, groups=tuple(group for group in layers if group.holds or group.kind == "mlp_hidden"))
+    found = score(vit, some, many, "obs", rounds=4).values
+    whole = [group for group in some if group.holds]
+    measured = layer_losses(vit, whole, many, Classify())
+    assert {group.name: found[group.name].item() for group in whole} == pytest.approx(
+        {name: loss.item() for name, loss in measured.items()}
+    )
+    inside = replace(some, groups=tuple(group for group in some if not group.holds))
+    for name, values in score(vit, inside, many, "obs", rounds=4).values.items():
+        assert torch.equal(found[name], values)
+
+
+@pytest.mark.parametrize("method", ["random", "magnitude", "activation", "taylor"])
+def test_every_method_scores_whole_layers(method: str, vit: nn.Module, vit_groups: Groups, many: Batches) -> None:
+    layers = with_layers(vit_groups)
+    whole = replace(layers, groups=tuple(group for group in layers if group.holds))
+    found = score(vit, whole, many, method).values
+    assert {name: tuple(values.shape) for name, values in found.items()} == {group.name: (1,) for group in whole}
+    assert all(values.item() > 0 for values in found.values())

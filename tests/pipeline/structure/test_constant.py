@@ -29,3 +29,13 @@ def test_without_a_bias_it_is_zero_and_the_name_of_the_layer_stays() -> None:
 
 def test_it_has_the_type_of_its_input() -> None:
     assert ConstantBranch("proj", 6, None)(torch.randn(2, 8, dtype=torch.float64)).dtype == torch.float64
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_in_a_graph_it_is_spread_and_not_computed(bias: bool) -> None:
+    branch = ConstantBranch("fc2", 6, nn.Parameter(torch.randn(6)) if bias else None)
+    x = torch.randn(2, 5, 8)
+    program = torch.export.export(branch, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    assert torch.equal(program.module()(x), branch(x))
+    called = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert not any("add" in name for name in called)
