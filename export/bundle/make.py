@@ -28,6 +28,7 @@ from secateur.export.precision import COSINES, TOLERANCES, WITHOUT_KERNELS
 from secateur.export.runner import evidence, labels, preprocess
 from secateur.export.runner.archive import is_bundle
 from secateur.export.runner.errors import BundleError
+from secateur.export.runner.fields import read_object
 from secateur.export.runner.manifest import (
     EVIDENCE,
     LABELS,
@@ -59,7 +60,7 @@ def write_bundle(contents: Contents, out: Path) -> Manifest:
         raise ExportError(f"{out} is named as a kind of archive that no bundle has: end it in {' or '.join(SUFFIXES)}")
     if out.is_dir():
         there = {path.name for path in out.iterdir()}  # a run's manifest.json is this name to some file systems
-        if packed or (there and NAME not in there):
+        if packed or (there and not (NAME in there and _is_manifest(out / NAME))):
             raise ExportError(f"{out} is a folder with other things in it: choose another --out")
     elif out.is_file() and out.stat().st_size and not is_bundle(out):
         raise ExportError(f"{out} is there and is no bundle: choose another --out, or remove it")
@@ -69,6 +70,15 @@ def write_bundle(contents: Contents, out: Path) -> Manifest:
     else:
         _write_folder(files, out)
     return manifest
+
+
+def _is_manifest(path: Path) -> bool:
+    """Whether a file is a bundle's manifest, and not one of the same name by another program."""
+    try:
+        read_object(path.read_bytes(), NAME, SCHEMA)
+    except (BundleError, OSError):
+        return False
+    return True
 
 
 def files_of(contents: Contents) -> tuple[dict[str, Source], Manifest]:

@@ -58,9 +58,12 @@ def command(
     from secateur.core.errors import PlanError
     from secateur.pipeline.analysis.pruning_curve import RATES, Shape
     from secateur.pipeline.runs.curves import parse_line, trace_curves
+    from secateur.pipeline.runs.run_folder import RUN, check_free
     from secateur.pipeline.runs.runner import open_run
 
     run = open_run(run_dir)
+    if out is None:
+        check_free(run_dir, RUN)
     try:
         steps = tuple(float(rate) for rate in rates.split(",")) if rates else RATES
     except ValueError:

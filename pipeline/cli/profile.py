@@ -51,10 +51,12 @@ def command(
     from secateur.pipeline.plan.latency_profile import profile
     from secateur.pipeline.runs.plan_stage import chooses_bits
     from secateur.pipeline.runs.profile_stage import FILE, PART, eight_bits
+    from secateur.pipeline.runs.run_folder import RUN, check_free
     from secateur.pipeline.runs.runner import open_run
 
     (remote,) = find_remotes((device,), keep=False) if device else (None,)
     run = open_run(run_dir)
+    check_free(run_dir, RUN)
     spec, threads = run.recipe.plan, run.recipe.bench.threads
     with Progress() as progress:
         table = profile(

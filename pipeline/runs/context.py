@@ -68,12 +68,14 @@ class Run:
 
     Runs that share a `store` load and trace a model once between them. With `shares_statistics`, what plans are
     repaired from is gathered for all of the recipe's kinds, so that other runs of the store need not gather it.
+    `replaces` is the recipe in recipe.yaml that this one is to replace when the stages are done.
     """
 
     folder: Path
     recipe: Recipe
     store: Store = field(default_factory=Store, compare=False, repr=False)
     shares_statistics: bool = False
+    replaces: Recipe | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def data(self) -> Dataset:

@@ -6,7 +6,7 @@ import platform
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from secateur.core import packages
 from secateur.core.errors import RunError
@@ -15,6 +15,8 @@ from secateur.core.records import read_record
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 NAME, KIND = "manifest.json", "manifest"
+LONGEST = 1000
+"""Characters of an output's name."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,22 @@ def _change(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> str
 
 
 def read_manifest(folder: Path) -> dict[str, Entry]:
-    """The finished stages of a run directory, by name; empty for a new one."""
+    """The finished stages of a run directory, by name; empty for a new one.
+
+    Raises `RunError` for a damaged one, and for outputs outside the folder: what a stage wrote before is removed.
+    """
     path = folder / NAME
     if not path.exists():
         return {}
-    return read_record(path, KIND, Manifest, RunError, "delete it to run all stages again").stages
+    stages = read_record(path, KIND, Manifest, RunError, "delete it to run all stages again").stages
+    for name in (name for entry in stages.values() for name in entry.outputs):
+        parts = PurePath(name).parts
+        if not parts or PurePath(name).is_absolute() or ".." in parts or len(name) > LONGEST:
+            raise RunError(
+                f"{path} has the output {name[:LONGEST]!r}, but outputs are files inside the folder: "
+                "delete it to run all stages again"
+            )
+    return stages
 
 
 def write_manifest(folder: Path, stages: Mapping[str, Entry]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,15 +13,18 @@ import torch
 import yaml
 
 from secateur.core.errors import RunError, SecateurError
-from secateur.core.files import locked, sha256_json, sha256_once, write_text
+from secateur.core.files import locked, remove_leftovers, sha256_json, sha256_once, write_text
 from secateur.pipeline.runs.check import check_run
 from secateur.pipeline.runs.context import Run, Store
 from secateur.pipeline.runs.declarations import Output
 from secateur.pipeline.runs.manifest import Entry, read_manifest, versions, write_manifest
 from secateur.pipeline.runs.recipe import Recipe, make_recipe, plain
+from secateur.pipeline.runs.run_folder import LOCK, RUN, check_free, claim
 from secateur.pipeline.runs.stage import Stage
 from secateur.pipeline.runs.stages import STAGES
 
+RECIPE = "recipe.yaml"
+"""The name of a run's recipe in its folder."""
 Report = Callable[[str, str], None]
 """Called as `report(stage, message)` while a run is at work."""
 
@@ -28,32 +32,25 @@ Report = Callable[[str, str], None]
 def open_run(folder: Path, recipe: Recipe | None = None, update: bool = False, store: Store | None = None) -> Run:
     """The run in `folder`, made new from `recipe` or read from its recipe.yaml.
 
-    Runs that are opened with one `store` load and trace what they have in common once.
+    With `update`, a run of another recipe may be opened with this one, which `run_stages` then writes. Runs that are
+    opened with one `store` load and trace what they have in common once.
 
     Raises `RunError` when the folder holds a run of another recipe (unless `update` allows to change it), holds
     other files, or holds no run and no recipe is given.
     """
-    path, store = folder / "recipe.yaml", store or Store()
-    if not path.exists():
+    store = store or Store()
+    if recipe is not None:
+        check_free(folder, RUN)
+    if not (folder / RECIPE).exists():
         if recipe is None:
-            raise RunError(f"{folder} holds no recipe.yaml: start a run with `secateur run RECIPE --out {folder}`")
-        if folder.exists() and (not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir())):
-            raise RunError(f"{folder} is not empty and holds no run: choose an empty or new folder with --out")
-        return _written(Run(folder, recipe, store))
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} cannot be read ({error}): delete {folder} and start again") from error
-    there = make_recipe(content if isinstance(content, dict) else {}, str(path))
+            raise RunError(f"{folder} holds no {RECIPE}: start a run with `secateur run RECIPE --out {folder}`")
+        return _begun(Run(folder, recipe, store))
+    there = _recipe_in(folder)
     if recipe is None or plain(recipe) == plain(there):
         return Run(folder, there, store)
     if not update:
-        changed = ", ".join(_differences(plain(there), plain(recipe)))
-        raise RunError(
-            f"{folder} was made by another recipe ({changed} differ): choose another --out, or give --update to run "
-            "the stages again that depend on the difference"
-        )
-    return _written(Run(folder, recipe, store))
+        raise _of_another(folder, there, recipe)
+    return Run(folder, recipe, store, replaces=there)
 
 
 def run_stages(
@@ -62,38 +59,58 @@ def run_stages(
     report: Report = lambda stage, message: None,
     stages: Sequence[Stage] = STAGES,
     force: bool = False,
+    begin: Callable[[], None] = lambda: None,
 ) -> dict[str, Entry]:
     """Brings the run up to date through the stage `until`, and returns the manifest's entries.
 
     `stages` are those of this room, through `bench`, unless `pipeline.report.stage.ALL_STAGES` is given; without
-    `until`, all of them are done.
+    `until`, all of them are done. `begin` is called first, while no other process may write into the folder.
 
     A stage is skipped when all that it declares (`Stage.reads`: parts of the recipe, weights, images, earlier outputs,
     versions, the machine) is as before and its outputs are unchanged on disk; with `force` the last one is done again
     all the same. Everything is written atomically, so that a killed run goes on from the last finished stage and ends
     with the same files.
+
+    A recipe that replaces the run's is written once it has been checked, and taken back where no stage could be done
+    with it: a command that is refused leaves the run as it was.
     """
-    busy = f"{run.folder} is in use by another secateur process: wait for it or choose another --out"
-    with locked(run.folder / ".lock", busy):
-        for leftover in run.folder.rglob(".*.part"):  # a killed process cannot remove its temporary files
-            leftover.unlink()
+    check_free(run.folder, RUN)
+    with _held(run.folder):
+        claim(run.folder, RUN)
+        remove_leftovers(run.folder)
         run = replace(run)  # looks at weights and images as they are now
-        entries = read_manifest(run.folder)
-        for stage in _through(stages, until):
-            if not stage.wanted(run.recipe):
-                entries.pop(stage.name, None)
-                continue
-            reads, before = stage.identity(run, entries), entries.get(stage.name)
-            redo = force and stage.name == (until or stages[-1].name)
-            if not redo and before is not None and not before.changes(run.folder, reads):
-                report(stage.name, "up to date")
-                continue
-            report(stage.name, "")
-            entries[stage.name] = _done(stage, run, entries, reads, report)
-            _drop(run.folder, before, entries)
-            write_manifest(run.folder, entries)
-            report(stage.name, f"done in {entries[stage.name].seconds:.1f} s")
-        return entries
+        before = _adopted(run)
+        done: list[str] = []
+        try:
+            begin()
+            return _through_stages(run, until, report, stages, force, done)
+        except Exception:
+            if before is not None and not done:
+                write_text(run.folder / RECIPE, before)
+            raise
+
+
+def _through_stages(
+    run: Run, until: str, report: Report, stages: Sequence[Stage], force: bool, done: list[str]
+) -> dict[str, Entry]:
+    """Does the stages that are not up to date, adds their names to `done`, and returns the manifest's entries."""
+    entries = read_manifest(run.folder)
+    for stage in _through(stages, until):
+        if not stage.wanted(run.recipe):
+            entries.pop(stage.name, None)
+            continue
+        reads, before = stage.identity(run, entries), entries.get(stage.name)
+        redo = force and stage.name == (until or stages[-1].name)
+        if not redo and before is not None and not before.changes(run.folder, reads):
+            report(stage.name, "up to date")
+            continue
+        report(stage.name, "")
+        entries[stage.name] = _done(stage, run, entries, reads, report)
+        _drop(run.folder, before, entries)
+        write_manifest(run.folder, entries)
+        done.append(stage.name)
+        report(stage.name, f"done in {entries[stage.name].seconds:.1f} s")
+    return entries
 
 
 def current_run(folder: Path, until: str) -> Run:
@@ -157,11 +174,57 @@ def _drop(folder: Path, before: Entry | None, entries: Mapping[str, Entry]) -> N
             (folder / name).unlink(missing_ok=True)
 
 
-def _written(run: Run) -> Run:
-    """The run, with its recipe on disk; raises the error of a recipe that cannot work before anything is written."""
+def _held(folder: Path) -> AbstractContextManager[None]:
+    """Holds a run's folder for this process; raises `RunError` where another one works in it."""
+    return locked(folder / LOCK, f"{folder} is in use by another secateur process: wait for it or choose another --out")
+
+
+def _begun(run: Run) -> Run:
+    """A new run, with its recipe on disk; raises the error of one that cannot work before anything is written."""
     check_run(run)
-    write_text(run.folder / "recipe.yaml", run.recipe.to_yaml())
+    with _held(run.folder):
+        claim(run.folder, RUN)
+        if not (run.folder / RECIPE).exists():
+            write_text(run.folder / RECIPE, run.recipe.to_yaml())
+        elif plain(there := _recipe_in(run.folder)) != plain(run.recipe):  # of a process that began at the same time
+            raise _of_another(run.folder, there, run.recipe)
     return run
+
+
+def _adopted(run: Run) -> str | None:
+    """Writes the recipe of a run that replaces the one on disk, and returns what stood there; None where none does.
+
+    Raises the error of a recipe that cannot work, and `RunError` where another process has changed recipe.yaml since
+    the run was opened; nothing is written then.
+    """
+    there = _recipe_in(run.folder)
+    if plain(there) == plain(run.recipe):
+        return None
+    if run.replaces is None or plain(there) != plain(run.replaces):
+        raise RunError(f"{run.folder / RECIPE} was changed by another process meanwhile: run the same command again")
+    check_run(run)
+    before = (run.folder / RECIPE).read_text(encoding="utf-8")
+    write_text(run.folder / RECIPE, run.recipe.to_yaml())
+    return before
+
+
+def _recipe_in(folder: Path) -> Recipe:
+    """The recipe in a run's folder."""
+    path = folder / RECIPE
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read ({error}): delete {folder} and start again") from error
+    return make_recipe(content if isinstance(content, dict) else {}, str(path))
+
+
+def _of_another(folder: Path, there: Recipe, recipe: Recipe) -> RunError:
+    """The error of a folder whose run is of another recipe."""
+    changed = ", ".join(_differences(plain(there), plain(recipe)))
+    return RunError(
+        f"{folder} was made by another recipe ({changed} differ): choose another --out, or give --update to run "
+        "the stages again that depend on the difference"
+    )
 
 
 def _differences(old: dict[str, object], new: dict[str, object], place: str = "") -> Iterator[str]:

@@ -18,6 +18,7 @@ from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.data.sampling import few_shot, held_out
 from secateur.pipeline.runs.check import check_classifies
 from secateur.pipeline.runs.context import Run
+from secateur.pipeline.runs.run_folder import RUN, check_free
 
 OBJECTIVE_SHARE = 0.5
 
@@ -78,6 +79,7 @@ def search_run(
     recipe's `samples_per_class` of the other half as reference samples. The evaluation images are never touched.
     """
     check_classifies(run, "searches")
+    check_free(run.folder, RUN)
     images, spec, seed = run.data.calibration, run.recipe.score, run.recipe.seed
     reference, judged = split(images.labels, OBJECTIVE_SHARE, seed)
     judged = judged[few_shot(images.labels[judged], images_per_class, seed)]

@@ -18,6 +18,7 @@ from secateur.pipeline.runs.check import check_run
 from secateur.pipeline.runs.context import Run, Store
 from secateur.pipeline.runs.manifest import Entry, read_manifest, write_manifest
 from secateur.pipeline.runs.recipe import RecipeLike, recipe_of
+from secateur.pipeline.runs.run_folder import SWEEP, check_free, claim
 from secateur.pipeline.runs.runner import open_run, run_stages
 from secateur.pipeline.tasks.metric import Metric
 
@@ -117,6 +118,7 @@ def sweep(
     recipes = {
         budget: replace(recipe, budget=Budget(**{measure: budget}, target=recipe.budget.target)) for budget in budgets
     }
+    check_free(folder, SWEEP)
     path = folder / SweepFile.NAME
     identity = sha256_json([str(recipe.model), str(recipe.data), str(recipe.task), measure])
     content = _there(path, SweepFile(identity, measure))
@@ -124,13 +126,13 @@ def sweep(
     places = {budget: folder / f"{measure}-{budget:g}" for budget in budgets}
     for budget, place in places.items():
         check_run(Run(place, recipes[budget], store))  # all, before the first one runs for hours
+    claim(folder, SWEEP)
     for budget in sorted(budgets, reverse=True):
         place = places[budget]
         run = replace(open_run(place, recipes[budget], update=True, store=store), shares_statistics=True)
-        if last is not None:
-            share(last, place)
+        say, begin = partial(_report, report, budget), partial(share, last, place)
+        entries = run_stages(run, "bench" if latency else "recover", say, begin=begin)
         last = place
-        entries = run_stages(run, "bench" if latency else "recover", partial(_report, report, budget))
         if content.dense is None or content.dense.model != _dense_key(run):
             report(f"{budget:g} accuracy", f"of the dense model on {len(run.data.evaluation)} held-out images")
             content = replace(content, dense=_dense(run))
@@ -170,8 +172,10 @@ def _dense(run: Run) -> DensePoint:
     return DensePoint(*costs, metric, len(run.data.evaluation), _dense_key(run))
 
 
-def share(source: Path, target: Path) -> None:
+def share(source: Path | None, target: Path) -> None:
     """Gives a run what another one has made for all budgets, unless it has its own; the run checks whether it fits."""
+    if source is None:
+        return
     theirs, ours = read_manifest(source), read_manifest(target)
     copied = [MEASURED] if (source / MEASURED).exists() and not (target / MEASURED).exists() else []
     for stage in SHARED:

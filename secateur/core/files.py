@@ -7,7 +7,9 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
+import shutil
 import stat
 import time
 from collections.abc import Iterator, Mapping
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 SETTLED_NS = 2 * 10**9
 """How long ago a file must have been written for its time of change to tell the next change from it."""
 
+LEFTOVER = r"\..+\.secateur-[0-9a-f]{16}\.part"
+"""The names of temporary files (and of what libraries make of them), by which no other program calls its own."""
+
 MOST_DIGITS = 100
 """Of a whole number in a file: larger ones are no counts, and overflow where they meet a fraction."""
 
@@ -43,7 +48,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise RunError(f"{path} is a device or a pipe, which a file would replace: name a file, or a new one")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+        part = path.with_name(f".{path.name}.secateur-{secrets.token_hex(8)}.part")
         part.touch(0o666, exist_ok=False)
         mode = stat.S_IMODE(part.stat().st_mode)  # less the umask, as for any new file
     except OSError as error:
@@ -61,12 +66,30 @@ def atomic_path(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files and folders below `folder` that killed processes left there, known by their names.
+
+    No other process may be writing there. Hidden folders, such as `.git`, are not looked into, and links not followed.
+    """
+    for place, folders, names in os.walk(folder):
+        for name in filter(re.compile(LEFTOVER).fullmatch, (*folders, *names)):
+            leftover = Path(place, name)
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
+        folders[:] = [name for name in folders if not name.startswith(".")]
+
+
 @contextmanager
 def locked(path: Path, busy: str = "") -> Iterator[None]:
     """Holds the lock file `path` for this process; the lock ends with the process, however it ends.
 
-    Where another process holds it, that one is waited for, unless `busy` says what to raise a `RunError` with.
+    Where another process holds it, that one is waited for, unless `busy` says what to raise a `RunError` with. A link
+    is refused: opening it would empty what it leads to.
     """
+    if path.is_symlink():
+        raise RunError(f"{path} is a link, and locking it would empty what it leads to: remove it")
     lock = FileLock(path, timeout=0 if busy else -1, fallback_to_soft=False)  # a soft lock would outlive its process
     try:
         lock.acquire()

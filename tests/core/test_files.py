@@ -268,6 +268,10 @@ def test_a_lock_is_given_back_after_an_error(tmp_path: Path) -> None:
         raise KeyError
     with locked(tmp_path / ".lock", "in use"):
         pass
-    (tmp_path / "file").touch()
+    (tmp_path / "file").write_text("theirs")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    with pytest.raises(RunError, match="is a link"), locked(tmp_path / "link", "in use"):
+        pass
+    assert (tmp_path / "file").read_text() == "theirs"
     with pytest.raises(RunError, match="cannot lock"), locked(tmp_path / "file" / ".lock", "in use"):
         pass

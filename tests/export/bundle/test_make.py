@@ -62,6 +62,9 @@ def test_an_earlier_bundle_is_replaced_and_other_things_are_not(
     (tmp_path / "mine" / NAME).unlink()
     with pytest.raises(ExportError, match="is a folder with other things in it"):
         write_bundle(contents, tmp_path / "mine")
+    (tmp_path / "mine" / NAME).write_text('{"files": []}')  # of another program
+    with pytest.raises(ExportError, match="is a folder with other things in it"):
+        write_bundle(contents, tmp_path / "mine")
     (tmp_path / "x.tar").mkdir()
     with pytest.raises(ExportError, match="choose another --out"):
         write_bundle(contents, tmp_path / "x.tar")

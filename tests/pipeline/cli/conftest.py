@@ -10,6 +10,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from secateur.pipeline.cli import cli
+from secateur.pipeline.runs.run_folder import RUN, claim
 
 Command = Callable[..., Result]
 RECIPE = {
@@ -32,7 +33,7 @@ RECIPE = {
 
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
-    (tmp_path / "run").mkdir()
+    claim(tmp_path / "run", RUN)
     (tmp_path / "run" / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     return tmp_path / "run"
 

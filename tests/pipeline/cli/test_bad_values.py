@@ -17,6 +17,7 @@ from secateur.pipeline.plan.spec import PlanSpec
 from secateur.pipeline.report import run as whole_run
 from secateur.pipeline.runs import runner
 from secateur.pipeline.runs.recipe import Recipe, make_recipe
+from secateur.pipeline.runs.run_folder import RUN, claim
 
 TRUTH = ("maybe", "[true]", "2")
 SHARE = ("-0.1", "1.1", ".nan", "half", "true", "null")
@@ -179,7 +180,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "budget": {"macs": 0.5},
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(content))
-    (folder / "run").mkdir()
+    claim(folder / "run", RUN)
     (folder / "written.yaml").write_text(make_recipe(content, "test").to_yaml())
     return folder
 

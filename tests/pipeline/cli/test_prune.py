@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from secateur.pipeline.cli import main
+from secateur.pipeline.runs.run_folder import RUN, claim
 from secateur.pipeline.runs.runner import open_run
 from secateur.pipeline.runs.subjects import run_subjects
 from secateur.pipeline.scores.score import Scores
@@ -29,7 +30,7 @@ def secateur(*words: str) -> object:
 
 def test_a_run_is_specialised(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    folder.mkdir()
+    claim(folder, RUN)
     recipe = {**CONTENT, "score": MASKS, "plan": PLAN}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -56,7 +57,7 @@ def test_a_run_is_specialised(tmp_path: Path) -> None:
 
 def test_a_class_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, place = tmp_path / "run", ("--out", str(tmp_path / "few"))
-    run.mkdir()
+    claim(run, RUN)
     (run / "recipe.yaml").write_text(yaml.safe_dump(CONTENT))
     assert secateur("prune", str(run), "--classes", "7,eleven", *place) == 2
     assert "the data has no class 'eleven'" in capsys.readouterr().err

@@ -58,7 +58,7 @@ def allowed(stage: Stage, run: Run, finished: dict[str, Entry]) -> tuple[set[Pat
 def undeclared_opens(stage: Stage, run: Run, finished: dict[str, Entry], guarded: Sequence[Path]) -> list[str]:
     """The files below the `guarded` folders that a stage opens and has not declared; it is run for that.
 
-    Its own outputs, which are written as `.NAME.x.part` beside them, are no matter.
+    Its own outputs, which are written as `.NAME.secateur-x.part` beside them, are no matter.
     """
     files, keeps = allowed(stage, run, finished)
     inputs = stage.inputs(run, finished)

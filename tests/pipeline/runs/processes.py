@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from secateur.pipeline.runs.run_folder import RUN, claim
 from tests.forked import finished, secateur
 from tests.ranks import free_port
 
@@ -44,7 +45,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
 
 def write_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
     """Begins a run."""
-    folder.mkdir()
+    claim(folder, RUN)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(dict(recipe)))
 
 

@@ -38,7 +38,7 @@ def test_one_process_instead_of_two_is_refused(tmp_path: Path) -> None:
     said = (tmp_path / "errors").read_text()
     assert "secateur: accelerate launch was asked for several processes but started only this one" in said
     assert "give it --multi_gpu instead of --cpu" in said
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["recipe.yaml"]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {".secateur-run", "recipe.yaml"}
 
 
 def test_what_other_launchers_set_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:

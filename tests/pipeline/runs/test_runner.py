@@ -8,14 +8,18 @@ import resource
 import shutil
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from secateur.core.errors import DataError, ModelError, PlanError, RecipeError, RunError, SecateurError
 from secateur.core.files import sha256_file
+from secateur.pipeline.cli import cli
 from secateur.pipeline.report.stage import ALL_STAGES
 from secateur.pipeline.runs.manifest import read_manifest
 from secateur.pipeline.runs.recipe import apply_settings, make_recipe
@@ -137,13 +141,70 @@ def test_a_damaged_output_is_made_again(finished: Path, copied: Path) -> None:
     assert (copied / "plan.json").read_bytes() == (finished / "plan.json").read_bytes()
 
 
-def test_two_processes_do_not_share_a_run(copied: Path) -> None:
+@contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """A run's folder, held as another process at work would hold it."""
     import fcntl
 
-    with (copied / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # an open file of its own: as another process would hold it
-        with pytest.raises(RunError, match="in use by another secateur process"):
-            run_stages(open_run(copied))
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # an open file of its own
+        yield
+
+
+def test_two_processes_do_not_share_a_run(copied: Path) -> None:
+    with in_use(copied), pytest.raises(RunError, match="in use by another secateur process"):
+        run_stages(open_run(copied))
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("command", ["plan", "score", "prune", "recover", "export", "build", "bench", "report", "run"])
+def test_a_command_that_is_refused_leaves_a_running_run_as_it_is(command: str, copied: Path) -> None:
+    before, words = files_of(copied), [command, str(copied), "--set", "budget.macs=0.3"]
+    if command == "run":
+        words = [command, str(copied / "recipe.yaml"), "--out", str(copied), "--update", *words[2:]]
+    with in_use(copied):
+        ended = CliRunner().invoke(cli, words)
+    assert "in use by another" in str(ended.exception)
+    assert files_of(copied) == before
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["budget.macs=0.01", "plan.skip=[layers.*]", "data.path=nowhere", "model.weights=absent.safetensors", "seed=x"],
+)
+def test_a_recipe_that_is_refused_leaves_a_finished_run_as_it_is(setting: str, copied: Path) -> None:
+    before = files_of(copied)
+    ended = CliRunner().invoke(cli, ["plan", str(copied), "--set", setting])
+    assert isinstance(ended.exception, SecateurError)
+    assert files_of(copied) == before
+
+
+def test_a_recipe_with_which_no_stage_could_be_done_is_taken_back(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files_of(copied)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PlanError("it cannot be met after all")
+
+    monkeypatch.setattr("secateur.pipeline.runs.plan_stage.make_plan", refuse)
+    changed = make_recipe(apply_settings(CONTENT, ["budget.macs=0.7"]), "test")
+    with pytest.raises(PlanError, match="after all"):
+        run_stages(open_run(copied, changed, update=True))
+    assert files_of(copied) == before
+
+
+def test_a_recipe_that_changed_meanwhile_is_not_written_over(copied: Path) -> None:
+    recipes = [make_recipe(apply_settings(CONTENT, [f"budget.macs={macs}"]), "test") for macs in (0.7, 0.8)]
+    late, early = (open_run(copied, recipe, update=True) for recipe in recipes)
+    run_stages(early, until="plan")
+    before = files_of(copied)
+    with pytest.raises(RunError, match="changed by another process meanwhile"):
+        run_stages(late)
+    assert files_of(copied) == before
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,8 @@ def test_every_budget_gets_its_run_and_scores_and_statistics_are_made_once(
 
     bench = findings().bench
 
-    def benched(run: Run, until: str, report: Any) -> Mapping[str, Entry]:
-        entries = run_stages(run, "recover", report)
+    def benched(run: Run, until: str, report: Any, begin: Any) -> Mapping[str, Entry]:
+        entries = run_stages(run, "recover", report, begin=begin)
         bench.save(run.folder / "bench.json")
         assert until in ("recover", "bench")
         return entries
