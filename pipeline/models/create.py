@@ -14,6 +14,7 @@ from torch import nn
 from secateur.core.errors import ModelError, SecateurError
 from secateur.core.import_path import imported, is_import_path, takes
 from secateur.pipeline.models.architecture import build, check_name, checked_kwargs
+from secateur.pipeline.models.arguments import check_arguments, own_arguments
 from secateur.pipeline.models.fill import classes_by_shape, classes_in, fill
 from secateur.pipeline.models.spec import ModelSpec, Origin, pretrained_config
 from secateur.pipeline.models.weights_file import check_finite, read_checkpoint
@@ -49,6 +50,7 @@ def create_model(
     if is_import_path(name):
         return _own_model(spec, kwargs, weights)
     check_name(name)
+    check_arguments(name, spec.kwargs, "model.kwargs")
     kwargs = checked_kwargs(name, kwargs)
     if spec.config:
         kwargs["pretrained_cfg_overlay"] = {**kwargs.get("pretrained_cfg_overlay", {}), **spec.config}
@@ -66,7 +68,24 @@ def create_model(
     elif pretrained:
         check_finite(model.state_dict(), f"timm's {name}")
         _warn_of_new_classifier(model, name)
-    model.secateur_origin = Origin(name, kwargs)  # type: ignore[assignment]  # nn.Module wants Tensor | Module
+    return _remembered(model, Origin(name, own_arguments(name, kwargs)))
+
+
+def dense_of(origin: Origin, where: str) -> nn.Module:
+    """The architecture that a saved folder names in the file `where`, without its weights, in evaluation mode.
+
+    It is one of timm's, and nothing is imported, opened or fetched for it. Raises `ModelError` for a name that timm has
+    not, and for arguments that a file may not give.
+    """
+    check_name(origin.name)
+    check_arguments(origin.name, origin.kwargs, where)
+    kwargs = checked_kwargs(origin.name, origin.kwargs)
+    return _remembered(build(origin.name, kwargs), Origin(origin.name, kwargs))
+
+
+def _remembered(model: nn.Module, origin: Origin) -> nn.Module:
+    """The model in evaluation mode, which remembers how timm made it."""
+    model.secateur_origin = origin  # type: ignore[assignment]  # nn.Module wants Tensor | Module
     return model.eval()
 
 

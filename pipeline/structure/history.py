@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,9 @@ from secateur.pipeline.models.origin import Made, made_of
 from secateur.pipeline.structure.module_attributes import update
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.precision import Precision
+
+MOST_NUMBERS = 2**28
+"""Of the weights of a layer that took another's place: a classifier of 21,841 classes on 4,096 features has a third."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,13 @@ class Replaced:
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Replaced:
         """The shapes that `to_json` wrote."""
-        return Replaced({str(name): tuple(int(size) for size in shape) for name, shape in content.items()})
+        shapes = {str(name): tuple(int(size) for size in shape) for name, shape in content.items()}
+        for name, shape in shapes.items():
+            if min(shape, default=1) < 1 or math.prod(shape) > MOST_NUMBERS:
+                raise ValueError(
+                    f"{name} has the sizes {list(shape)[:5]}, but a layer has 1 to {MOST_NUMBERS:,} weights"
+                )
+        return Replaced(shapes)
 
     def again(self, model: nn.Module, maker: str) -> nn.Module:
         """The model that `maker` made with its layers in these sizes, in place; their numbers are to be filled in.

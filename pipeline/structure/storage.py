@@ -15,7 +15,7 @@ from torch import nn
 from secateur.core.errors import ModelError
 from secateur.core.files import sha256_file, write_tensors
 from secateur.core.import_path import imported
-from secateur.pipeline.models.create import create_model
+from secateur.pipeline.models.create import dense_of
 from secateur.pipeline.models.spec import Origin, OwnModel
 from secateur.pipeline.structure.classes import cut_classifier
 from secateur.pipeline.structure.cutting import cut, example_for, in_channels_last, is_channels_last
@@ -132,7 +132,7 @@ def _dense(
             f"{folder} was saved from a {origin.kind} that timm does not make: give sc.load(folder, factory=...) a "
             "function that makes the dense model"
         )
-    return f"timm's {origin.name}", create_model(origin.name, **origin.kwargs)
+    return f"timm's {origin.name}", dense_of(origin, f"{folder / STRUCTURE}: kwargs")
 
 
 def _cut_again(structure: Structure, dense: nn.Module, groups: Groups) -> nn.Module | None:

@@ -14,10 +14,9 @@ import yaml
 
 from secateur.pipeline.cli import main
 from secateur.pipeline.plan.spec import PlanSpec
-from secateur.pipeline.report import run as whole_run
 from secateur.pipeline.runs import runner
 from secateur.pipeline.runs.recipe import Recipe, make_recipe
-from secateur.pipeline.runs.run_folder import RUN, claim
+from secateur.pipeline.runs.run_folder import LOCK, RUN, claim
 
 TRUTH = ("maybe", "[true]", "2")
 SHARE = ("-0.1", "1.1", ".nan", "half", "true", "null")
@@ -181,6 +180,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(content))
     claim(folder / "run", RUN)
+    (folder / "run" / LOCK).touch()
     (folder / "written.yaml").write_text(make_recipe(content, "test").to_yaml())
     return folder
 
@@ -189,8 +189,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_bad_value_is_refused_before_anything_is_written(
     key: str, value: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (runner, whole_run):
-        monkeypatch.setattr(module, "run_stages", lambda *_, **__: pytest.fail(f"{key}={value} was let through"))
+    monkeypatch.setattr(runner, "_through_stages", lambda *_: pytest.fail(f"{key}={value} was let through"))
     (folder / "run" / "recipe.yaml").write_text((folder / "written.yaml").read_text())
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for words in (

@@ -362,6 +362,41 @@ def test_nothing_in_the_file_is_imported(tmp_path: Path, monkeypatch: pytest.Mon
     assert "evil" not in sys.modules
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"name": "subprocess:call", "kwargs": {"args": ["touch", "made"]}},
+        *(
+            {"name": "vit_tiny_patch16_224", "kwargs": {**KWARGS, key: value}}
+            for key, value in {
+                "pretrained": True,
+                "weights": "made",
+                "cache_dir": "made",
+                "pretrained_cfg_overlay": {"url": "http://127.0.0.1:9/x"},
+            }.items()
+        ),
+        {"name": "vit_tiny_patch16_224", "kwargs": ["pretrained"]},
+    ],
+    ids=str,
+)
+def test_a_handed_folder_opens_and_fetches_nothing(
+    model: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("an address was asked"))
+    rewritten(folder, lambda content: content.update(model=model), former=True)
+    with pytest.raises(ModelError, match=r"timm .* has no model|structure\.json: kwargs"):
+        load(folder)
+    assert not (folder / "made").exists()
+
+
+@pytest.mark.parametrize("shape", [[10**9, 10**9], [0, 4], [-1, 4]])
+def test_a_layer_of_absurd_size_is_refused(shape: list[int], folder: Path) -> None:
+    rewritten(folder, lambda content: content.update(then=[{"replaced": {"head.weight": shape}}]), former=True)
+    with pytest.raises(ModelError, match=r"structure\.json is incomplete .*has the sizes"):
+        load(folder)
+
+
 # -- what belongs together
 
 
@@ -456,7 +491,7 @@ def test_the_traced_dense_model_saves_making_and_tracing_it(
     def refuse(*words: object, **settings: object) -> None:
         raise AssertionError("the model was made or traced again")
 
-    for name in ("find_groups", "create_model"):
+    for name in ("find_groups", "dense_of"):
         monkeypatch.setattr(storage, name, refuse)
     found = load(tmp_path, traced=(dense, groups))
     assert same(found, usual)
