@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 CLOSE = 1e-3
 """How far, as a share, a percentile may be from that of its samples: they are written in nanoseconds."""
+MOST = 10**18
+"""Of anything that is counted: images, operations, bytes."""
 TWINS = 10
 """Samples that two processes measure alike in every digit only where they are copies."""
 
@@ -26,15 +28,15 @@ def check_consistent(result: BenchResult, where: str) -> None:
 
 
 def _contradictions(result: BenchResult) -> Iterator[str]:
-    if result.evaluation_images is not None and result.evaluation_images < 1:
+    if result.evaluation_images is not None and not 1 <= result.evaluation_images <= MOST:
         yield f"accuracy is of {result.evaluation_images} images"
     places: dict[tuple[str, int], str] = {}
     sides = {"dense": result.dense, "pruned": result.pruned}
     for name, side in sides.items():
         for what in ("macs", "params", "size_bytes", "top1"):
-            if (value := getattr(side, what)) is not None and (value < 0 or (what == "top1" and value > 100)):
+            if (value := getattr(side, what)) is not None and not 0 <= value <= (100 if what == "top1" else MOST):
                 yield f"{name} has a {what} of {value:g}"
-        yield from (f"{name} has {size} bytes on {goal}" for goal, size in side.sizes.items() if size < 1)
+        yield from (f"{name} has {size} bytes on {goal}" for goal, size in side.sizes.items() if not 1 <= size <= MOST)
         for goal, ran in side.ran.items():
             if ran.provider and not goal.startswith("onnxruntime:"):
                 yield f"{name} ran on {ran.provider} for {goal}, which is no target of ONNX Runtime"
@@ -87,7 +89,11 @@ def _of_metric(metric: Compared, result: BenchResult) -> Iterator[str]:
             top1 = getattr(result, name).top1
             if top1 is not None and abs(top1 - value) > CLOSE:
                 yield f"{name} has a top1 of {top1:g} %, but its metric says {value:g} %"
-    if (pairs := metric.pairs) is not None and pairs.images:
+    if metric.unit == "%" and not all(-100 <= value <= 100 for value in (metric.dense, metric.pruned)):
+        yield f"{metric.name} is {metric.dense:g} % dense and {metric.pruned:g} % pruned"
+    if (pairs := metric.pairs) is not None and pairs.images > MOST:
+        yield f"{metric.name} is of {pairs.images} images"
+    elif pairs is not None and pairs.images:
         half = 50 / pairs.images  # of one image, in points
         right = 100 * pairs.right / pairs.images
         if abs(right - metric.dense) > half or abs(pairs.loss - metric.loss) > half:

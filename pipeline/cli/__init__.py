@@ -95,7 +95,7 @@ PACIFIED = "PacifyFlushWrapper"
 
 
 def main(args: list[str] | None = None) -> None:
-    """Runs the command line and exits: 0 done, 1 the gate failed, 2 bad input or usage, 3 inconclusive."""
+    """Runs the command line and exits: 0 done, 1 the gate failed, 2 bad input, 3 inconclusive, 70 our mistake."""
     words = sys.argv[1:] if args is None else args
     debug = "--debug" in words
     verbose = ["-v"] if VERBOSE & {*words} else []
@@ -126,6 +126,13 @@ def main(args: list[str] | None = None) -> None:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(shown(f"secateur: cannot read or write: {where}{error.strerror or error}"), err=True)
         sys.exit(2)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        from secateur.pipeline.cli.unexpected import UNEXPECTED, report_of
+
+        click.echo(shown(report_of(error, words)), err=True)
+        sys.exit(UNEXPECTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from secateur.benchmarks.bootstrap import Interval
+from secateur.benchmarks.gating.matched_pairs import Pairs
 from secateur.benchmarks.gating.ran import Ran
 from secateur.benchmarks.keys import TOP1
 from secateur.benchmarks.results_file import BenchResult, Compared, Latency, read_bench
@@ -58,6 +59,11 @@ SLOW, FAST = result(0.7), result(1.5, targets={f"{CPU}@b1": 1})
         (with_latency(SLOW, "pruned", p50=1.0), "a p50 of 1 ms and samples whose p50 is"),
         (with_latency(SLOW, "pruned", p99=1.0), "a p99 of 1 ms and samples whose p99 is"),
         (replace(SLOW, evaluation_images=-5, metric=None), "accuracy is of -5 images"),
+        (replace(SLOW, evaluation_images=10**90, metric=None), "accuracy is of 10*0 images"),
+        (replace(SLOW, pruned=replace(SLOW.pruned, macs=10**90)), r"pruned has a macs of 1e\+90"),
+        (replace(SLOW, pruned=replace(SLOW.pruned, top1=1e9), metric=None), r"pruned has a top1 of 1e\+09"),
+        (replace(SLOW, accuracy={CPU: Compared("mean IoU", 70.0, 1e9)}), r"mean IoU is 70 % dense and 1e\+09 % pruned"),
+        (replace(SLOW, accuracy={CPU: Compared(TOP1, 0, 0, pairs=Pairs(10**90, 0, 0, 0))}), "10*0 images"),
         (replace(SLOW, pruned=replace(SLOW.pruned, macs=-5)), "pruned has a macs of -5"),
         (replace(SLOW, dense=replace(SLOW.dense, top1=5000.0), metric=None), "dense has a top1 of 5000"),
         (replace(SLOW, accuracy={CPU: Compared(TOP1, 50, -1)}), "top-1 accuracy is 50 % dense and -1 % pruned"),
