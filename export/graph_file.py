@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secateur.core.errors import ExportError
-from secateur.core.files import atomic_path
+from secateur.core.files import atomic_path, temporary_path
 from secateur.export.graph_types import first_line
 
 if TYPE_CHECKING:
@@ -40,7 +39,8 @@ def write_graph(program: ir.Model, path: Path) -> str:
     data = f"{path.name}.{digest.hexdigest()[:16]}.data"
     fresh = not (path.parent / data).exists()
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    folder = temporary_path(path)
+    folder.mkdir()
     try:
         with atomic_path(path.parent / data) as part:
             ir.save(program, folder / path.name, external_data=data)

@@ -6,12 +6,15 @@ import logging
 import sys
 from collections.abc import Mapping
 
+import torch
 from timm.models import PretrainedCfg, get_pretrained_cfg
 from torch import Tensor, nn
 
 from secateur.core.errors import ModelError
 from secateur.pipeline.models.weights_file import PREFIXES
 
+FRACTIONS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+"""The types of weights; 8 bits of any kind mean nothing without their scales."""
 _log = logging.getLogger(__name__)
 
 
@@ -62,7 +65,20 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], name: str, where: str)
             )
         _log.info("%s was brought to timm's present form by its filter for %s", where, name)
         tensors = older
+    _check_types(model, tensors, where)
     model.load_state_dict(dict(tensors), strict=False)  # strict but for the batch counters
+
+
+def _check_types(model: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raises `ModelError` where the file has whole, complex or truth values, or 8 bits, for what are fractions."""
+    for name, wanted in model.state_dict().items():
+        found = tensors.get(name)
+        if found is not None and wanted.is_floating_point() and found.dtype not in FRACTIONS:
+            raise ModelError(
+                f"{where}: {name!r} is {str(found.dtype).removeprefix('torch.')}, but weights are of "
+                f"{', '.join(str(one).removeprefix('torch.') for one in FRACTIONS)}: give the file from before it was "
+                "quantised or converted"
+            )
 
 
 def _differences(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:

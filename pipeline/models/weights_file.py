@@ -72,6 +72,7 @@ def open_checkpoint(path: str | Path, ema: bool | None = None) -> Checkpoint:
     if isinstance(content, Mapping) and isinstance(content.get(ARCHITECTURE), str):
         architecture = content[ARCHITECTURE]
     tensors = _without_prefixes(_state_dict(content, path, ema))
+    check_plain(tensors, str(path))
     check_finite(tensors, str(path))
     return Checkpoint(tensors, architecture)
 
@@ -79,6 +80,28 @@ def open_checkpoint(path: str | Path, ema: bool | None = None) -> Checkpoint:
 def weights_in(path: Path) -> Path:
     """The weights in a folder of the Hugging Face hub; any other path as it is."""
     return next((path / name for name in HUB_WEIGHTS if (path / name).is_file()), path)
+
+
+def check_plain(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raises `ModelError` naming the first tensor that does not hold all of its numbers one by one.
+
+    Those are sparse, quantised and empty ("meta") tensors, and those that repeat a few numbers as if they were many.
+    """
+    for name, tensor in tensors.items():
+        what = ""
+        if tensor.is_quantized:
+            what = "quantised"
+        elif tensor.layout != torch.strided:
+            what = "sparse"
+        elif tensor.device.type == "meta":
+            what = "without numbers (on the device meta)"
+        elif tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+            what = f"expanded: {tensor.numel():,} numbers from {tensor.untyped_storage().nbytes():,} bytes"
+        if what:
+            raise ModelError(
+                f"{where}: the tensor {name!r} is {what}: save a dense model's state_dict() of plain tensors, of "
+                "which none was expanded"
+            )
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from numbers import Integral
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
@@ -97,12 +99,46 @@ class Plan:
         if not (isinstance(kept, dict) and isinstance(shape, list | dict) and isinstance(notes, dict) and fingerprint):
             raise PlanError(f"{where} holds no complete plan: make it again with `secateur plan`")
         try:
-            units = {str(name): tuple(int(unit) for unit in units) for name, units in kept.items()}
+            units = {str(name): checked_units(str(name), units) for name, units in kept.items()}
             inputs = InputSpec.from_json(shape)
+        except PlanError as error:
+            raise PlanError(f"{where}: {error}: make the plan again with `secateur plan`") from error
         except (TypeError, ValueError, KeyError) as error:
             raise PlanError(f"{where} holds a plan that is no lists of numbers ({error})") from error
         facts = options_of(PlanFacts, notes, f"{where}: notes") if notes else None
         return Plan(units, str(fingerprint), inputs, facts)
+
+
+def checked_units(name: str, units: object) -> tuple[int, ...]:
+    """The units that stay of a group, as a plan has them: whole numbers from 0, sorted, each once.
+
+    Raises `PlanError` for others.
+    """
+    if not isinstance(units, Sequence) or isinstance(units, str):
+        raise PlanError(f"the group {name!r} keeps {str(units)[:40]!r}, which is no list of units")
+    last = -1
+    for unit in units:
+        if not _is_whole(unit) or not last < unit < 2**31:
+            after = f", after {last}" if last >= 0 else ""
+            raise PlanError(
+                f"the group {name!r} keeps the unit {str(unit)[:40]}{after}, but units are whole numbers from 0 on, "
+                "sorted, each of them once"
+            )
+        last = int(unit)
+    return tuple(int(unit) for unit in units)
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number, of Python's or of NumPy's."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def check_fits(plan: Plan, groups: Groups) -> None:
+    """Raises `PlanError` for a plan of groups or units that a model has not, or that are no whole numbers in order."""
+    for name, units in plan.kept.items():
+        count, kept = groups.named(name).units, checked_units(name, units)
+        if kept and kept[-1] >= count:
+            raise PlanError(f"the group {name!r} has the units 0 to {count - 1}, but the plan keeps {kept[-1]}")
 
 
 def plan_from_kept(groups: Groups, kept: Mapping[str, Sequence[int]], facts: PlanFacts | None = None) -> Plan:
@@ -114,6 +150,8 @@ def plan_from_kept(groups: Groups, kept: Mapping[str, Sequence[int]], facts: Pla
     masks = {group.name: np.ones(group.units, dtype=bool) for group in groups}
     for name, units in kept.items():
         group = groups.named(name)
+        if odd := [unit for unit in units if not _is_whole(unit)]:
+            raise PlanError(f"the group {name!r} was asked to keep {odd[0]!r}, but units are whole numbers")
         chosen = np.asarray(sorted(set(units)), dtype=int)
         if chosen.size and (chosen[0] < 0 or chosen[-1] >= group.units):
             raise PlanError(f"the group {name!r} has the units 0 to {group.units - 1}, but {chosen.tolist()} was asked")

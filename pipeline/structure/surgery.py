@@ -16,7 +16,7 @@ from secateur.pipeline.structure.feature_widths import update_feature_widths
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.history import plan_of
-from secateur.pipeline.structure.plan import Plan
+from secateur.pipeline.structure.plan import Plan, check_fits
 
 __all__ = ["cut", "example_for", "plan_of", "prune", "verify"]
 
@@ -75,4 +75,5 @@ def _groups_for(model: nn.Module, plan: Plan, groups: Groups | None) -> Groups:
             "the plan was made for another architecture: the model's groups, shapes or input size differ; "
             "make a plan for this model with `secateur plan` or sc.make_plan"
         )
+    check_fits(plan, groups)
     return groups

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import logging
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,13 @@ import torch
 from torch import nn
 
 from secateur.core.files import atomic_path
+
+DAMAGE = (
+    *(pickle.UnpicklingError, RuntimeError, OSError, EOFError, UnicodeError),
+    *(ValueError, KeyError, IndexError, AttributeError, TypeError),
+)
+"""What torch raises of a file that is cut off, overwritten or of another program."""
+_log = logging.getLogger(__name__)
 
 
 class Checkpoint:
@@ -26,15 +36,26 @@ class Checkpoint:
             torch.save({"identity": self.identity, "steps": steps, **states}, path)
 
     def load(self, parts: dict[str, Any]) -> int:
-        """Puts the parts into the state in the file; returns the steps done, 0 without a file that fits."""
+        """Puts the parts into the state in the file; returns the steps done, 0 without a file that fits.
+
+        A damaged file, which is said, is none: the parts are as they were.
+        """
         if not self.path.exists():
             return 0
-        content = torch.load(self.path, map_location="cpu", weights_only=True)
-        if content.get("identity") != self.identity:
-            return 0
+        before = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
+        try:
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
+            if content.get("identity") != self.identity:
+                return 0
+            for name, part in parts.items():
+                part.load_state_dict(content[name])
+            return int(content["steps"])
+        except DAMAGE as error:
+            said = " ".join(str(error).split())[:200] or type(error).__name__
+            _log.warning("%s is damaged (%s): this work starts anew", self.path, said)
         for name, part in parts.items():
-            part.load_state_dict(content[name])
-        return int(content["steps"])
+            part.load_state_dict(before[name])
+        return 0
 
 
 def weights_hash(model: nn.Module) -> str:

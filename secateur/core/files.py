@@ -48,7 +48,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise RunError(f"{path} is a device or a pipe, which a file would replace: name a file, or a new one")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.secateur-{secrets.token_hex(8)}.part")
+        part = temporary_path(path)
         part.touch(0o666, exist_ok=False)
         mode = stat.S_IMODE(part.stat().st_mode)  # less the umask, as for any new file
     except OSError as error:
@@ -64,6 +64,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise _disk_error(path, error) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def temporary_path(path: Path) -> Path:
+    """A new name beside `path` for what becomes it, by which `remove_leftovers` knows it."""
+    return path.with_name(f".{path.name}.secateur-{secrets.token_hex(8)}.part")
 
 
 def remove_leftovers(folder: Path) -> None:

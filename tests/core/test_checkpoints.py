@@ -42,6 +42,47 @@ def test_a_checkpoint_of_other_work_is_not_used(tmp_path: Path) -> None:
     assert weights_hash(fresh["model"]) == before  # type: ignore[arg-type]  # a module
 
 
+DAMAGES = {
+    "empty": lambda data: b"",
+    "cut off": lambda data: data[: len(data) // 2],
+    "zeros": lambda data: b"\0" * len(data),
+    "another file": lambda data: b"\x89PNG\r\n" + data,
+    "pickle": lambda data: b"\x80\x04cos\nsystem\n.",
+    "asks for memory": lambda data: b"\x80\x04\x8e" + (2**62).to_bytes(8, "little") + b".",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_said_and_the_work_starts_anew(
+    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = Checkpoint(tmp_path / "work.pt", "one")
+    place.save(parts(), 7)
+    place.path.write_bytes(DAMAGES[damage](place.path.read_bytes()))
+    _starts_anew(place, caplog)
+
+
+@pytest.mark.parametrize("change", [{"optimizer": None}, {"model": {}}, {"steps": "x"}, {"steps": None}], ids=str)
+def test_a_checkpoint_that_lacks_something_changes_nothing(
+    change: dict[str, object], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place, made = Checkpoint(tmp_path / "work.pt", "one"), parts()
+    made["model"].weight.data += 1  # type: ignore[attr-defined]  # a layer
+    place.save(made, 7)
+    torch.save({**torch.load(place.path, weights_only=True), **change}, place.path)
+    _starts_anew(place, caplog)
+
+
+def _starts_anew(place: Checkpoint, caplog: pytest.LogCaptureFixture) -> None:
+    fresh = parts()
+    before = weights_hash(fresh["model"])  # type: ignore[arg-type]  # a module
+    assert place.load(fresh) == 0
+    assert "work.pt is damaged" in caplog.text and "starts anew" in caplog.text
+    assert weights_hash(fresh["model"]) == before  # type: ignore[arg-type]  # a module
+    place.save(fresh, 2)
+    assert place.load(parts()) == 2
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 def test_weights_are_told_apart_by_every_bit_in_every_precision(dtype: torch.dtype) -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).to(dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from onnx import numpy_helper
 
 from secateur.core.errors import ExportError, RunError
+from secateur.core.files import remove_leftovers
 from secateur.export import graph_file
 from secateur.export.graph_file import write_graph
 
@@ -103,3 +105,18 @@ def test_a_new_pair_that_fails_leaves_the_old_pair(
     with pytest.raises(RunError, match="No space left"):
         write_graph(program(2), path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_what_a_killed_process_leaves_goes_with_the_other_leftovers(
+    program: Program, beside: None, tmp_path: Path
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(onnx.checker, "check_model", refuse)
+        killed.setattr(shutil, "rmtree", lambda folder: None)
+        write_graph(program(1), tmp_path / "model.onnx")
+    assert any(path.is_dir() for path in tmp_path.iterdir())
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -46,3 +46,22 @@ def test_the_number_of_classes_is_that_of_the_classifier() -> None:
     assert classes_in(VIT, {**state, "head.bias": torch.zeros(3)}) is None
     assert classes_in(VIT, {}) is None
     assert classes_in("resnet10t", state) is None
+
+
+TYPES = [torch.int8, torch.uint8, torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_weights_that_are_no_fractions_are_refused(dtype: torch.dtype, tmp_path: Path) -> None:
+    state = small_vit().state_dict()
+    torch.save({**state, "head.weight": state["head.weight"].to(dtype)}, tmp_path / "x.pth")
+    with pytest.raises(ModelError, match=rf"'head.weight' is {str(dtype)[6:]}, but weights are of float32"):
+        create_model(VIT, tmp_path / "x.pth", **SMALL)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_precisions_are_taken(dtype: torch.dtype, tmp_path: Path) -> None:
+    state = {name: value.to(dtype) for name, value in small_vit().state_dict().items()}
+    torch.save(state, tmp_path / "x.pth")
+    filled = create_model(VIT, tmp_path / "x.pth", **SMALL)
+    assert torch.equal(filled.get_parameter("head.weight"), state["head.weight"].float())

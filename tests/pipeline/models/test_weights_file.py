@@ -210,3 +210,20 @@ def test_a_weights_path_must_be_a_known_file(tmp_path: Path) -> None:
     ):
         with pytest.raises(ModelError, match=message):
             create_model(VIT, path, **SMALL)
+
+
+PACKED = {
+    "expanded": lambda: torch.ones(1).expand(1000, 1000),
+    "expanded to terabytes": lambda: torch.ones(1).expand(10**6, 10**6),
+    "sparse": lambda: torch.eye(3).to_sparse(),
+    "sparse rows": lambda: torch.eye(3).to_sparse_csr(),
+    "quantised": lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+    "without numbers": lambda: torch.empty(3, device="meta"),
+}
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_tensors_that_do_not_hold_all_their_numbers_are_refused(kind: str, tmp_path: Path) -> None:
+    torch.save({"weight": torch.ones(2), "odd": PACKED[kind]()}, tmp_path / "x.pth")
+    with pytest.raises(ModelError, match=rf"x\.pth: the tensor 'odd' is {kind.split()[0]}"):
+        read_checkpoint(tmp_path / "x.pth")
