@@ -36,6 +36,7 @@ RECIPES = (".yaml", ".yml")
 @weights_option
 @ema_option
 @click.option("--update", is_flag=True, help="Let the run directory of another recipe follow this one.")
+@click.option("--dry-run", "dry", is_flag=True, help="Say what would be done, and on how much; nothing is written.")
 @settings_option
 @json_option
 def command(
@@ -47,6 +48,7 @@ def command(
     weights: Path | None,
     ema: bool | None,
     update: bool,
+    dry: bool,
     settings: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -65,7 +67,7 @@ def command(
     if path := _recipe(what):
         if given:
             raise click.UsageError(f"{given[0]} is for a run without a recipe: change {what}, or give --set KEY=VALUE")
-        take(path, out or Path("runs") / path.stem, settings, update, as_json)
+        (preview if dry else take)(path, out or Path("runs") / path.stem, settings, update, as_json)
         return
     if data is None or budget is None:
         raise click.UsageError(
@@ -77,7 +79,7 @@ def command(
     spec = spec_of_word(what, str(weights) if weights else None, ema)
     folder = out or Path("runs") / f"{Path(spec.weights or spec.name).stem}-{budget.replace('=', '-')}"
     content = first_recipe(spec, str(data), budget, targets)
-    take(content, folder, settings, update, as_json)
+    (preview if dry else take)(content, folder, settings, update, as_json)
 
 
 def _recipe(what: str) -> Path | None:
@@ -107,3 +109,23 @@ def take(recipe: RecipeLike, folder: Path, settings: tuple[str, ...], update: bo
         print_table(folder)
         if not isinstance(recipe, Path):
             echo(f"recipe: {folder / 'recipe.yaml'}")
+
+
+def preview(recipe: RecipeLike, folder: Path, settings: tuple[str, ...], update: bool, as_json: bool) -> None:
+    """Shows what `take` would do."""
+    from dataclasses import asdict
+
+    from secateur.pipeline.report.dry_run import dry_run
+    from secateur.pipeline.runs.recipe import recipe_of
+
+    found = dry_run(recipe_of(recipe, settings), folder, update)
+    if as_json:
+        print_json({"run": str(folder), **asdict(found)})
+        return
+    for word, size in found.sizes.items():
+        echo(f"{word}: {size}")
+    for stage in found.stages:
+        took = f"; took {stage.seconds:.1f} s last time" if stage.seconds is not None else ""
+        todo = f"to do, {stage.reason}" if stage.reason else "up to date"
+        echo(f"  {stage.name:8} {todo}{f': {stage.about}' if stage.about else ''}{took}")
+    echo(f"nothing was written: without --dry-run, the run goes to {folder}")

@@ -113,3 +113,14 @@ def test_the_recipe_that_was_made_is_in_the_run_and_said(
     assert f"recipe: {finished / 'recipe.yaml'}\n" in capsys.readouterr().out
     run.take(finished / "recipe.yaml", finished, (), False, False)
     assert "recipe:" not in capsys.readouterr().out
+
+
+def test_a_dry_run_says_what_would_be_done(done: Path, secateur: Command) -> None:
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    lines = secateur("run", "half.yaml", "--dry-run", "--update", "--set", "bench.seconds=0.05").stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines[:4]] == ["model", "units", "images", "budget"]
+    stages = {line.split()[0]: line for line in lines[4:-1]}
+    assert "up to date" in stages["score"] and " s last time" in stages["score"]
+    assert "to do, recipe.bench changed" in stages["bench"]
+    assert lines[-1] == f"nothing was written: without --dry-run, the run goes to {done}"
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
