@@ -31,6 +31,7 @@ COMMANDS = {
     "build": "the engine stage of a run directory",
     "bench": "latency of models, runs, ONNX files and engines; paired when two are given",
     "report": "the report of a run directory",
+    "compare": "runs side by side: accuracy, cost and latency, as a table and a picture",
     "gate": "pass, fail or inconclusive: is the candidate really faster?",
     "history": "results over commits: the trend, where its level changed, exports",
     "bundle": "what a device needs of a run, with what proves it there",

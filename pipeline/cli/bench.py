@@ -184,9 +184,12 @@ def _print(found: list[BenchResult | Measured]) -> None:
     ]
     columns = _columns([latency for side in sides for latency in side.latency_ms.values()])
     wide = 120 + 14 * (len(columns) - 3)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else wide)
+    console = Console(highlight=False, width=_terminal_width() or wide)
+    narrow = console.width < wide
     for column in ("target", "batch", *columns, "stopped by", "speedup [95 %]"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, no_wrap=not narrow, overflow="fold")
+    if narrow:  # all columns fold, and none is lost
+        table.columns[0].overflow, table.box, table.padding = "fold", None, (0, 1, 0, 0)
     remarks: dict[str, None] = {}
 
     def add(side: Side, device: str, speedup: dict[str, str]) -> None:
@@ -210,6 +213,13 @@ def _print(found: list[BenchResult | Measured]) -> None:
         console.print(table)
     for remark in remarks:
         console.print(shown(remark), markup=False, soft_wrap=True)
+
+
+def _terminal_width() -> int | None:
+    """The columns of the terminal that stdout is; None where it is none."""
+    from shutil import get_terminal_size
+
+    return get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _columns(latencies: list[Latency]) -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +15,9 @@ from secateur.pipeline.cli.common import (
     print_json,
     settings_option,
 )
+
+if TYPE_CHECKING:
+    from secateur.benchmarks.bootstrap import Interval
 
 
 @click.command("sweep", short_help="Accuracy against cost over several budgets; resumes where it stopped.")
@@ -34,7 +39,7 @@ def command(
     from secateur.core.errors import PlanError
     from secateur.pipeline.report.sweep_page import write_sweep_page
     from secateur.pipeline.runs.recipe import read_recipe
-    from secateur.pipeline.runs.sweep import sweep
+    from secateur.pipeline.runs.sweep import SweepFile, sweep
 
     try:
         fractions = [float(word) for word in budgets.split(",")]
@@ -47,7 +52,17 @@ def command(
     if as_json:
         print_json([asdict(point) for point in points])
         return
+    if dense := SweepFile.load(folder / SweepFile.NAME).dense:
+        _say("dense", dense.macs, dense.params, str(dense.metric), {})
     for point in points:
-        reached = f"{point.top1:6.2f} %" if point.metric is None else str(point.metric)
-        click.echo(f"{point.budget:6g}  {point.macs / 1e6:10.1f} MMACs  {point.params / 1e6:8.2f} M  {reached}")
+        reached = f"{point.top1:.2f} %" if point.metric is None else str(point.metric)
+        _say(f"{point.budget:g}", point.macs, point.params, reached, point.speedup)
     click.echo(f"report: {page}")
+
+
+def _say(name: str, macs: float, params: float, reached: str, speedup: Mapping[str, Interval]) -> None:
+    """One model of the front: what it costs, what it reaches, and how much faster it is where that was measured."""
+    from secateur.pipeline.report.table import speed
+
+    speeds = "".join(f"  {target}: {speed(found)}" for target, found in speedup.items())
+    click.echo(f"{name:>6}  {macs / 1e6:10.1f} MMACs  {params / 1e6:8.2f} M  {reached}{speeds}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,11 @@ from secateur.benchmarks.runners import Subject
 from secateur.core.errors import BenchError, DeviceError, SecateurError
 from secateur.export.devices.device import Device
 from secateur.export.devices.registry import add_device
-from secateur.pipeline.cli import cli
+from secateur.pipeline.cli import bench, cli
 from secateur.pipeline.models.create import create_model
 from secateur.pipeline.runs import measure
 from secateur.pipeline.structure.storage import save
+from tests.benchmarks.samples import result
 from tests.benchmarks.tiny_graphs import tiny_graph
 from tests.export.devices.stand_in_ssh import installed
 
@@ -162,3 +164,21 @@ def test_what_devices_cannot_do_is_refused(
     add_device(Device("orin", "host"))
     done = run("model.onnx", *words)
     assert done.exit_code == 2 or isinstance(done.exception, DeviceError)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 160])
+def test_a_narrow_terminal_loses_no_word_of_the_table(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = result(1.5, targets={"onnxruntime:cpu@int8": 1})
+    names = [f"runs/deit-tiny-half/{side}.onnx" for side in ("model.dense", "model")]
+    found = replace(found, dense=replace(found.dense, name=names[0]), pruned=replace(found.pruned, name=names[1]))
+    monkeypatch.setattr(bench, "_terminal_width", lambda: columns)
+    bench._print([found])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    first = "".join(line.replace("│ ", "")[: 40 if columns == 160 else 13].split(" ")[0] for line in lines)
+    assert all(name in first for name in names)
+    numbers = found.dense.latency_ms["onnxruntime:cpu@int8"]
+    assert all(f"{value:.3f}" in "".join(lines) for value in (numbers.p50, numbers.p90, numbers.p99))
+    assert ("┃" in lines[1]) == (columns == 160)

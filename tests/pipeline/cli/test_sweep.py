@@ -9,13 +9,19 @@ from typing import Any
 
 import pytest
 
+from secateur.benchmarks.bootstrap import Interval
 from secateur.core.errors import PlanError
 from secateur.pipeline.runs import sweep
 from secateur.pipeline.runs.recipe import Recipe
 from secateur.pipeline.tasks.metric import Metric
 from tests.pipeline.cli.conftest import Command
 
-POINTS = [sweep.Point(0.8, "macs-0.8", 8e6, 2e6, 97.5, "a"), sweep.Point(0.4, "macs-0.4", 4e6, 1e6, 90.25, "b")]
+FAST = {"torch:cpu": Interval(1.25, 1.2, 1.3)}
+DENSE = sweep.DensePoint(1e7, 3e6, Metric("top-1 accuracy", 98.0), 100, "")
+POINTS = [
+    sweep.Point(0.8, "macs-0.8", 8e6, 2e6, 97.5, "a", speedup=FAST),
+    sweep.Point(0.4, "macs-0.4", 4e6, 1e6, 90.25, "b"),
+]
 
 
 Call = tuple[Recipe, list[float], Path, bool]
@@ -30,8 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Call]:
         recipe: Recipe, budgets: Sequence[float], folder: Path, report: Any, *, latency: bool
     ) -> list[sweep.Point]:
         calls.append((recipe, list(budgets), folder, latency))
-        dense = sweep.DensePoint(1e7, 3e6, Metric("top-1 accuracy", 98.0), 100, "")
-        sweep.SweepFile("", "macs", tuple(POINTS), dense).save(folder / "sweep.json")
+        sweep.SweepFile("", "macs", tuple(POINTS), DENSE).save(folder / "sweep.json")
         return POINTS
 
     monkeypatch.setattr(sweep, "sweep", swept)
@@ -41,7 +46,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Call]:
 def test_a_line_for_each_budget(asked: list[Call], run_dir: Path, secateur: Command) -> None:
     done = secateur("sweep", run_dir / "recipe.yaml", "--budgets", "0.8,0.4", "--set", "budget.params=0.5")
     assert [line.split() for line in done.stdout.splitlines()] == [
-        ["0.8", "8.0", "MMACs", "2.00", "M", "97.50", "%"],
+        ["dense", "10.0", "MMACs", "3.00", "M", *str(DENSE.metric).split()],
+        ["0.8", "8.0", "MMACs", "2.00", "M", "97.50", "%", "torch:cpu:", "1.25x", "faster", "[1.20,", "1.30]"],
         ["0.4", "4.0", "MMACs", "1.00", "M", "90.25", "%"],
         ["report:", "runs/recipe-sweep/report.html"],
     ]
