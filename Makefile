@@ -7,7 +7,7 @@ SOURCES := $(shell find secateur pipeline kernels export benchmarks recipes -nam
 
 # `make docs` builds the documentation into build/docs, `make test-docs` takes its tutorials: minutes.
 
-.PHONY: demo test docs test-docs bare lint types check setup clean
+.PHONY: demo test docs test-docs test-wheel bare lint types check setup clean
 
 demo: setup
 	$(BIN)/secateur demo --out runs/demo
@@ -20,6 +20,14 @@ docs: setup
 
 test-docs: setup
 	PYTHONSAFEPATH=1 $(BIN)/pytest -m nightly tests/docs
+
+# the wheel, installed with nothing else into an environment of its own, runs the demo: downloads PyTorch, takes minutes
+test-wheel: setup
+	rm -rf build/wheel
+	$(BIN)/python -m build --wheel --outdir build/wheel
+	$(PYTHON) -m venv build/wheel/bare
+	build/wheel/bare/bin/python -m pip install --quiet "$$(ls build/wheel/*.whl)[cpu]"
+	cd build/wheel && bare/bin/python -P -m secateur demo --out demo
 
 # the runner of bundles, by every Python of these that is installed, with numpy and ONNX Runtime alone
 bare: setup

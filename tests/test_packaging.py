@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+from secateur.core.version import __version__
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {
@@ -59,3 +63,19 @@ def test_the_licence_and_the_command_are_packed(wheel: zipfile.ZipFile) -> None:
     assert "secateur = secateur.pipeline.cli:main" in wheel.read(f"{folder}/entry_points.txt").decode()
     assert "Apache License" in wheel.read(f"{folder}/licenses/LICENSE").decode()
     assert "License-Expression: Apache-2.0" in wheel.read(f"{folder}/METADATA").decode()
+
+
+def test_the_version_is_said_in_one_place_and_followed_by_all_others(wheel: zipfile.ZipFile) -> None:
+    (folder,) = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
+    metadata = wheel.read(f"{folder}/METADATA").decode()
+    assert f"\nVersion: {__version__}\n" in metadata
+    assert "\nClassifier: Typing :: Typed\n" in metadata
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
+    assert f"\n## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    assert "version" not in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_the_papers_that_the_methods_are_from_are_cited() -> None:
+    cited = (ROOT / "CITATION.cff").read_text()
+    for paper in ("2408.12568", "2303.04935", "2210.00181"):  # the three that the project stands on
+        assert f"arXiv:{paper}" in cited

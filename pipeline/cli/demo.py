@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from secateur.pipeline.cli.common import PLACE, json_option, settings_option
+from secateur.pipeline.cli.common import PLACE, echo, json_option, settings_option
 from secateur.pipeline.cli.run import take
 
 
@@ -24,3 +24,18 @@ def command(out: Path, update: bool, settings: tuple[str, ...], as_json: bool) -
 
     with as_file(files("secateur.pipeline.demo")) as folder:
         take(Path(folder) / "demo.yaml", out, settings, update, as_json)
+    if not as_json:
+        say_closing(out)
+
+
+def say_closing(folder: Path) -> None:
+    """Says what went, how the gate judges it, and what to type next; a gate that fails here is no error."""
+    from secateur.pipeline.cli.gate import print_verdict
+    from secateur.pipeline.demo.closing import closing_of
+
+    found = closing_of(folder)
+    echo(f"What stayed: {found.stayed}.")
+    print_verdict(found.verdict)
+    echo("Next:")
+    for step in found.steps:
+        echo(f"  {step.command}\n      {step.why}")

@@ -216,7 +216,7 @@ def command(
     if as_json:
         print_json({"schema": "secateur.gate/1", **asdict(verdict), "exit_code": verdict.exit_code})
     else:
-        _print(verdict)
+        print_verdict(verdict)
     click.get_current_context().exit(verdict.exit_code)
 
 
@@ -228,7 +228,8 @@ def _of_trtexec(paths: tuple[Path, ...], targets: tuple[str, ...], batch: int) -
     return trtexec_result(paths[0], paths[1], target, batch)
 
 
-def _print(verdict: Verdict) -> None:
+def print_verdict(verdict: Verdict) -> None:
+    """Prints a verdict on stdout: its checks, its notes, and what it comes to."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

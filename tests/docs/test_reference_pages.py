@@ -20,6 +20,7 @@ INSIDE = {
     "judged": "what candidates of a plan cost, kept for a stop",
     "profile_part": "measurements kept for a stop",
     "rounds": "the plans of finished rounds, kept for a stop",
+    "serving_folders": "which folders `secateur serving` made, so that it replaces no other",
     "trials": "graphs that a limit has tried, kept for a stop",
     "verify": "what the runner of a bundle answers over ssh",
     "inventory": "what a device answers over ssh",

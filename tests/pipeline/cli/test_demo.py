@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from secateur.pipeline.cli import demo
@@ -23,13 +24,14 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Recipe, Any]]:
         calls.append((read_recipe(recipe, settings), (folder, update, as_json)))
 
     monkeypatch.setattr(demo, "take", take)
+    monkeypatch.setattr(demo, "say_closing", lambda folder: click.echo(f"closing of {folder}"))
     return calls
 
 
 def test_the_embedded_recipe_halves_a_model_that_needs_no_network(
     taken: list[tuple[Recipe, Any]], secateur: Command
 ) -> None:
-    secateur("demo")
+    assert "closing of runs/demo" in secateur("demo").output
     ((recipe, rest),) = taken
     assert rest == (Path("runs/demo"), False, False)
     assert recipe.budget.macs == 0.5
@@ -39,7 +41,15 @@ def test_the_embedded_recipe_halves_a_model_that_needs_no_network(
 
 
 def test_options_go_along(taken: list[tuple[Recipe, Any]], secateur: Command) -> None:
-    secateur("demo", "--out", "elsewhere", "--update", "--json", "--set", "budget.params=0.3")
+    done = secateur("demo", "--out", "elsewhere", "--update", "--json", "--set", "budget.params=0.3")
+    assert "closing" not in done.output  # JSON alone
     ((recipe, rest),) = taken
     assert rest == (Path("elsewhere"), True, True)
     assert (recipe.budget.measure, recipe.budget.params) == ("params", 0.3)
+
+
+def test_the_closing_is_said_whatever_the_gate_finds(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    demo.say_closing(finished)
+    said = capsys.readouterr().out
+    assert "MLP hidden units" in said and "speedup" in said
+    assert "\n  secateur " in said.partition("Next:")[2]
