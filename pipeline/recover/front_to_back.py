@@ -23,6 +23,7 @@ from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.recover.batch_norm import reestimate
 from secateur.pipeline.recover.branches import ATTENTION, BRANCHES, Branch, ends_with_layer
 from secateur.pipeline.recover.narrowed import Narrowed, NarrowedLayer
+from secateur.pipeline.recover.position_weights import of_length, position_weights
 from secateur.pipeline.recover.residual_streams import ResidualStreams, chain_of
 from secateur.pipeline.recover.ridge import Fit, Pairs, Repair, choose
 from secateur.pipeline.statistics.capture import observed
@@ -33,8 +34,6 @@ from secateur.pipeline.structure.groups import Site
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """The strengths that are tried, as shares of the inputs' mean variance."""
 FOLDS = 2
-CLASS_TOKEN_WEIGHT = 10.0
-"""How much more the class token counts than another token, where the prediction is read from it."""
 PASSES = 4
 """Convolutions are refitted in so many turns: those of one turn see the same pass over the images."""
 
@@ -59,22 +58,24 @@ def refit_branches(
 ) -> tuple[Repair, ...]:
     """Refits those of `layers` that end a branch of `dense.blocks`, in place and in order; says what was done.
 
-    The target is the dense model's residual stream behind the branch, less the pruned model's before it. Each model
-    runs once, block by block; the streams between them are kept in temporary files. `first` refits the layers of all
-    blocks before. Nothing is done to models that are no plain chain of timm's `Block`, or whose residual width was cut.
+    The target is the dense model's residual stream behind the branch, less the pruned model's before it; positions
+    count by what the answer feels of an error there (`position_weights`). Each model runs once, block by block; the
+    streams between them are kept in temporary files. `first` refits the layers of all blocks before. Nothing is done
+    to models that are no plain chain of timm's `Block`, or whose residual width was cut.
     """
     blocks, places = chain_of(dense), chain_of(small)
     wanted = [number for number in range(len(blocks)) for b in BRANCHES if f"blocks.{number}.{b.layer}" in layers]
     same = [getattr(block.norm1, "normalized_shape", None) for block in (*blocks[:1], *places[:1])]
     if not wanted or len(blocks) != len(places) or same[0] != same[-1]:
         return ()
-    first_token = CLASS_TOKEN_WEIGHT if getattr(dense, "global_pool", "") == "token" else 1.0
     widest = max((layer.in_features for layer in _ends(places, layers)), default=0)
     repairs = []
     with tempfile.TemporaryDirectory() as folder, frozen(dense, small), torch.no_grad():
         streams = ResidualStreams.read(dense, loader, Path(folder), widest)
         if streams is None:
             return ()
+        sites = [_behind(number, branch) for number in dict.fromkeys(wanted) for branch in BRANCHES]
+        weights = position_weights(dense, sites, loader)
         for number, (block, pruned) in enumerate(zip(blocks, places, strict=True)):
             name = f"blocks.{number}"
             moments = _advance(block, streams, name, first.probes(name) if first else {})
@@ -84,7 +85,8 @@ def refit_branches(
                 if f"{name}.{branch.layer}" not in layers:
                     streams.then(partial(_passed, pruned, branch))
                 elif ends_with_layer(pruned, branch):
-                    repairs.append(_refit_branch(name, block, pruned, branch, streams, first_token))
+                    counts = weights[_behind(number, branch).key]
+                    repairs.append(_refit_branch(name, block, pruned, branch, streams, counts))
                 else:  # a branch that lost everything
                     streams.then(partial(_passed, pruned, branch))
                     repairs.append(Repair(f"{name}.{branch.layer}", "none", None, 0.0, 0.0))
@@ -145,6 +147,12 @@ def _advance(
         return fold_moments(batches(), FOLDS)
 
 
+def _behind(number: int, branch: Branch) -> Site:
+    """Where a block's residual stream is behind one of its branches."""
+    name = f"blocks.{number}"
+    return Site(f"{name}.norm2", "input", -1, ()) if branch is ATTENTION else Site(name, "output", -1, ())
+
+
 def _passed(block: Block, branch: Branch, z: Tensor, _held: object) -> Tensor:
     """The stream behind a branch."""
     return z + branch.output(block, z)
@@ -156,7 +164,7 @@ def _ended(block: Block, branch: Branch, z: Tensor, held: Callable[[], Tensor]) 
 
 
 def _refit_branch(
-    block: str, dense: Block, pruned: Block, branch: Branch, streams: ResidualStreams, first_token: float
+    block: str, dense: Block, pruned: Block, branch: Branch, streams: ResidualStreams, weights: Tensor
 ) -> Repair:
     """Refits the layer that ends one branch of one block."""
     layer, scale = pruned.get_submodule(branch.layer), branch.scale(dense)
@@ -171,9 +179,7 @@ def _refit_branch(
         streams.keep("held", place, read)
         rows = torch.cat([read, (streams.of(goal, place) - z) * inverse], dim=2)
         for moments, part in zip(folds, in_turn(rows, samples, FOLDS), strict=True):
-            moments.add(part)
-            if first_token != 1:
-                moments.add(part[:, 0], part.new_full(part.shape[:1], first_token - 1))
+            moments.add(part, of_length(weights, part))
         samples += len(rows)
     streams.then(partial(_ended, pruned, branch))
     there = Fit(layer.weight.double(), None if layer.bias is None else layer.bias.double())

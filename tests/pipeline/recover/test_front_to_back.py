@@ -15,9 +15,10 @@ from secateur.pipeline.recover import front_to_back
 from secateur.pipeline.recover.compensate import repair
 from secateur.pipeline.recover.front_to_back import refit_branches, refit_convolutions
 from secateur.pipeline.recover.narrowed import Narrowed, narrowed_by
+from secateur.pipeline.recover.position_weights import position_weights
 from secateur.pipeline.recover.spec import Compensation
 from secateur.pipeline.structure.find import find_groups
-from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.groups import Groups, Site
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
 from tests.conftest import make_vit
@@ -31,7 +32,7 @@ HIDDEN = ("layer1.0.conv1.channels", "layer1.1.conv1.channels")
 @pytest.fixture(scope="module")
 def many() -> Batches:
     generator = torch.Generator().manual_seed(5)
-    return [(torch.randn(n, 3, 16, 16, generator=generator), torch.zeros(n, dtype=torch.long)) for n in (16, 16, 13)]
+    return [(torch.randn(n, 3, 16, 16, generator=generator), torch.zeros(n, dtype=torch.long)) for n in (32, 32, 26)]
 
 
 @pytest.mark.parametrize("scaled", [False, True])
@@ -40,7 +41,7 @@ def test_the_refit_is_a_regression_of_the_dense_stream_on_the_pruned_models_inpu
 ) -> None:
     """Both ends of branches, the second after the first has been refitted; the ridge is so weak that it is gone."""
     monkeypatch.setattr(front_to_back, "RIDGES", (1e-9,))
-    vit = make_vit(init_values=0.5) if scaled else make_vit()
+    vit = make_vit(depth=3, init_values=0.5 if scaled else None)
     groups = find_groups(vit, many[0][0][:1])
     small = prune(vit, plan_from_kept(groups, KEPT), groups)
     # the layer, its scale, where the stream is read before the branch and behind it
@@ -49,15 +50,18 @@ def test_the_refit_is_a_regression_of_the_dense_stream_on_the_pruned_models_inpu
         ("blocks.1.attn.proj", "blocks.1.ls1", "blocks.1.norm1", "blocks.1.norm2"),
     )
     repairs = refit_branches(small, vit, [name for name, *_ in refitted], many)
+    ends = {
+        "blocks.1.norm1": Site("blocks.0", "output", -1, ()),
+        "blocks.1.norm2": Site("blocks.1.norm2", "input", -1, ()),
+    }
+    counts = position_weights(vit, list(ends.values()), many)
     assert [found.layer for found in repairs] == [name for name, *_ in refitted]
     for name, scale, before, behind in refitted:
         h = torch.cat(inputs(small, many, name)).double()
         target = (torch.cat(inputs(vit, many, behind)) - torch.cat(inputs(small, many, before))).double()
         if scaled:
             target = target / vit.get_submodule(scale).gamma.detach()
-        weights = torch.ones(h.shape[:2]).double()
-        weights[:, 0] = 10
-        root = weights.sqrt().flatten()[:, None]
+        root = counts[ends[behind].key].sqrt().expand(h.shape[:2]).flatten()[:, None]
         design = torch.cat([h.flatten(0, 1), torch.ones(h.shape[0] * h.shape[1], 1)], dim=1)
         solution = torch.linalg.lstsq(root * design, root * target.flatten(0, 1)).solution
         layer = small.get_submodule(name)
