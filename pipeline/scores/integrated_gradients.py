@@ -16,7 +16,7 @@ from secateur.core.ranges import Range
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.scores.aggregate import Aggregate, Totals
 from secateur.pipeline.scores.registry import Scored, ScoreMethod, method
-from secateur.pipeline.statistics.capture import all_sites, observed
+from secateur.pipeline.statistics.capture import all_sites, gradients_of, observed
 from secateur.pipeline.structure.groups import Groups
 
 
@@ -97,7 +97,6 @@ def along_path(
     with torch.enable_grad():
         for step in range(steps):
             chosen = call(model, at((step + 0.5) / steps)).gather(1, explained[:, None]).sum()
-            keys = sorted(values)
-            for key, found in zip(keys, torch.autograd.grad(chosen, [values[key] for key in keys]), strict=True):
+            for key, found in gradients_of(chosen, values).items():
                 gradients[key] = gradients[key] + found / steps if key in gradients else found / steps
     return {key: change[key] * gradient for key, gradient in gradients.items()}, logits

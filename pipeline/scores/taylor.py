@@ -12,7 +12,7 @@ from secateur.core.model_inputs import asking, call, moved, samples_of
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.scores.registry import Scored, TaskMethod, check_images, method
-from secateur.pipeline.statistics.capture import all_sites, along, observed, sum_by_unit
+from secateur.pipeline.statistics.capture import all_sites, along, gradients_of, observed, sum_by_unit
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.tasks.task import Task
 
@@ -37,8 +37,7 @@ class Taylor(TaskMethod):
             for images, labels in loader:
                 images, count = asking(images, device), samples_of(images)
                 loss = task.losses(call(model, images), moved(labels, device)).sum()
-                keys = sorted(values)
-                gradients = dict(zip(keys, torch.autograd.grad(loss, [values[key] for key in keys]), strict=True))
+                gradients = gradients_of(loss, values)
                 samples += count
                 for group in groups:
                     change = torch.zeros(count, group.units, dtype=torch.float64, device=device)

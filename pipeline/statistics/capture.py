@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -105,6 +105,29 @@ def _asked(value: Any) -> bool:
         return False
     value.requires_grad_()
     return True
+
+
+def gradients_of(total: Tensor, values: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
+    """The gradient of a number with respect to each tensor that was seen, zero where the number does not use it.
+
+    Raises `PlanError` where gradients were off, in a part of the model or in all of it: what it uses there is unknown.
+    """
+    keys = sorted(values)
+    if off := [key for key in keys if not values[key].requires_grad]:
+        where, is_are = f"{off[0][0]}{f' and {len(off) - 1} more' if len(off) > 1 else ''}", "are" if off[1:] else "is"
+        raise PlanError(
+            f"{where} {is_are} computed without gradients (under torch.no_grad, say), which this score needs: leave "
+            "the groups that it reads or makes out with kinds or skip, or score by magnitude or activation"
+        )
+    if not total.requires_grad:
+        raise PlanError(
+            "the model's outputs have no gradient, which this score needs: let its forward neither detach them nor "
+            "make them under torch.no_grad, or score by magnitude or activation"
+        )
+    found = torch.autograd.grad(total, [values[key] for key in keys], allow_unused=True)
+    return {
+        key: torch.zeros_like(values[key]) if slope is None else slope for key, slope in zip(keys, found, strict=True)
+    }
 
 
 def all_sites(groups: Groups) -> list[Site]:

@@ -14,7 +14,7 @@ from secateur.core.errors import DataError
 from secateur.core.model_inputs import ModelInputs, asking, call, samples_of
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
-from secateur.pipeline.statistics.capture import along, observed
+from secateur.pipeline.statistics.capture import along, gradients_of, observed
 from secateur.pipeline.statistics.layer_matrices import Reader, channel_dim, input_rows, layer_of, output_rows
 from secateur.pipeline.statistics.moments import Moments
 from secateur.pipeline.statistics.parts import Parts
@@ -142,12 +142,7 @@ def gather(
             samples = samples_of(images)
             attributed = weight.attribute(model, images, inputs) if weight and weight.attribute else None
             loss = task.drawn_loss(batches.run(samples, partial(call, model, images)), draws)
-            keys = sorted(values)
-            slopes = torch.autograd.grad(loss, [values[key] for key in keys], allow_unused=True)
-            gradients = {
-                key: torch.zeros_like(values[key]) if slope is None else slope
-                for key, slope in zip(keys, slopes, strict=True)
-            }
+            gradients = gradients_of(loss, values)
             for name in names:
                 layer = layer_of(model, every[name])
                 x, g = values[name, "input"].detach(), gradients[name, "output"]

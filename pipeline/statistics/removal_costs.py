@@ -12,7 +12,7 @@ from secateur.core.errors import DataError
 from secateur.core.model_inputs import asking, call, moved, samples_of
 from secateur.core.modules import device_of, frozen
 from secateur.pipeline.data.loader import Batches
-from secateur.pipeline.statistics.capture import along, observed, sum_by_unit
+from secateur.pipeline.statistics.capture import along, gradients_of, observed, sum_by_unit
 from secateur.pipeline.structure.groups import Group, Site
 from secateur.pipeline.tasks.task import Task
 
@@ -35,12 +35,7 @@ def removal_costs(
         for batch, _ in loader:
             images, count = asking(batch, device), samples_of(batch)
             loss = task.drawn_loss(call(model, images), draws)
-            keys = sorted(values)
-            slopes = torch.autograd.grad(loss, [values[key] for key in keys], allow_unused=True)
-            gradients = {
-                key: torch.zeros_like(values[key]) if slope is None else slope  # nothing that the loss sees
-                for key, slope in zip(keys, slopes, strict=True)
-            }
+            gradients = gradients_of(loss, values)
             samples += count
             for group in groups:
                 change = torch.zeros(count, group.units, dtype=torch.float64, device=device)

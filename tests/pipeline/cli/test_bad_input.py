@@ -34,6 +34,7 @@ def recipe(tmp_path: Path) -> Recipe:
         "data": {"path": str(tmp_path / "images"), "held_out": 0.25},
         "budget": {"macs": 0.6},
         "plan": {"align": 4},
+        "score": {"method": "magnitude"},
         "bench": {"seconds": 0.1, "targets": ["onnxruntime:cpu"]},
     }
 

@@ -15,6 +15,7 @@ from secateur.pipeline.recover.compensate import compensate
 from secateur.pipeline.recover.narrowed import narrowed_by
 from secateur.pipeline.recover.spec import Compensation
 from secateur.pipeline.structure.find import find_groups
+from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.plan import Plan, plan_from_kept
 from secateur.pipeline.structure.surgery import prune
 
@@ -28,8 +29,7 @@ def images(count: int, *sizes: int, scale: float = 1.0, shift: float = 0.0) -> B
     return [(part, torch.zeros(len(part), dtype=torch.long)) for part in torch.split(x, list(sizes or (count,)))]
 
 
-@pytest.fixture
-def model() -> nn.Module:
+def make_model() -> nn.Module:
     """Two normalisations whose statistics fit seen images: of a map, and of what is left of it after pooling."""
     torch.manual_seed(0)
     parts = [
@@ -42,6 +42,11 @@ def model() -> nn.Module:
     model = nn.Sequential(*parts, nn.BatchNorm2d(6, eps=1e-9), nn.Flatten(), nn.Linear(6, 2))
     update_bn(images(64), model)
     return model.eval()
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    return make_model()
 
 
 def everything(model: nn.Module) -> dict[str, Tensor]:
@@ -60,18 +65,23 @@ def read(model: nn.Module, batches: Batches, name: str) -> Tensor:
     return torch.cat(found).double().transpose(0, 1).flatten(1)
 
 
-def half(model: nn.Module) -> tuple[nn.Module, dict[str, Tensor], Plan]:
-    groups = find_groups(model, torch.zeros(2, 3, 8, 8))
+@pytest.fixture(scope="module")
+def groups() -> Groups:
+    """Those of every `model`."""
+    return find_groups(make_model(), torch.zeros(2, 3, 8, 8))
+
+
+def half(model: nn.Module, groups: Groups) -> tuple[nn.Module, dict[str, Tensor], Plan]:
     plan = plan_from_kept(groups, {next(group.name for group in groups if group.units == 8): [0, 2, 3, 7]})
     return prune(model, plan, groups), dict(narrowed_by(model, groups, plan).statistics), plan
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_statistics_follow_the_definition(model: nn.Module, change: str) -> None:
+def test_statistics_follow_the_definition(model: nn.Module, groups: Groups, change: str) -> None:
     """One batch, so that each normalisation sees what the final statistics of the one before make of it."""
     scale, shift = CHANGES[change]
     batches = images(12, scale=scale, shift=shift)
-    small, stays, _ = half(model)
+    small, stays, _ = half(model, groups)
     assert {name: int(mask.sum()) for name, mask in stays.items()} == {"1": 4, "5": 6}
     reestimate(small, model, stays, batches)
     for name in NORMS:
@@ -100,10 +110,12 @@ def test_what_has_not_changed_keeps_its_statistics(model: nn.Module, change: str
         torch.testing.assert_close(same.state_dict()[name], value, rtol=1e-5, atol=1e-6)
 
 
-def test_where_the_dense_statistics_are_those_of_the_images_so_are_the_small_ones(model: nn.Module) -> None:
+def test_where_the_dense_statistics_are_those_of_the_images_so_are_the_small_ones(
+    model: nn.Module, groups: Groups
+) -> None:
     batches = images(16)
     update_bn(batches, model)
-    small, stays, _ = half(model)
+    small, stays, _ = half(model, groups)
     expected = copy.deepcopy(small)
     update_bn(batches, expected)
     reestimate(small, model, stays, batches)
@@ -114,8 +126,8 @@ def test_where_the_dense_statistics_are_those_of_the_images_so_are_the_small_one
 
 
 @pytest.mark.parametrize("sizes", [(1,) * 9, (8, 1), (1, 1, 7), (2, 3, 4)])
-def test_batches_of_any_size_count_by_their_images(model: nn.Module, sizes: tuple[int, ...]) -> None:
-    small, stays, _ = half(model)
+def test_batches_of_any_size_count_by_their_images(model: nn.Module, groups: Groups, sizes: tuple[int, ...]) -> None:
+    small, stays, _ = half(model, groups)
     alike = copy.deepcopy(small)
     reestimate(small, model, stays, images(9, *sizes))
     reestimate(alike, model, stays, images(9))
@@ -124,8 +136,8 @@ def test_batches_of_any_size_count_by_their_images(model: nn.Module, sizes: tupl
         assert torch.isfinite(small.get_buffer(f"5.{name}")).all()
 
 
-def test_only_statistics_change_and_modes_are_left_alone(model: nn.Module) -> None:
-    small, stays, _ = half(model)
+def test_only_statistics_change_and_modes_are_left_alone(model: nn.Module, groups: Groups) -> None:
+    small, stays, _ = half(model, groups)
     before, dense = copy.deepcopy(small.state_dict()), copy.deepcopy(model.state_dict())
     small.train()
     small.get_submodule("1").eval()
@@ -137,11 +149,11 @@ def test_only_statistics_change_and_modes_are_left_alone(model: nn.Module) -> No
     assert not any(module._forward_pre_hooks for module in (*model.modules(), *small.modules()))
 
 
-def test_constant_channels_stay_finite(model: nn.Module) -> None:
+def test_constant_channels_stay_finite(model: nn.Module, groups: Groups) -> None:
     """A dead channel has no variance: `eps` alone stands for it."""
     with torch.no_grad():
         model.get_parameter("0.weight")[:3] = 0
-    small, stays, _ = half(model)
+    small, stays, _ = half(model, groups)
     reestimate(small, model, stays, images(8))
     assert all(torch.isfinite(value).all() for value in small.state_dict().values())
     torch.testing.assert_close(small.get_buffer("1.running_mean"), model.get_buffer("1.running_mean")[[0, 2, 3, 7]])
@@ -177,8 +189,8 @@ def test_modules_that_store_statistics_are_known_by_what_they_hold() -> None:
     assert not any(keeps_statistics(module) for module in others)
 
 
-def test_adapted_statistics_are_those_of_the_images(model: nn.Module) -> None:
-    small, _, _ = half(model)
+def test_adapted_statistics_are_those_of_the_images(model: nn.Module, groups: Groups) -> None:
+    small, _, _ = half(model, groups)
     batches = images(12, scale=0.3, shift=-3.0)
     adapt_statistics(small, batches)
     for name in NORMS:
@@ -188,8 +200,10 @@ def test_adapted_statistics_are_those_of_the_images(model: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
-def test_images_that_are_shifted_are_told_apart_better_with_adapted_statistics(model: nn.Module, share: float) -> None:
-    small, _, plan = half(model)
+def test_images_that_are_shifted_are_told_apart_better_with_adapted_statistics(
+    model: nn.Module, groups: Groups, share: float
+) -> None:
+    small, _, plan = half(model, groups)
     if share == 1:  # nothing is removed, and nothing to be repaired
         small, plan = model, Plan({}, plan.fingerprint, plan.inputs)
     (known, _), (given, labels), (test, _) = (*images(64), *images(32, scale=0.3, shift=-3.0), *images(64))

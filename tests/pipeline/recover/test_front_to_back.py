@@ -108,8 +108,7 @@ def test_a_branch_that_lost_everything_is_left_alone(vit: nn.Module, vit_groups:
     assert [found.way for found in repairs if found.layer == "blocks.1.mlp.fc2"][:1] == ["refit"]
 
 
-@pytest.fixture
-def resnet(images: Batches) -> nn.Module:
+def made_resnet(images: Batches) -> nn.Module:
     torch.manual_seed(0)
     model = timm.create_model("resnet18", num_classes=4, channels=(16, 16, 16, 16), zero_init_last=False).eval()
     update_bn(images, model)
@@ -117,8 +116,13 @@ def resnet(images: Batches) -> nn.Module:
 
 
 @pytest.fixture
-def groups(resnet: nn.Module, images: Batches) -> Groups:
-    return find_groups(resnet, images[0][0][:1])
+def resnet(images: Batches) -> nn.Module:
+    return made_resnet(images)
+
+
+@pytest.fixture(scope="module")
+def groups(images: Batches) -> Groups:
+    return find_groups(made_resnet(images), images[0][0][:1])
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from typing import Any
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-import timm
 import torch
 from hypothesis import given
 from torch import Tensor, nn
@@ -38,7 +37,7 @@ from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.surgery import prune
 from secateur.pipeline.tasks.classify import Classify
 from tests.conftest import make_vit
-from tests.pipeline.recover.test_blocks import halved
+from tests.pipeline.recover.test_blocks import halved, halved_resnet
 
 TRANSFORM = Transform((3, 16, 16), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 SPEC = ReconstructSpec(epochs=3, batch_size=8, lr=3e-3, held_out=0.2, ema=0.5, precision="no")
@@ -230,11 +229,7 @@ def test_the_loss_is_the_divergence_of_the_answers_and_the_mean_error_of_the_blo
 
 
 def test_statistics_of_batch_normalisations_stay_and_narrower_stages_are_compared() -> None:
-    torch.manual_seed(0)
-    dense = timm.create_model("resnet14t", num_classes=5).eval()
-    groups = find_groups(dense, torch.zeros(1, 3, 32, 32))
-    plan = halved(groups, ("channel",))
-    small = prune(dense, plan, groups)
+    small, dense, groups, plan = halved_resnet()
     transform = replace(TRANSFORM, shape=(3, 32, 32))
     rebuilt, found = rebuild(small, dense, groups, plan, pictures(), replace(SPEC, epochs=1, lr=1e-4), transform)
     assert found.kept

@@ -23,7 +23,7 @@ def recipe(storage: str = "", population: int = 4) -> Recipe:
         "model": {"name": "vit_tiny_patch16_224", "kwargs": {**kwargs, "num_classes": 10}},
         "data": {"path": "digits"},
         "budget": {"macs": 0.6},
-        "score": {"samples_per_class": 2},
+        "score": {"method": "magnitude"},
         "plan": {
             "allocate": "evolution",
             "evolution": {"population": population, "generations": 2, "images": 40, "storage": storage},

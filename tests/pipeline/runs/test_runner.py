@@ -40,7 +40,7 @@ CONTENT = {
     "model": {"name": "vit_tiny_patch16_224", "kwargs": KWARGS},
     "data": {"path": "digits"},
     "budget": {"macs": 0.6},
-    "score": {"samples_per_class": 3},
+    "score": {"method": "taylor", "samples_per_class": 3},
     "recover": {"samples_per_class": 3},
     "export": {"targets": ["onnxruntime:cpu"]},
     "bench": {"targets": ["onnxruntime:cpu"], "seconds": 0.2, "threads": 1},

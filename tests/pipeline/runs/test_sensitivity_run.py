@@ -21,7 +21,7 @@ def recipe(compensate: bool, allocate: str = "sensitivity", macs: float = 0.6) -
         "model": {"name": "vit_tiny_patch16_224", "kwargs": {**kwargs, "num_classes": 10}},
         "data": {"path": "digits"},
         "budget": {"macs": macs},
-        "score": {"samples_per_class": 2},
+        "score": {"method": "magnitude"},
         "plan": {"allocate": allocate},
         "recover": {"compensate": compensate},
     }

@@ -33,7 +33,7 @@ def recipe(depth: int = 1) -> Recipe:
         "model": {"name": "vit_tiny_patch16_224", "kwargs": {**KWARGS, "num_classes": 10, "depth": depth}},
         "data": {"path": "digits"},
         "budget": {"macs": 0.5},
-        "score": {"samples_per_class": 2},
+        "score": {"method": "taylor", "samples_per_class": 2},
         "recover": {"samples_per_class": 2},
     }
     return make_recipe(content, "here")

@@ -136,3 +136,38 @@ def test_integrated_gradients_move_all_floating_point_inputs() -> None:
         score(model, groups, [(x, LABELS % 3)], "integrated_gradients").by_unit("hidden") for x in (whole, moved)
     )
     torch.testing.assert_close(one, two)
+
+
+class TwoAnswers(nn.Module):
+    """Two answers, each from hidden units of its own; with `off`, the first is made without gradients."""
+
+    def __init__(self, off: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.off = off
+        self.hidden, self.other = nn.Linear(6, 8), nn.Linear(6, 8)
+        self.first, self.second = nn.Linear(8, 3), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.off):
+            first = self.first(self.hidden(x).relu())
+        return first, self.second(self.other(x).relu())
+
+
+@pytest.mark.parametrize("method", ["taylor", "integrated_gradients", "lrp"])
+def test_units_that_what_is_explained_does_not_use_score_zero(method: str) -> None:
+    model, batches = TwoAnswers().eval(), [(torch.randn(5, 6), LABELS[:5] % 3)]
+    groups = find_groups(model, torch.zeros(1, 6), verify=False)
+    found = score(model, groups, batches, method, output=lambda answers: answers[0])
+    used, unused = (found.by_unit(groups.groups[place].name) for place in (0, 1))
+    assert used.abs().sum() > 0
+    assert torch.equal(unused, torch.zeros(8))
+
+
+@pytest.mark.parametrize("method", ["taylor", "integrated_gradients"])
+def test_units_that_no_gradient_reaches_are_refused_in_a_sentence(method: str) -> None:
+    model, batches = TwoAnswers(off=True).eval(), [(torch.randn(5, 6), LABELS[:5] % 3)]
+    groups = find_groups(TwoAnswers().eval(), torch.zeros(1, 6), verify=False)
+    with pytest.raises(PlanError, match=r"first is computed without gradients .*skip, or score by magnitude") as raised:
+        score(model, groups, batches, method, output=sum)
+    assert "\n" not in str(raised.value)

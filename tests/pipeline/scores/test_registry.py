@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import dataclass, fields
@@ -23,7 +22,8 @@ from secateur.pipeline.scores.registry import METHODS, Scored, ScoreMethod, meth
 from secateur.pipeline.scores.score import Scores, score
 from secateur.pipeline.scores.taylor import Taylor
 from secateur.pipeline.structure.groups import Groups
-from tests.pipeline.runs.processes import ENVIRONMENT, PYTHON, RECIPE, write_recipe
+from tests.forked import COMMAND, finished, started
+from tests.pipeline.runs.processes import RECIPE, write_recipe
 
 PACKAGE = '''
 """A score of one's own: the largest weight of a unit. This file is all that it takes, beside the entry point."""
@@ -72,10 +72,8 @@ def test_the_command_line_finds_the_score_of_a_users_package(tmp_path: Path, mon
     package.mkdir()
     install(package)
     write_recipe(tmp_path / "run", {**RECIPE, "score": {"method": "largest", "options": {"power": 2}}})
-    environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])}
-    words = [*PYTHON, "-m", "secateur", "score", str(tmp_path / "run")]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    code = "sys.path.insert(0, package)\n" + COMMAND
+    assert finished(started(code, package=str(package), words=["score", str(tmp_path / "run")])) == [0]
     found = Scores.load(tmp_path / "run" / "scores.safetensors")
     assert (found.method, found.options) == ("largest", {"power": 2})
     assert all(bool((value > 0).all()) for value in found.values.values())

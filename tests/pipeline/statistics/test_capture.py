@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secateur.pipeline.statistics.capture import all_sites, observed, sum_by_unit
+from secateur.core.errors import PlanError
+from secateur.pipeline.statistics.capture import all_sites, gradients_of, observed, sum_by_unit
 from secateur.pipeline.structure.groups import Groups, Site
 
 
@@ -41,3 +42,15 @@ def test_positions_are_summed_by_unit_and_those_of_none_left_out() -> None:
     site = Site("m", "input", -1, (0, -1, 1, 0))
     values: Tensor = torch.arange(8.0).reshape(2, 4)
     assert sum_by_unit(values, site, 3).tolist() == [[3.0, 2.0, 0.0], [11.0, 6.0, 0.0]]
+
+
+def test_gradients_are_zero_where_a_value_is_not_used_and_a_sentence_where_they_were_off() -> None:
+    x, unused = torch.randn(3, requires_grad=True), torch.randn(2, requires_grad=True)
+    found = gradients_of((x**3).sum(), {("a", "output"): x, ("b", "input"): unused})
+    torch.testing.assert_close(found["a", "output"], 3 * x.detach() ** 2)
+    assert torch.equal(found["b", "input"], torch.zeros(2))
+    off = {("b", "input"): unused.detach(), ("a", "output"): x, ("c", "output"): x.detach()}
+    with pytest.raises(PlanError, match=r"^b and 1 more are computed without gradients"):
+        gradients_of((x**3).sum(), off)
+    with pytest.raises(PlanError, match="the model's outputs have no gradient"):
+        gradients_of(x.sum().detach(), {("a", "output"): x})
