@@ -15,6 +15,7 @@ from secateur.pipeline.data.images import Images
 from secateur.pipeline.data.registry import Sides, open_source
 from secateur.pipeline.data.sampling import held_out
 from secateur.pipeline.data.spec import DataSpec
+from secateur.pipeline.data.table import Columns
 from secateur.pipeline.data.truths import LabelKind
 
 _log = logging.getLogger(__name__)
@@ -49,10 +50,11 @@ def open_data(spec: DataSpec | str | Path, seed: int = 0, labels: LabelKind = "c
     """
     if not isinstance(spec, DataSpec):
         spec = DataSpec(path=str(spec))
+    columns = Columns(spec.file_column, spec.label_column)
     if spec.path is not None:
-        sides = _open(spec.path, labels)
+        sides = _open(spec.path, labels, columns)
     else:
-        sides = _pair(str(spec.calibration), str(spec.evaluation), labels)
+        sides = _pair(str(spec.calibration), str(spec.evaluation), labels, columns)
     if sides.held_out is None:
         calibration, evaluation = _split(sides.train, spec, seed)
     else:
@@ -64,11 +66,11 @@ def open_data(spec: DataSpec | str | Path, seed: int = 0, labels: LabelKind = "c
     return Dataset(*_one_class_list(calibration, evaluation, spec))
 
 
-def _open(word: str, labels: LabelKind) -> Sides:
+def _open(word: str, labels: LabelKind, columns: Columns) -> Sides:
     if not word:
         raise DataError("the data's path is empty: give a file, a folder or the word digits")
     path = Path(word).expanduser()
-    return open_source(path, labels)
+    return open_source(path, labels, columns)
 
 
 def _split(images: Images, spec: DataSpec, seed: int) -> tuple[Images, Images]:
@@ -85,15 +87,15 @@ def _split(images: Images, spec: DataSpec, seed: int) -> tuple[Images, Images]:
     return images.exclude(held), images.subset(held)
 
 
-def _pair(calibration: str, evaluation: str, labels: LabelKind) -> Sides:
+def _pair(calibration: str, evaluation: str, labels: LabelKind, columns: Columns) -> Sides:
     """The calibration source's training images and the evaluation source's held-out ones (all, where not split)."""
     if Path(calibration).expanduser().resolve() == Path(evaluation).expanduser().resolve():
         raise DataError(
             f"calibration and evaluation are both {calibration}, but images that judge the result must not serve "
             "to compute it: give data.path, which holds a part out, or two different sources"
         )
-    judged = _open(evaluation, labels)
-    return Sides(_open(calibration, labels).train, judged.held_out or judged.train)
+    judged = _open(evaluation, labels, columns)
+    return Sides(_open(calibration, labels, columns).train, judged.held_out or judged.train)
 
 
 def _mapped(one: Images, two: Images, class_map: str, spec: DataSpec) -> tuple[Images, Images]:

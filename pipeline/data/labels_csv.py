@@ -9,17 +9,17 @@ import numpy as np
 from secateur.core.errors import DataError
 from secateur.pipeline.data.class_order import in_order
 from secateur.pipeline.data.images import FileImages, numbered_classes
-from secateur.pipeline.data.registry import Sides, Source, register
-from secateur.pipeline.data.table import image_beside, is_table, once, read_table, table_of
+from secateur.pipeline.data.registry import Sides, Tabled, register
+from secateur.pipeline.data.table import USUAL, Columns, image_beside, is_table, once, read_table, table_of
 
 
-def open_labels_csv(path: Path) -> Sides:
+def open_labels_csv(path: Path, names: Columns = USUAL) -> Sides:
     """The images that the table names, in its order; other files are not used.
 
     Files are looked for beside the table and in `images/`. Labels are numbers from 0, or names (in `in_order`).
     """
     table = table_of(path)
-    _, rows = read_table(table, "file,label")
+    _, rows = read_table(table, "file,label", names)
     for number, row in enumerate(rows, start=2):
         if not row["file"] or not row["label"]:
             raise DataError(f"{table} lacks a file or a label in row {number}: fill it in or remove the row")
@@ -35,4 +35,5 @@ def open_labels_csv(path: Path) -> Sides:
     return Sides(FileImages(files, np.array([places[word] for word in words], dtype=np.int64), classes))
 
 
-register(Source("labels_csv", "a folder of images with labels.csv (file,label)", is_table, open_labels_csv))
+LOOKS = "a folder of images with labels.csv (file,label), or such a .csv file"
+register(Tabled("labels_csv", LOOKS, is_table, open_labels_csv, open_named=open_labels_csv))

@@ -9,24 +9,29 @@ import numpy as np
 
 from secateur.core.errors import DataError
 from secateur.pipeline.data.images import FileImages
-from secateur.pipeline.data.registry import Sides, Source, register
-from secateur.pipeline.data.table import image_beside, is_table, once, read_table, table_of
+from secateur.pipeline.data.registry import Sides, Tabled, register
+from secateur.pipeline.data.table import USUAL, Columns, image_beside, is_table, once, read_table, table_of
 from secateur.pipeline.data.truths import Rows
 
 TENTHS = 10
 HEADER = "file,(columns of numbers)"
 
 
-def open_numbers_csv(path: Path) -> Sides:
+def open_numbers_csv(path: Path, given: Columns = USUAL) -> Sides:
     """The images that the table names, in its order, with the numbers of its other columns, whose names are `classes`.
+
+    Where another column than `label` is `given` for the labels, that is the only one.
 
     The strata are the tenths of the first column, so that images drawn from them cover its range.
     """
     table = table_of(path)
-    columns, rows = read_table(table, HEADER)
-    names = [column for column in columns if column != "file"]
-    if "file" not in columns or not names:
-        raise DataError(f"{table} has the columns {', '.join(columns)}, but needs the header {HEADER}")
+    columns, rows = read_table(table, HEADER, given)
+    names = [column for column in columns if column != "file" and given.label in (column, USUAL.label)]
+    if not names:
+        raise DataError(
+            f"{table} has the columns {', '.join(columns)}, but needs the header {HEADER}"
+            f"{f' with {given.label}' if given.label != USUAL.label else ''}"
+        )
     values = np.array([[_number(row, name, table, place) for name in names] for place, row in enumerate(rows, start=2)])
     files = once([image_beside(table, row["file"]) for row in rows], [row["file"] for row in rows], table)
     ranks = values[:, 0].argsort(kind="stable").argsort(kind="stable")
@@ -49,4 +54,4 @@ def _number(row: dict[str, str], column: str, table: Path, place: int) -> float:
 
 
 LOOKS = "a folder of images with labels.csv (file and columns of numbers)"
-register(Source("numbers_csv", LOOKS, is_table, open_numbers_csv, labels="numbers"))
+register(Tabled("numbers_csv", LOOKS, is_table, open_numbers_csv, labels="numbers", open_named=open_numbers_csv))

@@ -12,6 +12,7 @@ from pathlib import Path
 from secateur.core.errors import DataError
 from secateur.core.registry import Registry
 from secateur.pipeline.data.images import Images
+from secateur.pipeline.data.table import USUAL, Columns
 from secateur.pipeline.data.truths import LabelKind
 
 
@@ -41,10 +42,17 @@ class Source:
 
 @dataclass(frozen=True)
 class Division(Source):
-    """A format that divides others, whatever the kind of their labels: `open_for` opens the parts as that kind."""
+    """A format that divides others, whatever the kind of their labels: `open_for` opens the parts."""
 
     labels: LabelKind | None = None
-    open_for: Callable[[Path, LabelKind], Sides] = field(kw_only=True)
+    open_for: Callable[[Path, LabelKind, Columns], Sides] = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Tabled(Source):
+    """A format with a table, whose columns may have other names: `open_named` opens it by these."""
+
+    open_named: Callable[[Path, Columns], Sides] = field(kw_only=True)
 
 
 _CLASSES = ("cifar10", "digits", "folder", "idx", "labels_csv", "npz", "split_folder")
@@ -78,7 +86,19 @@ def find_source(path: Path, labels: LabelKind = "classes") -> Source:
     raise DataError(f"the data in {path} has no known format: give one of: {looks}")
 
 
-def open_source(path: Path, labels: LabelKind = "classes") -> Sides:
-    """What the first source that recognises `path` holds; raises `DataError` where none does, or it cannot be read."""
+def open_source(path: Path, labels: LabelKind = "classes", columns: Columns = USUAL) -> Sides:
+    """What the first source that recognises `path` holds, a table by the names of its `columns`.
+
+    Raises `DataError` where none does, where it cannot be read, and for names of columns where there is no table.
+    """
     source = find_source(path, labels)
-    return source.open_for(path, labels) if isinstance(source, Division) else source.open(path)
+    if isinstance(source, Division):
+        return source.open_for(path, labels, columns)
+    if isinstance(source, Tabled):
+        return source.open_named(path, columns)
+    if columns != USUAL:
+        raise DataError(
+            f"data.file_column and data.label_column name columns of a table, but {path} is {source.looks}: "
+            "leave them out"
+        )
+    return source.open(path)

@@ -9,22 +9,22 @@ import numpy as np
 from secateur.core.errors import DataError
 from secateur.pipeline.data.class_order import in_order
 from secateur.pipeline.data.images import FileImages
-from secateur.pipeline.data.registry import Sides, Source, register
-from secateur.pipeline.data.table import image_beside, is_table, read_table, table_of
+from secateur.pipeline.data.registry import Sides, Tabled, register
+from secateur.pipeline.data.table import USUAL, Columns, image_beside, is_table, read_table, table_of
 from secateur.pipeline.data.truths import Rows, class_list, rarest
 
 APART = ";"
 """What lies between the labels of one cell."""
 
 
-def open_sets_csv(path: Path) -> Sides:
+def open_sets_csv(path: Path, names: Columns = USUAL) -> Sides:
     """The images that the table names, each once, with all labels of its rows; a cell may hold several, or none.
 
     The labels are those of `classes.txt` beside the table, one a line, where there is one, and else all that are named,
     `in_order`.
     """
     table = table_of(path)
-    _, rows = read_table(table, "file,label")
+    _, rows = read_table(table, "file,label", names)
     sets: dict[Path, set[str]] = {}
     for place, row in enumerate(rows, start=2):
         if not row["file"]:
@@ -46,4 +46,4 @@ def open_sets_csv(path: Path) -> Sides:
 
 
 LOOKS = f"a folder of images with labels.csv (file,label; several labels in rows of their own or apart by {APART})"
-register(Source("sets_csv", LOOKS, is_table, open_sets_csv, labels="sets"))
+register(Tabled("sets_csv", LOOKS, is_table, open_sets_csv, labels="sets", open_named=open_sets_csv))

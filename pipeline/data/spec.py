@@ -32,6 +32,10 @@ class DataSpec:
     """A .txt or .json file that says which class has which number (timm's `--class-map`), where that is not the order
     of their names.
     """
+    file_column: str = "file"
+    """What a table (labels.csv) calls the column with the images' files."""
+    label_column: str = "label"
+    """What a table calls the column with their labels; of several columns of numbers, the only one that is meant."""
     duplicates: Duplicates = "refuse"
     """What becomes of an image that both sides hold, byte by byte: the data are refused, or it is dropped from the
     calibration images.
@@ -51,6 +55,11 @@ class DataSpec:
             )
         if self.num_classes is not None and self.num_classes < 1:
             raise DataError(f"data.num_classes is {self.num_classes}, but must be 1 or more")
+        for name in ("file_column", "label_column"):
+            if not getattr(self, name):
+                raise DataError(f"data.{name} is '', but must be the name of a column")
+        if self.file_column == self.label_column:
+            raise DataError(f"data.file_column and data.label_column are both {self.file_column!r}: name two columns")
         if self.class_map == "":
             raise DataError("data.class_map is '', but must be a .txt or .json file, or null")
         if self.duplicates not in get_args(Duplicates):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from secateur.pipeline.data.folder import class_folders
 from secateur.pipeline.data.registry import Division, Sides, open_source, register
+from secateur.pipeline.data.table import USUAL, Columns
 from secateur.pipeline.data.truths import LabelKind
 
 TRAIN = ("train", "training")
@@ -29,12 +30,12 @@ def recognises(path: Path) -> bool:
     )
 
 
-def open_split_folder(path: Path, labels: LabelKind = "classes") -> Sides:
+def open_split_folder(path: Path, labels: LabelKind = "classes", columns: Columns = USUAL) -> Sides:
     """Both parts as they are; a single part is the whole source, without a split of its own."""
     train, held = parts(path)
     if train is None or held is None:
-        return open_source(train or held or path, labels)
-    return Sides(open_source(train, labels).train, open_source(held, labels).train)
+        return open_source(train or held or path, labels, columns)
+    return Sides(open_source(train, labels, columns).train, open_source(held, labels, columns).train)
 
 
 LOOKS = "a folder with train/ and val/, each of one of these formats"

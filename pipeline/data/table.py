@@ -1,9 +1,10 @@
-"""Tables of labels: a labels.csv beside the images that it names."""
+"""Tables of labels: a labels.csv, or another .csv file, beside the images that it names."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from secateur.core.errors import DataError
@@ -11,22 +12,36 @@ from secateur.core.errors import DataError
 NAME = "labels.csv"
 
 
+@dataclass(frozen=True)
+class Columns:
+    """What a table calls the columns with the images' files and with their labels."""
+
+    file: str = "file"
+    label: str = "label"
+
+
+USUAL = Columns()
+"""The names of the columns where nobody says others."""
+
+
 def is_table(path: Path) -> bool:
-    """Whether the path is a folder with a table, or the table."""
-    return (path / NAME).is_file() or (path.name == NAME and path.is_file())
+    """Whether the path is a folder with a table, or a table."""
+    return (path / NAME).is_file() or (path.suffix == ".csv" and path.is_file())
 
 
 def table_of(path: Path) -> Path:
     """The table of a folder, or the table itself."""
-    return (path if path.is_dir() else path.parent) / NAME
+    return path / NAME if path.is_dir() else path
 
 
-def read_table(table: Path, header: str) -> tuple[list[str], list[dict[str, str]]]:
+def read_table(table: Path, header: str, names: Columns = USUAL) -> tuple[list[str], list[dict[str, str]]]:
     """The columns and the rows of a table, whose header begins with `file`: `file,label`.
 
-    Raises `DataError` where it cannot be read, lacks a column of the `header` (words in brackets are none), or has no
-    rows.
+    The columns that it calls by other `names` are called `file` and `label` here. Raises `DataError` where it cannot be
+    read, lacks a column of the `header` (words in brackets are none), or has no rows.
     """
+    wanted = {word: name for word, name in asdict(names).items() if word in header.split(",")}
+    header = ",".join(wanted.get(word, word) for word in header.split(","))
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
@@ -34,11 +49,16 @@ def read_table(table: Path, header: str) -> tuple[list[str], list[dict[str, str]
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read {table}: {error}; it must be a table with the columns {header}") from error
-    if any(word not in columns for word in header.split(",") if word.isidentifier()):
-        raise DataError(f"{table} has the columns {', '.join(columns) or 'none'}, but needs the header {header}")
+    if any(name not in columns for name in wanted.values()):
+        raise DataError(
+            f"{table} has the columns {', '.join(columns) or 'none'}, but needs the header {header}; "
+            "data.file_column and data.label_column say where columns are called otherwise"
+        )
     if not rows:
         raise DataError(f"{table} names no images: add a row for each image")
-    return columns, rows
+    others = [column for column in columns if column not in (*wanted, *wanted.values())]
+    called = {**{name: name for name in others}, **wanted}
+    return [*wanted, *others], [{word: row[name] for word, name in called.items()} for row in rows]
 
 
 def image_beside(table: Path, name: str) -> Path:

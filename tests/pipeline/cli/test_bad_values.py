@@ -40,6 +40,8 @@ BAD: dict[str, tuple[str, ...]] = {
     "data.held_out": ("0", "1", "-0.5", ".nan", "some", "true"),
     "data.num_classes": ("0", "3", "-1", "many", "2.5", "true"),
     "data.class_map": ("absent.txt", "5", "''"),
+    "data.file_column": ("image", "''", "5", "null", "label"),
+    "data.label_column": ("class", "''", "5", "null", "file"),
     "data.duplicates": ("keep", "5", "null"),
     "budget.macs": ("0", "1.5", "-1", ".nan", "half", "3ms", "0M", "900T", "infM", "true", "[1]"),
     "budget.params": ("0", "1.5", "some", "900G", "true"),

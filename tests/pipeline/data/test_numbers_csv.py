@@ -10,6 +10,7 @@ import pytest
 from secateur.core.errors import DataError
 from secateur.pipeline.data.dataset import open_data
 from secateur.pipeline.data.numbers_csv import open_numbers_csv
+from secateur.pipeline.data.table import Columns
 from tests.pipeline.tasks.small_tasks import write_numbers
 
 
@@ -49,3 +50,10 @@ def test_a_bad_table_is_one_sentence(text: str, message: str, tmp_path: Path) ->
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(DataError, match=message):
         open_numbers_csv(tmp_path)
+
+
+def test_a_column_that_is_named_is_the_only_one(tmp_path: Path) -> None:
+    folder = write_numbers(tmp_path)
+    assert open_numbers_csv(folder, Columns(label="depth")).train.classes == ("depth",)
+    with pytest.raises(DataError, match="with height"):
+        open_numbers_csv(folder, Columns(label="height"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from secateur.core.errors import DataError
-from secateur.pipeline.data.table import image_beside, is_table, once, read_table, table_of
+from secateur.pipeline.data.table import Columns, image_beside, is_table, once, read_table, table_of
 
 
 def test_a_folder_with_a_table_or_the_table_is_one(tmp_path: Path) -> None:
@@ -17,6 +17,17 @@ def test_a_folder_with_a_table_or_the_table_is_one(tmp_path: Path) -> None:
     assert is_table(tmp_path) and is_table(table)
     assert table_of(tmp_path) == table_of(table) == table
     assert read_table(table, "file,label") == (["file", "label"], [{"file": "a.png", "label": "1"}])
+
+
+def test_columns_may_have_other_names_in_a_table_of_any_name(tmp_path: Path) -> None:
+    table = tmp_path / "train.csv"
+    table.write_text("label,class,path\nno,1,a.png\n")
+    assert is_table(table) and table_of(table) == table and not is_table(tmp_path)
+    found = read_table(table, "file,label", Columns("path", "class"))
+    assert found == (["file", "label"], [{"file": "a.png", "label": "1"}])
+    assert read_table(table, "file,(numbers)", Columns("path"))[0] == ["file", "label", "class"]
+    with pytest.raises(DataError, match=r"needs the header path,group; data.file_column and data.label_column say"):
+        read_table(table, "file,label", Columns("path", "group"))
 
 
 def test_images_lie_beside_the_table_and_come_once(tmp_path: Path) -> None:
