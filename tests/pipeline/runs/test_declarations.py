@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from secateur.benchmarks.environment import environment
 from secateur.core import packages
 from secateur.export.machine import Gpu
+from secateur.pipeline.report.stage import ALL_STAGES
 from secateur.pipeline.runs import declarations
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.declarations import (
@@ -28,6 +31,7 @@ from secateur.pipeline.runs.declarations import (
     recipe_parts,
 )
 from secateur.pipeline.runs.manifest import Entry
+from secateur.pipeline.runs.recipe import Recipe
 from tests.pipeline.runs.small_run import make_inputs, make_weights, recipe_of
 
 
@@ -170,3 +174,68 @@ def test_engines_depend_on_the_version_of_their_runtime(inputs: Path, monkeypatc
     on(monkeypatch, gpu=Gpu("fast", "sm_86", 8))
     monkeypatch.setattr(packages, "version_of", {"tensorrt_rtx": "1.1"}.get)
     assert found(Runtimes(), inputs, *settings) == {**known, "machine gpu": "sm_86"}
+
+
+FIRST = {
+    "model": "groups",
+    "classes": "groups",
+    "seed": "groups",
+    "score": "score",
+    "task": "score",
+    "plan.kinds": "score",
+    "plan.skip": "score",
+    "plan": "plan",
+    "budget": "plan",
+    "recover": "recover",
+    "export": "export",
+    "bench": "bench",
+    "report": "report",
+}
+"""The first stage that is another one when a value of this section changes, or of this key."""
+
+
+def leaves(value: object, place: str = "") -> Iterator[str]:
+    """The keys of a recipe that hold a value."""
+    for one in fields(value):  # type: ignore[arg-type]  # a dataclass
+        inner, key = getattr(value, one.name), f"{place}{one.name}"
+        yield from leaves(inner, f"{key}.") if is_dataclass(inner) else [key]
+
+
+def other(key: str, value: object) -> object:
+    """Another value: but for names that are looked up, what it means is no matter for its hash."""
+    if key == "plan.allocate":
+        return "uniform"
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, dict):
+        return {**value, "composite": "z_plus", "more": 1}
+    return (*value, "onnxruntime:cuda") if isinstance(value, tuple) else f"{value}x"
+
+
+def changed_at(recipe: Recipe, key: str) -> Recipe:
+    """A copy with another value, unchecked."""
+    *sections, last = key.split(".")
+    copy = place = deepcopy(recipe)
+    for section in sections:
+        place = getattr(place, section)
+    object.__setattr__(place, last, other(key, getattr(place, last)))
+    return copy
+
+
+def test_every_key_of_a_recipe_is_in_the_hash_of_each_stage_whose_result_it_changes(inputs: Path) -> None:
+    """But `data`, which counts by the images that it names."""
+    run = Run(inputs / "run", recipe_of(inputs))
+    images = {name: getattr(run, name) for name in ("data", "_all_data")}
+    before = {stage.name: stage.identity(run, {}) for stage in ALL_STAGES}
+    keys = [key for key in leaves(run.recipe) if not key.startswith("data.")]
+    assert {key.partition(".")[0] for key in keys} | {"data"} == {one.name for one in fields(Recipe)}
+    for key in keys:
+        changed = Run(run.folder, changed_at(run.recipe, key))
+        vars(changed).update(images)
+        first = next(FIRST[part] for part in (key, key.partition(".")[0]) if part in FIRST)
+        stage = next(stage for stage in ALL_STAGES if stage.name == first)
+        now = stage.identity(changed, {})
+        odd = {name for name in now if now[name] != before[first].get(name)} - {"recipe"}
+        assert odd, f"{first} would not be done again for another {key}"
