@@ -13,6 +13,7 @@ import click
 
 from secateur.core.errors import SecateurError, near_matches
 from secateur.export.runner.text import shown
+from secateur.pipeline.cli.stopped import Stopped, stoppable
 
 COMMANDS = {
     "demo": "the embedded default, end to end, no network",
@@ -102,7 +103,8 @@ def main(args: list[str] | None = None) -> None:
     verbose = ["-v"] if VERBOSE & {*words} else []
     rest = [word for word in words if word != "--debug" and word not in VERBOSE]
     try:
-        code = cli.main([*verbose, *rest], prog_name="secateur", standalone_mode=False)
+        with stoppable():
+            code = cli.main([*verbose, *rest], prog_name="secateur", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to print goes nowhere, too
@@ -113,6 +115,9 @@ def main(args: list[str] | None = None) -> None:
     except click.exceptions.Abort:
         click.echo(f"secateur: interrupted; the same command {_after_interruption(words)}", err=True)
         sys.exit(130)
+    except Stopped as stopped:
+        click.echo(f"secateur: ended by {stopped.name}; the same command {_after_interruption(words)}", err=True)
+        sys.exit(stopped.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -73,6 +73,18 @@ def claim(folder: Path, kind: Kind) -> None:
         write_json(folder / kind.marker, kind.mark, {})
 
 
+def check_there(folder: Path, kind: Kind, error: Exception | None = None) -> None:
+    """Raises `RunError` where a folder that was claimed has vanished meanwhile, as what the `error` comes from.
+
+    Whoever writes a file makes its folder anew: that the marker is gone tells it.
+    """
+    if not (folder / kind.marker).is_file():
+        raise RunError(
+            f"{folder} was removed or moved while a {kind.mark} was at work in it: remove what is left there and "
+            "start again, or name the place that it was moved to"
+        ) from error
+
+
 def _has(path: Path, schema: str) -> bool:
     """Whether a JSON file of this schema is there."""
     try:

@@ -19,7 +19,7 @@ from secateur.pipeline.runs.context import Run, Store
 from secateur.pipeline.runs.declarations import Output
 from secateur.pipeline.runs.manifest import Entry, read_manifest, versions, write_manifest
 from secateur.pipeline.runs.recipe import Recipe, make_recipe, plain
-from secateur.pipeline.runs.run_folder import LOCK, RUN, check_free, claim
+from secateur.pipeline.runs.run_folder import LOCK, RUN, check_free, check_there, claim
 from secateur.pipeline.runs.stage import Stage
 from secateur.pipeline.runs.stages import STAGES
 
@@ -84,7 +84,8 @@ def run_stages(
         try:
             begin()
             return _through_stages(run, until, report, stages, force, done)
-        except Exception:
+        except Exception as error:
+            check_there(run.folder, RUN, error)
             if before is not None and not done:
                 write_text(run.folder / RECIPE, before)
             raise
@@ -106,6 +107,7 @@ def _through_stages(
             continue
         report(stage.name, "")
         entries[stage.name] = _done(stage, run, entries, reads, report)
+        check_there(run.folder, RUN)
         _drop(run.folder, before, entries)
         write_manifest(run.folder, entries)
         done.append(stage.name)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -21,9 +22,11 @@ from secateur.core.errors import DataError, ModelError, PlanError, RecipeError, 
 from secateur.core.files import sha256_file
 from secateur.pipeline.cli import cli
 from secateur.pipeline.report.stage import ALL_STAGES
+from secateur.pipeline.runs import plan_stage
 from secateur.pipeline.runs.manifest import read_manifest
 from secateur.pipeline.runs.recipe import apply_settings, make_recipe
 from secateur.pipeline.runs.runner import open_run, run_stages
+from secateur.pipeline.structure.plan import Plan
 from tests.forked import secateur
 from tests.once import made_once
 
@@ -258,3 +261,20 @@ def test_the_recipe_in_the_run_is_complete(finished: Path) -> None:
     assert content["recover"]["ridge"] is None
     assert content["recover"]["front_to_back"] is True
     assert content["plan"]["allocate"] == "knapsack"
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["and something is written", "and something is read"])
+def test_a_folder_that_vanishes_ends_in_a_sentence(again: bool, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = plan_stage.make_plan
+
+    def vanish(*words: Any, **more: Any) -> Plan:
+        shutil.rmtree(copied)
+        if not again:
+            raise FileNotFoundError(2, "No such file or directory", str(copied / "scores.safetensors"))
+        return real(*words, **more)
+
+    monkeypatch.setattr(plan_stage, "make_plan", vanish)
+    changed = make_recipe(apply_settings(CONTENT, ["budget.macs=0.7"]), "test")
+    with pytest.raises(RunError, match="was removed or moved while a run was at work in it"):
+        run_stages(open_run(copied, changed, update=True))
+    assert not (copied / "manifest.json").exists() and not (copied / "recipe.yaml").exists()
