@@ -6,7 +6,6 @@ groups.json and plan.json, the pictures from figures/evidence.png, the sentence 
 
 from __future__ import annotations
 
-import textwrap
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from PIL import Image
 from secateur.benchmarks.results_file import read_bench
 from secateur.pipeline.report.evidence import GAP
 from secateur.pipeline.report.network import KIND_TITLES, Bar, Network, network
-from secateur.pipeline.report.verdict import verdict_of
+from secateur.pipeline.report.table import rows_of
 from secateur.pipeline.structure.describe import GroupTable
 from secateur.pipeline.structure.plan import Plan
 
@@ -25,6 +24,7 @@ PICTURE = Path(__file__).parent / "demo.png"
 DENSE, KEPT, TEXT = "#d9d6cf", "#2f6f4f", "#222222"
 EXAMPLES = 3
 COLOURS = 128
+LINES = 2
 COLUMNS = ("image", "dense model", "pruned model")
 
 
@@ -70,8 +70,9 @@ def draw(run: Path, out: Path) -> None:
 
 
 def sentence(run: Path) -> str:
-    """What the run's measurement shows, in lines."""
-    return "\n".join(textwrap.wrap(verdict_of(read_bench(run / "bench.json")).sentence, 118))
+    """What became of the model, in lines; latencies, which belong to a machine, are left to the table."""
+    rows = [row for row in rows_of(read_bench(run / "bench.json")) if not row.name.startswith("latency")]
+    return "\n".join(f"{row.name}: {row.dense} dense, {row.pruned} pruned" for row in rows[:LINES])
 
 
 def draw_bars(axes: Any, title: str, bars: list[tuple[str, Bar]]) -> None:
