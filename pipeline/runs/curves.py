@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from secateur.core.errors import PlanError, RunError
 from secateur.core.files import sha256_file, sha256_json
+from secateur.core.yaml_text import parse_yaml
 from secateur.pipeline.analysis.accuracy import chance_warning
 from secateur.pipeline.analysis.pruning_curve import Shape, curve
 from secateur.pipeline.data.loader import Loader
@@ -53,7 +52,10 @@ def parse_line(word: str) -> Line:
         key, equals, value = setting.partition("=")
         if not equals:
             raise PlanError(f"the method {name!r} got {setting!r}, but options are key=value, such as steps=10")
-        options[key] = yaml.safe_load(value)
+        try:
+            options[key] = parse_yaml(value)
+        except ValueError as error:
+            raise PlanError(f"the method {name!r} got {setting[:80]!r}, which is not valid YAML: {error}") from error
     method_of(name, options)
     return Line(word, name, options)
 

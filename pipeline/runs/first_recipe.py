@@ -6,10 +6,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from secateur.core.errors import RecipeError, near_matches
 from secateur.core.options import plain_options
+from secateur.core.yaml_text import parse_yaml
 from secateur.pipeline.models.spec import ModelSpec
 from secateur.pipeline.plan.budget import MEASURES
 from secateur.pipeline.runs.keys import describe_keys, in_one_line
@@ -35,8 +34,8 @@ def first_recipe(model: ModelSpec, data: str, budget: str, targets: Sequence[str
             f"macs=0.5{near_matches(measure, MEASURES)}"
         )
     try:
-        value = yaml.safe_load(amount)
-    except yaml.YAMLError as error:
+        value = parse_yaml(amount)
+    except ValueError as error:
         raise RecipeError(f"the budget {measure} is {amount!r}, which is no number") from error
     content: dict[str, Any] = {"model": plain_options(model), "data": {"path": data}}
     content["budget"] = {measure: value}

@@ -21,6 +21,7 @@ from secateur.benchmarks.spec import BenchSpec
 from secateur.core.errors import RecipeError, naming, near_matches
 from secateur.core.ranges import Range, check_ranges
 from secateur.core.records import adapter_of, once_a_type
+from secateur.core.yaml_text import parse_yaml
 from secateur.export.spec import ExportSpec
 from secateur.pipeline.analysis.spec import ReportSpec
 from secateur.pipeline.data.spec import DataSpec
@@ -133,10 +134,10 @@ def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
     Raises `RecipeError` when the file cannot be read, a key is unknown or a value is out of its range.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"cannot read the recipe {path}: {error.strerror or error}; give a YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise RecipeError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"{path} holds a {type(content).__name__}, but a recipe has keys such as model, data, budget")
@@ -162,9 +163,9 @@ def apply_settings(content: Mapping[str, Any], settings: Sequence[str]) -> dict[
         if not equals or not key:
             raise RecipeError(f"--set got {setting!r}, but needs key=value, such as budget.macs=0.4")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"--set {key} got {text!r}, which is not valid YAML") from error
+            value = parse_yaml(text)
+        except ValueError as error:
+            raise RecipeError(f"--set {key} got {text[:80]!r}, which is not valid YAML") from error
         *parents, last = key.split(".")
         place = changed
         for parent in parents:

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
-import yaml
 
 from secateur.core.errors import RunError, SecateurError
 from secateur.core.files import locked, remove_leftovers, sha256_json, sha256_once, write_text
+from secateur.core.yaml_text import parse_yaml
 from secateur.pipeline.runs.check import check_run
 from secateur.pipeline.runs.context import Run, Store
 from secateur.pipeline.runs.declarations import Output
@@ -214,8 +214,8 @@ def _recipe_in(folder: Path) -> Recipe:
     """The recipe in a run's folder."""
     path = folder / RECIPE
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read ({error}): delete {folder} and start again") from error
     return make_recipe(content if isinstance(content, dict) else {}, str(path))
 

@@ -13,6 +13,7 @@ import yaml
 from secateur.core.errors import PlanError, near_matches
 from secateur.core.files import write_text
 from secateur.core.options import options_of
+from secateur.core.yaml_text import parse_yaml
 from secateur.pipeline.scores.aggregate import Aggregate, check_aggregate
 from secateur.pipeline.scores.lrp.attention import SOFTMAX_RULES
 from secateur.pipeline.scores.lrp.rules import RULES, Rule
@@ -91,8 +92,8 @@ def find_composite(word: str | Path | Mapping[str, Any] | Composite) -> Composit
         )
     try:
         text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = json.loads(text) if path.suffix == ".json" else parse_yaml(text)
+    except (OSError, ValueError, RecursionError) as error:
         raise PlanError(f"the composite {path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or content.pop("schema", SCHEMA) != SCHEMA:
         raise PlanError(f"{path} is no composite of the schema {SCHEMA!r}: make it with `secateur score --search`")

@@ -169,3 +169,15 @@ def test_what_is_class_wise_needs_a_classifier(changes: dict[str, object], words
     make_recipe({**MINIMAL, **changes}, "test")
     with pytest.raises(SecateurError, match=words):
         make_recipe({**MINIMAL, **changes, "task": "embed"}, "test")
+
+
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(12))
+
+
+@pytest.mark.parametrize("text", [BOMB, "model: &m {name: *m}", "seed: 2024-13-45", "[" * 5000, "seed: " + "9" * 5000])
+def test_yaml_that_is_a_trap_is_one_sentence(text: str, tmp_path: Path) -> None:
+    (tmp_path / "trap.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=r"trap\.yaml is not valid YAML: "):
+        read_recipe(tmp_path / "trap.yaml")
+    with pytest.raises(RecipeError, match=r"--set seed got .* not valid YAML"):
+        apply_settings({}, [f"seed={text}"])
