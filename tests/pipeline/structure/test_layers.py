@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,9 @@ def test_layers_hold_the_units_inside_them_and_are_not_part_of_the_architecture(
         assert group.units == 1
         for part in (*group.slices, *group.sites):
             assert {*part.units} <= {0, -1}
+    unverified = replace(vit_groups, architecture="")
     assert layers.fingerprint() == vit_groups.fingerprint()
+    assert with_layers(unverified).fingerprint() == unverified.fingerprint()
     assert with_layers(layers) == layers
 
 
