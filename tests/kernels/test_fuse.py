@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import secateur as sc
 from secateur.core.errors import KernelError
 from secateur.kernels import ops
-from secateur.kernels.fuse import TOLERANCE, Fusion
+from secateur.kernels.fuse import KERNELS, TOLERANCE, Fusion
 from secateur.kernels.fused_modules import FusedAttention, FusedBlock, FusedMlp, FusedSwinBlock
 from secateur.kernels.ragged_attention import RaggedAttention
 from tests.conftest import make_vit
@@ -31,7 +31,7 @@ def distance(a: Tensor, b: Tensor) -> float:
 @pytest.fixture(scope="module")
 def models() -> tuple[nn.Module, nn.Module]:
     small = pruned(init_values=0.5)
-    return small, sc.fuse(small)
+    return small, sc.fuse(small, KERNELS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -79,6 +79,17 @@ def test_every_layer_is_replaced_and_the_model_is_left_alone(models: tuple[nn.Mo
     assert all(parameter.requires_grad for parameter in small.parameters())
     assert all(not one.reason for one in sc.fusions(small))
     assert [one.kernel for one in sc.fusions(small) if one.module == "blocks.0"] == ["residual_layernorm"]
+
+
+def test_a_kernel_that_nothing_shows_to_be_faster_is_off_unless_it_is_named(
+    models: tuple[nn.Module, nn.Module],
+) -> None:
+    small = models[0]
+    off = {one.kernel for one in sc.fusions(small) if one.off}
+    assert off == {"bias_gelu"}
+    assert all("no measurement has shown it faster" in one.off for one in sc.fusions(small) if one.kernel in off)
+    for fused, expected in ((sc.fuse(small), False), (sc.fuse(small, ["bias_gelu"]), True)):
+        assert isinstance(fused.get_submodule("blocks.0.mlp"), FusedMlp) is expected
 
 
 class Counter(TorchDispatchMode):
@@ -193,7 +204,7 @@ def test_a_swin_runs_through_the_operators(kinds: tuple[str, ...]) -> None:
     assert [(one.kernel, one.reason) for one in sc.fusions(model) if one.module.endswith("blocks.1")] == [
         ("window_attention", ""), ("residual_layernorm", "")
     ]  # fmt: skip
-    fused = sc.fuse(model)
+    fused = sc.fuse(model, KERNELS)
     with Counter() as counter, torch.no_grad():
         found = fused(image(3))
         expected = model(image(3))
@@ -249,3 +260,5 @@ def test_a_model_with_nothing_to_fuse_is_refused() -> None:
         sc.fuse(nn.Sequential(nn.Linear(2, 2)))
     with pytest.raises(KernelError, match=r"\(0: its queries and keys are normalised"):
         sc.fuse(nn.Sequential(_normalised(make_vit(qk_norm=True).blocks[0].attn)))
+    with pytest.raises(KernelError, match=r"\(bias_gelu would serve it, but is not among `kernels`\)"):
+        sc.fuse(nn.Sequential(make_vit().blocks[0].mlp))

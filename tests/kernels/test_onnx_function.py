@@ -20,7 +20,7 @@ import secateur as sc
 from secateur.core.errors import ExportError, KernelError
 from secateur.export.onnx_info import OnnxInfo
 from secateur.export.precision import PRECISIONS
-from secateur.kernels.fuse import is_fused
+from secateur.kernels.fuse import KERNELS, is_fused
 from secateur.kernels.heads import HeadLayout
 from secateur.kernels.onnx_function import INPUTS, add_functions, function_name, without_functions
 from secateur.pipeline.structure.find import find_groups
@@ -119,7 +119,7 @@ def test_export_with_the_node(small: nn.Module, node_graphs: dict[str, OnnxInfo]
 @pytest.mark.parametrize("kernels", [False, True])
 def test_a_fused_model_exports_too(small: nn.Module, tmp_path: Path, kernels: bool) -> None:
     """Without the flag as standard operators only; with it, all but attention as standard operators."""
-    fused = sc.fuse(small)
+    fused = sc.fuse(small, KERNELS)
     info = sc.export_onnx(fused, tmp_path / "a.onnx", image(), kernels=kernels)
     assert sum(node.startswith("secateur::RaggedAttention_") for node in nodes_of(info.path)) == 2 * kernels
     assert {node.split("::")[0] for node in nodes_of(info.path)} == {"", *(["secateur"] if kernels else [])}

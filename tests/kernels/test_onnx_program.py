@@ -8,6 +8,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 import secateur as sc
+from secateur.kernels.fuse import KERNELS
 from secateur.kernels.onnx_program import lowered
 from tests.kernels.models import image, pruned_swin
 
@@ -21,7 +22,7 @@ def operators(program: ExportedProgram) -> list[str]:
 @pytest.fixture(scope="module")
 def programs(small: nn.Module) -> dict[str, ExportedProgram]:
     batch = ({0: torch.export.Dim.DYNAMIC},)
-    models = {"vit": sc.fuse(small), "swin": sc.fuse(pruned_swin("head"))}
+    models = {"vit": sc.fuse(small, KERNELS), "swin": sc.fuse(pruned_swin("head"), KERNELS)}
     return {name: torch.export.export(model, (image(),), dynamic_shapes=batch) for name, model in models.items()}
 
 
