@@ -13,7 +13,7 @@ from torch import Tensor
 from secateur.core.errors import SecateurError
 from secateur.kernels import on_gpu, portable
 from secateur.kernels.heads import HeadLayout
-from secateur.kernels.variants import RAGGED_TILES, DeviceLimits
+from secateur.kernels.variants import RAGGED_TILES, SHORT_BEFORE, DeviceLimits
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 LIMITS = {"fp32": 1e-5, "fp16": 2e-3, "bf16": 1.6e-2}
@@ -61,6 +61,8 @@ def reason_of(error: Exception) -> str:
 def _ragged(dtype: str, limits: DeviceLimits, device: str) -> Iterator[Check]:
     for tile in RAGGED_TILES:
         cores = dtype != "fp32" and limits.capability >= 80
+        if tile.short and limits.capability >= SHORT_BEFORE:
+            continue
         if tile.tensor_cores > cores or tile.shared_bytes > limits.shared_bytes_per_block:
             continue
         wide = tile.widest
@@ -68,7 +70,7 @@ def _ragged(dtype: str, limits: DeviceLimits, device: str) -> Iterator[Check]:
             HeadLayout((wide, 8, wide // 2), (8, wide, 24), 0.2),
             HeadLayout((7, wide - 3), (wide - 1, 5), 0.2),
         ):
-            for tokens in TOKENS:
+            for tokens in (n for n in TOKENS if not tile.short or n <= tile.most_tokens):
                 qkv = _drawn(2, tokens, layout.row_width, dtype=dtype, device=device)
                 extras = {
                     "qkv_bias": _drawn(layout.row_width, dtype=dtype, device=device),

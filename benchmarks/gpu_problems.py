@@ -94,7 +94,7 @@ def problems(batches: tuple[int, ...] = (1, 8, 64)) -> list[Problem]:
 def cost_of(problem: Problem, limits: DeviceLimits, resources: Mapping[str, Resources]) -> Cost:
     """The cost of the launch that would be chosen; `resources` are those of the device's architecture, by kernel."""
     launch = problem.launch(limits)
-    blocks = launch.grid[0] * launch.grid[1]
+    blocks = launch.grid[0] * launch.grid[1] * launch.grid[2]
     own = resources[launch.kernel]
     threads = launch.block[0] * launch.block[1]
     fit = blocks_that_fit(own.architecture, threads, own.registers, own.static_shared_bytes + launch.shared_bytes)

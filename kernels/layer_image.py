@@ -40,7 +40,10 @@ def layer_tiles(layout: HeadLayout, dtype: str, capability: int) -> tuple[Tile, 
     fitting = [
         tile
         for tile in RAGGED_TILES
-        if tile.tensor_cores == cores and tile.widest >= layout.widest and tile.shared_bytes <= SHARED_LIMIT_BYTES
+        if not tile.short
+        and tile.tensor_cores == cores
+        and tile.widest >= layout.widest
+        and tile.shared_bytes <= SHARED_LIMIT_BYTES
     ]
     if not fitting:
         most = 128 if cores else 64

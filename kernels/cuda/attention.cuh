@@ -34,6 +34,18 @@ struct Head {
     }
 };
 
+// What is added to the logits of one query, by key: a row of the bias and a row of the mask, either null. Two pointers
+// that stay in registers: `added` below finds its element anew, where a kernel (the plain ones) would spill them.
+template <class T>
+struct AddedRow {
+    const T* bias;
+    const T* mask;
+
+    __device__ __forceinline__ float operator[](int j) const {
+        return (bias != nullptr ? to_float(bias[j]) : 0.f) + (mask != nullptr ? to_float(mask[j]) : 0.f);
+    }
+};
+
 // Token i of sequence b is row b * tokens + i of the input and of the output.
 template <class T>
 struct Sequences {
@@ -47,6 +59,12 @@ struct Sequences {
         return static_cast<long long>(sequence) * tokens + i;
     }
     __device__ __forceinline__ bool adds() const { return bias != nullptr || mask != nullptr; }
+    __device__ __forceinline__ AddedRow<T> added_row(int sequence, int head, int i) const {
+        const long long area = static_cast<long long>(tokens) * tokens;
+        const long long at = static_cast<long long>(i) * tokens;
+        return {bias != nullptr ? bias + (bias_heads > 1 ? head : 0) * area + at : nullptr,
+                mask != nullptr ? mask + (sequence % masks) * area + at : nullptr};
+    }
     // What is added to the logit of query i and key j.
     __device__ __forceinline__ float added(int sequence, int head, int i, int j) const {
         float sum = 0.f;

@@ -103,12 +103,12 @@ __device__ __forceinline__ void attend_tile(const T* q_tile, const T* keys, cons
     for (int step = 0; step < D / 16; ++step) {
         if (step < qk_steps) {
             unsigned a[4], b[4];
-            ldmatrix(a, q_tile + swizzled<D>(mine.warp_row + lane % 16, 2 * step + lane / 16));
+            ldmatrix(a, shared_at(q_tile + swizzled<D>(mine.warp_row + lane % 16, 2 * step + lane / 16)));
 #pragma unroll
             for (int n = 0; n < kWarpKeys / 16; ++n) {
                 if (n >= key_steps) continue;
                 const int key = mine.warp_key + 16 * n + lane % 8 + lane / 16 * 8;
-                ldmatrix(b, keys + swizzled<D>(key, 2 * step + lane / 8 % 2));
+                ldmatrix(b, shared_at(keys + swizzled<D>(key, 2 * step + lane / 8 % 2)));
                 mma<T>(logits[2 * n], a, b[0], b[1]);
                 mma<T>(logits[2 * n + 1], a, b[2], b[3]);
             }
@@ -165,7 +165,7 @@ __device__ __forceinline__ void attend_tile(const T* q_tile, const T* keys, cons
             if (step < v_steps) {
                 unsigned b[4];
                 const int key = mine.warp_key + 16 * n + lane % 16;
-                ldmatrix_transposed(b, values + swizzled<D>(key, 2 * step + lane / 16));
+                ldmatrix_transposed(b, shared_at(values + swizzled<D>(key, 2 * step + lane / 16)));
                 mma<T>(so_far.sums[2 * step], a, b[0], b[1]);
                 mma<T>(so_far.sums[2 * step + 1], a, b[2], b[3]);
             }

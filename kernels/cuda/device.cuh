@@ -51,21 +51,36 @@ __device__ __forceinline__ void copy_wait() {
 #endif
 }
 
+// The value itself, kept in a register: the compiler may not compute it once more where it is used, nor keep for later
+// what was compared with it.
+template <class T>
+__device__ __forceinline__ T kept(T x) {
+    asm volatile("" : "+r"(x));
+    return x;
+}
+
+// Where a lane's rows of ldmatrix begin: computed once, and moved on by whole bytes.
+using SharedAt = unsigned;
+__device__ __forceinline__ SharedAt shared_at(const void* row) {
+    return static_cast<unsigned>(__cvta_generic_to_shared(row));
+}
+
+// The row's chunks 2 `step` further on, swizzled: rows of 128 bytes, and tiles that begin at a multiple of them.
+__device__ __forceinline__ SharedAt further(SharedAt row, int step) { return row ^ (step << 5); }
+
 // Four 8x8 matrices of 16-bit elements; lanes 8m .. 8m + 7 give the row addresses of matrix m. Lane l receives elements
 // (l / 4, 2 (l % 4)) and its right neighbour of each, or of each transposed.
-__device__ __forceinline__ void ldmatrix(unsigned (&r)[4], const void* row) {
-    unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(row));
+__device__ __forceinline__ void ldmatrix(unsigned (&r)[4], SharedAt row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(address)
+                 : "r"(row)
                  : "memory");
 }
 
-__device__ __forceinline__ void ldmatrix_transposed(unsigned (&r)[4], const void* row) {
-    unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(row));
+__device__ __forceinline__ void ldmatrix_transposed(unsigned (&r)[4], SharedAt row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(address)
+                 : "r"(row)
                  : "memory");
 }
 
@@ -94,6 +109,13 @@ __device__ __forceinline__ void mma<bfloat_t>(float (&c)[4], const unsigned (&a)
 }
 
 __device__ __forceinline__ float bits_to_float(int bits) { return __int_as_float(bits); }
+
+// 2^x in one instruction: at most 2 units in the last place off, and zero in the place of denormal numbers.
+__device__ __forceinline__ float exp2_fast(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
+    return y;
+}
 
 __device__ __forceinline__ float to_float(float x) { return x; }
 __device__ __forceinline__ float to_float(half_t x) { return __half2float(x); }

@@ -1,8 +1,9 @@
 // ragged_attention: softmax(scale q k^T + bias + mask) v for heads of different widths, in one launch.
 //
 // qkv [B, N, sum(q) + sum(k) + sum(v)]: all heads' queries, then all keys, then all values; out [B, N, sum(v)].
-// Grid (B * ceil(N / rows per block), heads), 128 threads.
+// Grid (B * ceil(N / rows per block), heads), 128 threads; for short sequences (B, heads, blocks that share a head).
 //
+// ragged_attention_{fp16,bf16}_d64_short208       tensor cores, all keys of up to 208 in shared memory; sm_80 to sm_90
 // ragged_attention_{fp16,bf16}_d{64,128,256}      tensor cores, 64 query rows a block
 // ragged_attention_{fp16,bf16}_d{64,128,256}_few  tensor cores, keys split between warps: 16 (d64) or 32 rows a block
 // ragged_attention_{fp32,fp16,bf16}_plain_d{64,256}  no tensor cores, 16 rows a block
@@ -15,6 +16,7 @@
 //         out[i] = sum_j p[j] * v[j] + v_bias
 #include "attention_mma.cuh"
 #include "attention_plain.cuh"
+#include "attention_short.cuh"
 
 #define RAGGED_ARGUMENTS(T)                                                                                   \
     const T *__restrict__ qkv, const T *__restrict__ qkv_bias, const T *__restrict__ bias, int bias_heads,    \
@@ -24,6 +26,12 @@
     extern "C" __global__ void __launch_bounds__(kThreads, BLOCKS) name(RAGGED_ARGUMENTS(T)) {          \
         const Sequences<T> rows = {bias, bias_heads, mask, masks, tokens};                              \
         attend_mma<T, D, SPLIT>(qkv, qkv_bias, table, rows, out);                                       \
+    }
+
+#define RAGGED_SHORT(name, T, KEYS, BLOCKS)                                                             \
+    extern "C" __global__ void __launch_bounds__(kThreads, BLOCKS) name(RAGGED_ARGUMENTS(T)) {          \
+        const Sequences<T> rows = {bias, bias_heads, mask, masks, tokens};                              \
+        attend_short<T, KEYS>(qkv, qkv_bias, table, rows, out);                                         \
     }
 
 #define RAGGED_PLAIN(name, T, D, BLOCKS)                                                                \
@@ -45,6 +53,10 @@ RAGGED_MMA(ragged_attention_bf16_d128, bfloat_t, 128, 1, 2)
 RAGGED_MMA(ragged_attention_bf16_d128_few, bfloat_t, 128, 2, 2)
 RAGGED_MMA(ragged_attention_bf16_d256, bfloat_t, 256, 1, 1)
 RAGGED_MMA(ragged_attention_bf16_d256_few, bfloat_t, 256, 2, 1)
+#endif
+#if defined(SECATEUR_EMULATED) || (__CUDA_ARCH__ >= 800 && __CUDA_ARCH__ < 1000)  // ptxas spills for newer ones
+RAGGED_SHORT(ragged_attention_fp16_d64_short208, half_t, 208, 2)
+RAGGED_SHORT(ragged_attention_bf16_d64_short208, bfloat_t, 208, 2)
 #endif
 RAGGED_PLAIN(ragged_attention_fp32_plain_d64, float, 64, 4)
 RAGGED_PLAIN(ragged_attention_fp32_plain_d256, float, 256, 3)

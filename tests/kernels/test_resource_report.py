@@ -10,14 +10,19 @@ import pytest
 from secateur.core.errors import KernelError, RunError
 from secateur.kernels import resource_report
 from secateur.kernels.compile import SOURCES, Compiled, source_digest
+from secateur.kernels.instructions import LoopCount
 from secateur.kernels.resource_report import main, make_report, read_report
 
 KERNELS = {
     "bias_gelu": "bias_gelu_fp32",
-    "ragged_attention": "ragged_attention_fp32_plain_d64",
+    "ragged_attention": "ragged_attention_fp16_d64",
     "residual_layernorm": "residual_layernorm_fp32",
     "window_attention": "window_attention_fp32_plain_d128",
 }
+
+
+def count(compiled: Compiled, kernel: str) -> LoopCount:
+    return LoopCount(kernel, compiled.architecture, 300.5, 64)
 
 
 @pytest.fixture
@@ -34,6 +39,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         return Compiled(source, architecture, "cubin", b"", log, "nvcc 99.9")
 
     monkeypatch.setattr(resource_report, "compile_kernel", compile_kernel)
+    monkeypatch.setattr(resource_report, "count_loop", count)
     return asked
 
 
@@ -44,6 +50,7 @@ def test_every_source_is_compiled_for_every_architecture(compiler: list[tuple[st
         (kernel, architecture) for kernel in KERNELS.values() for architecture in (80, 90)
     )
     assert report.compiler == "nvcc 99.9"
+    assert report.loops == tuple(LoopCount("ragged_attention_fp16_d64", a, 300.5, 64) for a in (80, 90))
     assert report.sources == {source: source_digest(source) for source in SOURCES}
 
 

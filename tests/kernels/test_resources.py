@@ -8,8 +8,10 @@ import pytest
 
 from secateur.core.errors import KernelError
 from secateur.kernels.compile import ARCHITECTURES, SOURCES, Compiled, compile_kernel, compiler_name, source_digest
-from secateur.kernels.resource_report import ResourceReport, read_report
+from secateur.kernels.instructions import MULTIPLICATIONS
+from secateur.kernels.resource_report import LOOP_ARCHITECTURES, ResourceReport, read_report
 from secateur.kernels.resources import Resources, blocks_that_fit, resources_of
+from secateur.kernels.variants import INSTRUCTIONS, RAGGED_TILES, SHORT_BEFORE
 
 REPORT = Path(__file__).parents[2] / "benchmarks" / "results" / "kernel_resources.json"
 
@@ -17,9 +19,9 @@ REPORT = Path(__file__).parents[2] / "benchmarks" / "results" / "kernel_resource
 def planned_blocks(kernel: str, architecture: int) -> int:
     """The fewest blocks of a kernel that a multiprocessor of the architecture is to hold: two, but for heads over 64.
 
-    A head of 256 fills the registers; heads of 65 to 128 fill the shared memory only where it is small.
+    A head of 256 fills the registers; all keys of 208 tokens fill the shared memory where it is small.
     """
-    if "_d256" in kernel:
+    if "_d256" in kernel or ("_short" in kernel and architecture in (86, 89)):
         return 1
     return 2
 
@@ -35,16 +37,49 @@ def test_the_report_is_of_these_sources(report: ResourceReport) -> None:
 
 
 def test_every_kernel_is_there_for_every_architecture(report: ResourceReport) -> None:
-    """sm_75 has no m16n8k16 of these types, so it lacks the kernels for tensor cores."""
+    """sm_75 has no m16n8k16 of these types, so no kernels for tensor cores; sm_100 and newer have no short tile."""
     names = {a: {one.kernel for one in report.kernels if one.architecture == a} for a in ARCHITECTURES}
-    assert len(names[80]) == 37
-    assert all(found == names[80] for a, found in names.items() if a != 75)
+    assert len(names[80]) == 39
+    short = {name for name in names[80] if "_short" in name}
+    for a in ARCHITECTURES[1:]:
+        assert names[a] == (names[80] if a < SHORT_BEFORE else names[80] - short)
     tensor_cores = {name for name in names[80] if "attention" in name and "plain" not in name}
     assert names[75] == names[80] - tensor_cores
 
 
 def test_nothing_spills(report: ResourceReport) -> None:
     assert [(one.kernel, one.architecture) for one in report.kernels if one.spill_bytes or one.stack_bytes] == []
+
+
+def test_the_short_tile_keeps_its_budget_of_instructions(report: ResourceReport) -> None:
+    """At most 330 beside the products for 16 rows and 64 keys of 64, and less than 0.4 of what 64 x 64 issues."""
+    others = {(one.kernel.removeprefix("ragged_attention_fp16"), one.architecture): one.others for one in report.loops}
+    for architecture in LOOP_ARCHITECTURES:
+        assert others["_d64_short208", architecture] <= 330
+        assert others["_d64_short208", architecture] < 0.4 * others["_d64", architecture]
+        assert others["_d64_short208", architecture] > 64  # an exponential and an FMA for each weight alone are 64
+
+
+def test_launches_are_chosen_by_what_was_counted(report: ResourceReport) -> None:
+    counted = {
+        one.kernel.removeprefix("ragged_attention_fp16"): one.others + MULTIPLICATIONS
+        for one in report.loops
+        if one.architecture == 90
+    }
+    assert counted.keys() == {tile.suffix for tile in RAGGED_TILES if tile.tensor_cores}
+    for suffix, found in counted.items():
+        assert INSTRUCTIONS[suffix] == pytest.approx(found, abs=1)
+
+
+def test_the_documented_instructions_are_those_of_the_report(report: ResourceReport) -> None:
+    """The rows of the table in the kernels' README: a variant, then its count for each architecture."""
+    text = (REPORT.parents[2] / "kernels" / "README.md").read_text(encoding="utf-8")
+    head = next(line for line in text.splitlines() if line.startswith("| instructions |"))
+    assert head == "| instructions | " + " | ".join(f"sm_{one}" for one in LOOP_ARCHITECTURES) + " |"
+    rows = text.split(head)[1].split("\n\n")[0].splitlines()[2:]
+    for suffix, row in zip(("_d64", "_d64_few", "_d64_short208"), rows, strict=True):
+        counts = [one.others for one in report.loops if one.kernel == f"ragged_attention_fp16{suffix}"]
+        assert row == f"| `{suffix}` | " + " | ".join(f"{count:.0f}" for count in counts) + " |"
 
 
 def test_as_many_blocks_as_planned_fit(report: ResourceReport) -> None:

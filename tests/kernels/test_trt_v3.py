@@ -82,5 +82,5 @@ def test_the_python_plugin_launches_in_the_streams_order(rtx: Any, monkeypatch: 
     described.dims, described.type = (3, 37, LAYOUT.row_width), rtx.bfloat16
     plugin.enqueue([described], [described], [1000], [2000], 0, 77)
     launch, values, stream = launched[0]
-    assert (launch.kernel, launch.grid[1], stream) == ("ragged_attention_bf16_d64_few", 2, 77)
+    assert (launch.kernel, launch.grid[1], stream) == ("ragged_attention_bf16_d64_short208", 2, 77)
     assert values == [1000, None, None, 0, None, 0, LAYOUT.table, 37, 2000]

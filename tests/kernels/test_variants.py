@@ -17,42 +17,78 @@ from secateur.kernels.variants import (
     WINDOW_TILES,
     DeviceLimits,
     Tile,
+    attention_launch,
     gelu_launch,
     layernorm_launch,
+    predicted_cycles,
     ragged_launch,
     window_launch,
 )
 
 ORIN = DeviceLimits(87, 8, 163 * 1024)
 H100 = DeviceLimits(90, 132, 227 * 1024)
+THOR = DeviceLimits(110, 20, 227 * 1024)
 T4 = DeviceLimits(75, 40, 64 * 1024)
 WIDER = SimpleNamespace(widest=257)  # wider than a HeadLayout lets a head be
 SIX = HeadLayout((64,) * 6, (64,) * 6, 0.125)
 
 
 @pytest.mark.parametrize(
-    ("device", "dtype", "batch", "kernel", "blocks"),
+    ("device", "dtype", "batch", "kernel", "grid"),
     [
-        (H100, "fp16", 64, "ragged_attention_fp16_d64", 64 * 4),
-        (H100, "bf16", 1, "ragged_attention_bf16_d64_few", 13),
-        (H100, "fp16", 11, "ragged_attention_fp16_d64", 44),  # 11 * 4 * 6 = 264 blocks: two for each of 132
-        (H100, "fp16", 10, "ragged_attention_fp16_d64_few", 130),
-        (ORIN, "fp16", 1, "ragged_attention_fp16_d64", 4),
-        (H100, "fp32", 64, "ragged_attention_fp32_plain_d64", 64 * 13),
-        (T4, "fp16", 64, "ragged_attention_fp16_plain_d64", 64 * 13),
+        (H100, "fp16", 512, "ragged_attention_fp16_d64_short208", (512, 6, 1)),
+        (H100, "fp16", 8, "ragged_attention_fp16_d64_short208", (8, 6, 4)),  # 48 heads for 132 multiprocessors
+        (H100, "bf16", 1, "ragged_attention_bf16_d64_few", (13, 6, 1)),
+        (ORIN, "fp16", 1, "ragged_attention_fp16_d64_short208", (1, 6, 2)),
+        (THOR, "fp16", 64, "ragged_attention_fp16_d64", (64 * 4, 6, 1)),
+        (H100, "fp32", 64, "ragged_attention_fp32_plain_d64", (64 * 13, 6, 1)),
+        (T4, "fp16", 64, "ragged_attention_fp16_plain_d64", (64 * 13, 6, 1)),
     ],
 )
-def test_the_grid_fills_the_device(device: DeviceLimits, dtype: str, batch: int, kernel: str, blocks: int) -> None:
+def test_the_grid_fills_the_device(
+    device: DeviceLimits, dtype: str, batch: int, kernel: str, grid: tuple[int, int, int]
+) -> None:
     launch = ragged_launch(SIX, dtype, batch, 197, device)
-    assert (launch.kernel, launch.grid, launch.block) == (kernel, (blocks, 6, 1), (128, 1, 1))
+    assert (launch.kernel, launch.grid, launch.block) == (kernel, grid, (128, 1, 1))
 
 
 @pytest.mark.parametrize(
-    ("widths", "suffix"), [((8, 64), "_d64"), ((65, 8), "_d128"), ((8, 128), "_d128"), ((136, 8), "_d256")]
+    ("widths", "suffix"), [((8, 64), "_d64_short208"), ((65, 8), "_d128"), ((8, 128), "_d128"), ((136, 8), "_d256")]
 )
 def test_the_narrowest_tile_that_holds_the_widest_head(widths: tuple[int, int], suffix: str) -> None:
     layout = HeadLayout((8, widths[0]), (16, widths[1]), 1.0)
     assert ragged_launch(layout, "fp16", 512, 197, H100).kernel == f"ragged_attention_fp16{suffix}"
+
+
+@pytest.mark.parametrize(("tokens", "short"), [(1, True), (197, True), (208, True), (209, False), (1024, False)])
+def test_all_keys_of_a_head_are_held_where_they_fit(tokens: int, short: bool) -> None:
+    launch = ragged_launch(SIX, "fp16", 512, tokens, H100)
+    assert ("_short" in launch.kernel) is short
+    if short:  # no more shared memory than the tokens need: keys and values, 16 at a time, of 64 elements
+        assert launch.shared_bytes == 2 * -(-tokens // 16) * 16 * 64 * 2
+    with pytest.raises(KernelError, match="209 tokens were given, but the tile _d64_short208 takes at most 208"):
+        attention_launch("ragged_attention", RAGGED_TILES[0], SIX, "fp16", 1, 209)
+
+
+def cycles(tile: Tile, batch: int, tokens: int) -> float:
+    launch = attention_launch("ragged_attention", tile, SIX, "fp16", batch, tokens)
+    return predicted_cycles(tile, launch, tokens, H100)
+
+
+@pytest.mark.parametrize("tile", RAGGED_TILES[:3], ids=lambda tile: tile.suffix)
+def test_more_sequences_never_take_less_time(tile: Tile) -> None:
+    """They take no more while multiprocessors are idle, and twice as long for twice as many on a full device."""
+    found = [cycles(tile, batch, 197) for batch in (1, 2, 8, 64, 512, 1024)]
+    assert found == sorted(found)
+    assert found[1] == found[0]
+    assert found[-1] == pytest.approx(2 * found[-2], rel=0.05)
+
+
+def test_warps_that_share_the_keys_take_whole_steps_of_them() -> None:
+    """Four warps share 16 keys no faster than one has them, and 65 keys take as long as 128."""
+    few = RAGGED_TILES[2]
+    assert cycles(few, 1, 1) == cycles(few, 1, 16) == cycles(few, 1, 64)
+    assert cycles(few, 1, 65) == cycles(few, 1, 128) == 2 * cycles(few, 1, 64)
 
 
 def test_a_block_that_does_not_fit_gives_way_to_a_smaller_one() -> None:

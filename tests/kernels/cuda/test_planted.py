@@ -18,7 +18,8 @@ from tests.kernels.reference import TOLERANCE, Array, attention, drawn, error_of
 
 LAYOUT = HeadLayout((16, 8), (8, 24), 0.5)
 TOKENS = 70
-RACE, SANITIZER, WRONG = "race", "AddressSanitizer", "wrong values"
+SHORT = "attention_short.cuh"
+RACE, UNDER_WAY, SANITIZER, WRONG = "race", "left with copies under way", "AddressSanitizer", "wrong values"
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,23 @@ class Case:
     expected: Array
 
 
-def ragged(suffix: str) -> Case:
-    """The ragged attention of one sequence by the tile of that name."""
+def ragged(suffix: str, extras: bool = False, times: float = 1.0) -> Case:
+    """The ragged attention of one sequence by the tile of that name, on inputs `times` as large.
+
+    With `extras` there are two sequences, both biases and a mask for each, and two blocks share a head where they can.
+    """
     tile = next(tile for tile in RAGGED_TILES if tile.suffix == suffix)
-    qkv = drawn(0, (1, TOKENS, LAYOUT.row_width), "fp16")
-    launch = attention_launch("ragged_attention", tile, LAYOUT, "fp16", 1, TOKENS)
-    out = poisoned((1, TOKENS, LAYOUT.out_width), "fp16")
+    batch, heads = 1 + extras, LAYOUT.heads
+    qkv = drawn(0, (batch, TOKENS, LAYOUT.row_width), "fp16") * np.float16(times)
+    launch = attention_launch("ragged_attention", tile, LAYOUT, "fp16", batch, TOKENS, batch)
+    out = poisoned((batch, TOKENS, LAYOUT.out_width), "fp16")
     table = np.array(LAYOUT.table, np.int32)
-    return Case(launch, [qkv, None, None, 0, None, 0, table, TOKENS, out], attention(qkv, LAYOUT))
+    if not extras:
+        return Case(launch, [qkv, None, None, 0, None, 0, table, TOKENS, out], attention(qkv, LAYOUT))
+    qkv_bias, bias = drawn(1, (LAYOUT.row_width,), "fp16"), drawn(2, (heads, TOKENS, TOKENS), "fp16")
+    mask = drawn(3, (batch, TOKENS, TOKENS), "fp16")
+    expected = attention(qkv, LAYOUT, qkv_bias, bias, mask)
+    return Case(launch, [qkv, qkv_bias, bias, heads, mask, batch, table, TOKENS, out], expected)
 
 
 def layernorm() -> Case:
@@ -59,6 +69,9 @@ def gelu() -> Case:
 CASES: dict[str, Callable[[], Case]] = {
     "mma": lambda: ragged("_d64"),
     "few": lambda: ragged("_d64_few"),
+    "short": lambda: ragged("_d64_short208"),
+    "short with large logits": lambda: ragged("_d64_short208", times=20.0),
+    "short with extras": lambda: ragged("_d64_short208", extras=True),
     "plain": lambda: ragged("_plain_d64"),
     "layernorm": layernorm,
     "gelu": gelu,
@@ -85,6 +98,42 @@ MISTAKES = {
         "mma", "attention_mma.cuh", "chunk * 8 >= head.v) continue;", "chunk * 8 >= head.v - 8) continue;", WRONG),
     "a warp's share of the keys left out": (
         "few", "attention_mma.cuh", "total += part[s].y * share;", "total += part[0].y * share;", WRONG),
+    "keys that have not arrived": ("short", SHORT, "copy_wait<1>();", "copy_wait<2>();", RACE),
+    "no barrier before keys are read": ("short", SHORT, "__syncthreads();  // the keys are there", "//", RACE),
+    "values that have not arrived": ("short", SHORT, "copy_wait<0>();", "copy_wait<1>();", UNDER_WAY),
+    "no barrier before values are read": ("short", SHORT, "__syncthreads();  // the values are there", "//", RACE),
+    "a warp that misses the values' barrier": (
+        "short with extras", SHORT, "group < groups || !values_there;", "group < groups;", UNDER_WAY),
+    "a key too many of all": ("short", SHORT, "e % 2 >= rows.tokens)", "e % 2 > rows.tokens)", WRONG),
+    "no mask in the last step": ("short", SHORT, "if (n == last) {", "if (n > last) {", WRONG),
+    "a group of rows left out": ("short", SHORT, "stride = kWarps * gridDim.z", "stride = 2 * kWarps", WRONG),
+    "a block that takes the rows of another": (
+        "short with extras", SHORT, "blockIdx.z * kWarps + warp", "warp", WRONG),
+    "a maximum that is not scaled": (
+        "short with large logits", SHORT, "-exponent_base(highest[r]) * factor", "-exponent_base(highest[r])", WRONG),
+    "the scale left out": ("short", SHORT, "? 1.f : head.scale_log2", "? 1.f : kLog2e", WRONG),
+    "the scale left out where a bias is added": (
+        "short with extras", SHORT, "logit = logit * head.scale_log2 +", "logit = logit * kLog2e +", WRONG),
+    "the bias of another head": (
+        "short with extras", "attention.cuh", "bias + (bias_heads > 1 ? head : 0)", "bias + 0", WRONG),
+    "the mask of another sequence": (
+        "short with extras", "attention.cuh", "mask + (sequence % masks)", "mask + 0", WRONG),
+    "a bias of values that is not weighted": (
+        "short with extras", SHORT, "to_float(v_bias[column]) * weight", "to_float(v_bias[column])", WRONG),
+    "the wrong columns of values": (
+        "short", SHORT, "swizzled<D>(lane % 16, lane / 16)", "swizzled<D>(lane % 16, 0)", WRONG),
+    "sixteen columns of values left out": (
+        "short", SHORT, "multiply_values<T, 2, D, kSteps>", "multiply_values<T, 1, D, kSteps>", WRONG),
+    "queries by the stride of the output": (
+        "short", SHORT, "head.row_stride + head.q_at", "head.out_stride + head.q_at", WRONG),
+    "keys of the wrong head": (
+        "short", SHORT, "16 * all_steps, head.k_at", "16 * all_steps, Head(table, 0).k_at", WRONG),
+    "rows written by the stride of the input": (
+        "short", SHORT, "mine.out_stride + mine.out_at", "mine.row_stride + mine.out_at", SANITIZER),
+    "a row of all written too far": (
+        "short", SHORT, "if (i >= rows.tokens) continue;", "if (i > rows.tokens) continue;", SANITIZER),
+    "a row of all read too far": (
+        "short", SHORT, "const bool inside = r < rows.tokens;", "const bool inside = r <= rows.tokens;", SANITIZER),
     "values over keys that are still read": (
         "plain", "attention_plain.cuh", "__syncthreads();  // the keys have been read", "//", RACE),
     "keys over values that are still read": (

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from secateur.kernels.heads import HeadLayout
-from secateur.kernels.variants import RAGGED_TILES, Launch, Tile, attention_launch
+from secateur.kernels.variants import PARTS, RAGGED_TILES, Launch, Tile, attention_launch
 from tests.kernels.reference import TOLERANCE, Array, attention, drawn, error_of, poisoned
 
 Run = Callable[..., list[Array]]
@@ -30,10 +30,11 @@ def run_ragged(
     qkv: Array,
     extras: dict[str, Array | None] | None = None,
     order: int = 0,
+    parts: int = 1,
 ) -> Array:
     extras = extras or {}
     batch, tokens, _ = qkv.shape
-    launch: Launch = attention_launch("ragged_attention", tile, layout, dtype, batch, tokens)
+    launch: Launch = attention_launch("ragged_attention", tile, layout, dtype, batch, tokens, parts)
     bias, mask = extras.get("bias"), extras.get("mask")
     out = poisoned((batch, tokens, layout.out_width), dtype)
     table = np.array(layout.table, np.int32)
@@ -65,7 +66,8 @@ def test_matches_float64(emulate: Run, tile: Tile, dtype: str, data: st.DataObje
         name: drawn(seed + n, some[name], dtype) for n, name in enumerate(some) if name in chosen
     }
     qkv = drawn(seed, (batch, tokens, layout.row_width), dtype)
-    out = run_ragged(emulate, tile, dtype, layout, qkv, extras, data.draw(st.integers(0, 1), "order"))
+    order, parts = data.draw(st.integers(0, 1), "order"), data.draw(st.sampled_from(PARTS), "parts")
+    out = run_ragged(emulate, tile, dtype, layout, qkv, extras, order, parts)
     assert error_of(out, attention(qkv, layout, **extras)) < TOLERANCE[dtype]
 
 
@@ -88,6 +90,23 @@ def test_large_logits_do_not_overflow(emulate: Run, tile: Tile) -> None:
     assert error_of(run_ragged(emulate, tile, "fp16", layout, qkv), attention(qkv, layout)) < TOLERANCE["fp16"]
 
 
+@pytest.mark.parametrize("scale", [0.0, -0.5])
+@pytest.mark.parametrize("tile", [RAGGED_TILES[0], RAGGED_TILES[1]], ids=lambda tile: tile.suffix)
+def test_a_scale_that_is_not_positive(emulate: Run, tile: Tile, scale: float) -> None:
+    """The largest logit is then not that of the largest product, and zero times infinity is nothing."""
+    layout = HeadLayout((16, 8), (8, 24), scale)
+    qkv = drawn(0, (1, 37, layout.row_width), "fp16")
+    assert error_of(run_ragged(emulate, tile, "fp16", layout, qkv), attention(qkv, layout)) < TOLERANCE["fp16"]
+
+
+@pytest.mark.parametrize("width", [16, 32, 48, 64])
+def test_each_width_of_heads_has_its_own_products(emulate: Run, width: int) -> None:
+    layout = HeadLayout((width, 80 - width), (80 - width, width), 0.25)
+    qkv = drawn(width, (1, 40, layout.row_width), "bf16")
+    out = run_ragged(emulate, RAGGED_TILES[0], "bf16", layout, qkv)
+    assert error_of(out, attention(qkv, layout)) < TOLERANCE["bf16"]
+
+
 @pytest.mark.parametrize("order", [0, 1])
 def test_the_widest_heads(emulate: Run, order: int) -> None:
     layout = HeadLayout((256, 8), (256, 255), 1 / 16)
@@ -102,12 +121,12 @@ def test_the_same_input_gives_the_same_bytes(emulate: Run) -> None:
     """The order in which threads run changes nothing: no atomics, no races."""
     layout = HeadLayout((24, 8), (8, 40), 0.3)
     qkv = drawn(0, (2, 70, layout.row_width), "fp16")
-    for tile in RAGGED_TILES[:2]:
+    for tile in RAGGED_TILES[:3]:
         first, second = (run_ragged(emulate, tile, "fp16", layout, qkv, order=order) for order in (0, 1))
         assert first.tobytes() == second.tobytes()
 
 
-@pytest.mark.parametrize("tile", RAGGED_TILES[:2], ids=lambda tile: tile.suffix)
+@pytest.mark.parametrize("tile", RAGGED_TILES[:3], ids=lambda tile: tile.suffix)
 def test_a_layer_of_a_pruned_deit(emulate: Run, tile: Tile) -> None:
     """197 tokens: four tiles of keys, of which the last holds five, and rows of the last block that do not exist."""
     layout = HeadLayout((64, 24), (40, 8), 0.125)

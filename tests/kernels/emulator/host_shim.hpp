@@ -348,6 +348,15 @@ inline void ldmatrix_as(unsigned (&r)[4], const void* row, bool transposed) {
     const shim::Slot& slot = shim::meet(transposed ? "ldmatrix.trans" : "ldmatrix", fill, work);
     std::copy(slot.out, slot.out + 4, r);
 }
+template <class T>
+inline T kept(T x) {
+    return x;
+}
+using SharedAt = const unsigned char*;
+inline SharedAt shared_at(const void* row) { return static_cast<SharedAt>(row); }
+inline SharedAt further(SharedAt row, int step) {
+    return reinterpret_cast<SharedAt>(reinterpret_cast<std::uintptr_t>(row) ^ (static_cast<std::uintptr_t>(step) << 5));
+}
 inline void ldmatrix(unsigned (&r)[4], const void* row) { ldmatrix_as(r, row, false); }
 inline void ldmatrix_transposed(unsigned (&r)[4], const void* row) { ldmatrix_as(r, row, true); }
 
@@ -360,6 +369,11 @@ inline float bits_to_float(int bits) {
     float x;
     std::memcpy(&x, &bits, 4);
     return x;
+}
+// ex2.approx.ftz: denormal numbers are zero, in and out.
+inline float exp2_fast(float x) {
+    const float y = std::fpclassify(x) == FP_SUBNORMAL ? 1.f : std::exp2(x);
+    return std::fpclassify(y) == FP_SUBNORMAL ? 0.f : y;
 }
 inline float to_float(float x) { return x; }
 inline float to_float(half_t x) { return static_cast<float>(x); }
