@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from secateur.core.errors import PlanError, SurgeryError
+from secateur.core.errors import PlanError, SurgeryError, near_matches
 from secateur.pipeline.analysis.accuracy import count_right
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.plan.allocation import NEEDED
 from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.plan.make import allocation_of, make_plan
 from secateur.pipeline.scores.score import Scores
-from secateur.pipeline.structure.groups import Groups
+from secateur.pipeline.structure.groups import KINDS, LAYER_KINDS, Groups
 from secateur.pipeline.structure.masking import masked
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.surgery import prune
@@ -45,6 +45,11 @@ class Shape:
         if not self.rates or any(not 0 <= rate < 1 for rate in self.rates):
             raise PlanError(f"the pruning rates are {list(self.rates)}, but must be one or more of 0 up to below 1")
         chosen = allocation_of(self.allocate, {"align": 1, "kinds": self.kinds})
+        for kind in (kind for kind in self.kinds if kind in LAYER_KINDS):
+            raise PlanError(
+                f"a curve removes units of layers, not whole ones, but its kinds have {kind!r}: they may be "
+                f"{', '.join(KINDS)}{near_matches(kind, KINDS)}"
+            )
         for need in chosen.needs:
             raise PlanError(f"a curve cannot be shared out by {self.allocate!r}, which {NEEDED[need].split(':')[0]}")
 

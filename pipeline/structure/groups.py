@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from secateur.core.input_spec import InputSpec
     from secateur.pipeline.structure.codegen.traced_model import TracedModel
 
-Kind = Literal["head", "qk_dim", "v_dim", "mlp_hidden", "channel", "width", "attention", "mlp", "block"]
-LAYER_KINDS: tuple[Kind, ...] = ("attention", "mlp", "block")
+UnitKind = Literal["head", "qk_dim", "v_dim", "mlp_hidden", "channel", "width"]
+LayerKind = Literal["attention", "mlp", "block"]
+Kind = Literal[UnitKind, LayerKind]
+KINDS: tuple[UnitKind, ...] = get_args(UnitKind)
+"""The kinds of what is inside layers."""
+LAYER_KINDS: tuple[LayerKind, ...] = get_args(LayerKind)
 """Those of whole layers, whose groups hold other groups (`layers.with_layers`)."""
-KINDS: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind not in LAYER_KINDS)
-"""Those of what is inside layers."""
 Role = Literal["out", "in", "tied", "norm", "table"]
 MAKES: tuple[Role, ...] = ("out", "tied")
 READS: tuple[Role, ...] = ("in", "tied")

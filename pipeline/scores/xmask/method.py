@@ -11,7 +11,7 @@ from torch import nn
 from secateur.core.ranges import Range
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.scores.registry import Say, Scored, TrainedMethod, method
-from secateur.pipeline.structure.groups import Groups, Kind
+from secateur.pipeline.structure.groups import Groups, UnitKind
 
 Smooth = Literal["classes", "units"]
 Precision = Literal["no", "bf16", "fp16"]
@@ -34,7 +34,7 @@ class XMask(TrainedMethod):
     ['blocks.0.attn.heads', 'blocks.1.attn.heads']
     """
 
-    kinds: tuple[Kind, ...] = ()
+    kinds: tuple[UnitKind, ...] = ()
     """The kinds of units whose groups get masks; empty for all."""
     epochs: Annotated[int, Range(1)] = 10
     """Passes over the images in which the masks are learned."""

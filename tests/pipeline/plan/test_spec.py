@@ -106,7 +106,7 @@ def test_sections_are_those_of_allocations_with_options_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("plan", "words"),
     [
-        ({"kinds": ["mlp"]}, r"plan\.kinds is \['mlp'\], but must be one of head, qk_dim, v_dim, mlp_hidden"),
+        ({"kinds": ["mlps"]}, r"plan\.kinds is \['mlps'\], but must be one of head, qk_dim, v_dim, mlp_hidden"),
         ({"kinds": []}, r"plan\.kinds is empty"),
         ({"kinds": "head"}, r"plan\.kinds is 'head'"),
         ({"align": 0}, r"plan\.align is 0, but must be 1 or more"),
@@ -166,7 +166,7 @@ def ends(code, *words):
 
 def planned(*settings):
     run = open_run(Path("run"), read_recipe(Path("recipe.yaml"), settings), update=True)
-    ends(0, "plan", "run")
+    ends(0, "plan", "run", *(word for setting in settings for word in ("--set", setting)))
     return run
 
 assert planned().plan.facts.allocate == "global"
