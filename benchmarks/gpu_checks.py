@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
@@ -76,11 +77,11 @@ def _ragged(dtype: str, limits: DeviceLimits, device: str) -> Iterator[Check]:
                     "qkv_bias": _drawn(layout.row_width, dtype=dtype, device=device),
                     "bias": _drawn(layout.heads, tokens, tokens, dtype=dtype, device=device),
                 }
-                for given in ({}, extras):
+                for given, parts in product(({}, extras), tile.parts):
                     yield from _compared(
                         (f"ragged_attention{tile.suffix}" + (" with bias" if given else ""),),
-                        f"2 x {tokens}, {layout.qk_dims} {layout.v_dims}",
-                        partial(on_gpu.ragged_attention, tile=tile),
+                        f"2 x {tokens}, {layout.qk_dims} {layout.v_dims}, blocks a head: {parts}",
+                        partial(on_gpu.ragged_attention, tile=tile, parts=parts),
                         portable.ragged_attention,
                         (_poisoned(qkv, 2, tokens, layout.out_width),),
                         qkv, layout, **given,

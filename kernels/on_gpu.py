@@ -34,15 +34,19 @@ def ragged_attention(
     mask: Tensor | None = None,
     tile: Tile | None = None,
     out: Tensor | None = None,
+    parts: int = 1,
 ) -> Tensor:
-    """`[B, N, sum(v)]`, as `portable.ragged_attention`, in one launch; by `tile` instead of the usual choice."""
+    """`[B, N, sum(v)]`, as `portable.ragged_attention`, in one launch; by `tile` instead of the usual choice.
+
+    `parts` is how many blocks share the rows of a head, and counts where a tile is given that lets them.
+    """
     batch, tokens, _ = qkv.shape
     out = _output(out, qkv, (batch, tokens, layout.out_width))
     if not out.numel():
         return out
     qkv = _aligned(qkv)
     if tile is not None:
-        launch = attention_launch("ragged_attention", tile, layout, _dtype(qkv), batch, tokens)
+        launch = attention_launch("ragged_attention", tile, layout, _dtype(qkv), batch, tokens, parts)
     else:
         launch = ragged_launch(layout, _dtype(qkv), batch, tokens, launching.device_limits(qkv.device))
     launching.run(

@@ -72,6 +72,11 @@ class Tile:
         """Whether a block holds all keys and values of a head, of `most_tokens` at most."""
         return self.most_tokens > 0
 
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """The numbers of blocks that may share the rows of a head."""
+        return PARTS if self.short else (1,)
+
     def shared_bytes_for(self, tokens: int) -> int:
         """Dynamic shared memory of a launch: of the short tiles no more than the tokens need."""
         return 4 * up_to(tokens, 16) * self.widest if self.short else self.shared_bytes
@@ -116,7 +121,7 @@ def ragged_launch(layout: HeadLayout, dtype: str, batch: int, tokens: int, devic
         (tile, attention_launch("ragged_attention", tile, layout, dtype, batch, tokens, parts))
         for tile in tiles
         if not tile.short or tokens <= tile.most_tokens
-        for parts in (PARTS if tile.short else (1,))
+        for parts in tile.parts
     ]
     return min(launches, key=lambda one: predicted_cycles(one[0], one[1], tokens, device))[1]
 

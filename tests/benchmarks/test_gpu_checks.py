@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,31 +15,50 @@ from secateur.benchmarks.roofline import peak_of
 from secateur.core.errors import KernelError
 from secateur.kernels import portable
 from secateur.kernels.heads import HeadLayout
-from secateur.kernels.variants import RAGGED_TILES, Tile
+from secateur.kernels.variants import RAGGED_TILES, DeviceLimits, Tile
 
 H100 = peak_of("NVIDIA H100 80GB HBM3")
 
 
 def test_checks_cover_every_kernel_and_notice_a_wrong_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the portable operators in the place of the kernels, and then with one wrong number."""
-    tiles: list[Tile] = []
-
-    def attention(qkv: torch.Tensor, layout: HeadLayout, tile: Tile, out: torch.Tensor, **extras: Any) -> torch.Tensor:
-        tiles.append(tile)
-        return written(out, portable.ragged_attention(qkv, layout, **extras))
-
-    monkeypatch.setattr(gpu_checks, "TOKENS", (3,))
+    tiles = noted_attention(monkeypatch, (3,))
     monkeypatch.setattr(gpu_checks, "DTYPES", {"fp32": torch.float32, "fp16": torch.float16})
-    monkeypatch.setattr(gpu_checks.on_gpu, "ragged_attention", attention)
     for name in ("window_attention", "residual_layernorm", "bias_gelu"):
         monkeypatch.setattr(gpu_checks.on_gpu, name, standing_in(name))
     found = list(run_checks(H100.limits, "cpu"))
-    assert set(tiles) == set(RAGGED_TILES)
+    assert {(tile, parts) for tile, parts, _ in tiles} == {(tile, n) for tile in RAGGED_TILES for n in tile.parts}
     assert [check for check in found if not check.passed] == []
     assert {check.kernel.split(",")[0] for check in found} >= {"window_attention", "residual_layernorm", "bias_gelu"}
     wrong = standing_in("bias_gelu", lambda result: result * 1.1)
     monkeypatch.setattr(gpu_checks.on_gpu, "bias_gelu", wrong)
     assert {check.kernel for check in gpu_checks._rows("fp16", "cpu") if not check.passed} == {"bias_gelu"}
+
+
+@pytest.mark.parametrize(("limits", "expected"), [(H100.limits, {3}), (replace(H100.limits, capability=100), set())])
+def test_short_tiles_are_checked_where_they_run(
+    monkeypatch: pytest.MonkeyPatch, limits: DeviceLimits, expected: set[int]
+) -> None:
+    """Not with more tokens than they take, nor on GPUs for which there are none."""
+    tiles = noted_attention(monkeypatch, (3, 209))
+    assert all(check.passed for check in gpu_checks._ragged("fp16", limits, "cpu"))
+    assert {tokens for tile, _, tokens in tiles if tile.short} == expected
+    assert {tokens for tile, _, tokens in tiles if not tile.short} == {3, 209}
+
+
+def noted_attention(monkeypatch: pytest.MonkeyPatch, tokens: tuple[int, ...]) -> list[tuple[Tile, int, int]]:
+    """The tile, the blocks a head and the tokens of every launch, with the portable operator in its place."""
+    noted: list[tuple[Tile, int, int]] = []
+
+    def attention(
+        qkv: torch.Tensor, layout: HeadLayout, tile: Tile, out: torch.Tensor, parts: int, **extras: Any
+    ) -> torch.Tensor:
+        noted.append((tile, parts, qkv.shape[1]))
+        return written(out, portable.ragged_attention(qkv, layout, **extras))
+
+    monkeypatch.setattr(gpu_checks, "TOKENS", tokens)
+    monkeypatch.setattr(gpu_checks.on_gpu, "ragged_attention", attention)
+    return noted
 
 
 def written(out: Any, result: Any) -> Any:

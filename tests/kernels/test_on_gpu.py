@@ -46,10 +46,11 @@ def test_a_tile_by_name_is_taken_instead_of_the_usual_choice(emulated_gpu: list[
     qkv = values(1, 20, layout.row_width, dtype=torch.float16)
     usual = on_gpu.ragged_attention(qkv, layout)
     for tile in RAGGED_TILES[:3]:
-        found = on_gpu.ragged_attention(qkv, layout, tile=tile)
+        found = on_gpu.ragged_attention(qkv, layout, tile=tile, parts=tile.parts[-1])
         assert error_of(found.double().numpy(), usual.double().numpy()) < TOLERANCE[torch.float16]
     endings = [launch.kernel.removeprefix("ragged_attention_fp16") for launch in emulated_gpu][1:]
     assert endings == ["_d64_short208", "_d64", "_d64_few"]
+    assert [launch.grid[2] for launch in emulated_gpu][1:] == [4, 1, 1]
 
 
 def test_a_bias_that_is_a_view_is_made_dense(emulated_gpu: list[Launch]) -> None:

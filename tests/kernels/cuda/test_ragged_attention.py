@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from secateur.kernels.heads import HeadLayout
-from secateur.kernels.variants import PARTS, RAGGED_TILES, Launch, Tile, attention_launch
+from secateur.kernels.variants import RAGGED_TILES, Launch, Tile, attention_launch
 from tests.kernels.reference import TOLERANCE, Array, attention, drawn, error_of, poisoned
 
 Run = Callable[..., list[Array]]
@@ -66,7 +66,7 @@ def test_matches_float64(emulate: Run, tile: Tile, dtype: str, data: st.DataObje
         name: drawn(seed + n, some[name], dtype) for n, name in enumerate(some) if name in chosen
     }
     qkv = drawn(seed, (batch, tokens, layout.row_width), dtype)
-    order, parts = data.draw(st.integers(0, 1), "order"), data.draw(st.sampled_from(PARTS), "parts")
+    order, parts = data.draw(st.integers(0, 1), "order"), data.draw(st.sampled_from(tile.parts), "parts")
     out = run_ragged(emulate, tile, dtype, layout, qkv, extras, order, parts)
     assert error_of(out, attention(qkv, layout, **extras)) < TOLERANCE[dtype]
 
