@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -105,7 +106,8 @@ def _run_commands(snippet: Snippet, folder: Path) -> None:
             _ends(snippet, line, *_run_here(words))
         else:
             line = line.replace("python3", sys.executable, 1) if line.startswith("python3 ") else line
-            done = subprocess.run(["bash", "-c", line], cwd=here, capture_output=True, text=True, check=False)
+            env = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}  # as a reader's shell
+            done = subprocess.run(["bash", "-c", line], cwd=here, env=env, capture_output=True, text=True, check=False)
             _ends(snippet, line, done.returncode, done.stdout + done.stderr)
 
 
