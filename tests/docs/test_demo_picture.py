@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -12,17 +11,14 @@ from PIL import Image
 from secateur.pipeline.report.evidence import GAP
 from secateur.pipeline.report.network import network
 from secateur.pipeline.structure.describe import GroupRow
+from tests.docs.modules import loaded
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def picture() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("demo_picture", ROOT / "docs" / "demo_picture.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded("demo_picture")
 
 
 def row(name: str, units: int, kind: str) -> GroupRow:

@@ -13,16 +13,14 @@ from xml.etree import ElementTree
 import networkx
 import pytest
 
+from tests.docs.modules import loaded
+
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def house() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("house", ROOT / "docs" / "house.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded("house")
 
 
 def test_the_committed_picture_is_current(house: ModuleType) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +11,7 @@ import pytest
 
 import secateur
 from secateur.pipeline.runs.keys import describe_keys
+from tests.docs.modules import loaded
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("pipeline", "export", "benchmarks", "secateur", "kernels")
@@ -37,14 +37,6 @@ INSIDE = {
 def reference() -> ModuleType:
     pytest.importorskip("sphinx", reason="Sphinx is not installed: pip install '.[docs]'")
     return loaded("reference_pages")
-
-
-def loaded(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def written_kinds() -> set[str]:

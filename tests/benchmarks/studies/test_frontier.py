@@ -6,22 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from secateur_studies import frontier
 from secateur_studies.frontier import Case, main
-from secateur_studies.peer_tasks import Subject
 from torch import nn
 
-from secateur.pipeline.data.images import ArrayImages
 from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.data.transform import Transform
 from secateur.pipeline.recover.compensate import compensate
 from secateur.pipeline.recover.reconstruct import split
 from secateur.pipeline.recover.spec import DistillSpec, ReconstructSpec
 from secateur.pipeline.structure.groups import Groups
+from tests.benchmarks.studies.subjects import small_subject
 
 WAYS = {
     "closed form": None,
@@ -33,17 +30,13 @@ WAYS = {
 def test_all_ways_start_from_one_repair_that_has_not_seen_the_images_held_out(
     vit: nn.Module, vit_groups: Groups, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pixels = np.random.default_rng(0).integers(256, size=(20, 16, 16, 3), dtype=np.uint8)
-    images = ArrayImages(pixels, np.arange(20, dtype=np.int64) % 5, tuple("abcde"))
-    transform = Transform((3, 16, 16), (0.5,) * 3, (0.5,) * 3)
-    subject = Subject(vit, "mlp_hidden", 1, ".mlp", images, transform, *(Loader(images, transform, 10) for _ in "ab"))
-    vars(subject)["groups"] = vit_groups  # found once for all tests
+    subject = small_subject(vit, vit_groups)
     seen: list[int] = []
 
     def counted(small: nn.Module, dense: nn.Module, plan: Any, loader: Loader, **options: Any) -> nn.Module:
         seen.append(loader.samples)
         pictures = torch.cat([batch for batch, _ in loader])
-        held = torch.stack([transform(images.read(int(index))) for index in split(20, 0.1, 0)[1]])
+        held = torch.stack([subject.transform(subject.images.read(int(index))) for index in split(20, 0.1, 0)[1]])
         assert not any(torch.equal(one, other) for one in pictures for other in held)
         return compensate(small, dense, plan, loader, **options)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -18,24 +17,16 @@ from torch import Tensor, nn
 
 from secateur.benchmarks.flops import count_macs
 from secateur.core.errors import BenchError
-from secateur.pipeline.data.images import ArrayImages
-from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.data.transform import Transform
 from secateur.pipeline.scores.score import score
 from secateur.pipeline.structure.groups import Groups
+from tests.benchmarks.studies.subjects import small_subject
 
 SEARCH = snapvit_peer.Search(4, 2, 1)
 
 
 @pytest.fixture
 def subject(vit: nn.Module, vit_groups: Groups) -> Subject:
-    pixels = np.random.default_rng(0).integers(256, size=(20, 16, 16, 3), dtype=np.uint8)
-    images = ArrayImages(pixels, np.arange(20, dtype=np.int64) % 5, tuple("abcde"))
-    transform = Transform((3, 16, 16), (0.5,) * 3, (0.5,) * 3)
-    loaders = [Loader(images, transform, 10) for _ in range(2)]
-    made = Subject(vit, "mlp_hidden", 1, ".mlp", images, transform, *loaders)
-    vars(made)["groups"] = vit_groups  # found once for all tests
-    return made
+    return small_subject(vit, vit_groups)
 
 
 @pytest.fixture

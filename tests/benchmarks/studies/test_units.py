@@ -9,24 +9,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from secateur_studies import units
-from secateur_studies.peer_tasks import Subject
 from secateur_studies.units import budget_of, main
 from torch import nn
 
-from secateur.pipeline.data.images import ArrayImages
-from secateur.pipeline.data.loader import Loader
-from secateur.pipeline.data.transform import Transform
 from secateur.pipeline.structure.groups import Groups
+from tests.benchmarks.studies.subjects import small_subject
 
 
 def test_all_units_get_one_budget_and_what_cannot_meet_it_says_so(
     vit: nn.Module, vit_groups: Groups, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pixels = np.random.default_rng(0).integers(256, size=(20, 16, 16, 3), dtype=np.uint8)
-    images = ArrayImages(pixels, np.arange(20, dtype=np.int64) % 5, tuple("abcde"))
-    transform = Transform((3, 16, 16), (0.5,) * 3, (0.5,) * 3)
-    subject = Subject(vit, "mlp_hidden", 4, ".mlp", images, transform, *(Loader(images, transform, 10) for _ in "ab"))
-    vars(subject)["groups"] = vit_groups  # found once for all tests
+    subject = small_subject(vit, vit_groups, align=4)
     monkeypatch.setattr(units, "TASKS", {units.TASK: lambda data: subject})
     monkeypatch.setattr(units, "UNITS", {name: units.UNITS[name] for name in ("heads", "everything")})
     monkeypatch.setattr(units, "REMOVED", (0.5,))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -19,12 +18,6 @@ from secateur.pipeline.runs.stage_facts import stage_facts
 from tests.pipeline.cli.conftest import Command
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the run leaves torch:cuda out, which is here")
-
-
-@pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    shutil.copytree(finished, tmp_path / "run")
-    return tmp_path / "run"
 
 
 def test_a_stage_that_is_up_to_date_is_not_done_again_unless_forced(run: Path, secateur: Command) -> None:
