@@ -26,6 +26,7 @@ from secateur.benchmarks.results_file import BenchResult, Latency, Side
 from secateur.benchmarks.runners import Goal, Subject, no_form
 from secateur.benchmarks.sessions import Pair, measured, timed_alone
 from secateur.core.errors import BenchError
+from secateur.core.say import Say
 from secateur.export.devices.device import Remote
 from secateur.export.engine_info import ENGINE_FILE
 from secateur.export.runner.machine import cpu_count
@@ -35,7 +36,6 @@ from secateur.export.targets import TypedTarget, parse_typed_target
 if TYPE_CHECKING:
     from secateur.export.capabilities import Ability
 
-Say = Callable[[str], None]
 Found = TypeVar("Found", PairedSamples, Samples)
 Place: TypeAlias = tuple[str, TypedTarget, int, Mode]  # key, goal, batch and mode
 

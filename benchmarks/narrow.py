@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from secateur.benchmarks.effort import Effort
@@ -12,10 +12,9 @@ from secateur.benchmarks.results_file import BenchResult, Latency, Narrowed
 from secateur.benchmarks.runners import Subject
 from secateur.benchmarks.sessions import Pair, measured
 from secateur.core.errors import BenchError
+from secateur.core.say import Say
 from secateur.export.precision import EIGHT_BITS
 from secateur.export.targets import TypedTarget
-
-Say = Callable[[str], None]
 
 
 def with_narrowed(

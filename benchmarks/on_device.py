@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +15,7 @@ from secateur.benchmarks.runners import Subject, no_form
 from secateur.core.errors import BenchError
 from secateur.core.files import read_json
 from secateur.core.records import parse_record
+from secateur.core.say import Say
 from secateur.export.bundle.make import runner_files
 from secateur.export.devices.device import Remote
 from secateur.export.devices.jobs import Job, run_job
@@ -25,8 +26,6 @@ from secateur.export.runner.bench import LEAST_BLOCKS
 from secateur.export.runner.machine import Here
 from secateur.export.runner.sensors.conditions import Conditions
 from secateur.export.targets import TypedTarget
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from secateur.benchmarks.bootstrap import Interval, ratio_interval
 from secateur.benchmarks.latency import Timed
 from secateur.benchmarks.warmup import warm_up
 from secateur.core.errors import BenchError
+from secateur.core.say import Say
 
 LEAST_BLOCKS = 10
 """A B B A blocks that are measured whatever they take, so that there is an interval to speak of."""
 
 Stop = Literal["precise", "seconds", "samples"]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

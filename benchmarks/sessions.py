@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,9 +27,8 @@ from secateur.benchmarks.modes.mode import HOT, Mode
 from secateur.benchmarks.paired import PairedSamples, Samples, joined, measure_one, measure_pair
 from secateur.benchmarks.runners import Subject, open_sides, torch_threads
 from secateur.core.errors import BenchError, UnsupportedError
+from secateur.core.say import Say
 from secateur.export.targets import TypedTarget
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

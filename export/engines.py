@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from secateur.core.errors import EngineError, UnsupportedError
 from secateur.core.files import atomic_path, sha256_file, write_bytes
+from secateur.core.say import Say
 from secateur.export import ort_plugin
 from secateur.export.build_options import PLAIN, BuildOptions
 from secateur.export.engine import Engine
@@ -41,7 +42,7 @@ def build_engine(
     tf32: bool = True,
     options: BuildOptions = PLAIN,
     remote: Remote | None = None,
-    say: Callable[[str], None] = lambda message: None,
+    say: Say = lambda message: None,
 ) -> EngineInfo:
     """Builds the engine of an ONNX file for `target` under `out_dir` and says what was built.
 
@@ -308,7 +309,7 @@ def _build_there(
     declared: dict[str, str],
     profile: Profile,
     tf32: bool,
-    say: Callable[[str], None],
+    say: Say,
 ) -> _Made:
     """What a device made of the graph; the precisions that it runs are checked as those of an engine built here are."""
     from secateur.export.devices.build import build_there

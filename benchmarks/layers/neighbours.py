@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -15,6 +15,7 @@ from secateur.benchmarks.layers.reasons import Neighbour
 from secateur.benchmarks.paired import measure_pair
 from secateur.benchmarks.runners import open_sides
 from secateur.core.errors import EngineError, UnsupportedError
+from secateur.core.say import Say
 from secateur.export.targets import TypedTarget
 
 SECONDS_UP = "the time for it was up, measure for more --seconds"
@@ -37,7 +38,7 @@ class Neighbours:
     seconds: float
     folder: Path
     most_seconds: float = inf
-    say: Callable[[str], None] = lambda message: None
+    say: Say = lambda message: None
     notes: list[str] = field(default_factory=list)
     timed: dict[tuple[Alone, Alone], Interval] = field(default_factory=dict)
     begun: float = field(default_factory=perf_counter)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from math import ceil
 from pathlib import Path
@@ -23,6 +23,7 @@ from secateur.benchmarks.layers.reasons import explain, fell_back
 from secateur.benchmarks.paired import LEAST_BLOCKS, PairedSamples, measure_pair
 from secateur.benchmarks.runners import Goal, Subject, open_sides, torch_threads
 from secateur.core.errors import BenchError
+from secateur.core.say import Say
 from secateur.export.ort_engine import PROVIDERS
 from secateur.export.targets import TypedTarget, parse_typed_target
 
@@ -32,8 +33,6 @@ REPEATS = 10
 
 ALONE = 5
 """How many times as long as for all layers together layers are timed alone."""
-
-Say = Callable[[str], None]
 
 
 def profile_layers(

@@ -10,10 +10,11 @@ from tempfile import TemporaryDirectory
 from secateur.core.errors import DeviceError
 from secateur.core.files import read_json
 from secateur.core.records import parse_record
+from secateur.core.say import Say
 from secateur.export.bundle.make import runner_files
 from secateur.export.devices.device import Device
 from secateur.export.devices.jobs import Job, run_job
-from secateur.export.devices.transfer import Say, ask
+from secateur.export.devices.transfer import ask
 
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx")
 

@@ -16,9 +16,10 @@ from typing import Literal, TypeVar
 
 from secateur.core.errors import ConnectionLostError, DeviceError
 from secateur.core.records import parse_record
+from secateur.core.say import Say
 from secateur.export.devices.device import Device
 from secateur.export.devices.ssh import SAID, Session, odd
-from secateur.export.devices.transfer import Say, Source, ask, digests, fetch, job_name, missing, part_of, push
+from secateur.export.devices.transfer import Source, ask, digests, fetch, job_name, missing, part_of, push
 from secateur.export.runner.errors import BundleError
 from secateur.export.runner.names import checked_name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -13,12 +13,12 @@ from typing import Any, BinaryIO, TypeVar
 from secateur.core.errors import ConnectionLostError, DeviceError
 from secateur.core.files import sha256_file, sha256_once
 from secateur.core.records import checked
+from secateur.core.say import Say
 from secateur.export.devices.device import Device
 from secateur.export.devices.ssh import Session, odd
 
 Source = Path | bytes
 """A file that is pushed, or its content."""
-Say = Callable[[str], None]
 T = TypeVar("T")
 CHUNK = 1 << 18
 

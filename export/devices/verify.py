@@ -10,10 +10,11 @@ from tempfile import TemporaryDirectory
 from secateur.core.errors import DeviceError
 from secateur.core.files import read_json
 from secateur.core.records import parse_record
+from secateur.core.say import Say
 from secateur.export.bundle.make import runner_files
 from secateur.export.devices.device import Remote
 from secateur.export.devices.jobs import Job, run_job
-from secateur.export.devices.transfer import Say, Source
+from secateur.export.devices.transfer import Source
 from secateur.export.runner.bundle import open_bundle
 from secateur.export.runner.manifest import NAME
 from secateur.export.runner.verify import OUTCOMES, Verdict

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from secateur.core.errors import ExportError
+from secateur.core.say import Say
 from secateur.export.graph_types import bit_ops
 from secateur.export.quantize.limit import Drop, LayerChoice, Limit, Limited, Trial
 from secateur.export.quantize.placement import Placement
@@ -16,8 +17,6 @@ from secateur.export.quantize.trials import Trials
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-Say = Callable[[str], None]
 
 
 def keep_limit(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from secateur.core.errors import ExportError
 from secateur.core.files import sha256_file, sha256_json
+from secateur.core.say import Say
 from secateur.export.graph_file import write_graph
 from secateur.export.graph_types import declared_precisions, graph_precision, graph_tensors, read_graph
 from secateur.export.half.measure import float32_nodes
@@ -34,8 +35,6 @@ from secateur.export.quantize.trials import Trials
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

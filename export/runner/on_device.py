@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from .bench import measure
+from .bench import Say, measure
 from .errors import RunnerError, UnavailableError
 from .machine import cpu_count, this_machine
 from .runtimes import Model, import_runtime, open_model
@@ -29,7 +29,6 @@ SCHEMA = "secateur.on_device/1"
 IDLE_S = 5.0
 LOAD_S = 5.0
 """Seconds of idling, and of each model alone, where power can be read: 50 readings each."""
-Say = Callable[[str], None]
 
 
 def bench_job(job: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:

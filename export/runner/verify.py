@@ -9,7 +9,7 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
-from .bench import Interval, measure
+from .bench import Interval, Say, measure
 from .bundle import Bundle, open_bundle
 from .engines import Versions, chosen, installed_version, mismatch, unavailable
 from .errors import InferenceError, UnavailableError, WrongEngineError
@@ -28,7 +28,6 @@ ROUNDING = 2.5 / 255
 """How far, on the scale of pixels, a picture may come out of another version of Pillow."""
 EXIT = {"pass": 0, "fail": 1, "inconclusive": 3}
 OUTCOMES = {*EXIT, "skipped"}
-Say = Callable[[str], None]
 Open = Callable[[Path, str, "int | None", str], Any]
 
 

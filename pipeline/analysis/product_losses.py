@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from torch import nn
 
+from secateur.core.say import Say
 from secateur.export.graph_types import graph_tensors, read_graph
 from secateur.export.precision import EIGHT_BITS
 from secateur.export.quantize.graph_edit import read_program
@@ -23,8 +24,6 @@ from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.tasks.classify import Classify
 from secateur.pipeline.tasks.task import Task
-
-Say = Callable[[str], None]
 
 
 def product_losses(

@@ -12,6 +12,7 @@ from torch import nn
 from secateur.core.errors import NotFiniteError, PlanError, RunError
 from secateur.core.files import sha256_json
 from secateur.core.modules import device_of, frozen
+from secateur.core.say import Say
 from secateur.core.study import TrialRow, finished, open_study, quiet, trial_rows
 from secateur.pipeline.analysis.pruning_curve import Shape, curve
 from secateur.pipeline.analysis.rule_space import composite_of, parameters_of, suggest
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-Report = Callable[[str], None]
 FINALISTS = 5
 
 
@@ -52,7 +52,7 @@ def search(
     identity: object = None,
     seed: int = 0,
     finalists: int = FINALISTS,
-    report: Report = lambda message: None,
+    report: Say = lambda message: None,
 ) -> Found:
     """The best composite by A_PR on the `held_out` images, scores being computed on the `reference` ones.
 

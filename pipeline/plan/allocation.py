@@ -23,6 +23,7 @@ from secateur.core.errors import PlanError
 from secateur.core.options import check_fields
 from secateur.core.ranges import Range
 from secateur.core.registry import Registry
+from secateur.core.say import Say
 from secateur.pipeline.plan.budget import WIDE, Budget
 from secateur.pipeline.plan.latency_table import LatencyTable
 from secateur.pipeline.structure.groups import Groups, Kept, Kind, Term
@@ -68,7 +69,7 @@ class Instruments:
     seed: int = 0
     identity: str = ""
     folder: Path | None = None
-    say: Callable[[str], None] = lambda message: None
+    say: Say = lambda message: None
 
 
 NEEDED = {

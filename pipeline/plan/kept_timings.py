@@ -9,10 +9,10 @@ from pathlib import Path
 from secateur.benchmarks.runners import Subject
 from secateur.core.files import sha256_json
 from secateur.core.records import read_record, write_record
+from secateur.core.say import Say
 from secateur.pipeline.plan.timing import Saved, Timing
 
 KIND = "profile_part"
-Say = Callable[[str], None]
 Opened = Callable[[], Subject]
 
 

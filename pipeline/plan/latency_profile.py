@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from secateur.benchmarks.bench import why_not
 from secateur.benchmarks.environment import environment
 from secateur.benchmarks.runners import Subject
 from secateur.core.errors import PlanError
+from secateur.core.say import Say
 from secateur.export.devices.device import Remote
 from secateur.export.quantize.spec import Quantization
 from secateur.export.spec import quantization_for
@@ -31,7 +32,6 @@ from secateur.pipeline.structure.steps import removal_steps
 from secateur.pipeline.structure.surgery import cut
 
 SHARES = (0.25, 0.5, 0.75)
-Say = Callable[[str], None]
 
 
 def profile(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +12,13 @@ from secateur.benchmarks.environment import Environment
 from secateur.benchmarks.on_device import measure_there
 from secateur.benchmarks.paired import measure_pair
 from secateur.benchmarks.runners import Subject, open_sides
+from secateur.core.say import Say
 from secateur.export.devices.device import Remote
 from secateur.export.engines import build_engine
 from secateur.export.targets import Target, TypedTarget
 
 SAMPLES = 2000
 """At most so many runs of each model on a device."""
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

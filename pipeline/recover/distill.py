@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from secateur.core.errors import DataError, ModelError, RunError
 from secateur.core.files import sha256_json
 from secateur.core.model_inputs import tensors_in
 from secateur.core.modules import copied, device_of
+from secateur.core.say import Say
 from secateur.pipeline.data.dataset import Dataset
 from secateur.pipeline.data.images import Images
 from secateur.pipeline.data.transform import Transform
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "distill.pt"
 EPOCHS = 10
-Say = Callable[[str], None]
 
 
 def distill(

@@ -22,6 +22,7 @@ from secateur.core.files import sha256_json
 from secateur.core.model_inputs import map_tensors, moved
 from secateur.core.modules import copied, device_of, evaluating
 from secateur.core.records import read_record, write_record
+from secateur.core.say import Say
 from secateur.pipeline.data.dataset import Dataset
 from secateur.pipeline.data.images import Images
 from secateur.pipeline.data.loader import Loader
@@ -29,7 +30,7 @@ from secateur.pipeline.data.transform import Transform
 from secateur.pipeline.models.inputs import transform_for
 from secateur.pipeline.recover.augmentation import seeded
 from secateur.pipeline.recover.blocks import Block, Watched, shared_blocks
-from secateur.pipeline.recover.distill import Say, check_takes_images, make_accelerator, say_what_is_frozen, views_of
+from secateur.pipeline.recover.distill import check_takes_images, make_accelerator, say_what_is_frozen, views_of
 from secateur.pipeline.recover.spec import DistillSpec, ReconstructSpec
 from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.groups import Groups

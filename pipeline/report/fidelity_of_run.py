@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from secateur.core.errors import ModelError
+from secateur.core.say import Say
 from secateur.pipeline.analysis.fidelity import GRADIENT, Fidelity, fidelity
 from secateur.pipeline.data.loader import Loader
 from secateur.pipeline.runs.inputs import Inputs
@@ -30,7 +31,7 @@ class Maps:
         return f"relevance propagation by the rules {self.rules}"
 
 
-def fidelity_of_run(inputs: Inputs, say: Callable[[str], None]) -> Maps | None:
+def fidelity_of_run(inputs: Inputs, say: Say) -> Maps | None:
     """The agreement of the maps of a run's dense and final model on held-out images; None where none are asked for.
 
     The images lie evenly over the held-out split, and the examples evenly over them. Where a model computes something

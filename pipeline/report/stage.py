@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from secateur.benchmarks.layers import layers_file
 from secateur.benchmarks.layers.layers_file import read_layers
 from secateur.benchmarks.results_file import read_bench
+from secateur.core.say import Say
 from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.engine_info import EngineInfo
 from secateur.pipeline.report.fidelity_of_run import fidelity_of_run
@@ -25,7 +24,7 @@ EXPORTED, BUILT = Output("export", ExportFile.NAME), Output("build", BuildFile.N
 SWEEP, LAYERS = Found(f"../{SweepFile.NAME}"), Found(layers_file.FILE)
 
 
-def report_run(inputs: Inputs, say: Callable[[str], None]) -> list[str]:
+def report_run(inputs: Inputs, say: Say) -> list[str]:
     """Writes the report of a run, with the agreement of both models' maps where the recipe asks for it."""
     from secateur.pipeline.report.write import write_report  # matplotlib is slow to import
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from secateur.benchmarks.results_file import BenchResult
 from secateur.benchmarks.runners import Subject
 from secateur.core.errors import EngineError
 from secateur.core.input_spec import InputSpec
+from secateur.core.say import Say
 from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.engine_info import EngineInfo
 from secateur.export.engines import open_engine
@@ -29,7 +30,6 @@ from secateur.pipeline.runs.export_stage import engines_folder, graphs_of, onnx_
 from secateur.pipeline.runs.inputs import Inputs
 from secateur.pipeline.tasks.metric import Meter
 
-Say = Callable[[str], None]
 _log = logging.getLogger(__name__)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from secateur.core.errors import RunError
+from secateur.core.say import Say
 from secateur.export.bundle.contents import Contents, EngineOf, GraphOf, Picture
 from secateur.export.bundle.licences import licences
 from secateur.export.bundle.make import write_bundle
@@ -29,7 +30,6 @@ from secateur.pipeline.runs.manifest import read_manifest
 from secateur.pipeline.runs.runner import current_run
 from secateur.pipeline.runs.serving_run import write_serving
 
-Say = Callable[[str], None]
 IMAGES = 8
 """Golden images, where nobody says how many."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secateur.core.errors import PlanError, RunError
 from secateur.core.files import sha256_file, sha256_json
+from secateur.core.say import Say
 from secateur.core.yaml_text import parse_yaml
 from secateur.pipeline.analysis.accuracy import chance_warning
 from secateur.pipeline.analysis.pruning_curve import Shape, curve
@@ -24,7 +25,6 @@ from secateur.pipeline.scores.score import score
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Report = Callable[[str], None]
 _log = logging.getLogger(__name__)
 
 
@@ -69,7 +69,7 @@ def trace_curves(
     random_seeds: int = 20,
     images_per_class: int = 0,
     verify: bool = True,
-    report: Report = lambda message: None,
+    report: Say = lambda message: None,
 ) -> CurveFile:
     """The curves of these lines, measured where `curve.json` in `folder` has them not yet; `curve.png` lies beside it.
 

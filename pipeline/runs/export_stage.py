@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from torch import nn
 
 from secateur.core.errors import EngineError, MissingPackageError
 from secateur.core.files import write_text
+from secateur.core.say import Say
 from secateur.export.artefacts import BuildFile, ExportedGraph, ExportFile
 from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo, Profile
 from secateur.export.engines import build_engine
@@ -37,7 +38,6 @@ from secateur.pipeline.runs.inputs import Inputs
 from secateur.pipeline.runs.plan_stage import chooses_bits
 from secateur.pipeline.runs.recipe import Recipe
 
-Say = Callable[[str], None]
 ONNX_BATCHES = (1, 2, 7)
 SENSITIVE = 32
 """How many of the images that calibrate tell what each product alone costs."""

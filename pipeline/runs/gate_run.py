@@ -16,6 +16,7 @@ from secateur.benchmarks.limits import COUNT_UNITS, ENERGY_UNITS, SIZE_UNITS, Li
 from secateur.benchmarks.modes.mode import mode_of, without_mode
 from secateur.benchmarks.results_file import BenchResult, read_bench
 from secateur.core.errors import BenchError
+from secateur.core.say import Say
 from secateur.pipeline.runs.subjects import is_run
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from secateur.export.devices.device import Remote
     from secateur.pipeline.runs.context import Run
 
-Say = Callable[[str], None]
 Measurement = BenchResult | str | Path
 """A result, a bench.json, or a run directory."""
 
@@ -211,7 +211,7 @@ def calibrated(
     baseline: Measurement | None,
     min_relative: float | None = None,
     targets: Sequence[str] = (),
-    say: Callable[[str], None] = lambda message: None,
+    say: Say = lambda message: None,
 ) -> list[str]:
     """Measures a run's dense model against itself, where the run was measured, and says which limits can be held.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import overload
@@ -15,12 +15,12 @@ from secateur.benchmarks.results_file import BenchResult
 from secateur.benchmarks.runners import Subject
 from secateur.core.input_spec import InputSpec
 from secateur.core.model_inputs import ModelInputs
+from secateur.core.say import Say
 from secateur.export.devices.device import Remote
 from secateur.export.targets import parse_typed_target
 from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.runs.subjects import common_targets, is_run, open_subject, run_subjects, with_onnx
 
-Say = Callable[[str], None]
 Measurable = nn.Module | str | Path
 """A model, or what names one on the command line: a timm name, a run directory, an .onnx or an .engine file."""
 

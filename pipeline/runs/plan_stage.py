@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
 
@@ -10,6 +10,7 @@ from torch import nn
 
 from secateur.core.errors import PlanError
 from secateur.core.files import sha256_json
+from secateur.core.say import Say
 from secateur.export.spec import quantization_for
 from secateur.pipeline.analysis.product_losses import product_losses
 from secateur.pipeline.data.loader import Loader
@@ -35,7 +36,6 @@ from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.layers import groups_for
 from secateur.pipeline.structure.plan import Plan
 
-Say = Callable[[str], None]
 MEASURED = 64
 """How many calibration images a plan is measured on."""
 KEPT = ("judged.*", "losses.json", "plan.db*", FILE)

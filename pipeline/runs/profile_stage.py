@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from secateur.core.say import Say
 from secateur.export.quantize.spec import QuantizeSpec
 from secateur.export.spec import quantization_for
 from secateur.export.targets import parse_target
@@ -28,7 +29,7 @@ IMAGES = 8
 """Calibration images of graphs that are only timed."""
 
 
-def profile_run(inputs: Inputs, say: Callable[[str], None]) -> list[str]:
+def profile_run(inputs: Inputs, say: Say) -> list[str]:
     """Writes `latency.json`, or keeps the one that is there for this run."""
     path, recipe = inputs.working_file(FILE), inputs.recipe
     if not (path.exists() and _fits(LatencyTable.load(path), inputs)):

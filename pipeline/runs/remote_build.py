@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from secateur.core.errors import EngineError, MissingPackageError
 from secateur.core.files import sha256_once
+from secateur.core.say import Say
 from secateur.export.artefacts import BuildFile
 from secateur.export.devices.device import Remote
 from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo, Profile
@@ -14,8 +14,6 @@ from secateur.export.engines import build_engine
 from secateur.export.targets import TypedTarget, parse_target
 from secateur.pipeline.runs.export_stage import engines_folder, onnx_name, wanted_engines
 from secateur.pipeline.runs.recipe import Recipe
-
-Say = Callable[[str], None]
 
 
 def device_folder(run_dir: Path, device: str) -> Path:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 
+from secateur.core.say import Say
 from secateur.pipeline.plan.allocation import DEFAULT_KINDS, Constraints
 from secateur.pipeline.plan.make import prunable
 from secateur.pipeline.runs.distributed import together
@@ -20,7 +20,7 @@ KEPT = ("xmask.pt",)
 """What a training that is stopped leaves behind."""
 
 
-def score_run(inputs: Inputs, say: Callable[[str], None] = lambda message: None) -> Scores:
+def score_run(inputs: Inputs, say: Say = lambda message: None) -> Scores:
     """The scores of a run's model by its recipe's method; a training that was stopped goes on.
 
     Of the groups that the plan skips there are none, and none of the kinds that it leaves out where it names kinds.
@@ -40,7 +40,7 @@ def scored(inputs: Inputs) -> Groups:
     return replace(groups, groups=tuple(prunable(groups, Constraints(kinds=kinds, skip=asked.skip))))
 
 
-def score_together(inputs: Inputs, say: Callable[[str], None]) -> list[str]:
+def score_together(inputs: Inputs, say: Say) -> list[str]:
     """What the first process does: it scores, and the others help where the method trains."""
     trains = isinstance(inputs.recipe.score.made(), TrainedMethod)
     with together(inputs.task()) if trains else nullcontext():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from secateur.core.errors import DataError
 from secateur.core.records import read_record, write_record
+from secateur.core.say import Say
 from secateur.core.study import TrialRow
 from secateur.pipeline.analysis.pruning_curve import RATES, Shape
 from secateur.pipeline.analysis.rule_search import Found, search
@@ -71,7 +71,7 @@ def search_run(
     kinds: tuple[str, ...] | None = None,
     rates: tuple[float, ...] = RATES,
     images_per_class: int = 0,
-    report: Callable[[str], None] = lambda message: None,
+    report: Say = lambda message: None,
 ) -> Found:
     """The best composite for a run, with `composite.yaml`, `search.json` and `search.png` written to RUN/search.
 

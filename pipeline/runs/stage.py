@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from secateur.core.say import Say
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.declarations import Declaration
 from secateur.pipeline.runs.inputs import Inputs
 from secateur.pipeline.runs.manifest import Entry
 from secateur.pipeline.runs.recipe import Recipe
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

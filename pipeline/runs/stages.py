@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from secateur.core.say import Say
 from secateur.pipeline.recover.compensate import repair
 from secateur.pipeline.recover.reconstruct import RECONSTRUCTION
 from secateur.pipeline.recover.repairs_file import RepairsFile
@@ -20,7 +21,7 @@ from secateur.pipeline.runs.declarations import (
 )
 from secateur.pipeline.runs.export_stage import build_run, export_run
 from secateur.pipeline.runs.inputs import Inputs
-from secateur.pipeline.runs.stage import Say, Stage
+from secateur.pipeline.runs.stage import Stage
 from secateur.pipeline.structure.describe import describe
 from secateur.pipeline.structure.storage import save
 from secateur.pipeline.structure.surgery import prune

@@ -26,7 +26,7 @@ SHARED = ("groups", "score")
 """The stages whose results do not depend on the budget."""
 MEASURED = "judged.json"
 """What plans were found to be worth: it does not depend on the budget either."""
-Say = Callable[[str, str], None]
+Report = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def sweep(
     recipe: RecipeLike,
     budgets: Sequence[float],
     folder: str | Path,
-    report: Say = lambda stage, message: None,
+    report: Report = lambda stage, message: None,
     *,
     latency: bool = False,
 ) -> list[Point]:
@@ -142,7 +142,7 @@ def sweep(
     return [point for point in content.points if point.budget in budgets]
 
 
-def _point(run: Run, budget: float, entries: Mapping[str, Entry], content: SweepFile, report: Say) -> Point:
+def _point(run: Run, budget: float, entries: Mapping[str, Entry], content: SweepFile, report: Report) -> Point:
     """The point of a run, whose accuracy is measured where the file has it not yet."""
     model = sha256_json([dict(entries["recover"].outputs), run.data.evaluation.fingerprint()])
     for point in content.points:
@@ -188,7 +188,7 @@ def share(source: Path | None, target: Path) -> None:
     write_manifest(target, ours)
 
 
-def _report(report: Say, budget: float, stage: str, message: str) -> None:
+def _report(report: Report, budget: float, stage: str, message: str) -> None:
     report(f"{budget:g} {stage}", message)
 
 

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from secateur.core.say import Say
 from secateur.pipeline.recover import distill, reconstruct
 from secateur.pipeline.recover.reconstruct import Reconstruction, rebuild, split
 from secateur.pipeline.recover.spec import RecoverSpec
 from secateur.pipeline.runs.distributed import together
 from secateur.pipeline.runs.inputs import Inputs
-from secateur.pipeline.runs.stage import Say
 from secateur.pipeline.structure.plan import Plan
 from secateur.pipeline.structure.storage import load, save
 

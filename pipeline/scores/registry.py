@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from secateur.core.errors import DataError, PlanError
 from secateur.core.options import check_fields, options_of
 from secateur.core.registry import Registry
+from secateur.core.say import Say
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.tasks.classify import Classify
@@ -19,8 +20,6 @@ from secateur.pipeline.tasks.task import Task
 
 Scored = Mapping[str, Tensor]
 """For each group, by name, a float tensor `[units]` or `[classes, units]`; larger is more important."""
-Say = Callable[[str], None]
-"""What is told of the progress of long work."""
 
 
 class ScoreMethod(ABC):

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from secateur.core.errors import ModelError, NotFiniteError, PlanError, RunError
 from secateur.core.files import write_tensors
 from secateur.core.options import plain_options
+from secateur.core.say import Say
 from secateur.pipeline.data.loader import any_batches
 from secateur.pipeline.scores.explained import ByLoss, Labelled, Loss, Output, explaining
-from secateur.pipeline.scores.registry import DEFAULT, Say, ScoreMethod, TaskMethod, TrainedMethod, method_of, name_of
+from secateur.pipeline.scores.registry import DEFAULT, ScoreMethod, TaskMethod, TrainedMethod, method_of, name_of
 from secateur.pipeline.structure.canonical import canonical
 from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.tasks.classify import Classify

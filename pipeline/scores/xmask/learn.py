@@ -22,9 +22,9 @@ from secateur.core.files import sha256_json
 from secateur.core.model_inputs import ModelInputs, call, has_batch, moved, tensors_in
 from secateur.core.model_inputs import chosen as some_of
 from secateur.core.modules import device_of, frozen
+from secateur.core.say import Say
 from secateur.pipeline.data.loader import Batches
 from secateur.pipeline.data.shuffled import shuffled
-from secateur.pipeline.scores.registry import Say
 from secateur.pipeline.scores.xmask.masks import Masks
 from secateur.pipeline.scores.xmask.method import XMask
 from secateur.pipeline.statistics.mask_hooks import multiplied

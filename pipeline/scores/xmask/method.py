@@ -9,8 +9,9 @@ from typing import Annotated, ClassVar, Literal
 from torch import nn
 
 from secateur.core.ranges import Range
+from secateur.core.say import Say
 from secateur.pipeline.data.loader import Batches
-from secateur.pipeline.scores.registry import Say, Scored, TrainedMethod, method
+from secateur.pipeline.scores.registry import Scored, TrainedMethod, method
 from secateur.pipeline.structure.groups import Groups, UnitKind
 
 Smooth = Literal["classes", "units"]
