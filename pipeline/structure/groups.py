@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -140,19 +141,25 @@ class Axis:
     def positions(self, kept: Kept) -> NDArray[np.bool_]:
         """A mask `[size]`, True where the position stays."""
         mask = np.ones(self.size, dtype=bool)
-        for name, units in self.members:
+        for name, index in self._indices:
             if name in kept:
-                index = np.asarray(units)
-                stays = np.zeros(int(index.max(initial=-1)) + 1, dtype=bool)
+                stays = np.zeros(int(index.max(initial=-1)) + 2, dtype=bool)
+                stays[-1] = True  # of -1
                 keep = np.asarray(kept[name], dtype=int)
-                stays[keep[keep < stays.size]] = True
-                inside = index >= 0
-                mask[inside] &= stays[index[inside]]
+                stays[keep[keep < stays.size - 1]] = True
+                mask &= stays[index]
         return mask
 
     def length(self, kept: Kept) -> int:
         """How many positions stay."""
-        return int(self.positions(kept).sum()) if any(name in kept for name, _ in self.members) else self.size
+        for name, _ in self.members:
+            if name in kept:
+                return int(np.count_nonzero(self.positions(kept)))
+        return self.size
+
+    @cached_property
+    def _indices(self) -> tuple[tuple[str, NDArray[np.int64]], ...]:
+        return tuple((name, np.array(units, dtype=np.int64)) for name, units in self.members)
 
 
 @dataclass(frozen=True)
@@ -278,12 +285,31 @@ class Groups(Sequence[Group]):
 
     def params(self, kept: Kept | None = None) -> int:
         """Parameters (buffers not counted), of the dense model or with only the `kept` units."""
-        kept = kept or {}
-        total = 0
-        for name in self.parameters:
-            count = 1
-            for dim, size in enumerate(self.shapes[name]):
-                axis = self.axes.get((name, dim))
-                count *= size if axis is None else axis.length(kept)
-            total += count
+        total, products = self._counted
+        lengths = {place: axis.length(kept or {}) for place, axis in enumerate(self._axes_once)}
+        for size, places in products:
+            total += size * math.prod(map(lengths.__getitem__, places))
         return total
+
+    @cached_property
+    def _axes_once(self) -> tuple[Axis, ...]:
+        """The axes, equal ones once: those of a weight and its bias, or of layers of one stream."""
+        return tuple(dict.fromkeys(self.axes.values()))
+
+    @cached_property
+    def _counted(self) -> tuple[int, Sequence[tuple[int, tuple[int, ...]]]]:
+        """The parameters that no group touches, and for each tensor of the others its lengths' product and its axes.
+
+        Axes are places in `_axes_once`.
+        """
+        places = {axis: place for place, axis in enumerate(self._axes_once)}
+        untouched, products = 0, Counter[tuple[int, ...]]()
+        for name in self.parameters:
+            dims = [(size, self.axes.get((name, dim))) for dim, size in enumerate(self.shapes[name])]
+            size = math.prod(size for size, axis in dims if axis is None)
+            shrinking = tuple(sorted(places[axis] for _, axis in dims if axis is not None))
+            if shrinking:
+                products[shrinking] += size
+            else:
+                untouched += size
+        return untouched, [(size, shrinking) for shrinking, size in products.items()]
