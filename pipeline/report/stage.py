@@ -8,7 +8,7 @@ from secateur.benchmarks.results_file import read_bench
 from secateur.core.say import Say
 from secateur.export.artefacts import BuildFile, ExportFile
 from secateur.export.engine_info import EngineInfo
-from secateur.pipeline.report.fidelity_of_run import fidelity_of_run
+from secateur.pipeline.report.fidelity_of_run import Maps, fidelity_of_run
 from secateur.pipeline.report.findings import Findings
 from secateur.pipeline.runs.declarations import Found, Output, Packages, recipe_parts
 from secateur.pipeline.runs.inputs import Inputs
@@ -28,8 +28,13 @@ def report_run(inputs: Inputs, say: Say) -> list[str]:
     """Writes the report of a run, with the agreement of both models' maps where the recipe asks for it."""
     from secateur.pipeline.report.write import write_report  # matplotlib is slow to import
 
+    return write_report(inputs.output(), findings_of(inputs, fidelity_of_run(inputs, say)))
+
+
+def findings_of(inputs: Inputs, maps: Maps | None = None) -> Findings:
+    """What the files of a run tell, and these maps."""
     built = BuildFile.load(inputs.folder_of(BUILT)) if inputs.has(BuildFile.NAME) else BuildFile()
-    found = Findings(
+    return Findings(
         recipe=inputs.recipe,
         groups=GroupTable.load(inputs.path("groups.json")),
         scores=Scores.load(inputs.path("scores.safetensors")),
@@ -37,14 +42,13 @@ def report_run(inputs: Inputs, say: Say) -> list[str]:
         bench=read_bench(inputs.path("bench.json")),
         classes=inputs.held_out_images.classes if inputs.model_task.scores_classes else (),
         folder=inputs.output(),
-        maps=fidelity_of_run(inputs, say),
+        maps=maps,
         graphs=ExportFile.load(inputs.folder_of(EXPORTED)).files if inputs.has(ExportFile.NAME) else {},
         engines=_engines(inputs, built),
         not_built=built.skipped,
         sweep=sweep_of(inputs),
         layers=read_layers(path) if (path := inputs.found(LAYERS.name)) else None,
     )
-    return write_report(inputs.output(), found)
 
 
 def _engines(inputs: Inputs, built: BuildFile) -> dict[str, EngineInfo]:
