@@ -88,7 +88,7 @@ def _about(run: Run) -> dict[str, str]:
     recipe = run.recipe
     score, recover, bench = recipe.score, recipe.recover, recipe.bench
     told = {
-        "score": f"{score.method} on {run.calibration(score.samples_per_class, score.batch_size).samples:,} images",
+        "score": f"{score.told} on {run.calibration(score.samples_per_class, score.batch_size).samples:,} images",
         "plan": f"{recipe.plan.allocate}, widths in multiples of {recipe.plan.align}",
         "export": f"dense and pruned in {', '.join(recipe.export.precisions)}",
         "build": f"for {', '.join(recipe.export.targets) or 'no target'}",

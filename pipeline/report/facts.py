@@ -43,7 +43,7 @@ def facts_of(found: Findings) -> list[tuple[str, str]]:
     return [
         *([("classes", ", ".join(spelt_out(recipe.classes)))] if recipe.classes else []),
         ("budget", ", ".join(f"{key} {value}" for key, value in budget.items())),
-        ("scores", recipe.score.method),
+        ("scores", recipe.score.told),
         ("allocation", _allocation(recipe.plan)),
         ("recovery", _recovery(recipe.recover)),
         *planned,

@@ -6,6 +6,7 @@ import torch
 
 from secateur.benchmarks.bench import why_not
 from secateur.core.errors import BenchError, DataError, RunError, naming
+from secateur.core.import_path import imported
 from secateur.core.modules import frozen
 from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.plan.make import check_plan
@@ -35,6 +36,9 @@ def check_run(run: Run) -> None:
         groups = run.groups
     with naming("task"), frozen(run.dense), torch.no_grad():
         run.task.check(run.dense(example_for(run.dense, input_shape(run.dense))), run.data.calibration.classes)
+    if recipe.score.loss is not None:
+        with naming("score.loss"):
+            imported(recipe.score.loss)
     with naming("plan"):
         check_plan(groups_for(recipe.plan.kinds, groups), recipe.budget, recipe.plan.allocation())
     count, distill = len(run.data.calibration), recipe.recover.distill

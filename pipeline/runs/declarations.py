@@ -47,7 +47,7 @@ class RecipePart(Declaration):
         value: Any = run.recipe
         for name in self.key.split("."):
             value = getattr(value, name)
-        return {f"recipe.{self.key}": sha256_json(_by_content(plain(value)))}
+        return {f"recipe.{self.key}": sha256_json(by_content(plain(value)))}
 
 
 def recipe_parts(*keys: str) -> tuple[RecipePart, ...]:
@@ -160,12 +160,12 @@ def _version(package: str) -> str:
     return packages.version_of(package) or "absent"
 
 
-def _by_content(value: Any) -> Any:
+def by_content(value: Any) -> Any:
     """Plain values with the content's hash in the place of each word that names a file or a function of the user's."""
     if isinstance(value, dict):
-        return {key: _by_content(item) for key, item in value.items()}
+        return {key: by_content(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_by_content(item) for item in value]
+        return [by_content(item) for item in value]
     if isinstance(value, str) and is_import_path(value):
         return [value, source_digest(value)]
     return sha256_once(Path(value)) if isinstance(value, str) and Path(value).is_file() else value

@@ -27,7 +27,7 @@ from secateur.pipeline.plan.xpruner import Xpruner
 from secateur.pipeline.recover.compensate import compensate
 from secateur.pipeline.recover.fast_repair import FastRepair
 from secateur.pipeline.recover.spec import Compensation
-from secateur.pipeline.runs.declarations import Declaration, Output, recipe_parts
+from secateur.pipeline.runs.declarations import Declaration, Output, by_content, recipe_parts
 from secateur.pipeline.runs.inputs import Inputs
 from secateur.pipeline.runs.recipe import Recipe
 from secateur.pipeline.scores.score import Scores, score
@@ -69,7 +69,7 @@ def _in_rounds(inputs: Inputs, groups: Groups, scores: Scores, allocation: Alloc
     recipe, task, dense = inputs.recipe, inputs.model_task, inputs.dense
     spec, made = recipe.score, recipe.score.made()
     scoring = inputs.calibration(spec.samples_per_class, spec.batch_size)
-    decides: list[object] = [str(task), recipe.seed, asdict(spec), recipe.recover.compensate]
+    decides: list[object] = [_task(inputs), recipe.seed, by_content(asdict(spec)), recipe.recover.compensate]
     repaired: Repaired | None = None
     if recipe.recover.compensate:
         loader = inputs.calibration(recipe.recover.samples_per_class, recipe.recover.batch_size)
@@ -80,7 +80,7 @@ def _in_rounds(inputs: Inputs, groups: Groups, scores: Scores, allocation: Alloc
             return compensate(cut(dense, groups, plan), dense, plan, loader, chosen, groups)
 
     def rescore(current: nn.Module, some: Groups) -> Scores:
-        return score(current, some, scoring, made, recipe.seed, task=task)
+        return score(current, some, scoring, made, recipe.seed, task=spec.explained(task))
 
     given = replace(given, identity=sha256_json([given.identity, *decides]))
     return plan_in_rounds(
@@ -146,8 +146,13 @@ def objective(inputs: Inputs, allocation: Allocation, say: Say) -> Objective:
         return _repaired(inputs, say, allocation.images)
     recover = inputs.recipe.recover
     make = partial(_repaired, inputs, say, MEASURED) if recover.compensate else partial(_unrepaired, inputs, say)
-    by = [inputs.model_and_images, str(inputs.model_task), inputs.recipe.seed, inputs.recipe.plan.kinds, MEASURED]
+    by = [inputs.model_and_images, _task(inputs), inputs.recipe.seed, inputs.recipe.plan.kinds, MEASURED]
     return remembered(make, inputs.working_file("judged.json"), sha256_json([*by, recover.compensate]))
+
+
+def _task(inputs: Inputs) -> object:
+    """What decides what the model is for: the recipe's task, and the source of functions that it names."""
+    return by_content(asdict(inputs.recipe.task))
 
 
 def _unrepaired(inputs: Inputs, say: Say) -> Objective:

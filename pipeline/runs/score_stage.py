@@ -27,9 +27,9 @@ def score_run(inputs: Inputs, say: Say = lambda message: None) -> Scores:
     """
     spec = inputs.recipe.score
     loader = inputs.calibration(spec.samples_per_class, spec.batch_size)
-    say(f"{spec.method} on {loader.samples} images")
-    folder = inputs.working_folder
-    return score(inputs.dense, scored(inputs), loader, spec.made(), inputs.recipe.seed, say, folder, inputs.model_task)
+    say(f"{spec.told} on {loader.samples} images")
+    folder, task = inputs.working_folder, spec.explained(inputs.model_task)
+    return score(inputs.dense, scored(inputs), loader, spec.made(), inputs.recipe.seed, say, folder, task)
 
 
 def scored(inputs: Inputs) -> Groups:

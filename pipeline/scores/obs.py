@@ -56,6 +56,7 @@ class Obs(TaskMethod):
     """How the tokens of the statistics are weighed; `none` was best."""
 
     comparable: ClassVar[bool] = True
+    draws_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

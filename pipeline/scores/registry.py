@@ -65,6 +65,9 @@ class ScoreMethod(ABC):
 class TaskMethod(ScoreMethod):
     """A method that looks at the loss of a task, and not at one number for each image alone."""
 
+    draws_labels: ClassVar[bool] = False
+    """Whether it draws labels from the model's prediction, which a loss alone does not tell (`Task.drawn_loss`)."""
+
     def score(self, model: nn.Module, groups: Groups, loader: Batches, seed: int) -> Scored:
         """The scores of a classifier."""
         return self.score_for(Classify(), model, groups, loader, seed)

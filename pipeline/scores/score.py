@@ -106,7 +106,7 @@ def score(
     check_by_class(chosen, task)
     if not groups:
         raise PlanError("nothing can be removed from this model, so that there is nothing to score")
-    classes = None if loss is not None else task.labels == "classes"
+    classes = None if isinstance(task, ByLoss) else task.labels == "classes"
     model, batches = canonical(model), any_batches(loader, classes, unlabelled=True)
     name = name_of(chosen)
     with ExitStack() as hooks, _once(name):

@@ -12,17 +12,17 @@ from secateur.core.errors import RecipeError
 from secateur.core.import_path import imported
 
 
-def own_loss(path: str, outputs: Any, labels: Tensor) -> Tensor:
+def own_loss(path: str, outputs: Any, labels: Tensor, key: str = "task.loss") -> Tensor:
     """The loss of each image `[B]` by the user's function, which gives that, or one number for the batch: its mean.
 
-    Raises `RecipeError` where it gives something else.
+    Raises `RecipeError`, naming the recipe's `key`, where it gives something else.
     """
     value = imported(path)(outputs, labels)
     if isinstance(value, Tensor) and value.is_floating_point() and value.shape in (torch.Size(), labels.shape[:1]):
         return value.expand(len(labels))
     shape = list(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
     raise RecipeError(
-        f"task.loss: {path} returns {shape} for a batch of {len(labels)}, but must return a loss: a number, the mean "
+        f"{key}: {path} returns {shape} for a batch of {len(labels)}, but must return a loss: a number, the mean "
         f"over the batch, or one number for each image, as a tensor"
     )
 

@@ -53,6 +53,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "score.samples_per_class": COUNT,
     "score.batch_size": POSITIVE,
     "score.options": ("{metricc: trace}", "[1]", "text"),
+    "score.loss": ("focal", "here:there", "5", "true", "''"),
     "plan.allocate": ("globe", "5", "null"),
     "plan.align": POSITIVE,
     "plan.kinds": ("[mlps]", "[]", "head", "[5]", "null", "[channel]"),
@@ -144,6 +145,7 @@ BAD: dict[str, tuple[str, ...]] = {
     **{f"task.{key}": ("here:there", "5", "true") for key in ("loss", "metric", "decode", "output", "labels")},
 }
 BESIDE = {
+    "score.loss": ("--set", "score.method=taylor"),
     "budget.latency": ("--set", "budget.target=onnxruntime:cpu"),
     "recover.distill.batch_size": ("--set", "recover.distill.epochs=1"),
     "recover.reconstruct.batch_size": ("--set", "recover.reconstruct.epochs=1"),
