@@ -115,6 +115,7 @@ def preview(recipe: RecipeLike, folder: Path, settings: tuple[str, ...], update:
     """Shows what `take` would do."""
     from dataclasses import asdict
 
+    from secateur.pipeline.cli.progress import lasting
     from secateur.pipeline.report.dry_run import dry_run
     from secateur.pipeline.runs.recipe import recipe_of
 
@@ -126,6 +127,12 @@ def preview(recipe: RecipeLike, folder: Path, settings: tuple[str, ...], update:
         echo(f"{word}: {size}")
     for stage in found.stages:
         took = f"; took {stage.seconds:.1f} s last time" if stage.seconds is not None else ""
+        if stage.least_seconds is not None and not took:
+            took = f"; at least {lasting(stage.least_seconds)}"
         todo = f"to do, {stage.reason}" if stage.reason else "up to date"
         echo(f"  {stage.name:8} {todo}{f': {stage.about}' if stage.about else ''}{took}")
+    if any(stage.least_seconds is not None for stage in found.stages):
+        echo(
+            "at least: its images once through the dense model, as timed here; the rest is known once a run has done it"
+        )
     echo(f"nothing was written: without --dry-run, the run goes to {folder}")

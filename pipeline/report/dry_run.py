@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from secateur.pipeline.report.least_time import passes, seconds_per_image
 from secateur.pipeline.report.stage import ALL_STAGES
 from secateur.pipeline.report.table import compact
 from secateur.pipeline.runs.check import check_run
@@ -19,13 +21,15 @@ from secateur.pipeline.runs.runner import open_run, overdue
 class Planned:
     """A stage that a recipe wants: why it would be done (empty where it is up to date), on what, and how long it took.
 
-    `seconds` are those of the last time, where there was one in this folder.
+    `seconds` are those of the last time, where there was one in this folder; `least_seconds` are what its passes
+    through the dense model take at least, as timed here, where the stage is to do and something is known.
     """
 
     name: str
     reason: str
     about: str = ""
     seconds: float | None = None
+    least_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def dry_run(recipe: Recipe, folder: Path, update: bool = False) -> DryRun:
         run = Run(folder, recipe)
     check_run(run)
     late = dict(reason.split(": ", 1) for reason in overdue(run, stages=ALL_STAGES))
-    done, about = read_manifest(folder), _about(run)
+    done, about, least = read_manifest(folder), _about(run), _least(run, late)
     return DryRun(
         _sizes(run),
         tuple(
@@ -57,11 +61,19 @@ def dry_run(recipe: Recipe, folder: Path, update: bool = False) -> DryRun:
                 late.get(stage.name, ""),
                 about.get(stage.name, ""),
                 done[stage.name].seconds if stage.name in done else None,
+                least.get(stage.name),
             )
             for stage in ALL_STAGES
             if stage.wanted(recipe)
         ),
     )
+
+
+def _least(run: Run, late: Mapping[str, str]) -> dict[str, float]:
+    """The least seconds of the stages that are to do, where passes through the dense model tell them."""
+    known = {stage: count for stage, count in passes(run).items() if stage in late}
+    each = seconds_per_image(run) if known else 0.0
+    return {stage: count * each for stage, count in known.items()}
 
 
 def _sizes(run: Run) -> dict[str, str]:
