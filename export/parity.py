@@ -97,21 +97,7 @@ def check_parity(
     precision = graph_precision(declared_precisions(graph))
     allowed = TOLERANCES.get(precision, TOLERANCES["fp16"]) if tolerance is None else tolerance
     least = COSINES.get(precision, COSINES["fp16"])
-    if not batches or min(batches) < 1:
-        raise ExportError(f"the batches to compare are {list(batches)}, but at least one is needed, each 1 or more")
-    if images is None and precision in EIGHT_BITS:
-        raise ExportError(
-            f"{path.name} is in {precision}, which is right for real images alone: give images to compare"
-        )
-    widened, session = _widened(graph), runnable(path)
-    takes, gives = graph_tensors(graph)
-    names, spec = [output.name for output in gives], None if images is not None else _spec(graph, takes)
-    drawn = (spec.draw(batch, seed + number) for number, batch in enumerate(batches)) if spec is not None else ()
-    found = []
-    for inputs in drawn if images is None else (one for one, _ in images):
-        found += _compared(model, session, path, inputs, [tensor.name for tensor in takes], names)
-    if not found:
-        raise ExportError("there are no images to compare: give one batch or more")
+    found = differences(model, path, batches, seed=seed, images=images)
     for difference in found:
         if not (difference.relative <= allowed and difference.cosine >= least):
             raise ExportError(
@@ -120,7 +106,36 @@ def check_parity(
                 f"{allowed:.2g} is allowed{_cosine_too(difference, least)}{_parting(reference, path, images, least)}: "
                 "do not deploy this file; export it again or in a wider precision"
             )
-    return Parity(allowed, tuple(found), widened, least)
+    return Parity(allowed, found, _widened(graph), least)
+
+
+def differences(
+    model: nn.Module,
+    path: Path,
+    batches: tuple[int, ...] = (1, 2, 7),
+    *,
+    seed: int = 0,
+    images: Iterable[Any] | None = None,
+) -> tuple[Difference, ...]:
+    """What `check_parity` compares, whatever it is: for every batch and output, how far the graph is from the model."""
+    graph = read_graph(path)
+    precision = graph_precision(declared_precisions(graph))
+    if not batches or min(batches) < 1:
+        raise ExportError(f"the batches to compare are {list(batches)}, but at least one is needed, each 1 or more")
+    if images is None and precision in EIGHT_BITS:
+        raise ExportError(
+            f"{path.name} is in {precision}, which is right for real images alone: give images to compare"
+        )
+    session = runnable(path)
+    takes, gives = graph_tensors(graph)
+    names, spec = [output.name for output in gives], None if images is not None else _spec(graph, takes)
+    drawn = (spec.draw(batch, seed + number) for number, batch in enumerate(batches)) if spec is not None else ()
+    found: list[Difference] = []
+    for inputs in drawn if images is None else (one for one, _ in images):
+        found += _compared(model, session, path, inputs, [tensor.name for tensor in takes], names)
+    if not found:
+        raise ExportError("there are no images to compare: give one batch or more")
+    return tuple(found)
 
 
 def runnable(path: Path, threads: int | None = None) -> Any:

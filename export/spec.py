@@ -13,8 +13,10 @@ from secateur.export.build_options import PLAIN, BuildOptions
 from secateur.export.precision import EIGHT_BITS, PRECISIONS, parse_precision
 from secateur.export.quantize.spec import Quantization, QuantizeSpec
 from secateur.export.targets import check_bits, parse_target
+from secateur.export.tolerances import ToleranceSpec
 
 DEFAULT = QuantizeSpec()
+MEASURED = ToleranceSpec()
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class ExportSpec:
     them.
     """
     engines: BuildOptions = PLAIN
+    parity: ToleranceSpec = MEASURED
 
     def __post_init__(self) -> None:
         if not self.precisions or len(set(self.precisions)) < len(self.precisions):

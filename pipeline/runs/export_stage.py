@@ -73,7 +73,7 @@ def export_run(inputs: Inputs, say: Say) -> list[str]:
                 if precision in EIGHT_BITS:
                     graph = _quantize(inputs, side, model, fp32, made / name, precision, images, say)
                 else:
-                    graph = _export(model, made / name, shape, precision, images, notes, say)
+                    graph = _export(model, made / name, shape, precision, images, notes, spec.parity.of(precision), say)
                 if spec.preprocessing == "inside":
                     graph = _inside(graph, made / name, inputs.output(name), facts, say)
                 described[name] = graph
@@ -164,12 +164,13 @@ def _export(
     precision: str,
     images: Calibration,
     notes: Mapping[str, str],
+    tolerance: float,
     say: Say,
 ) -> ExportedGraph:
     write = partial(export_onnx, model, path, input_shape=shape, precision=precision, metadata=notes)
     try:
         info = write(calibration=images)
-        parity, missing = check_parity(model, path, ONNX_BATCHES), ""
+        parity, missing = check_parity(model, path, ONNX_BATCHES, tolerance), ""
     except MissingPackageError as error:  # ONNX Runtime, which measures and compares
         say(missing := str(error))
         info, parity = write(), None
@@ -208,7 +209,7 @@ def _quantize(
         say(f"{error}, which this stage does: it is measured anew")
         cache.unlink()
         info, how = written()
-    parity = check_parity(model, path, images=Quarter(images), reference=fp32)
+    parity = check_parity(model, path, tolerance=spec.parity.of(precision), images=Quarter(images), reference=fp32)
     return ExportedGraph(replace(info, path=Path(path.name)), parity, quantized=how)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from secateur.export.precision import TOLERANCES
 from secateur.pipeline.cli import main
 from secateur.pipeline.plan.spec import PlanSpec
 from secateur.pipeline.runs import runner
@@ -113,6 +114,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "export.precisions": ("[fp13]", "[]", "fp16", "[fp16, fp16]", "[16]"),
     "export.targets": ("[onnxruntime:gpu]", "onnxruntime:cpu", "[5]", "['']"),
     "export.max_drop": ("-1", ".nan", "little", "true", "0.5"),
+    **{f"export.parity.{word}": ("0", "1", "-0.1", ".nan", "tight", "true", "null") for word in TOLERANCES},
     "export.preprocessing": ("outsid", "5", "null", "true"),
     "export.engines.hardware": ("turing", "5", "null", "true"),
     "export.engines.versions": ("older", "5", "null", "true"),

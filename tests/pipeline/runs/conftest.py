@@ -33,6 +33,7 @@ TYPED: Mapping[str, Any] = {
         "targets": ["onnxruntime:cpu", "tensorrt_rtx:sm_86"],
         "quantize": {"samples_per_class": 2, "drop_images": 40},
         "max_drop": 50,
+        "parity": {"fp16": 0.02, "int8": 0.3},
     },
     "bench": {"targets": ["onnxruntime:cpu", "torch:cpu", "tensorrt_rtx:sm_86"], "batch": [16, 1], "seconds": 0.05},
 }

@@ -22,6 +22,7 @@ from secateur.export.engines import open_engine
 from secateur.export.graph_types import declared_precisions, graph_precision, read_graph
 from secateur.export.notes import read_notes
 from secateur.export.precision import PRECISIONS as TYPES
+from secateur.export.precision import TOLERANCES
 from secateur.export.preprocessing import Preprocessing
 from secateur.export.quantize.observe import CalibrationFeeds
 from secateur.export.runner.tensors import TensorInfo
@@ -52,6 +53,8 @@ def test_every_precision_is_exported_and_compared_at_the_batches_of_the_proof(ty
         assert graph.info.path.name == name
         assert name == onnx_name("dense" if "dense" in name else "pruned", graph.info.precision)
         assert graph_precision(declared_precisions(read_graph(typed_run.folder / name))) == graph.info.precision
+        assert graph.parity is not None
+        assert graph.parity.tolerance == {**TOLERANCES, "fp16": 0.02, "int8": 0.3}[graph.info.precision]
         if graph.info.precision == "int8":
             assert graph.quantized is not None and graph.quantized.images == 20
             assert graph.quantized.products > 0
@@ -59,7 +62,7 @@ def test_every_precision_is_exported_and_compared_at_the_batches_of_the_proof(ty
             assert (graph.quantized.limited.drop.images, graph.quantized.limited.metric) == (40, "top-1 accuracy")
             assert len(graph.quantized.limited.layers) == 8
             assert sum(difference.batch for difference in graph.parity.differences) == 5  # every fourth image
-        elif graph.parity is not None:
+        else:
             assert {difference.batch for difference in graph.parity.differences} == {1, 2, 7}
 
 
