@@ -7,20 +7,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from secateur.benchmarks.figure_text import figure_text
 from secateur.benchmarks.history.change_points import Change
 from secateur.benchmarks.history.lines import Line
 from secateur.core.errors import BenchError
 from secateur.core.files import write_text
+from secateur.export.runner.text import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLOCKS = "▁▂▃▄▅▆▇█"
+TITLE = 120
+"""At most so many letters of a line's title."""
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>History of {{ names }}</title>
 <style>
 :root { color-scheme: light dark }
@@ -29,6 +34,7 @@ figure { background: #fff; margin: 0; overflow-x: auto }
 svg { height: auto; width: 100% }
 div { overflow-x: auto }
 table { border-collapse: collapse; width: 100% }
+h1, td { overflow-wrap: anywhere }
 td, th { border-bottom: 1px solid #8886; padding: .3rem .5rem; text-align: left; vertical-align: top }
 </style>
 </head>
@@ -58,10 +64,15 @@ def write_chart(path: Path, lines: Sequence[Line], found: Mapping[int, Sequence[
         from jinja2 import Environment
 
         names = ", ".join(dict.fromkeys(line.name for line in lines))
-        page = Environment(autoescape=True).from_string(PAGE)
+        page = Environment(autoescape=True, finalize=_inert).from_string(PAGE)
         rows = [[line.title, *row(line, found[place])] for place, line in enumerate(lines)]
         picture = page.render(names=names, picture=picture[picture.index("<svg") :], rows=rows)
     write_text(path, picture)
+
+
+def _inert(value: object) -> object:
+    """A value of the page without characters that would turn text around; what is marked safe is the picture."""
+    return shown(value) if type(value) is str else value
 
 
 def row(line: Line, changes: Sequence[Change]) -> tuple[str, str, str, str]:
@@ -104,6 +115,6 @@ def _panel(axes: Axes, line: Line, changes: Sequence[Change]) -> None:
         axes.axvline(change.place - 0.5, color=colour, linestyle="--", linewidth=1)
         axes.text(change.place - 0.45, 0.06, f"{change.share:+.1%}", color=colour, transform=axes.get_xaxis_transform())
     step = max(1, len(values) // 12)
-    axes.set_xticks(places[::step], [commit[:7] for commit in line.commits[::step]])
-    axes.set_title(line.title.replace("$", r"\$"), loc="left")
-    axes.set_ylabel(line.values[0].unit)
+    axes.set_xticks(places[::step], [figure_text(commit[:7]) for commit in line.commits[::step]])
+    axes.set_title(figure_text(line.title, TITLE), loc="left")
+    axes.set_ylabel(figure_text(line.values[0].unit))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from secateur.export.markdown_text import markdown_line
 from secateur.export.runner.manifest import Built
 
 TEXT = """# {model}
@@ -45,4 +46,4 @@ def readme(model: str, engines: Sequence[Built]) -> str:
         f"{', '.join(one.capabilities) or 'any processor'} |"
         for one in engines
     ]
-    return TEXT.format(model=model, rows="\n".join(rows))
+    return TEXT.format(model=markdown_line(model), rows="\n".join(rows))

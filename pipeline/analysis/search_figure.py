@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from secateur.benchmarks.figure_text import figure_text
 from secateur.core.study import TrialRow
 from secateur.pipeline.scores.lrp.composite import DEPTHS
 
@@ -30,8 +31,8 @@ def search_figure(trials: tuple[TrialRow, ...]) -> Figure:
         for row in rows:
             x = words.index(str(row.parameters[key]))
             axes.plot(x, row.a_pr, "o", color=COLOURS[row.complete], markersize=4, alpha=0.7)
-        axes.set_xticks(range(len(words)), words, rotation=20, fontsize=7)
-        axes.set_title(key.replace("_", " "), fontsize=8, loc="left")
+        axes.set_xticks(range(len(words)), [figure_text(word) for word in words], rotation=20, fontsize=7)
+        axes.set_title(figure_text(key.replace("_", " ")), fontsize=8, loc="left")
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
     return figure

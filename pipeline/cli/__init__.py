@@ -102,6 +102,7 @@ def main(args: list[str] | None = None) -> None:
     debug = "--debug" in words
     verbose = ["-v"] if VERBOSE & {*words} else []
     rest = [word for word in words if word != "--debug" and word not in VERBOSE]
+    logging.lastResort = Notes(logging.WARNING)
     try:
         with stoppable():
             code = cli.main([*verbose, *rest], prog_name="secateur", standalone_mode=False)
@@ -119,25 +120,27 @@ def main(args: list[str] | None = None) -> None:
         click.echo(f"secateur: ended by {stopped.name}; the same command {_after_interruption(words)}", err=True)
         sys.exit(stopped.exit_code)
     except click.ClickException as error:
+        message = inert(error.format_message())
+        error.format_message = lambda: message  # type: ignore[method-assign]  # its words may be names of files
         error.show()
         sys.exit(error.exit_code)
     except SecateurError as error:
         if debug:
             traceback.print_exc()
-        click.echo(shown(f"secateur: {error}"), err=True)
+        complain(f"secateur: {error}")
         sys.exit(error.exit_code)
     except OSError as error:
         if debug:
             traceback.print_exc()
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(shown(f"secateur: cannot read or write: {where}{error.strerror or error}"), err=True)
+        complain(f"secateur: cannot read or write: {where}{error.strerror or error}")
         sys.exit(2)
     except Exception as error:
         if debug:
             traceback.print_exc()
         from secateur.pipeline.cli.unexpected import UNEXPECTED, report_of
 
-        click.echo(shown(report_of(error, words)), err=True)
+        complain(report_of(error, words))
         sys.exit(UNEXPECTED)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -147,7 +150,24 @@ def _say_more() -> None:
     logger = logging.getLogger("secateur")
     logger.setLevel(logging.INFO)
     if not logger.handlers:
-        logger.addHandler(logging.StreamHandler())
+        logger.addHandler(Notes())
+
+
+class Notes(logging.Handler):
+    """Says secateur's own notes and warnings on stderr, wherever that is by then."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(record.getMessage())
+
+
+def complain(text: str) -> None:
+    """Prints a message on stderr, inert."""
+    click.echo(inert(text), err=True)
+
+
+def inert(message: str) -> str:
+    """A message as a terminal may show it: lines after the first are set in, so that none passes for one of ours."""
+    return shown(message).replace("\n", "\n  ")
 
 
 def _after_interruption(words: Sequence[str]) -> str:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from secateur.benchmarks.modes.mode import COUNTED, parse_mode
-from secateur.export.runner.text import shown
 from secateur.pipeline.cli.common import (
     NAMED,
     Place,
@@ -167,12 +166,11 @@ def _document(found: BenchResult | Measured) -> dict[str, Any]:
 
 def _print(found: list[BenchResult | Measured]) -> None:
     """One table: a line for each model, target and batch."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from secateur.benchmarks.keys import split_key
     from secateur.benchmarks.results_file import BenchResult
+    from secateur.pipeline.report.console import InertConsole
 
     table = Table("model")
     if on_devices := any(result.device for result in found):
@@ -184,7 +182,7 @@ def _print(found: list[BenchResult | Measured]) -> None:
     ]
     columns = _columns([latency for side in sides for latency in side.latency_ms.values()])
     wide = 120 + 14 * (len(columns) - 3)
-    console = Console(highlight=False, width=_terminal_width() or wide)
+    console = InertConsole(width=_terminal_width() or wide)
     narrow = console.width < wide
     for column in ("target", "batch", *columns, "stopped by", "speedup [95 %]"):
         table.add_column(column, no_wrap=not narrow, overflow="fold")
@@ -196,9 +194,8 @@ def _print(found: list[BenchResult | Measured]) -> None:
         for key, latency in side.latency_ms.items():
             numbers = [_number(getattr(latency, name)) for name in columns.values()]
             place = [device] if on_devices else []
-            name, target = escape(shown(side.name)), split_key(key)[0]
-            ended = escape(shown(latency.stopped))
-            table.add_row(name, *place, target, str(latency.batch), *numbers, ended, speedup.get(key, ""))
+            names = (side.name, *place, split_key(key)[0], str(latency.batch))
+            table.add_row(*names, *numbers, latency.stopped, speedup.get(key, ""))
 
     for result in found:
         if isinstance(result, BenchResult):
@@ -212,7 +209,7 @@ def _print(found: list[BenchResult | Measured]) -> None:
     if table.row_count:
         console.print(table)
     for remark in remarks:
-        console.print(shown(remark), markup=False, soft_wrap=True)
+        console.print(remark, soft_wrap=True)
 
 
 def _terminal_width() -> int | None:

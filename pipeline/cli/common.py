@@ -92,8 +92,8 @@ def find_remotes(names: tuple[str, ...], keep: bool) -> list[Remote]:
 
 
 def echo(text: object, err: bool = False) -> None:
-    """Prints a line on stdout or stderr, with escapes for what a terminal would take as a command."""
-    click.echo(shown(str(text)), err=err)
+    """Prints one line on stdout or stderr, with escapes for what a terminal would take as a command or as another."""
+    click.echo(shown(str(text), lines=False), err=err)
 
 
 def print_json(content: Any) -> None:

@@ -44,16 +44,19 @@ def command(runs: tuple[Path, ...], picture: Path | None, as_json: bool) -> None
 
 def _print(found: Comparison) -> None:
     """A row for each quantity, a column for each run."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table("", "dense", *map(escape, found.runs))
+    from secateur.export.runner.text import shown
+    from secateur.pipeline.report.console import InertConsole
+
+    table = Table("", "dense", *found.runs)
     for column in table.columns:
         column.overflow = "fold"
     for one in found.quantities:
-        cells = [f"{row.pruned}\n{row.change}" if row else "not measured" for row in one.runs]
-        table.add_row(*map(escape, (one.name, one.dense, *cells)), end_section=True)
-    Console(highlight=False).print(table)
+        cells = [(row.pruned, row.change) if row else ("not measured",) for row in one.runs]
+        lines = [Text("\n".join(shown(word, lines=False) for word in cell)) for cell in cells]
+        table.add_row(one.name, one.dense, *lines, end_section=True)
+    InertConsole().print(table)
     for note in found.notes:
         echo(f"note: {note}")

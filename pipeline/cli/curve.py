@@ -6,7 +6,13 @@ from pathlib import Path
 
 import click
 
-from secateur.pipeline.cli.common import PLACE, Progress, json_option, print_json
+from secateur.pipeline.cli.common import (
+    PLACE,
+    Progress,
+    echo,
+    json_option,
+    print_json,
+)
 
 
 @click.command("curve", short_help="Accuracy against pruning rate and MACs, by method.")
@@ -79,4 +85,4 @@ def command(
     if as_json:
         print_json(asdict(content))
     else:
-        click.echo(folder / "curve.png")
+        echo(folder / "curve.png")

@@ -38,4 +38,5 @@ def say_closing(folder: Path) -> None:
     print_verdict(found.verdict)
     echo("Next:")
     for step in found.steps:
-        echo(f"  {step.command}\n      {step.why}")
+        echo(f"  {step.command}")
+        echo(f"      {step.why}")

@@ -16,18 +16,17 @@ def command(as_json: bool) -> None:
 
     Example: secateur doctor
     """
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     from secateur.export.capabilities import examine
     from secateur.export.targets import JETSONS
+    from secateur.pipeline.report.console import InertConsole
 
     machine = examine()
     if as_json:
         print_json({"schema": "secateur.doctor/1", **asdict(machine)})
         return
-    console = Console(highlight=False)
+    console = InertConsole()
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     gpus = ", ".join(
         f"{gpu.name} ({', '.join(filter(None, (gpu.capability, JETSONS.get(gpu.capability))))}, {gpu.memory_mib} MiB)"
@@ -51,7 +50,7 @@ def command(as_json: bool) -> None:
             facts.add_row(f"{runtime} {word}", ", ".join(listed) or "nothing of what others have")
     for package in machine.packages:
         known = package.version if package.usable else f"{package.version} {package.note}".strip()
-        facts.add_row(package.name, Text(known))
+        facts.add_row(package.name, known)
     console.print(facts)
     table = Table(title="targets", title_justify="left")
     for column in ("target", "build", "run", "precisions"):
@@ -62,6 +61,6 @@ def command(as_json: bool) -> None:
     console.print(table)
     for ability in machine.targets:
         if ability.advice:
-            console.print(f"{ability.target}: {ability.advice}", markup=False, soft_wrap=True)
+            console.print(f"{ability.target}: {ability.advice}", soft_wrap=True)
     for warning in machine.warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"warning: {warning}", style="yellow", soft_wrap=True)

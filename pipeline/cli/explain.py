@@ -41,18 +41,17 @@ def _say(key: Key) -> None:
 
 def _print(keys: tuple[Key, ...]) -> None:
     """Several keys as a table."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
+    from secateur.pipeline.report.console import InertConsole
     from secateur.pipeline.runs.keys import REQUIRED
 
     table = Table("key", "what it does", box=None, padding=(0, 1))
     table.columns[0].overflow = "fold"
     for key in keys:
         ends = key.default if key.default == REQUIRED else f"default: {key.default}"
-        table.add_row(escape(_named(key)), escape(f"{key.summary} [{ends}]"))
-    Console().print(table, highlight=False)
+        table.add_row(_named(key), f"{key.summary} [{ends}]")
+    InertConsole().print(table)
 
 
 def _named(key: Key) -> str:

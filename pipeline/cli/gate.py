@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from secateur.export.runner.text import shown
 from secateur.pipeline.cli.common import (
     PLACE,
     Progress,
     device_option,
+    echo,
     find_remotes,
     json_option,
     keep_option,
@@ -169,7 +169,7 @@ def command(
         ):
             raise click.UsageError("--accept takes BASELINE and CANDIDATE and judges nothing: give no limits with it")
         said = accepted(paths[1], paths[0])
-        print_json({"schema": "secateur.accepted/1", "accepted": said}) if as_json else click.echo(said)
+        print_json({"schema": "secateur.accepted/1", "accepted": said}) if as_json else echo(said)
         return
     for path in (junit, markdown):  # what is not judged must not leave an earlier verdict there
         if path is not None and path.is_file():
@@ -230,26 +230,26 @@ def _of_trtexec(paths: tuple[Path, ...], targets: tuple[str, ...], batch: int) -
 
 def print_verdict(verdict: Verdict) -> None:
     """Prints a verdict on stdout: its checks, its notes, and what it comes to."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from secateur.benchmarks.gating.verdict_files import number
+    from secateur.pipeline.report.console import InertConsole
 
     styles = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = InertConsole(width=None if sys.stdout.isatty() else 120)
     table = Table("check", "where", "value", verdict.interval, "limit", "outcome")
     for check in verdict.checks:
         interval = f"{check.low:.3f} to {check.high:.3f}" if check.low is not None and check.high is not None else ""
         table.add_row(
             check.name,
-            escape(shown(check.where)),
+            check.where,
             number(check.value),
             interval,
             number(check.limit),
-            f"[{styles[check.outcome]}]{check.outcome}[/]",
+            Text(check.outcome, styles[check.outcome]),
         )
     console.print(table)
     for note in verdict.notes:
-        console.print(shown(f"note: {note}"), markup=False, soft_wrap=True)
-    console.print(shown(verdict.sentence), style=styles[verdict.outcome], markup=False, soft_wrap=True)
+        console.print(f"note: {note}", soft_wrap=True)
+    console.print(verdict.sentence, style=styles[verdict.outcome], soft_wrap=True)

@@ -103,16 +103,16 @@ def show(paths: tuple[Path, ...], measures: tuple[str, ...], out: Path | None, a
         rows = [{**asdict(line), "changes": [asdict(one) for one in found[place]]} for place, line in enumerate(lines)]
         print_json({"schema": "secateur.trends/1", "lines": rows})
         return
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+
+    from secateur.pipeline.report.console import InertConsole
 
     table = Table("line", "values", "first", "last", "trend", "change points")
     for place, line in enumerate(lines):
         count, first, last, changed = row(line, found[place])
         trend = sparkline([value.value for value in line.values])
-        table.add_row(escape(line.title), count, first, last, trend, changed)
-    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
+        table.add_row(line.title, count, first, last, trend, changed)
+    InertConsole(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 @command.command("export", short_help="The history for asv or github-action-benchmark.")

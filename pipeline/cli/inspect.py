@@ -31,11 +31,11 @@ def command(model: str, align: int, as_json: bool) -> None:
         return
     from dataclasses import asdict
 
-    from rich.console import Console
     from rich.table import Table
 
     from secateur.pipeline.models.create import create_model
     from secateur.pipeline.models.inputs import input_shape
+    from secateur.pipeline.report.console import InertConsole
     from secateur.pipeline.runs.runner import open_run
     from secateur.pipeline.runs.subjects import is_run
     from secateur.pipeline.structure.describe import describe
@@ -59,16 +59,16 @@ def command(model: str, align: int, as_json: bool) -> None:
         units = f"{row.blocks} x {row.units // row.blocks}" if row.blocks > 1 else str(row.units)
         numbers = (str(row.step), f"{row.params:,}", f"{row.macs_share:.1%}")
         table.add_row(row.name, row.kind, units, *numbers)
-    console = Console()
+    console = InertConsole()
     console.print(table)
     for item in found.fixed:
-        console.print(f"fixed: {item.name} ({item.kind}, {item.units} units): {item.reason}", highlight=False)
+        console.print(f"fixed: {item.name} ({item.kind}, {item.units} units): {item.reason}")
     for hidden in found.unverifiable:
-        console.print(f"not verifiable: {hidden.name}: {hidden.reason}", highlight=False)
+        console.print(f"not verifiable: {hidden.name}: {hidden.reason}")
     for operation in found.uncounted:
-        console.print(f"not counted: {operation} may carry MACs that nobody knows here", highlight=False)
+        console.print(f"not counted: {operation} may carry MACs that nobody knows here")
     for name in found.one_size:
-        console.print(f"one size: the code of {name}, once pruned, takes inputs of this size only", highlight=False)
+        console.print(f"one size: the code of {name}, once pruned, takes inputs of this size only")
 
 
 def _file(path: Path, as_json: bool) -> None:

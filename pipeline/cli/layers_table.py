@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
+
+from secateur.pipeline.report.console import InertConsole
 
 if TYPE_CHECKING:
     from secateur.benchmarks.layers.layers_file import LayerProfile, LayerRow
@@ -17,12 +17,10 @@ WIDTH, NAME = 80, 19
 
 def print_layers(found: LayerProfile) -> None:
     """Prints a line for each layer, then what explains them, the roofline and the notes."""
-    console = Console(highlight=False, width=WIDTH)
+    console = InertConsole(width=WIDTH)
     console.print(
-        Text(
-            f"{found.target}, batch {found.batch}: {found.ms_dense:.3f} ms dense, {found.ms_pruned:.3f} ms pruned, "
-            f"{found.ratio:.2f} [{found.low:.2f}, {found.high:.2f}] times as fast"
-        )
+        f"{found.target}, batch {found.batch}: {found.ms_dense:.3f} ms dense, {found.ms_pruned:.3f} ms pruned, "
+        f"{found.ratio:.2f} [{found.low:.2f}, {found.high:.2f}] times as fast"
     )
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("layer (times in ms)", no_wrap=True)
@@ -32,7 +30,7 @@ def print_layers(found: LayerProfile) -> None:
         table.add_row(*_cells(found, row))
     console.print(table)
     for sentence in sentences(found):
-        console.print(Text(sentence), soft_wrap=True)
+        console.print(sentence, soft_wrap=True)
 
 
 def sentences(found: LayerProfile) -> Iterator[str]:
@@ -49,13 +47,13 @@ def sentences(found: LayerProfile) -> Iterator[str]:
         yield f"note: {note}"
 
 
-def _cells(found: LayerProfile, row: LayerRow) -> tuple[Text, ...]:
+def _cells(found: LayerProfile, row: LayerRow) -> tuple[str, ...]:
     """A layer's cells: its dense MACs, the share kept, MACs per byte and share of the time of the pruned one."""
     kept = f"{row.macs_pruned / row.macs_dense:.0%}" if row.macs_dense else ""
     bounds = (row.ratio, row.low, row.high)
     ratio, low, high = ("" if one is None else f"{one:.{2 if one < 10 else 0}f}" for one in bounds)
     intensity = row.intensity_pruned if row.macs_pruned else None
-    cells = (
+    return (
         _short(row.name),
         _number(row.macs_dense / 1e6, 3) if row.macs_dense else "",
         kept,
@@ -65,7 +63,6 @@ def _cells(found: LayerProfile, row: LayerRow) -> tuple[Text, ...]:
         _number(row.ms_pruned, 3),
         f"{ratio} [{low}, {high}]" if ratio else "",
     )
-    return tuple(map(Text, cells))
 
 
 def _number(value: float, digits: int) -> str:

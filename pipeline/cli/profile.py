@@ -72,17 +72,17 @@ def command(
     if as_json:
         print_json(asdict(table))
         return
-    click.echo(f"{target}, batch {batch}: dense {table.dense_ms:.3f} ms")
+    echo(f"{target}, batch {batch}: dense {table.dense_ms:.3f} ms")
     for curve in table.curves:
         for share, saved, low, high in zip(curve.shares, curve.saved_ms, curve.low_ms, curve.high_ms, strict=True):
             if share < 1:
-                click.echo(f"{curve.family} at {share:.0%}: {saved:+.4f} ms saved a group [{low:.4f}, {high:.4f}]")
+                echo(f"{curve.family} at {share:.0%}: {saved:+.4f} ms saved a group [{low:.4f}, {high:.4f}]")
     for operations in table.operations:
         names = f"{operations.operations[0]} and {len(operations.operations) - 1} more"
         values = zip(operations.shares, operations.saved_ms, operations.low_ms, operations.high_ms, strict=True)
         for share, saved, low, high in values:
             if share > 0:
-                click.echo(f"{names} in {operations.precision} at {share:.0%}: {saved:+.4f} ms [{low:.4f}, {high:.4f}]")
+                echo(f"{names} in {operations.precision} at {share:.0%}: {saved:+.4f} ms [{low:.4f}, {high:.4f}]")
 
 
 def _layers(run_dir: Path, target: str, batch: int, seconds: float, as_json: bool) -> None:

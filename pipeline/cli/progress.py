@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from rich.console import Console
-from rich.markup import escape
 from rich.status import Status
+from rich.text import Text
 
 from secateur.export.runner.text import shown
+from secateur.pipeline.report.console import InertConsole
 
 COUNT = re.compile(r"\b(\d+(?:\.\d+)?) of (\d+(?:\.\d+)?)\b")
 """How far work is, as its messages say it: `step 30 of 200`."""
@@ -45,7 +45,7 @@ class Progress:
     """
 
     def __init__(self, every_s: float = MINUTE_S) -> None:
-        self._console = Console(stderr=True)
+        self._console = InertConsole(stderr=True)
         self._status: Status | None = None
         self._every_s = every_s
         self._remaining = Remaining(time.monotonic)
@@ -75,14 +75,14 @@ class Progress:
         if message.startswith("done") or message == "up to date":
             self._at_work = ""
             if self._status is not None:
-                self._console.print(f"[green]✓[/] {stage:8} {escape(said)}", highlight=False)
+                self._console.print(Text.assemble(("✓", "green"), f" {stage:8} {said}"))
             elif message != "up to date":
                 self._line(f"{stage}: {said}")
             return
         left = self._remaining.seconds(stage, message)
         self._at_work = ": ".join(filter(None, (stage, said))) + (f" ({lasting(left)} left)" if left else "")
         if self._status is not None:
-            self._status.update(escape(self._at_work))
+            self._status.update(Text(self._at_work))
 
     def _tell(self) -> None:
         """Says what is at work, from time to time, until the work has ended."""
@@ -91,7 +91,7 @@ class Progress:
                 self._line(at_work)
 
     def _line(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
 
 def lasting(seconds: float) -> str:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import click
 
-from secateur.pipeline.cli.common import json_option, print_json
+from secateur.pipeline.cli.common import (
+    echo,
+    json_option,
+    print_json,
+)
 
 
 @click.command("recipes", short_help="The recipes that come with secateur; with a name, that one.")
@@ -29,4 +33,4 @@ def command(name: str, as_json: bool) -> None:
         return
     width = max(len(one.name) for one in every)
     for one in every:
-        click.echo(f"{one.name:{width}}  {one.summary}")
+        echo(f"{one.name:{width}}  {one.summary}")

@@ -7,7 +7,11 @@ from typing import Any
 
 import click
 
-from secateur.pipeline.cli.common import Progress, print_json
+from secateur.pipeline.cli.common import (
+    Progress,
+    echo,
+    print_json,
+)
 from secateur.pipeline.cli.stages import by_all_processes, stage_command
 
 _HELP = """Scores every unit of a run's model by the recipe's method.
@@ -46,7 +50,7 @@ def _search(run_dir: Path, search: int, settings: dict[str, Any], as_json: bool)
     if as_json:
         print_json({"composite": str(path), "a_pr": found.a_pr, "trials": [asdict(row) for row in found.trials]})
     else:
-        click.echo(path)
+        echo(path)
 
 
 def _with_search(stage: click.Command) -> click.Command:

@@ -68,7 +68,7 @@ def stage_command(stage: str, summary: str) -> click.Command:
             print_json(asdict(entries[stage]))
         else:
             for name in entries[stage].outputs:
-                click.echo(run_dir / name)
+                echo(run_dir / name)
             for line in stage_facts(run_dir, stage):
                 echo(line)
 

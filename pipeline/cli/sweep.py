@@ -11,6 +11,7 @@ import click
 from secateur.pipeline.cli.common import (
     PLACE,
     Progress,
+    echo,
     json_option,
     print_json,
     settings_option,
@@ -57,7 +58,7 @@ def command(
     for point in points:
         reached = f"{point.top1:.2f} %" if point.metric is None else str(point.metric)
         _say(f"{point.budget:g}", point.macs, point.params, reached, point.speedup)
-    click.echo(f"report: {page}")
+    echo(f"report: {page}")
 
 
 def _say(name: str, macs: float, params: float, reached: str, speedup: Mapping[str, Interval]) -> None:
@@ -65,4 +66,4 @@ def _say(name: str, macs: float, params: float, reached: str, speedup: Mapping[s
     from secateur.pipeline.report.table import speed
 
     speeds = "".join(f"  {target}: {speed(found)}" for target, found in speedup.items())
-    click.echo(f"{name:>6}  {macs / 1e6:10.1f} MMACs  {params / 1e6:8.2f} M  {reached}{speeds}")
+    echo(f"{name:>6}  {macs / 1e6:10.1f} MMACs  {params / 1e6:8.2f} M  {reached}{speeds}")

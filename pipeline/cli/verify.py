@@ -76,6 +76,7 @@ def command(
         print_json({"schema": "secateur.verdicts/1", "devices": documents} if remotes else documents[""])
     else:
         for name, verdict in found.items():
-            echo("\n".join(f"{name}: {line}" if name else line for line in verdict.lines()))
+            for line in verdict.lines():
+                echo(f"{name}: {line}" if name else line)
     codes = [verdict.exit_code for verdict in found.values()]
     click.get_current_context().exit(next((code for code in codes if code), 0))

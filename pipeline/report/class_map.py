@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist
 
-from secateur.export.runner.text import shown
+from secateur.benchmarks.figure_text import figure_text
 from secateur.pipeline.scores.score import Scores
 from secateur.pipeline.structure.describe import GroupRow
 
@@ -19,8 +19,6 @@ TOP, LOW = 0.1, 0.5
 """A unit serves a class alone when it is among the first tenth there and in the lower half for every other class."""
 LABELLED = 60
 """At most so many rows or columns have their names written beside them."""
-LETTERS = 48
-"""At most so many letters of a name."""
 GREY = "#7d7d7d"
 """What can be read on a white and on a black page."""
 ByClass = Mapping[str, NDArray[np.float64]]
@@ -119,11 +117,5 @@ def _heads(values: NDArray[np.float64], group: GroupRow) -> NDArray[np.float64]:
 
 
 def _ticks(put: Any, labels: list[str], rotation: int) -> None:
-    named = [_label(label) for label in labels] if len(labels) <= LABELLED else []
+    named = [figure_text(label) for label in labels] if len(labels) <= LABELLED else []
     put(range(len(named)), named, rotation=rotation)
-
-
-def _label(name: str) -> str:
-    """A name as one short line, which is no formula whatever it holds."""
-    line = shown(name, lines=False)
-    return (line if len(line) <= LETTERS else f"{line[: LETTERS - 1]}…").replace("$", r"\$")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from secateur.benchmarks.figure_text import figure_text
 from secateur.benchmarks.results_file import BenchResult, read_bench
 from secateur.core.errors import BenchError
 from secateur.pipeline.report.table import Row, faster, rows_of
@@ -65,11 +66,14 @@ def comparison_figure(found: Comparison) -> Figure:
                 continue
             axes.plot(at, result.judged.pruned, "o", color=colour, markersize=7)
             axes.annotate(
-                Path(name).name, (at, result.judged.pruned), xytext=(5, 5), textcoords="offset points", fontsize=8
+                *(figure_text(Path(name).name), (at, result.judged.pruned)),
+                xytext=(5, 5),
+                textcoords="offset points",
+                fontsize=8,
             )
         first = next((result.judged for result in found.results if result.judged), None)
-        axes.set_xlabel(f"times as fast on {target}" if target else "MACs, % of dense")
-        axes.set_ylabel(f"{first.name} {first.unit}".strip() if first else "")
+        axes.set_xlabel(figure_text(f"times as fast on {target}") if target else "MACs, % of dense")
+        axes.set_ylabel(figure_text(f"{first.name} {first.unit}".strip()) if first else "")
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(0.2)
     return figure

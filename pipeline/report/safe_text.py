@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from markupsafe import Markup
 
+from secateur.export.markdown_text import markdown_line
 from secateur.export.runner.text import shown
-
-MARKS = re.compile(r"[\\`|]|(?<=\])\(|(?<=!)\[")
-"""What makes a table's border, code, a link or a picture in Markdown."""
 
 
 def for_html(value: Any) -> Any:
@@ -19,12 +16,5 @@ def for_html(value: Any) -> Any:
 
 
 def for_markdown(value: Any) -> Any:
-    r"""A value of a template as one line of Markdown that is shown as it is.
-
-    >>> print(for_markdown("a|b <i> [x](y)"))
-    a\|b &lt;i&gt; [x]\(y)
-    """
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    text = shown(value, lines=False).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return MARKS.sub(r"\\\g<0>", text)
+    """A value of a template as one line of Markdown that is shown as it is."""
+    return markdown_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from secateur.benchmarks.bootstrap import Interval
@@ -13,6 +12,7 @@ from secateur.benchmarks.gating.shares import share_interval
 from secateur.benchmarks.keys import TOP1
 from secateur.benchmarks.results_file import BenchResult, Compared, read_bench
 from secateur.pipeline.report.certainty import Judged, change_of, judged
+from secateur.pipeline.report.console import InertConsole
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ def print_table(run_dir: Path) -> None:
         table.add_column(column, justify="right")
     for row in rows_of(bench):
         table.add_row(row.name, row.dense, row.pruned, row.change)
-    console = Console()
+    console = InertConsole()
     console.print(table)
     for target, reason in bench.skipped.items():
-        console.print(f"not measured: {target}: {reason}", highlight=False, markup=False)
-    console.print(f"report: {run_dir / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"not measured: {target}: {reason}")
+    console.print(f"report: {run_dir / 'report.html'}", soft_wrap=True)
 
 
 def compact(number: float) -> str:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from secateur.benchmarks.figure_text import figure_text
 from secateur.core.errors import PlanError, RunError
 from secateur.core.files import sha256_file, sha256_json
 from secateur.core.say import Say
@@ -145,9 +146,9 @@ def curves_figure(content: CurveFile) -> Figure:
             name = (
                 f"{label} ({top1.mean():.1f})" if len(rows) == 1 else f"{label} ({top1.mean():.1f}, {len(rows)} seeds)"
             )
-            (drawn,) = axes.plot(x, top1.mean(0), marker=".", label=name)
+            (drawn,) = axes.plot(x, top1.mean(0), marker=".", label=figure_text(name))
             axes.fill_between(x, top1.min(0), top1.max(0), color=drawn.get_color(), alpha=0.15, linewidth=0)
-    left.set_xlabel(f"removed units (%): {', '.join(content.kinds)}")
+    left.set_xlabel(figure_text(f"removed units (%): {', '.join(content.kinds)}"))
     right.set_xlabel("MACs left (%)")
     right.invert_xaxis()
     left.set_ylabel("top-1 (%)")

@@ -12,3 +12,7 @@ def test_every_engine_has_a_row() -> None:
     assert "| `tensorrt@fp16` | fp16 | tensorrt 10.3.0 | sm_87 |" in text
     assert "| `onnxruntime:cpu` | fp32 | onnxruntime 1.20 | any processor |" in text
     assert "python3 -m bundle_runner verify" in text
+
+
+def test_the_name_of_a_model_is_text() -> None:
+    assert readme("a* <b>\n# c", ()).startswith("# a\\* &lt;b&gt;\\\\n# c\n\n")

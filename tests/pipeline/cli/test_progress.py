@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 
 import pytest
-from rich.console import Console
 
 from secateur.pipeline.cli import progress
 from secateur.pipeline.cli.progress import Progress, Remaining, lasting
+from secateur.pipeline.report.console import InertConsole
 
 
 def shown_by(
@@ -20,8 +20,8 @@ def shown_by(
     said = io.StringIO()
     monkeypatch.setattr(
         progress,
-        "Console",
-        lambda stderr: Console(file=said, force_terminal=terminal, width=80, color_system="standard"),
+        "InertConsole",
+        lambda stderr: InertConsole(file=said, force_terminal=terminal, width=80, color_system="standard"),
     )
     with Progress(every_s) as told:
         work(told)

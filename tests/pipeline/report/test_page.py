@@ -22,59 +22,12 @@ from secateur.pipeline.report.sweep_page import write_sweep_page
 from secateur.pipeline.report.write import write_report
 from secateur.pipeline.scores.score import Scores
 from tests.export.test_artefacts import EXPORTED
+from tests.hostile import HOSTILE, TAGS
 from tests.pipeline.report.chromium import Seen, look
 from tests.pipeline.report.findings import CPU, findings, row, swept
 from tests.pipeline.report.test_energy_table import CONDITIONS
 from tests.pipeline.report.test_graph_tables import ENGINE
 from tests.pipeline.report.test_layer_times import PROFILE
-
-SCRIPT = "top.pwned=window.pwned=1"
-TAGS = (
-    f"<script>{SCRIPT}</script>",
-    f"<img src=URL onerror={SCRIPT}>",
-    f"<svg onload={SCRIPT}>",
-    f"</title><script>{SCRIPT}</script>",
-    f"</style><script>{SCRIPT}</script>",
-    f"</pre><iframe src=URL onload={SCRIPT}></iframe>",
-    f'"><img src=URL onerror={SCRIPT}>',
-    f"'><img src=URL onerror={SCRIPT}>",
-    f'" onmouseover="{SCRIPT}" x="',
-    f'" onfocus="{SCRIPT}" autofocus tabindex="1',
-    f"' autofocus onfocus='{SCRIPT}",
-    "<link rel=stylesheet href=URL>",
-    "<meta http-equiv=refresh content='0;url=URL'>",
-    "<base href=URL>",
-    "<form action=URL><input type=submit autofocus></form>",
-    "<object data=URL></object>",
-    "<embed src=URL>",
-    "<video src=URL autoplay></video>",
-    "<style>*{display:none}</style>",
-    "<style>@import 'URL';</style>",
-    "<plaintext>",
-    "<!--",
-    "]]>",
-    "</svg></details></main></body></html>",
-    "</table></div></section>",
-)
-TEXTS = (
-    "{{ 7 * 7 }}{% raw %}",
-    "{% include '/etc/passwd' %}",
-    "&lt;script&gt;",
-    "&#x3c;script&#x3e;",
-    "javascript:top.pwned=1",
-    "url(URL)",
-    "\u202egnp.exe\u2066",
-    "\x00\x1b[2J\x07",
-    "a\nb\r\nc",
-    "W" * 300,
-    "漢字" * 120,
-    "a" + "\u0301" * 60,
-    "$x^2$ $\\input{x}$",
-    "[bold red]x[/]",
-    "../../etc/passwd",
-    "\u2028\u2029\ufeff",
-)
-HOSTILE = TAGS + TEXTS
 
 
 @pytest.fixture(scope="module")
