@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secateur.core.errors import ExportError
+from secateur.export.runner.errors import InferenceError
+from secateur.export.runner.graph_check import check_graph
 from secateur.export.runner.tensors import DYNAMIC, TensorInfo
 
 if TYPE_CHECKING:
@@ -27,15 +29,27 @@ LONGEST = 240
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
-    """The ONNX model at `path` without its external weights; raises `ExportError` for a file that is none."""
+    """The ONNX model at `path` without its external weights.
+
+    Raises `ExportError` for a file that is none, and for one that `check_graph` refuses.
+    """
     import onnx
 
+    if not path.exists():
+        raise ExportError(f"there is no ONNX model at {path}: export one first")
+    check_onnx(path)
     try:
-        return onnx.load(str(path), load_external_data=False)
-    except FileNotFoundError as error:
-        raise ExportError(f"there is no ONNX model at {path}: export one first") from error
+        return onnx.load(str(path), format="protobuf", load_external_data=False)
     except Exception as error:  # protobuf and onnx raise several unrelated types for a damaged file
         raise ExportError(f"{path} is not a readable ONNX model ({first_line(error)}): export it again") from error
+
+
+def check_onnx(path: Path) -> None:
+    """Raises `ExportError` for a file that no runtime may open, see `check_graph`."""
+    try:
+        check_graph(path)
+    except InferenceError as error:
+        raise ExportError(str(error)) from error
 
 
 def graph_tensors(model: onnx.ModelProto) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:

@@ -14,6 +14,7 @@ from secateur.export import ort_plugin
 from secateur.export.engine import Arrays, Engine, How
 from secateur.export.engine_info import Layer
 from secateur.export.graph_types import (
+    check_onnx,
     declared_precisions,
     element_types,
     first_line,
@@ -116,7 +117,7 @@ def open_session(
     operations are timed, for a file whose path begins so.
 
     Raises `EngineError` where ONNX Runtime does not have the provider, falls back to another, or cannot load the
-    file, and `MissingPackageError` where it is not installed.
+    file, `ExportError` for a file that it may not open, and `MissingPackageError` where it is not installed.
     """
     onnxruntime = import_onnxruntime(device)
     provider = PROVIDERS[device]
@@ -126,6 +127,7 @@ def open_session(
             f"this ONNX Runtime ({onnxruntime.__version__}) has no {provider}, only {', '.join(available)}: "
             "`pip uninstall onnxruntime` and `pip install 'secateur[gpu]'` on a machine with an NVIDIA GPU"
         )
+    check_onnx(path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     if threads is not None:

@@ -18,6 +18,7 @@ from secateur.core.input_spec import InputSpec
 from secateur.core.model_inputs import ModelInputs, call, moved, samples_of
 from secateur.core.modules import device_of, evaluating
 from secateur.export.graph_types import (
+    check_onnx,
     declared_precisions,
     element_types,
     first_line,
@@ -254,6 +255,8 @@ def session_of(source: str | bytes, path: Path, *, as_written: bool = False, thr
         import onnxruntime
     except ImportError as error:
         raise MissingPackageError("onnxruntime", "the comparison of ONNX with PyTorch", "cpu") from error
+    if isinstance(source, str):
+        check_onnx(Path(source))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()
     options.log_severity_level = 4

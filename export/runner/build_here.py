@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from .errors import InferenceError, RunnerError, UnavailableError
+from .graph_check import check_graph
 from .machine import this_machine
 from .runtimes import NAMES, import_runtime, open_model, open_session
 from .tensors import DYNAMIC, TensorInfo
@@ -76,6 +77,7 @@ def build_plan(
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if flag is None else 1 << int(flag))
     parser = trt.OnnxParser(network, logger)
+    check_graph(graph)
     if not parser.parse_from_file(str(graph)):
         said = "; ".join(str(parser.get_error(index).desc()) for index in range(parser.num_errors))
         raise InferenceError(f"{name} {trt.__version__} cannot read {graph.name}: {said or logger.sentences()}")

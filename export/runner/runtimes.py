@@ -14,6 +14,7 @@ import numpy as np
 
 from . import plugin
 from .errors import InferenceError, UnavailableError
+from .graph_check import check_graph
 from .tensors import TensorInfo
 from .text import first_line
 
@@ -108,7 +109,11 @@ def lacking_provider(module: ModuleType, device: str) -> str:
 
 
 def open_session(module: ModuleType, path: Path, options: Any, device: str) -> Any:
-    """A session of ONNX Runtime with these options, which asks for the provider of a device and for no other."""
+    """A session of ONNX Runtime with these options, which asks for the provider of a device and for no other.
+
+    Raises `InferenceError` for a graph that `check_graph` refuses.
+    """
+    check_graph(path)
     if device == plugin.DEVICE:
         plugin.plugin_options(module, options)
         return module.InferenceSession(str(path), options)
@@ -130,6 +135,8 @@ class OrtModel(Model):
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # it prints there before it tries the same once more
                 self._session: Any = open_session(module, path, options, device)
+        except InferenceError:
+            raise
         except Exception as error:  # ONNX Runtime's exceptions share no public base class
             raise InferenceError(
                 f"ONNX Runtime {module.__version__} cannot load {path.name} ({first_line(error)})"

@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import helper
 from torch import nn
 
-from secateur.core.errors import EngineError, MissingPackageError, UnsupportedError
+from secateur.core.errors import EngineError, ExportError, MissingPackageError, UnsupportedError
 from secateur.export.engine_info import Layer
 from secateur.export.ort_engine import (
     INTEGER_PRODUCTS,
@@ -65,8 +67,11 @@ def test_a_silent_fallback_is_an_error(onnx_files: dict[str, Path], monkeypatch:
 
 def test_absent_or_damaged(onnx_files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no graph")
-    with pytest.raises(EngineError, match=r"cannot load .*bad.onnx on cpu"):
+    with pytest.raises(ExportError, match=r"bad.onnx is not a readable ONNX model"):
         OrtEngine(tmp_path / "bad.onnx", "cpu")
+    onnx.save(helper.make_model(helper.make_graph([helper.make_node("None", [], [])], "", [], [])), tmp_path / "x.onnx")
+    with pytest.raises(EngineError, match=r"cannot load .*x.onnx on cpu"):
+        OrtEngine(tmp_path / "x.onnx", "cpu")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     for device, extra in (("cpu", "cpu"), ("cuda", "gpu")):
         with pytest.raises(MissingPackageError, match=rf"secateur\[{extra}\]"):

@@ -35,7 +35,7 @@ def test_a_graph_that_cannot_be_built_leaves_nothing(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     (tmp_path / "job.json").write_text(json.dumps({"target": "onnxruntime:cpu", "graph": "model.onnx"}))
-    with pytest.raises(SystemExit, match="cannot load"):
+    with pytest.raises(SystemExit, match="is not a readable ONNX model"):
         build_here.main([str(tmp_path / "job.json"), str(tmp_path)])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job.json", "model.onnx"]
 
@@ -97,14 +97,14 @@ class StandInTrt(SimpleNamespace):
         )
 
 
-def build(trt: Any, tf32: bool = True) -> Any:
-    return build_here.build_plan(trt, Path("model.onnx"), [1, 2, 8], tf32)
+def build(trt: Any, folder: Path, tf32: bool = True) -> Any:
+    return build_here.build_plan(trt, tiny_graph(folder / "model.onnx"), [1, 2, 8], tf32)
 
 
 @pytest.mark.parametrize("tf32", [True, False])
-def test_a_plan_is_typed_as_its_graph_and_takes_the_batches(tf32: bool) -> None:
+def test_a_plan_is_typed_as_its_graph_and_takes_the_batches(tmp_path: Path, tf32: bool) -> None:
     trt = StandInTrt()
-    plan, layers, tensors = build(trt, tf32)
+    plan, layers, tensors = build(trt, tmp_path, tf32)
     assert (plan, layers) == (b"plan", '{"Layers": []}')
     assert trt.profiles == [("input", (1, 8), (2, 8), (8, 8))]
     assert trt.flags == [2, "tf32" if tf32 else "no tf32"]
@@ -121,6 +121,12 @@ def test_a_plan_is_typed_as_its_graph_and_takes_the_batches(tf32: bool) -> None:
         ("load", InferenceError, "cannot load what it built"),
     ],
 )
-def test_every_step_that_fails_is_said(refuse: str, kind: type[RunnerError], said: str) -> None:
+def test_every_step_that_fails_is_said(tmp_path: Path, refuse: str, kind: type[RunnerError], said: str) -> None:
     with pytest.raises(kind, match=said):
-        build(StandInTrt(refuse))
+        build(StandInTrt(refuse), tmp_path)
+
+
+def test_tensorrt_is_given_no_graph_that_may_not_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"no graph")
+    with pytest.raises(InferenceError, match="is not a readable ONNX model"):
+        build_here.build_plan(StandInTrt("parse"), tmp_path / "bad.onnx", [1, 2, 8], True)

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
 from secateur.export.runner.errors import InferenceError, UnavailableError
 from secateur.export.runner.runtimes import import_runtime, open_model
@@ -36,6 +38,9 @@ def test_outputs_and_a_prepared_call(made_bundle: Path) -> None:
 @needs_ort
 def test_a_file_that_does_not_load(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"x")
+    with pytest.raises(InferenceError, match=r"x\.onnx is not a readable ONNX model"):
+        open_model(tmp_path / "x.onnx", "onnxruntime:cpu")
+    onnx.save(helper.make_model(helper.make_graph([helper.make_node("None", [], [])], "", [], [])), tmp_path / "x.onnx")
     with pytest.raises(InferenceError, match=r"cannot load x\.onnx"):
         open_model(tmp_path / "x.onnx", "onnxruntime:cpu")
     with pytest.raises(UnavailableError, match="has no CUDAExecutionProvider"):
