@@ -1,4 +1,4 @@
-"""Folders of the Hugging Face hub: a config.json, in which timm says how a model is made, beside the weights."""
+"""Folders of the Hugging Face hub: a config.json, by timm or by transformers, beside the weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from secateur.core.errors import ModelError
 from secateur.pipeline.models.spec import CONFIG, ModelSpec
+from secateur.pipeline.models.transformers_folder import PROCESSOR, spec_of_config
 from secateur.pipeline.models.weights_file import HUB_WEIGHTS, weights_in
 
 FILE = "config.json"
@@ -20,22 +21,23 @@ def is_hub_folder(path: Path) -> bool:
 
 
 def spec_of_hub_folder(folder: Path) -> ModelSpec:
-    """The model of a folder that timm wrote: architecture, arguments, preprocessing and weights.
+    """The model of a folder that timm or transformers wrote: architecture, arguments, preprocessing and weights.
 
     Raises `ModelError` where the folder is another library's, cannot be read, or has no weights.
     """
     content = _read(folder / FILE)
     name = content.get("architecture")
-    if not isinstance(name, str):
-        kinds = content.get("architectures") or [content.get("model_type")]
-        whose = f"a {kinds[0]} of another library" if kinds[0] else "no model"
+    if not isinstance(name, str) and not isinstance(content.get("model_type"), str):
         raise ModelError(
-            f"{folder / FILE} is of {whose}, without timm's architecture: give the name of a timm model, or the import "
-            "path of a function that makes this one, and the weights beside it"
+            f"{folder / FILE} is of no model, with neither timm's architecture nor transformers' model_type: give the "
+            "name of a timm model, or the import path of a function that makes this one, and the weights beside it"
         )
     weights = weights_in(folder)
     if weights == folder:
         raise ModelError(f"{folder} has {FILE} but neither {' nor '.join(HUB_WEIGHTS)}: add the weights")
+    if not isinstance(name, str):
+        processor = folder / PROCESSOR
+        return spec_of_config(content, _read(processor) if processor.is_file() else None, str(weights))
     said = content.get("pretrained_cfg")
     config = said if isinstance(said, Mapping) else content  # timm's older files have all in one place
     kwargs = dict(content.get("model_args") or {})

@@ -17,6 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from secateur.core.errors import ModelError
+from secateur.core.files import sha256_json, sha256_once
+from secateur.pipeline.models.shards import INDEX, is_index, shards_of
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 AVERAGED = ("state_dict_ema", "model_ema")
@@ -27,7 +29,7 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 """What DistributedDataParallel, torch.compile and a LightningModule's attribute put before every name."""
 LIGHTNING = "pytorch-lightning_version"
 """The key that tells a checkpoint of Lightning, whose module has more tensors than those of its model."""
-HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+HUB_WEIGHTS = ("model.safetensors", INDEX, "pytorch_model.bin")
 """What folders of the Hugging Face hub call their weights."""
 ARCHITECTURE = "arch"
 """The key under which timm's train.py puts the name of the model."""
@@ -62,8 +64,10 @@ def open_checkpoint(path: str | Path, ema: bool | None = None) -> Checkpoint:
             f"the weights file {path} {what}: give a .safetensors or .pth file, or a folder with {HUB_WEIGHTS[0]}"
         )
     architecture = ""
-    if path.suffix == ".safetensors":
-        content: Any = _read_safetensors(path)
+    if is_index(path):
+        content: Any = _read_shards(path)
+    elif path.suffix == ".safetensors":
+        content = _read_safetensors(path)
     elif path.suffix in TORCH_SUFFIXES:
         content = _read_torch(path)
     else:
@@ -80,6 +84,16 @@ def open_checkpoint(path: str | Path, ema: bool | None = None) -> Checkpoint:
 def weights_in(path: Path) -> Path:
     """The weights in a folder of the Hugging Face hub; any other path as it is."""
     return next((path / name for name in HUB_WEIGHTS if (path / name).is_file()), path)
+
+
+def weights_digest(path: Path) -> str:
+    """The SHA-256 of a weights file, or of all files that an index names; empty where there is no such file."""
+    path = weights_in(path)
+    if not path.is_file():
+        return ""
+    if not is_index(path):
+        return sha256_once(path)
+    return sha256_json({name: sha256_once(path.parent / name) for name in shards_of(path)})
 
 
 def check_plain(tensors: Mapping[str, Tensor], where: str) -> None:
@@ -114,6 +128,20 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
                     f"{where} holds NaN or infinite numbers: {bad} of {tensor.numel()} in {name!r}; "
                     "give the weights of a training that did not diverge"
                 )
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    """The tensors of all files that an index names; raises `ModelError` where a file holds others than it says."""
+    tensors: dict[str, Tensor] = {}
+    for name, wanted in shards_of(index).items():
+        found = _read_safetensors(index.parent / name)
+        if odd := sorted(set(wanted) ^ set(found)):
+            raise ModelError(
+                f"{index.parent / name} and {index.name} do not agree about {odd[0]!r}: they are of different models; "
+                "download the folder again"
+            )
+        tensors |= found
+    return tensors
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from secateur.pipeline.data.sampling import few_shot, shortfall
 from secateur.pipeline.data.transform import Transform
 from secateur.pipeline.models.create import create_model, factory_of
 from secateur.pipeline.models.inputs import check_classes, input_shape, transform_for
-from secateur.pipeline.models.weights_file import weights_in
+from secateur.pipeline.models.weights_file import weights_digest
 from secateur.pipeline.recover.compensate import Statistics, gather_statistics
 from secateur.pipeline.runs.recipe import Recipe
 from secateur.pipeline.structure.classes import specialised
@@ -102,11 +102,7 @@ class Run:
     def model_identity(self) -> Mapping[str, str]:
         """What decides the dense model: how it is made, the content of its weights file, and of what classes it is."""
         spec, recipe = self.recipe.model, self.recipe
-        weights = (
-            sha256_once(file)
-            if spec.weights and (file := weights_in(Path(spec.weights))).is_file()
-            else str(spec.weights)
-        )
+        weights = (weights_digest(Path(spec.weights)) if spec.weights else "") or str(spec.weights)
         classes = [list(recipe.classes), list(self._all_data.classes)] if recipe.classes else []
         made = [spec.name, dict(spec.kwargs), spec.pretrained, classes, recipe.seed]  # what has no weights is drawn
         if is_import_path(spec.name):  # the user's code decides the model, too
