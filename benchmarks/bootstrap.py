@@ -23,7 +23,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import ndtr, stdtrit
 
 from secateur.core.errors import BenchError
 
@@ -177,7 +177,7 @@ def over_processes(groups: Sequence[ArrayLike], level: float = 0.95) -> Interval
     if not (total := sum(errors)):
         return Interval(math.exp(mean), math.exp(mean), math.exp(mean))
     freedom = total**2 / sum(error**2 / (len(group) - 1) for error, group in zip(errors, logs, strict=True))
-    width = float(stats.t.ppf((1 + level) / 2, freedom)) * math.sqrt(total)
+    width = float(stdtrit(freedom, (1 + level) / 2)) * math.sqrt(total)
     return Interval(math.exp(mean), math.exp(mean - width), math.exp(mean + width))
 
 
@@ -186,7 +186,7 @@ def _jackknife(parts: Sequence[Array], percent: float, level: float) -> Interval
     count, found = len(parts), float(np.percentile(np.concatenate(parts), percent))
     without = [np.concatenate([*parts[:place], *parts[place + 1 :]]) for place in range(count)]
     logs = np.log([np.percentile(rest, percent) for rest in without])
-    width = float(stats.t.ppf((1 + level) / 2, count - 1)) * math.sqrt((count - 1) ** 2 / count * logs.var(ddof=1))
+    width = float(stdtrit(count - 1, (1 + level) / 2)) * math.sqrt((count - 1) ** 2 / count * logs.var(ddof=1))
     return Interval(found, found * math.exp(-width), found * math.exp(width))
 
 
@@ -222,7 +222,7 @@ def _percentiles(sides: Sequence[Array], percent: float, rng: np.random.Generato
 
 
 def _interval(ratio: float, draws: Array, independent: float, level: float) -> Interval:
-    quantile = stats.t.ppf((1 + level) / 2, independent - 1) * np.sqrt(independent / (independent - 1))
-    tail = float(stats.norm.sf(quantile))
+    quantile = stdtrit(independent - 1, (1 + level) / 2) * np.sqrt(independent / (independent - 1))
+    tail = float(ndtr(-quantile))
     low, high = np.quantile(draws, (tail, 1 - tail))
     return Interval(ratio, min(float(low), ratio), max(float(high), ratio))

@@ -95,7 +95,8 @@ def command(
     """
     from secateur.benchmarks.effort import Effort
     from secateur.pipeline.runs.measure import measure
-    from secateur.pipeline.runs.subjects import is_run, open_subject, run_subjects
+    from secateur.pipeline.runs.run_folder import is_run
+    from secateur.pipeline.runs.subjects import open_subject, run_subjects
 
     alone = len(paths) == 1 and against is None and is_run(Path(paths[0]))
     once = bool(batches or targets or out or modes or devices)

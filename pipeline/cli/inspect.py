@@ -36,8 +36,8 @@ def command(model: str, align: int, as_json: bool) -> None:
     from secateur.pipeline.models.create import create_model
     from secateur.pipeline.models.inputs import input_shape
     from secateur.pipeline.report.console import InertConsole
+    from secateur.pipeline.runs.run_folder import is_run
     from secateur.pipeline.runs.runner import open_run
-    from secateur.pipeline.runs.subjects import is_run
     from secateur.pipeline.structure.describe import describe
     from secateur.pipeline.structure.find import find_groups
     from secateur.pipeline.structure.storage import load

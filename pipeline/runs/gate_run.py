@@ -17,7 +17,7 @@ from secateur.benchmarks.modes.mode import mode_of, without_mode
 from secateur.benchmarks.results_file import BenchResult, read_bench
 from secateur.core.errors import BenchError
 from secateur.core.say import Say
-from secateur.pipeline.runs.subjects import is_run
+from secateur.pipeline.runs.run_folder import is_run
 
 if TYPE_CHECKING:
     from secateur.benchmarks.effort import Effort

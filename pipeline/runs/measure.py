@@ -19,7 +19,8 @@ from secateur.core.say import Say
 from secateur.export.devices.device import Remote
 from secateur.export.targets import parse_typed_target
 from secateur.pipeline.models.inputs import input_shape
-from secateur.pipeline.runs.subjects import common_targets, is_run, open_subject, run_subjects, with_onnx
+from secateur.pipeline.runs.run_folder import is_run
+from secateur.pipeline.runs.subjects import common_targets, open_subject, run_subjects, with_onnx
 
 Measurable = nn.Module | str | Path
 """A model, or what names one on the command line: a timm name, a run directory, an .onnx or an .engine file."""

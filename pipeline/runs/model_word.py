@@ -11,7 +11,7 @@ from secateur.pipeline.models.architecture import check_name
 from secateur.pipeline.models.hub_folder import is_hub_folder, spec_of_hub_folder
 from secateur.pipeline.models.spec import ModelSpec, OwnModel
 from secateur.pipeline.models.weights_file import TORCH_SUFFIXES, open_checkpoint
-from secateur.pipeline.runs.subjects import is_run
+from secateur.pipeline.runs.run_folder import is_run
 from secateur.pipeline.structure.storage import STRUCTURE, WEIGHTS
 from secateur.pipeline.structure.structure_file import StructureFile
 

@@ -33,6 +33,11 @@ RUN = Kind("run", "manifest.json", "manifest")
 SWEEP = Kind("sweep", "sweep.json", "sweep")
 
 
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run directory, finished or not."""
+    return (path / "recipe.yaml").is_file()
+
+
 def is_ours(folder: Path, kind: Kind) -> bool:
     """Whether a folder is of this kind: it carries the marker, or is older and holds what only such a folder holds."""
     return (folder / kind.marker).is_file() or _has(folder / kind.old, kind.schema)

@@ -11,6 +11,7 @@ from secateur.core.errors import BenchError
 from secateur.core.input_spec import InputSpec
 from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo
 from secateur.export.targets import parse_target, parse_typed_target
+from secateur.pipeline.runs.run_folder import is_run
 
 
 def open_subject(word: str, targets: Sequence[str] = ()) -> Subject:
@@ -39,11 +40,6 @@ def open_subject(word: str, targets: Sequence[str] = ()) -> Subject:
 
     model = create_model(word)
     return Subject(word, module=model, inputs=InputSpec.shaped(input_shape(model)))
-
-
-def is_run(path: Path) -> bool:
-    """Whether a folder is a run directory."""
-    return (path / "recipe.yaml").is_file()
 
 
 def run_subjects(folder: Path, device: str = "") -> tuple[Subject, Subject]:
