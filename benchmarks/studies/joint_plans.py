@@ -1,7 +1,8 @@
 """Pruning and precision under one budget, beside int8 alone and pruning followed by int8.
 
 `python -m secateur_studies.joint_plans --data DATA --work WORK` plans trained models for the bit-operations, and for
-the latency on one CPU thread, of int8 alone (where that is slower: of fp32), and for less; every plan is repaired in
+the latency on one CPU thread, of int8 alone (where that is slower: of fp32), and for less (latencies are measured only
+where they are budgeted, and such runs stand apart in the file); every plan is repaired in
 closed form and not trained, exported, quantised by the same settings, judged in ONNX Runtime on the same held-out
 images and timed in turns with the fp32 graph. Both ways to prune first use the same curves of the same objective as the
 joint plan, with the MACs that make the graph in int8 as cheap as the budget, by the same count or latency table; with
@@ -19,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from secateur_studies.eight_bits import counted, loss, predictions, timed
@@ -74,7 +76,7 @@ class Subject:
     groups: Groups
     scores: Scores
     instruments: Instruments
-    table: LatencyTable
+    table: LatencyTable | None
     outer: frozenset[str]
     task: Trained
 
@@ -85,9 +87,11 @@ class Subject:
 
     def costs(self, kept: Kept, precisions: Mapping[str, str]) -> dict[str, float]:
         """What a plan costs: its share of the dense model's bit-operations in fp32, and milliseconds by the table."""
-        budgets = Budget(bit_ops=0.5), Budget(latency=0.5, target=TARGET)
-        operations, latency = (one.cost(self.groups, kept, [], self.table, precisions) for one in budgets)
-        return {"bit_ops": operations / bit_ops(self.groups.macs(), "fp32"), "latency": latency}
+        operations = Budget(bit_ops=0.5).cost(self.groups, kept, [], None, precisions)
+        costs = {"bit_ops": operations / bit_ops(self.groups.macs(), "fp32")}
+        if self.table is not None:
+            costs["latency"] = Budget(latency=0.5, target=TARGET).cost(self.groups, kept, [], self.table, precisions)
+        return costs
 
 
 @dataclass(frozen=True)
@@ -125,12 +129,13 @@ def main(
         command += f"--held-out {held_out} --shares {shares} --measures {measures}"
         run: dict[str, Any] = {"command": command, "environment": asdict(environment(1))}
         run |= {"images": images, "held_out": held_out, "runtime": RULE.runtime}
-        before = content["runs"].get(name, {})
+        title = name if measures == ",".join(MEASURES) else f"{name} by {measures}"
+        before = content["runs"].get(title, {})
         run["graphs"] = before["graphs"] if all(before.get(key) == run[key] for key in run) else []
-        content["runs"][name] = run
+        content["runs"][title] = run
         task, folder = open_trained(name, data, images, held_out), work / name
         folder.mkdir(parents=True, exist_ok=True)
-        subject = opened(task, folder)
+        subject = opened(task, folder, "latency" in measures.split(","))
         labels, wide = predictions(folder / "dense.onnx", task.evaluation)
         for job in jobs(subject, [float(share) for share in shares.split(",")], measures.split(",")):
             if any(job.done(row) for row in run["graphs"]):
@@ -143,9 +148,9 @@ def main(
                 f"{name}: {row['way']} at {row['measure']} {row['budget']:.4g}: top-1 {row['top1']:.2f}", err=True
             )
             write_json(out, "joint_plans", {"runs": content["runs"]})
-        for joint, row, more, around in apart(content, name):
+        for joint, row, more, around in apart(content, title):
             click.echo(
-                f"{name}, {joint['measure']} {joint['budget']:.4g}: joint has {more:+.2f} ± {around:.2f} points to "
+                f"{title}, {joint['measure']} {joint['budget']:.4g}: joint has {more:+.2f} ± {around:.2f} points to "
                 f"{row['way']}",
                 err=True,
             )
@@ -185,8 +190,8 @@ def budget_of(measure: str, limit: float) -> Budget:
     return Budget(bit_ops=limit) if measure == "bit_ops" else Budget(latency=f"{limit:.9f}ms", target=TARGET)
 
 
-def opened(task: Trained, folder: Path) -> Subject:
-    """The model with the measured losses of its units and bits, and its latencies, which the folder keeps."""
+def opened(task: Trained, folder: Path, times: bool) -> Subject:
+    """The model with the measured losses of its units and bits, and its latencies if asked, which the folder keeps."""
     say, identity = partial(click.echo, err=True), f"{folder.name} {len(list(task.calibration))}"
     groups = find_groups(task.model, torch.zeros(1, *task.shape))
     scores = score(task.model, groups, task.repairs, method="taylor")
@@ -204,20 +209,25 @@ def opened(task: Trained, folder: Path) -> Subject:
     losses = product_losses(
         task.model, groups, task.calibration, few, options=options, trials=trials, source=identity, say=say
     )
-    if not (path := folder / "latency.json").is_file():
+    table = latencies(task, groups, folder / "latency.json") if times else None
+    instruments = Instruments(objective=objective, precision_losses=losses, latencies=table)
+    return Subject(groups, scores, instruments, table, outer, task)
+
+
+def latencies(task: Trained, groups: Groups, path: Path) -> LatencyTable:
+    """The milliseconds of each product by its units and its bits, measured unless the file has them."""
+    if not path.is_file():
         profile(
             *(task.model, groups, TARGET, DEFAULT_KINDS),
             align=ALIGN,
             seconds=SECONDS,
             threads=1,
-            say=say,
+            say=partial(click.echo, err=True),
             precisions=("int8",),
             calibration=task.few,
             options=RULE,
         ).save(path)
-    table = LatencyTable.load(path)
-    instruments = Instruments(objective=objective, precision_losses=losses, latencies=table)
-    return Subject(groups, scores, instruments, table, outer, task)
+    return LatencyTable.load(path)
 
 
 def pruned_to(subject: Subject, measure: str, budget: float, ends: bool) -> Plan | None:
@@ -259,6 +269,7 @@ def judged(subject: Subject, job: Job, dense: Path, labels: NDArray[Any], wide: 
             graph = fp32
         else:
             quantize_onnx(fp32, graph, task.calibration, options=options)
+        right, given = predictions(graph, task.evaluation)
         return {
             "way": job.way,
             "measure": job.measure,
@@ -266,11 +277,18 @@ def judged(subject: Subject, job: Job, dense: Path, labels: NDArray[Any], wide: 
             "costs": subject.costs(kept, precisions),
             "bit_ops": spent(graph, fp32, task) / bit_ops(groups.macs(), "fp32"),
             "macs": groups.macs(kept) / groups.macs(),
-            **counted(graph, labels, predictions(graph, task.evaluation)[1], wide),
+            **counted(graph, labels, given, wide),
+            "surprise": surprises(given, right),
             **{key: _rounded(value) for key, value in timed(dense, graph).items()},
             "kept": {name: len(units) for name, units in kept.items()},
             "int8": sum(word == "int8" for word in declared_precisions(read_graph(graph)).values()),
         }
+
+
+def surprises(logits: NDArray[Any], labels: NDArray[Any]) -> list[float]:
+    """The cross-entropy of each image's label in nats, to five places."""
+    losses = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels), reduction="none")
+    return [round(float(one), 5) for one in losses]
 
 
 def _rounded(value: Any) -> Any:
@@ -288,27 +306,37 @@ def spent(graph: Path, fp32: Path, task: Trained) -> float:
 
 def apart(content: dict[str, Any], model: str) -> Iterator[tuple[dict[str, Any], dict[str, Any], float, float]]:
     """For each budget the joint plan's row and every other way's, by how many points of top-1 the first is better, and
-    half of the 95 % interval of that paired difference.
+    half of the 95 % interval of that paired difference. Int8 alone is compared where it costs no more than the budget.
     """
     graphs = content["runs"][model]["graphs"]
     for joint in (row for row in graphs if row["way"] == "joint"):
         measure, budget = joint["measure"], joint["budget"]
         for row in graphs:
-            alone = row["way"] in (INNER, EVERY) and abs(row["costs"][measure] - budget) < 1e-9
+            alone = row["way"] in (INNER, EVERY) and row["costs"].get(measure, float("inf")) <= budget * (1 + 1e-9)
             same = row["way"].startswith("pruned") and row["measure"] == measure and abs(row["budget"] - budget) < 1e-9
             if alone or same:
                 yield joint, row, *loss(joint, row)
 
 
+def clearer(joint: dict[str, Any], row: dict[str, Any]) -> str:
+    """By how much less the labels surprise the joint plan's graph, in nats with half of the 95 % interval of the paired
+    difference; nothing where that was not measured.
+    """
+    if "surprise" not in joint or "surprise" not in row:
+        return ""
+    less = np.array(row["surprise"]) - np.array(joint["surprise"])
+    return f"{less.mean():+.3f} ± {1.96 * less.std(ddof=1) / len(less) ** 0.5:.3f}"
+
+
 def table_of(content: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """The head and the rows of the table: a graph a row, those of a model and a budget together."""
-    head = ("graph", "budget", "bit-operations", "MACs", "top-1", "joint at this budget has, points")
+    more_head = "joint at this budget has, points"
+    head = ("graph", "budget", "bit-operations", "MACs", "top-1", "error", "cross-entropy", more_head, "nats less")
     lines: list[tuple[str, ...]] = []
     for model, run in content["runs"].items():
-        against: dict[int, str] = {}
-        for _, row, more, around in apart(content, model):
-            words = f"{more:+.2f} ± {around:.2f}"
-            against[id(row)] = f"{against[id(row)]}, {words}" if id(row) in against else words
+        against: dict[int, list[tuple[str, str]]] = {}
+        for joint, row, more, around in apart(content, model):
+            against.setdefault(id(row), []).append((f"{more:+.2f} ± {around:.2f}", clearer(joint, row)))
         for row in sorted(run["graphs"], key=lambda row: (row["measure"], -float(row["budget"]))):
             budget = {
                 "": "",
@@ -322,7 +350,10 @@ def table_of(content: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, 
                     f"{row['bit_ops']:.2%}",
                     f"{row['macs']:.1%}",
                     f"{row['top1']:.2f}",
-                    against.get(id(row), ""),
+                    f"{row['error']:.1%}",
+                    f"{np.mean(row['surprise']):.3f}" if "surprise" in row else "",
+                    ", ".join(points for points, _ in against.get(id(row), [])),
+                    ", ".join(nats for _, nats in against.get(id(row), []) if nats),
                 )
             )
     return head, lines

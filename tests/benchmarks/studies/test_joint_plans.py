@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
-from secateur_studies.joint_plans import Job, apart, table_of
+from secateur_studies.joint_plans import Job, apart, clearer, surprises, table_of
 
 
 def row(way: str, measure: str, budget: float, right: str, **costs: float) -> dict[str, Any]:
-    shown = {"bit_ops": 0.05, "macs": 0.8, "top1": 75.0}
+    shown = {"bit_ops": 0.05, "macs": 0.8, "top1": 75.0, "error": 0.1}
     return {"way": way, "measure": measure, "budget": budget, "right": right, "costs": costs, **shown}
 
 
@@ -38,10 +39,22 @@ def test_each_graph_has_a_row_in_the_table() -> None:
         "2.00 ms by the table",
     ]
     pruned = next(line for line in lines if line[1].startswith("5.00%") and line[0].endswith("then int8"))
-    assert pruned[2:5] == ("5.00%", "80.0%", "75.00") and pruned[5].startswith("+50.00 ± ")
+    assert pruned[2:7] == ("5.00%", "80.0%", "75.00", "10.0%", "") and pruned[7].startswith("+50.00 ± ")
     assert {len(line) for line in lines} == {len(head)}
 
 
 def test_a_graph_of_the_same_way_and_budget_is_not_made_again() -> None:
     job = Job("joint", "latency", 3.0, lambda: None)
     assert [job.done(one) for one in ROWS] == [False, False, False, False, True, False]
+
+
+def test_int8_alone_that_costs_less_is_compared_too_and_what_costs_more_is_not() -> None:
+    rows = [*ROWS[:3], row("int8, ends", "", 1.0, "1001", bit_ops=0.04)]
+    assert [one["way"] for _, one, _, _ in apart({"runs": {"net": {"graphs": rows}}}, "net")] == ["int8, ends"]
+
+
+def test_labels_surprise_a_graph_by_their_cross_entropy_and_pairs_of_images_are_compared() -> None:
+    logits, labels = np.array([[0.0, 0.0], [0.0, np.log(3.0)]], dtype=np.float32), np.array([0, 0])
+    assert surprises(logits, labels) == pytest.approx([np.log(2.0), np.log(4.0)], abs=1e-5)
+    assert clearer({"surprise": [1.0, 2.0]}, {"surprise": [1.5, 2.7]}) == "+0.600 ± 0.196"
+    assert clearer({}, {"surprise": [1.0]}) == ""
