@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from secateur_studies.eight_bits import counted, loss, predictions, timed
-from secateur_studies.trained_models import Trained, open_trained
+from secateur_studies.trained_models import Trained, halved, open_trained
 
 from secateur.benchmarks.environment import environment
 from secateur.core.errors import PlanError
@@ -118,8 +118,17 @@ class Job:
 @click.option("--held-out", default=3000, show_default=True, help="Images that are counted, where there are so many.")
 @click.option("--shares", default="0.85,0.7,1", show_default=True, help="Budgets, as shares of what int8 alone costs.")
 @click.option("--measures", default=",".join(MEASURES), show_default=True, help="What is budgeted.")
+@click.option("--from-half", is_flag=True, help="Halve the models first: the small ones are the dense models then.")
 def main(
-    data: Path, work: Path, out: Path, models: str, images: int, held_out: int, shares: str, measures: str
+    data: Path,
+    work: Path,
+    out: Path,
+    models: str,
+    images: int,
+    held_out: int,
+    shares: str,
+    measures: str,
+    from_half: bool,
 ) -> None:
     """Plans, quantises and counts, and writes what is known after each graph; other models in the file stay."""
     torch.set_num_threads(1)
@@ -127,14 +136,18 @@ def main(
     for name in models.split(","):
         command = f"python -m secateur_studies.joint_plans --data DATA --work WORK --models {name} --images {images} "
         command += f"--held-out {held_out} --shares {shares} --measures {measures}"
+        command += " --from-half" if from_half else ""
         run: dict[str, Any] = {"command": command, "environment": asdict(environment(1))}
         run |= {"images": images, "held_out": held_out, "runtime": RULE.runtime}
-        title = name if measures == ",".join(MEASURES) else f"{name} by {measures}"
+        subject_name = f"{name}, half" if from_half else name
+        title = subject_name if measures == ",".join(MEASURES) else f"{subject_name} by {measures}"
         before = content["runs"].get(title, {})
         run["graphs"] = before["graphs"] if all(before.get(key) == run[key] for key in run) else []
         content["runs"][title] = run
-        task, folder = open_trained(name, data, images, held_out), work / name
+        task, folder = open_trained(name, data, images, held_out), work / subject_name
         folder.mkdir(parents=True, exist_ok=True)
+        if from_half:
+            task = replace(task, model=halved(task))
         subject = opened(task, folder, "latency" in measures.split(","))
         labels, wide = predictions(folder / "dense.onnx", task.evaluation)
         for job in jobs(subject, [float(share) for share in shares.split(",")], measures.split(",")):
