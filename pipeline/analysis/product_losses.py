@@ -50,7 +50,11 @@ def product_losses(
         found = product_sensitivities(fp32, calibration, judge, options=options, trials=trials, say=say)
     macs, modules = ({one.node: getattr(one, name) for one in found} for name in ("macs", "module"))
     terms = terms_of_products(groups, {}, macs, modules)
-    return {terms[one.node]: one.divergence for one in found if one.divergence is not None}
+    losses: dict[str, float] = {}
+    for one in found:
+        if one.divergence is not None:  # a term of several products costs what they cost together
+            losses[terms[one.node]] = losses.get(terms[one.node], 0.0) + one.divergence
+    return losses
 
 
 def wide_products(groups: Groups, plan: Plan, path: Path, images: Batches) -> tuple[str, ...]:

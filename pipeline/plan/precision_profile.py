@@ -68,7 +68,7 @@ def operation_curves(
                 after = cache(partial(timing.subject, graph))
                 name = f"{family} in {precision}, {'narrower' if kept else 'dense'}"
                 saved = timings.saved(name, timing, before, after)
-                key, names = (precision, family), tuple(nodes[family].values())
+                key, names = (precision, family), tuple(dict.fromkeys(nodes[family].values()))
                 share = sum(macs[name] for name in names) / sum(dense[name] for name in names)
                 points = found.setdefault(key, {0.0: (0.0, 0.0, 0.0)})
                 points.setdefault(share, (saved.saved_ms, saved.low_ms, saved.high_ms))  # some are never narrower

@@ -17,7 +17,7 @@ from secateur.pipeline.structure.graph.build_groups import build_groups
 from secateur.pipeline.structure.graph.components import components_of
 from secateur.pipeline.structure.graph.heads import with_heads
 from secateur.pipeline.structure.graph.program import SAMPLES
-from secateur.pipeline.structure.graph.terms import norms_of, terms_of
+from secateur.pipeline.structure.graph.terms import norms_of, terms_of, told_apart
 from secateur.pipeline.structure.graph.tracer import trace_model
 from secateur.pipeline.structure.graph.ungrouped import ungrouped
 from secateur.pipeline.structure.groups import Fixed, Group, Groups, Term
@@ -114,7 +114,7 @@ def _looked_at(model: nn.Module, example_input: ModelInputs, verify: bool) -> Gr
         *layer_terms(model, {layer: n for layer, n in reuse.items() if layer.startswith(inside)}, result.axes),
         *extra,
     ]
-    result = replace(result, terms=tuple(terms), uncounted=tuple(trace.uncounted))
+    result = replace(result, terms=told_apart(terms), uncounted=tuple(trace.uncounted))
     return verify_groups(model, result) if verify and groups else result
 
 

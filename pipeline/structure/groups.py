@@ -171,7 +171,11 @@ class Norm(Axis):
 
 @dataclass(frozen=True)
 class Term:
-    """Multiply-accumulates of one operation: `macs` times the lengths of the `axes`, for one sample."""
+    """Multiply-accumulates of one operation: `macs` times the lengths of the `axes`, for one sample.
+
+    The `name` is its module's, with what tells it from other operations of the module: `attn.logits`, or `attn#2` for
+    the second.
+    """
 
     name: str
     macs: float

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +25,16 @@ def terms_of(trace: Trace, components: Components, units: Units) -> tuple[Term, 
         fixed = math.prod(axis.size for axis in axes if not axis.members)
         terms.append(Term(cost.module, cost.factor * fixed / SAMPLES, tuple(axis for axis in axes if axis.members)))
     return tuple(terms)
+
+
+def told_apart(terms: Iterable[Term]) -> tuple[Term, ...]:
+    """The terms, of which the second of a name is called `name#2`, the third `name#3`, and so on."""
+    seen: Counter[str] = Counter()
+    found = []
+    for term in terms:
+        seen[term.name] += 1
+        found.append(term if seen[term.name] == 1 else replace(term, name=f"{term.name}#{seen[term.name]}"))
+    return tuple(found)
 
 
 def norms_of(trace: Trace, components: Components, found: BuiltGroups) -> dict[str, Norm]:
