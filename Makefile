@@ -7,7 +7,7 @@ SOURCES := $(shell find secateur pipeline kernels export benchmarks recipes -nam
 
 # `make docs` builds the documentation into build/docs, `make test-docs` takes its tutorials: minutes.
 
-.PHONY: demo test docs test-docs test-wheel bare lint types check setup clean
+.PHONY: demo test docs test-docs test-wheel test-lowest audit-lowest bare lint types check setup clean
 
 demo: setup
 	$(BIN)/secateur demo --out runs/demo
@@ -28,6 +28,20 @@ test-wheel: setup
 	$(PYTHON) -m venv build/wheel/bare
 	build/wheel/bare/bin/python -m pip install --quiet "$$(ls build/wheel/*.whl)[cpu]"
 	cd build/wheel && bare/bin/python -P -m secateur demo --out demo
+
+# the tests with the lowest versions that pyproject.toml allows, in an environment of their own: downloads PyTorch
+test-lowest:
+	test -x .bare/lowest/bin/python || $(PYTHON) -m venv .bare/lowest
+	.bare/lowest/bin/python -m pip install --quiet --upgrade pip 'setuptools>=77,<82' wheel
+	.bare/lowest/bin/python -m pip install --quiet --constraint .ci/lowest.txt --no-build-isolation \
+		--editable '.[cpu,dev]' --config-settings editable_mode=strict
+	PYTHONSAFEPATH=1 .bare/lowest/bin/pytest --numprocesses logical --dist worksteal
+
+# what is known against these versions
+audit-lowest:
+	test -x .bare/audit/bin/python || $(PYTHON) -m venv .bare/audit
+	.bare/audit/bin/python -m pip install --quiet pip-audit
+	.bare/audit/bin/pip-audit --requirement .ci/lowest.txt --no-deps --disable-pip
 
 # the runner of bundles, by every Python of these that is installed, with numpy and ONNX Runtime alone
 bare: setup

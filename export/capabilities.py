@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from secateur.export import ort_plugin
 from secateur.export.machine import Gpu, driver_and_gpus, memory_mib, nvcc, torch_cuda
+from secateur.export.platform_limits import platform_limits
 from secateur.export.runner import plugin
 from secateur.export.runner.machine import cpu_count, cpu_name
 from secateur.export.targets import JETSONS, Target, all_targets
@@ -101,7 +102,7 @@ def examine() -> Machine:
         nvrtc=nvrtc_version() is not None,
         packages=tuple(packages.values()),
         targets=abilities,
-        warnings=_warnings(packages),
+        warnings=(*_warnings(packages), *platform_limits()),
         features=_features(packages),
     )
 

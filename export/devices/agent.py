@@ -4,18 +4,18 @@ Python 3.8 and newer, standard library only. It is sent through ssh with each re
 what it is asked to keep, under `~/.cache/secateur`: `store/` has the files that were pushed, by their SHA-256, `jobs/`
 a folder for each job that is running or whose results wait, `kept/` those that the user wants to look at.
 
+fcntl and pwd are imported where they are used: Windows, which has neither, reads this file to send it.
+
 A request is one line of JSON, and so is each line of an answer; the bytes of files follow the line that names them.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import platform
-import pwd
 import shutil
 import signal
 import subprocess
@@ -56,6 +56,8 @@ def boot() -> str:
 
 def hello(request: dict[str, Any], incoming: BinaryIO) -> Iterator[dict[str, Any]]:
     """What this machine is, what is installed, and how much space is left."""
+    import pwd
+
     folder = home()
     model = Path("/proc/device-tree/model")
     tegra = Path("/etc/nv_tegra_release")
@@ -153,6 +155,8 @@ def start(request: dict[str, Any], incoming: BinaryIO) -> Iterator[dict[str, Any
 
 def _prepare(job: Path, store: Path, files: dict[str, str]) -> int:
     """Lays out the files of a job, whole or not at all, and returns the lock that says that it runs."""
+    import fcntl
+
     part = job.with_name(job.name + ".part")
     shutil.rmtree(str(part), ignore_errors=True)
     (part / "work" / "out").mkdir(parents=True)
@@ -199,6 +203,8 @@ def _supervise(job: Path, store: Path, request: dict[str, Any], parent: int) -> 
 
 def state(job: Path) -> str:
     """`running`, `done`, `rebooted` or `killed`."""
+    import fcntl
+
     if (job / "code").exists():
         return "done"
     with (job / "alive").open("ab") as alive:
@@ -295,6 +301,8 @@ def wipe(request: dict[str, Any], incoming: BinaryIO) -> Iterator[dict[str, Any]
 
 def _device_lock() -> int:
     """The lock of the whole device, which all its users share, held by the descriptor that is returned."""
+    import fcntl
+
     path = os.environ.get("SECATEUR_LOCK", "/tmp/secateur.lock")
     try:
         try:

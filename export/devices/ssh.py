@@ -242,6 +242,8 @@ def _known_as(device: Device) -> str:
 
 def _control_folder() -> Path | None:
     """A folder of this user alone for the sockets of shared connections; None where each path would be too long."""
+    if not hasattr(os, "getuid"):  # Windows, whose OpenSSH shares no connections either
+        return None
     for base in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir()):
         folder = Path(base) / f"secateur-ssh-{os.getuid()}"
         if not base or len(str(folder)) + SOCKET_NAME > SOCKET_PATH:

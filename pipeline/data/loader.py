@@ -14,7 +14,10 @@ from torch import Tensor
 from secateur.core.errors import DataError
 from secateur.core.model_inputs import samples_of
 from secateur.pipeline.data.images import Images
+from secateur.pipeline.data.transform import Transform
 
+CACHE_BYTES = 64 << 20
+"""What the pixels that a loader keeps take at most: as many as 445 images of 3 x 224 x 224 in eight bits."""
 Batch = tuple[Any, Any]
 Batches = Iterable[Batch]
 """What serves as a loader: anything that yields (images, labels) as often as it is asked, in batches.
@@ -103,7 +106,9 @@ class Loader:
     `[B, H, W]` int64, boxes `[B, most, 6]` float32 (see `data.truths`).
 
     The first batches are kept in memory once computed, as long as they take no more than `cache_bytes` together:
-    scores and recovery pass over the same few images again and again. What is yielded may be changed in place.
+    scores and recovery pass over the same few images again and again. Of a `Transform` the pixels are kept as eight
+    bits. Later batches are read again in each pass, so that memory does not grow with the number of images. What is
+    yielded may be changed in place.
     Raises `DataError` when there is nothing to load, or naming the image that cannot be read.
 
     >>> data = sc.open_data("digits")
@@ -118,7 +123,7 @@ class Loader:
         transform: Callable[[Image.Image], Tensor],
         batch_size: int = 32,
         indices: Sequence[int] | NDArray[np.int64] | None = None,
-        cache_bytes: int = 1 << 30,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         chosen = np.arange(len(images)) if indices is None else np.asarray(indices, dtype=np.int64)
         if batch_size < 1:
@@ -138,6 +143,8 @@ class Loader:
         self.batch_size = batch_size
         self.cache_bytes = cache_bytes
         self._indices = chosen
+        self._eight_bits = transform if isinstance(transform, Transform) else None
+        self._pixels = transform if self._eight_bits is None else self._eight_bits.eight_bits
         self._cache: dict[int, Batch] = {}
         self._cached_bytes = 0
 
@@ -153,10 +160,10 @@ class Loader:
         for number in range(len(self)):
             part = self._indices[number * self.batch_size : (number + 1) * self.batch_size]
             pixels, labels = self._cache[number] if number in self._cache else self._read(number, part)
-            yield pixels.clone(), labels.clone()
+            yield (self._eight_bits.normalised(pixels) if self._eight_bits else pixels.clone()), labels.clone()
 
     def _read(self, number: int, part: NDArray[np.int64]) -> Batch:
-        pixels = torch.stack([self.transform(self.images.read(int(i))) for i in part])
+        pixels = torch.stack([self._pixels(self.images.read(int(i))) for i in part])
         labels = torch.from_numpy(self.images.labels[part])
         if (truths := self.images.truths) is not None:
             height, width = pixels.shape[-2:]

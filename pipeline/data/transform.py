@@ -34,13 +34,22 @@ class Transform:
         return self.crop_mode == "squash" and self.crop_pct == 1
 
     def __call__(self, image: Image.Image) -> Tensor:
+        return self.normalised(self.eight_bits(image))
+
+    def eight_bits(self, image: Image.Image) -> Tensor:
+        """The image resized and cropped, `[C, H, W]` uint8: a quarter of what `normalised` makes of it."""
         channels, height, width = self.shape
         mode = "L" if channels == 1 else "RGB"
         if image.mode != mode:
             image = image.convert(mode)
         small = image.width <= width and image.height <= height
-        pixels = (self._whole if small else self._cropped)(image)
-        return torch.as_tensor(pixels, dtype=torch.float32)
+        pixels: Tensor = (self._whole if small else self._cropped)(image)
+        return pixels
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """What the model takes, `[..., C, H, W]` float32, of pixels of eight bits; bit for bit what timm makes."""
+        mean, std = (torch.tensor(values).reshape(-1, 1, 1) for values in (self.mean, self.std))
+        return pixels.float().div_(255).sub_(mean).div_(std)
 
     @cached_property
     def _cropped(self) -> torch.nn.Module:
@@ -58,5 +67,6 @@ class Transform:
             interpolation=self.interpolation,
             mean=self.mean,
             std=self.std,
+            normalize=False,
         )
         return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from secateur.core.errors import RunError
 
 BYTES = torch.float32.itemsize
+CHUNK = 1 << 20
 
 
 class TensorFile:
@@ -26,7 +28,7 @@ class TensorFile:
         self._shape: torch.Size | None = None
         try:
             with path.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, max(values, 1) * BYTES)
+                _take_room(file, max(values, 1) * BYTES)
         except OSError as error:
             raise self._full(error) from error
 
@@ -54,3 +56,12 @@ class TensorFile:
             f"({error.strerror or error}): free some space, name a larger folder with the environment variable TMPDIR, "
             "or repair from fewer images"
         )
+
+
+def _take_room(file: BinaryIO, size: int) -> None:
+    """Takes `size` bytes of the disk for a new file; by writing them where the system has no other way (macOS)."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    for start in range(0, size, CHUNK):
+        file.write(bytes(min(CHUNK, size - start)))

@@ -238,7 +238,10 @@ def _plain(value: Any) -> Any:
 
 
 def _sync_directory(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Puts on disk which files a folder has, where the system can (Windows cannot)."""
+    if (flag := getattr(os, "O_DIRECTORY", None)) is None:
+        return
+    descriptor = os.open(folder, os.O_RDONLY | flag)
     try:
         os.fsync(descriptor)
     finally:

@@ -275,3 +275,13 @@ def test_a_lock_is_given_back_after_an_error(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "theirs"
     with pytest.raises(RunError, match="cannot lock"), locked(tmp_path / "file" / ".lock", "in use"):
         pass
+
+
+def test_files_are_written_where_folders_cannot_be_synchronised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    monkeypatch.delattr(os, "O_DIRECTORY")
+    monkeypatch.setattr(os, "open", lambda *words, **more: opened.append(words))  # Windows refuses folders
+    files._sync_directory(tmp_path)
+    assert opened == []

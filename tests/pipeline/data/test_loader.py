@@ -17,6 +17,7 @@ from secateur.core.errors import DataError
 from secateur.pipeline.data.dataset import open_data
 from secateur.pipeline.data.images import ArrayImages
 from secateur.pipeline.data.loader import Loader, any_batches
+from secateur.pipeline.data.transform import Transform
 from tests.pipeline.data.sources import pixels, write_folder
 
 IMAGES = ArrayImages(pixels(11, 4), np.arange(11) % 3, ("a", "b", "c"))
@@ -149,3 +150,13 @@ def test_an_iterator_is_refused_before_it_is_read() -> None:
         any_batches(batch for batch in [(IMAGE, [0, 1])])
     with pytest.raises(DataError, match="a int is no loader"):
         any_batches(3)  # type: ignore[arg-type]
+
+
+def test_what_is_kept_in_eight_bits_is_what_the_transform_makes_of_each_image() -> None:
+    transform = Transform((3, 3, 3), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), crop_pct=0.9)
+    every = torch.stack([transform(IMAGES.read(i)) for i in range(11)])
+    loader = Loader(IMAGES, transform, 2, cache_bytes=5 * 3 * 3 * 3)  # two batches of two and the last one of one
+    for _ in range(2):
+        assert torch.equal(torch.cat([x for x, _ in loader]), every)
+    assert [len(loader._cache[number][0]) for number in sorted(loader._cache)] == [2, 2, 1]
+    assert {pixels.dtype for pixels, _ in loader._cache.values()} == {torch.uint8}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,16 @@ def test_what_was_written_last_comes_back_in_float32(tmp_path: Path) -> None:
     assert torch.equal(file.read(), narrow.float())
     file.write(torch.zeros(2, 0))
     assert file.read().shape == (2, 0)
+
+
+@pytest.mark.parametrize("values", [0, 5, (1 << 18) + 3])
+def test_the_room_is_taken_where_the_system_writes_it_too(
+    values: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    TensorFile(tmp_path / "x", values)
+    assert (tmp_path / "x").stat().st_size == 4 * max(values, 1)
+    assert (tmp_path / "x").stat().st_blocks * 512 >= 4 * values  # no hole
 
 
 def test_a_disk_that_fills_up_is_said(tmp_path: Path) -> None:
