@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secateur.core.errors import DataError
+from secateur.pipeline.data.bounds import check_label
 from secateur.pipeline.data.class_order import in_order
 from secateur.pipeline.data.images import ArrayImages, numbered_classes
 
@@ -20,6 +21,8 @@ def array_images(
     Pixels are uint8, other integers from 0 to 255, or floats from 0 to 1. Labels are numbers from 0, or names when
     no `classes` are given. Raises `DataError` naming `where` for anything else.
     """
+    if not pixels.ndim:
+        _channels_last(pixels, where)
     if labels.ndim != 1 or len(labels) != len(pixels):
         raise DataError(
             f"{where} holds {len(pixels)} images, but labels of the shape {list(labels.shape)}: one label an image"
@@ -33,11 +36,12 @@ def array_images(
         return ArrayImages(grey_or_rgb, np.array([places[str(name)] for name in labels], dtype=np.int64), names)
     if labels.dtype.kind not in "iu":
         raise DataError(f"{where} has labels of the type {labels.dtype}, but labels are numbers from 0, or names")
+    for label in (labels.min(), labels.max()):
+        check_label(int(label), where)
     numbers = labels.astype(np.int64)
     most = len(classes) if classes is not None else None
-    if numbers.min() < 0 or (most is not None and numbers.max() >= most):
-        bad = numbers.min() if numbers.min() < 0 else numbers.max()
-        raise DataError(f"{where} has the label {bad}, but labels go from 0" + (f" to {most - 1}" if most else ""))
+    if most is not None and numbers.max() >= most:
+        raise DataError(f"{where} has the label {numbers.max()}, but labels go from 0 to {most - 1}")
     return ArrayImages(grey_or_rgb, numbers, classes or numbered_classes(numbers), numbered=classes is None)
 
 

@@ -51,7 +51,10 @@ def _batch(file: Path) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     labels = content.get("labels") if isinstance(content, dict) else None
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (3072,) or labels is None:
         raise DataError(f"{file} is no CIFAR-10 batch: data [N, 3072] of bytes and labels are needed")
-    numbers = np.asarray(labels)
+    try:
+        numbers = np.asarray(labels)
+    except ValueError as error:  # lists of several lengths
+        raise DataError(f"{file} is no CIFAR-10 batch: its labels are no list of numbers ({error})") from error
     if numbers.shape != (len(data),):
         raise DataError(f"{file} holds {len(data)} images, but labels of the shape {list(numbers.shape)}")
     return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), numbers

@@ -12,10 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from secateur.core.errors import DataError, near_matches
+from secateur.pipeline.data.bounds import MOST_CLASSES
 from secateur.pipeline.data.images import Images
-
-MOST = 1_000_000
-"""Numbers of classes beyond this are taken for a mistake."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,11 +46,11 @@ def read_class_map(path: Path, least: int = 0) -> tuple[str, ...]:
             if path.suffix.lower() == ".json"
             else _from_lines(text, path)
         )
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"cannot read the class map {path}: {error}; give UTF-8 text") from error
-    if not numbers or max(numbers.values()) >= MOST:
+    if not numbers or max(numbers.values()) >= MOST_CLASSES:
         found = f"goes up to the number {max(numbers.values())}" if numbers else "names no classes"
-        raise DataError(f"the class map {path} {found}: give names for the numbers from 0 to {MOST - 1}")
+        raise DataError(f"the class map {path} {found}: give names for the numbers from 0 to {MOST_CLASSES - 1}")
     names = [str(number) for number in range(max(least, 1 + max(numbers.values())))]
     for name, number in numbers.items():
         names[number] = name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +16,7 @@ from torch import Tensor
 from secateur.core.errors import DataError
 from secateur.pipeline.data.images import FileImages
 from secateur.pipeline.data.registry import Sides, Source, register
+from secateur.pipeline.data.table import is_there
 from secateur.pipeline.data.truths import Indices, Truths, rarest
 
 COLUMNS = 6
@@ -63,7 +65,7 @@ def open_coco(path: Path) -> Sides:
         images = {entry["id"]: entry for entry in content["images"]}
         categories = sorted((int(entry["id"]), str(entry["name"])) for entry in content["categories"])
         annotations = list(content["annotations"])
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{file} is no COCO annotation ({type(error).__name__}: {error}): it needs images, categories and "
             "annotations"
@@ -102,11 +104,14 @@ def _box(
         image, number = images[annotation["image_id"]], numbers[annotation["category_id"]]
         left, top, width, height = (float(value) for value in annotation["bbox"])
         across, down = float(image["width"]), float(image["height"])
+        if not all(map(math.isfinite, (left, top, width, height, across, down))):
+            raise ValueError("a number that is not finite")
         if min(across, down) <= 0 or not (width >= 0 and height >= 0):
             raise ValueError(f"a box of {width:g} x {height:g} in a picture of {across:g} x {down:g}")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        which = annotation.get("id") if isinstance(annotation, Mapping) else annotation
         raise DataError(
-            f"{file}: the annotation {annotation.get('id')!r} cannot be used ({type(error).__name__}: {error}): it "
+            f"{file}: the annotation {repr(which)[:80]} cannot be used ({type(error).__name__}: {error}): it "
             "needs a bbox of four numbers, and an image with width and height and a category that the file lists"
         ) from error
     corners = [left / across, top / down, (left + width) / across, (top + height) / down]
@@ -117,7 +122,7 @@ def _image(name: str, file: Path) -> Path:
     """Where an image of a COCO file lies."""
     folder, above = file.parent, file.parent.parent
     for place in (folder, folder / "images", above, above / "images", above / file.stem.rpartition("_")[2]):
-        if (place / name).is_file():
+        if is_there(place / name):
             return place / name
     raise DataError(f"{file} lists the image {name!r}, which is neither beside it nor in images/: add it there")
 

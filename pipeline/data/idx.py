@@ -14,11 +14,16 @@ from numpy.typing import NDArray
 
 from secateur.core.errors import DataError
 from secateur.pipeline.data.arrays import array_images
+from secateur.pipeline.data.bounds import check_unpacked
 from secateur.pipeline.data.images import ArrayImages
 from secateur.pipeline.data.registry import Sides, Source, register
 
 _IMAGES = re.compile(r"^(?P<part>.*)images[-.]idx[34](?P<tail>[-.]ubyte)(?P<gz>\.gz)?$")
 _HELD_OUT = ("t10k", "test", "val")
+DIMENSIONS = 4
+"""Of an array: images, rows, columns and channels."""
+CHUNK = 1 << 10
+"""The bytes that are looked at behind the values."""
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -56,22 +61,38 @@ def _pair(images: Path) -> ArrayImages:
 
 
 def read_idx(path: Path) -> NDArray[Any]:
-    """The array in an IDX file: magic (0, 0, type, dimensions), big-endian sizes, values."""
+    """The array in an IDX file: magic (0, 0, type, dimensions), big-endian sizes, values.
+
+    The sizes are held against the bytes of the file before any value is read.
+    """
     try:
+        stored = path.stat().st_size
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            data = file.read()
+            magic = file.read(4)
+            count = magic[3] if len(magic) == 4 else 0
+            sizes = file.read(4 * count)
+            if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or len(sizes) < 4 * count:
+                raise DataError(
+                    f"{path} is not an IDX file (its first bytes are {magic.hex() or 'missing'}): copy it again"
+                )
+            if not 1 <= count <= DIMENSIONS:
+                raise DataError(
+                    f"{path} has {count} dimensions, but 1 to {DIMENSIONS} are known: give images and labels"
+                )
+            shape = tuple(np.frombuffer(sizes, ">u4").tolist())
+            kind = np.dtype(_TYPES[magic[2]])
+            needed = math.prod(shape) * kind.itemsize
+            check_unpacked(needed, stored, str(path))
+            data = file.read(needed)
+            held = len(data) + len(file.read(CHUNK))
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read {path}: {error}; download or copy the file again") from error
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _TYPES or len(data) < 4 + 4 * data[3]:
-        raise DataError(f"{path} is not an IDX file (its first bytes are {data[:4].hex() or 'missing'}): copy it again")
-    shape = tuple(np.frombuffer(data, ">u4", data[3], offset=4).tolist())
-    kind = np.dtype(_TYPES[data[2]])
-    start, needed = 4 + 4 * data[3], math.prod(shape) * kind.itemsize
-    if len(data) - start != needed:
+    if held != needed:
         raise DataError(
-            f"{path} announces {needed} bytes of values, but holds {len(data) - start}: download or copy the file again"
+            f"{path} announces {needed} bytes of values, but holds {held}{' or more' * (held == needed + CHUNK)}: "
+            "download or copy the file again"
         )
-    return np.frombuffer(data, kind, offset=start).reshape(shape).astype(kind.newbyteorder("="))
+    return np.frombuffer(data, kind).reshape(shape).astype(kind.newbyteorder("="))
 
 
 register(Source("idx", "MNIST-style IDX files (plain or .gz)", lambda path: bool(image_files(path)), open_idx))

@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from secateur.core.errors import DataError
+from secateur.pipeline.data.bounds import check_sides
 from secateur.pipeline.data.truths import Truths
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 """Endings of the files that count as images, in lower case."""
+MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
+"""Pillow's modes of pixels that become grey or RGB."""
 HEAD = 4096
 """Bytes: one page, and more than the tables that every JPEG of one encoder begins with."""
 
@@ -125,7 +128,12 @@ class ArrayImages(Images):
         self.pixels = pixels
 
     def read(self, i: int) -> Image.Image:
-        return Image.fromarray(np.ascontiguousarray(self.pixels[i]))
+        image = Image.fromarray(np.ascontiguousarray(self.pixels[i]))
+        try:
+            check_sides(image.width, image.height)
+        except ValueError as error:
+            raise DataError(f"cannot take image {i}: {error}; cut it or leave it out") from error
+        return image
 
     def content(self, i: int) -> bytes:
         pixels: bytes = self.pixels[i].tobytes()
@@ -167,6 +175,7 @@ class FileImages(Images):
         path = self.paths[i]
         try:
             with Image.open(path) as image:
+                check_sides(image.width, image.height)
                 image.load()
                 return eight_bits(image.copy())
         except (OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
@@ -233,4 +242,6 @@ def eight_bits(image: Image.Image) -> Image.Image:
         return Image.fromarray((values >> 8).astype(np.uint8))
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers, but 8 or 16 bits a channel are allowed")
+    if image.mode not in MODES:
+        raise ValueError(f"its pixels are of the mode {image.mode}, but grey, palette, RGB, CMYK and YCbCr are allowed")
     return image

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from secateur.core.errors import DataError
+from secateur.pipeline.data.bounds import MOST_CLASSES, check_label
 from secateur.pipeline.data.class_order import in_order
 from secateur.pipeline.data.images import FileImages, numbered_classes
 from secateur.pipeline.data.registry import Sides, Tabled, register
@@ -26,13 +27,21 @@ def open_labels_csv(path: Path, names: Columns = USUAL) -> Sides:
     files = once([image_beside(table, row["file"]) for row in rows], [row["file"] for row in rows], table)
     words = [row["label"].strip() for row in rows]
     if all(word.lstrip("-").isdecimal() for word in words):
-        labels = np.asarray([int(word) for word in words], dtype=np.int64)
-        if labels.min() < 0:
-            raise DataError(f"{table} has the label {labels.min()}, but labels are names or numbers from 0")
+        labels = np.asarray([_number(word, table) for word in words], dtype=np.int64)
         return Sides(FileImages(files, labels, numbered_classes(labels), numbered=True))
     classes = in_order(words)
     places = {name: number for number, name in enumerate(classes)}
     return Sides(FileImages(files, np.array([places[word] for word in words], dtype=np.int64), classes))
+
+
+def _number(word: str, table: Path) -> int:
+    """The label that a word of digits says; raises `DataError` for one that numbers no class."""
+    if word.startswith("--") or len(word) > len(str(MOST_CLASSES)):
+        raise DataError(
+            f"{table} has the label {word[:40]!r}, but labels are names, or numbers from 0 to {MOST_CLASSES - 1}"
+        )
+    check_label(int(word), str(table))
+    return int(word)
 
 
 LOOKS = "a folder of images with labels.csv (file,label), or such a .csv file"

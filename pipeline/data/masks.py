@@ -19,6 +19,8 @@ from secateur.pipeline.data.registry import Sides, Source, register
 from secateur.pipeline.data.truths import Indices, Truths, class_list, rarest
 
 IMAGES, MASKS = "images", "masks"
+DAMAGE = (OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+"""What Pillow raises of a file that is no picture, or claims too many pixels."""
 IGNORED = 255
 """The value of pixels that belong to no class and count for nothing."""
 
@@ -55,7 +57,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
                     "as an 8-bit grey or palette PNG"
                 )
             return np.array(image, dtype=np.uint8)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+    except DAMAGE as error:
         raise DataError(f"cannot read the mask {path}: {error}; replace the file") from error
 
 
@@ -76,12 +78,11 @@ def open_masks(path: Path) -> Sides:
             raise DataError(f"the image {file} has no mask {path / MASKS / name}.png: add it or remove the image")
         masks.append(by_name[name])
         values = read_mask(by_name[name])
-        with Image.open(file) as image:
-            if (image.height, image.width) != values.shape:
-                raise DataError(
-                    f"the mask {by_name[name]} is {values.shape[1]} x {values.shape[0]} pixels, but its image "
-                    f"{image.width} x {image.height}: give both one size"
-                )
+        if (size := _size(file)) != values.shape[::-1]:
+            raise DataError(
+                f"the mask {by_name[name]} is {values.shape[1]} x {values.shape[0]} pixels, but its image "
+                f"{size[0]} x {size[1]}: give both one size"
+            )
         seen.append(np.setdiff1d(np.unique(values), [IGNORED]))
     listed, most = class_list(path), max((int(values[-1]) for values in seen if len(values)), default=-1)
     if most < 0:
@@ -95,6 +96,15 @@ def open_masks(path: Path) -> Sides:
         there[row, values] = True
     truths = Masks(masks, rarest(there))
     return Sides(FileImages(files, truths.strata, classes, numbered=not listed, truths=truths))
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height of an image."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except DAMAGE as error:
+        raise DataError(f"cannot read the image {path}: {error}; replace the file or remove it") from error
 
 
 def recognises(path: Path) -> bool:

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import math
 import pickle
+from collections.abc import Iterator
+from io import BytesIO
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+MOST_VALUES, DEEPEST = 1_000_000, 20
+"""Values in a pickle, and lists and dictionaries in each other."""
 _NUMERIC = frozenset(("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"))
 
 
@@ -72,7 +77,9 @@ for _core in ("numpy.core", "numpy._core"):
     _STAND_INS[_core + ".numeric", "_frombuffer"] = _frombuffer
 
 
-class _PlainUnpickler(pickle.Unpickler):
+class _PlainUnpickler(pickle._Unpickler):
+    """The reader in Python: that in C makes room for as many values and bytes as a few bytes of a file say."""
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _STAND_INS:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no plain value")
@@ -88,21 +95,21 @@ def read_plain_pickle(path: Path) -> Any:
     Strings written by Python 2 come back as bytes. Raises `pickle.UnpicklingError` for anything else and for a
     damaged file, and `OSError` when the file cannot be read.
     """
-    with path.open("rb") as file:
-        try:
-            return _unwrapped(_PlainUnpickler(file, encoding="bytes").load())
-        except OSError:
-            raise
-        except Exception as error:  # a damaged pickle raises nearly anything
-            raise pickle.UnpicklingError(str(error) or type(error).__name__) from error
+    data = path.read_bytes()
+    try:
+        return _unwrapped(_PlainUnpickler(BytesIO(data), encoding="bytes").load(), count(1), 0)
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise pickle.UnpicklingError(str(error) or type(error).__name__) from error
 
 
-def _unwrapped(value: Any) -> Any:
-    """The value with stand-ins replaced by the arrays that they hold."""
+def _unwrapped(value: Any, seen: Iterator[int], depth: int) -> Any:
+    """The value with stand-ins replaced by the arrays that they hold; what stands twice in it counts twice."""
+    if depth > DEEPEST or next(seen) > MOST_VALUES:
+        raise pickle.UnpicklingError(f"it holds more than {MOST_VALUES:,} values, or {DEEPEST} in each other")
     if isinstance(value, _Array):
         return value.array
     if isinstance(value, dict):
-        return {key: _unwrapped(item) for key, item in value.items()}
+        return {key: _unwrapped(item, seen, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_unwrapped(item) for item in value]
+        return [_unwrapped(item, seen, depth + 1) for item in value]
     return value

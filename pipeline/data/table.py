@@ -54,6 +54,10 @@ def read_table(table: Path, header: str, names: Columns = USUAL) -> tuple[list[s
             f"{table} has the columns {', '.join(columns) or 'none'}, but needs the header {header}; "
             "data.file_column and data.label_column say where columns are called otherwise"
         )
+    if twice := [name for name in columns if columns.count(name) > 1]:
+        raise DataError(f"{table} has the column {twice[0]!r} twice: give each column a name of its own")
+    if long := [number for number, row in enumerate(rows, start=2) if None in row]:  # csv's key of further cells
+        raise DataError(f"{table} has more cells in row {long[0]} than columns: put quotes around commas in a name")
     if not rows:
         raise DataError(f"{table} names no images: add a row for each image")
     others = [column for column in columns if column not in (*wanted, *wanted.values())]
@@ -64,12 +68,20 @@ def read_table(table: Path, header: str, names: Columns = USUAL) -> tuple[list[s
 def image_beside(table: Path, name: str) -> Path:
     """The file that a table names, which lies beside it or in `images/`; raises `DataError` where there is none."""
     for place in (table.parent / name, table.parent / "images" / name):
-        if place.is_file():
+        if is_there(place):
             return place
     raise DataError(
-        f"{table} names the file {name!r}, which is neither in {table.parent} nor in its images/: "
+        f"{table} names the file {name[:300]!r}, which is neither in {table.parent} nor in its images/: "
         "add the file or remove the row"
     )
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path is a file; a name that no system takes, as one of 300 characters, is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def once(files: Sequence[Path], names: Sequence[str], table: Path) -> Sequence[Path]:

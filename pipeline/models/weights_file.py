@@ -59,7 +59,7 @@ def open_checkpoint(path: str | Path, ema: bool | None = None) -> Checkpoint:
     """
     path = weights_in(Path(path).expanduser())
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+        what = "is a folder" if path.is_dir() else "is a device or a pipe" if path.exists() else "does not exist"
         raise ModelError(
             f"the weights file {path} {what}: give a .safetensors or .pth file, or a folder with {HUB_WEIGHTS[0]}"
         )
