@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from secateur.pipeline.runs.recipe import RecipeLike
 
 RECIPES = (".yaml", ".yml")
+LEAST_SHOWN = 0.5
+"""Seconds from which on a dry run says what a stage takes at least."""
 
 
 @click.command("run", short_help="All stages of a recipe, or of a model with images and a budget; resumes.")
@@ -127,7 +129,7 @@ def preview(recipe: RecipeLike, folder: Path, settings: tuple[str, ...], update:
         echo(f"{word}: {size}")
     for stage in found.stages:
         took = f"; took {stage.seconds:.1f} s last time" if stage.seconds is not None else ""
-        if stage.least_seconds is not None and not took:
+        if stage.least_seconds is not None and stage.least_seconds >= LEAST_SHOWN and not took:
             took = f"; at least {lasting(stage.least_seconds)}"
         todo = f"to do, {stage.reason}" if stage.reason else "up to date"
         echo(f"  {stage.name:8} {todo}{f': {stage.about}' if stage.about else ''}{took}")

@@ -46,9 +46,12 @@ def transform_for(model: nn.Module, shape: tuple[int, int, int] | None = None, w
 
 
 def check_classes(model: nn.Module, classes: Sequence[str]) -> None:
-    """Raises `ModelError` when the model's number of classes is not that of the data."""
+    """Raises `ModelError` when the model's number of classes is not that of the data.
+
+    Of a model that does not say how many it has, as one of the user's own, only its answers tell: `Task.check`.
+    """
     count = getattr(model, "num_classes", None)
-    if count != len(classes):
+    if count is not None and count != len(classes):
         named = f" (first {classes[0]!r}, last {classes[-1]!r})" if classes else ""
         raise ModelError(
             f"the model has {count} classes, but the data has {len(classes)}{named}: give data of the model's classes, "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -60,8 +61,25 @@ def checkpoint_filter_fn(tensors: Mapping[str, Tensor], model: nn.Module) -> Map
     which transformers does not take all, and all of the model's, come back as they are.
     """
     kind: Any = type(model)
-    made, found = kind.from_pretrained(None, config=model.config, state_dict=dict(tensors), output_loading_info=True)
+    with _without_bars():
+        made, found = kind.from_pretrained(
+            None, config=model.config, state_dict=dict(tensors), output_loading_info=True
+        )
     if any(found[odd] for odd in ("missing_keys", "unexpected_keys", "mismatched_keys")):
         return tensors
     renamed: Mapping[str, Tensor] = made.state_dict()
     return renamed
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Within it, transformers draws no bars over what secateur says."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers does not annotate it
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # nor this

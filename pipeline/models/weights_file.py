@@ -49,13 +49,13 @@ def read_checkpoint(path: str | Path, ema: bool | None = None) -> dict[str, Tens
     return dict(open_checkpoint(path, ema).tensors)
 
 
-def open_checkpoint(path: str | Path, ema: bool | None = None) -> Checkpoint:
+def open_checkpoint(path: str | Path, ema: bool | None = None, quiet: bool = False) -> Checkpoint:
     """What a `.safetensors` or torch file holds, out of the usual wrappers and prefixes.
 
     Where it holds averaged weights beside those of the last step, `ema` says which are taken; without it the averaged
-    ones, and it is said what was left. Torch files are read with `weights_only=True`. Raises `ModelError` when the file
-    is missing, truncated, of another kind, a pickled module, holds a NaN or an infinite number, or has no averaged
-    weights where these are asked for.
+    ones, and unless `quiet` it is said what was left. Torch files are read with `weights_only=True`. Raises
+    `ModelError` when the file is missing, truncated, of another kind, a pickled module, holds a NaN or an infinite
+    number, or has no averaged weights where these are asked for.
     """
     path = weights_in(Path(path).expanduser())
     if not path.is_file():
@@ -63,22 +63,24 @@ def open_checkpoint(path: str | Path, ema: bool | None = None) -> Checkpoint:
         raise ModelError(
             f"the weights file {path} {what}: give a .safetensors or .pth file, or a folder with {HUB_WEIGHTS[0]}"
         )
-    architecture = ""
-    if is_index(path):
-        content: Any = _read_shards(path)
-    elif path.suffix == ".safetensors":
-        content = _read_safetensors(path)
-    elif path.suffix in TORCH_SUFFIXES:
-        content = _read_torch(path)
-    else:
-        allowed = ", ".join((".safetensors", *TORCH_SUFFIXES))
-        raise ModelError(f"the weights file {path} ends in {path.suffix!r}, but must end in one of {allowed}")
-    if isinstance(content, Mapping) and isinstance(content.get(ARCHITECTURE), str):
-        architecture = content[ARCHITECTURE]
-    tensors = _without_prefixes(_state_dict(content, path, ema))
+    content = _read(path)
+    tensors = _without_prefixes(_state_dict(content, path, ema, quiet))
     check_plain(tensors, str(path))
     check_finite(tensors, str(path))
-    return Checkpoint(tensors, architecture)
+    named = content.get(ARCHITECTURE) if isinstance(content, Mapping) else None
+    return Checkpoint(tensors, named if isinstance(named, str) else "")
+
+
+def _read(path: Path) -> Any:
+    """What a weights file of any kind holds."""
+    if is_index(path):
+        return _read_shards(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix in TORCH_SUFFIXES:
+        return _read_torch(path)
+    allowed = ", ".join((".safetensors", *TORCH_SUFFIXES))
+    raise ModelError(f"the weights file {path} ends in {path.suffix!r}, but must end in one of {allowed}")
 
 
 def weights_in(path: Path) -> Path:
@@ -187,7 +189,7 @@ def _damaged(path: Path, error: Exception) -> ModelError:
     )
 
 
-def _state_dict(content: Any, path: Path, ema: bool | None) -> dict[str, Tensor]:
+def _state_dict(content: Any, path: Path, ema: bool | None, quiet: bool) -> dict[str, Tensor]:
     """The state dict in what was read, with a word on what else there is."""
     found = [
         key for key in (*AVERAGED, *PLAIN) if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)
@@ -204,7 +206,7 @@ def _state_dict(content: Any, path: Path, ema: bool | None) -> dict[str, Tensor]
     if isinstance(state, Mapping):
         tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
         if tensors and len(tensors) == len(state):
-            if found:
+            if found and not quiet:
                 _say_taken(content, found[0], bool(averaged) and ema is None, path)
             return _of_model(tensors, path) if LIGHTNING in content else tensors
     what = (

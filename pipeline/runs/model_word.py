@@ -47,7 +47,7 @@ def spec_of_word(word: str, weights: str | None = None, ema: bool | None = None)
 
 def _of_file(path: Path, ema: bool | None) -> ModelSpec:
     """The model of a checkpoint that names its architecture, as those of timm's train.py do."""
-    name = open_checkpoint(path, ema).architecture
+    name = open_checkpoint(path, ema, quiet=True).architecture  # what is taken is said when the model is made
     if not name:
         raise ModelError(
             f"{path} does not say which architecture its weights are for: give the timm name or the import path, and "

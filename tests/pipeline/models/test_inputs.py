@@ -55,3 +55,4 @@ def test_the_data_must_have_the_models_classes() -> None:
         check_classes(model, tuple("abc"))
     with pytest.raises(ModelError, match="the data has 0"):
         check_classes(model, ())
+    check_classes(torch.nn.Linear(2, 5), tuple("abc"))  # which does not say: its answers tell

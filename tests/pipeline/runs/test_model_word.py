@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,12 +26,15 @@ def test_a_name_has_timms_weights_or_those_of_a_file() -> None:
     assert spec_of_word("mine.nets:unet") == ModelSpec("mine.nets:unet")
 
 
-def test_a_checkpoint_names_its_architecture(tmp_path: Path) -> None:
+def test_a_checkpoint_names_its_architecture(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = timm.create_model("test_vit", num_classes=3)
-    torch.save({"arch": "test_vit", "state_dict": model.state_dict()}, tmp_path / "best.pth.tar")
-    spec = spec_of_word(str(tmp_path / "best.pth.tar"))
-    assert spec == ModelSpec("test_vit", str(tmp_path / "best.pth.tar"))
-    assert same_weights(create_model(spec), model)
+    state = model.state_dict()
+    torch.save({"arch": "test_vit", "state_dict": {}, "state_dict_ema": state}, tmp_path / "best.pth.tar")
+    with caplog.at_level(logging.INFO, "secateur"):
+        spec = spec_of_word(str(tmp_path / "best.pth.tar"))
+        assert spec == ModelSpec("test_vit", str(tmp_path / "best.pth.tar"))
+        assert same_weights(create_model(spec), model)
+    assert caplog.text.count("state_dict_ema is taken") == 1
 
 
 def test_folders_of_the_hub_and_of_save_say_all_about_their_models(tmp_path: Path) -> None:
