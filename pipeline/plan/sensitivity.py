@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 from secateur.pipeline.plan.allocation import Allocation, Order, Problem, allocation
 from secateur.pipeline.structure.steps import Step
@@ -47,6 +46,8 @@ class Curve:
 
 def curves(problem: Problem) -> dict[str, Curve]:
     """The curve of each group that has steps, by POINTS measurements of the objective."""
+    from scipy.interpolate import PchipInterpolator  # slow to import, and most plans need no curves
+
     base, found = problem.objective({}), {}
     for name, steps in problem.steps.items():
         if not steps:

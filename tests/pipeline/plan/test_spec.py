@@ -155,6 +155,7 @@ from secateur.pipeline.cli import main
 from secateur.pipeline.plan.spec import default_spec
 from secateur.pipeline.runs.recipe import read_recipe
 from secateur.pipeline.runs.runner import open_run
+assert "scipy.interpolate" not in sys.modules, "which is for measured curves"
 
 def ends(code, *words):
     try:

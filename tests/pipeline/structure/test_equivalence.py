@@ -117,7 +117,7 @@ def test_a_checkpoint_with_a_tiny_layer_scale_is_verified_as_well() -> None:
         verify(small, model, plan, groups)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.integers(0, len(PIECES) - 1), min_size=1, max_size=2), st.integers(0, 99), st.data())
 def test_any_wrong_reader_in_random_networks_is_noticed_or_said_to_be_hidden(
     chosen: list[int], seed: int, data: st.DataObject

@@ -165,7 +165,7 @@ def unread(model: nn.Module, groups: Groups, plan: Plan) -> nn.Module:
     return copied
 
 
-@settings(max_examples=16, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(0, len(PIECES) - 1), min_size=1, max_size=3), st.sampled_from([8, 12]), st.integers(0, 99))
 def test_removed_equals_not_read_and_costs_what_it_says(chosen: list[int], width: int, seed: int) -> None:
     model = Net(chosen, width, seed).eval()

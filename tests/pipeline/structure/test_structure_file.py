@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secateur.core.errors import ModelError, RunError
@@ -58,6 +58,7 @@ def written(structure: Structure, path: Path) -> Path:
     return path
 
 
+@settings(max_examples=40, deadline=None)
 @given(structure=STRUCTURES)
 def test_every_structure_comes_back(structure: Structure, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = written(structure, tmp_path_factory.getbasetemp() / "structure.json")
