@@ -27,6 +27,7 @@ from secateur_studies.oneshot_tables import (
     peers_best,
     peers_oneshot,
 )
+from secateur_studies.parity import table_of as parity_table
 from secateur_studies.peers_frontier_tables import peers_frontier
 from secateur_studies.random_pieces import PIECES
 from secateur_studies.score_tables import Table, cnn_a_pr, relevance_speed, transformer_a_pr
@@ -172,6 +173,11 @@ def eight_bit_engines(results: Path) -> str:
     return markdown(*engines_table(read_json(results / "eight_bit_engines.json", "eight_bit_engines")))
 
 
+def parity(results: Path) -> str:
+    """How far graphs are from PyTorch in each type, beside what is allowed."""
+    return markdown(*parity_table(read_json(results / "parity.json", "parity")["rows"]))
+
+
 def of_scores(table: Callable[[Path], Table]) -> Callable[[Path], str]:
     """The Markdown of a table of scores."""
     return lambda results: markdown(*table(results))
@@ -182,7 +188,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
         table.__name__: table for table in (demo, coverage, foreign_coverage, random_networks, bundle_fuzz, error_rates)
     },
     **{
-        table.__name__: table for table in (structure_speed, beyond_classes, eight_bits, eight_bit_engines, joint_plans)
+        table.__name__: table
+        for table in (structure_speed, beyond_classes, eight_bits, eight_bit_engines, joint_plans, parity)
     },
     **{table.__name__: of_scores(table) for table in (transformer_a_pr, cnn_a_pr, relevance_speed)},
     **{table.__name__: of_scores(table) for table in (deit_by_part, deit_by_way, deit_grid)},
