@@ -23,9 +23,7 @@ def platform_limits(cgroups: Path = CGROUPS) -> tuple[str, ...]:
         "there are no numbers of users: each command opens a connection of its own to a device": not hasattr(
             os, "getuid"
         ),
-        "there are no control groups: the memory limit of a container is not known, so give run.max_memory": not (
-            cgroups.exists()
-        ),
+        "there are no control groups: the memory limit of a container is not known": not cgroups.exists(),
     }
     return tuple(sentence for sentence, absent in missing.items() if absent)
 
