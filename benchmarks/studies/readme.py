@@ -19,6 +19,7 @@ from secateur_studies.eight_bits import table_of
 from secateur_studies.error_rates.rates import table_of as table_of_rates
 from secateur_studies.frontier_table import frontier
 from secateur_studies.joint_plans import table_of as joint_table
+from secateur_studies.memory_of_images import table_of as memory_table
 from secateur_studies.oneshot_tables import (
     deit_by_part,
     deit_by_way,
@@ -168,6 +169,11 @@ def joint_plans(results: Path) -> str:
     return markdown(*joint_table(read_json(results / "joint_plans.json", "joint_plans")))
 
 
+def memory_of_images(results: Path) -> str:
+    """The most memory that scoring and repair take, by the number of images."""
+    return markdown(*memory_table(read_json(results / "memory_of_images.json", "memory_of_images")["rows"]))
+
+
 def eight_bit_engines(results: Path) -> str:
     """TensorRT-RTX engines of DeiT-Tiny in 16 and 8 bits."""
     return markdown(*engines_table(read_json(results / "eight_bit_engines.json", "eight_bit_engines")))
@@ -189,7 +195,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     },
     **{
         table.__name__: table
-        for table in (structure_speed, beyond_classes, eight_bits, eight_bit_engines, joint_plans, parity)
+        for table in (
+            *(structure_speed, beyond_classes, eight_bits, eight_bit_engines, joint_plans, parity, memory_of_images),
+        )
     },
     **{table.__name__: of_scores(table) for table in (transformer_a_pr, cnn_a_pr, relevance_speed)},
     **{table.__name__: of_scores(table) for table in (deit_by_part, deit_by_way, deit_grid)},
