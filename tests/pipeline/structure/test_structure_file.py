@@ -58,7 +58,7 @@ def written(structure: Structure, path: Path) -> Path:
     return path
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(structure=STRUCTURES)
 def test_every_structure_comes_back(structure: Structure, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = written(structure, tmp_path_factory.getbasetemp() / "structure.json")
