@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # A strict editable install links every file, so it is made again when a file appears or goes.
 SOURCES := $(shell find secateur pipeline kernels export benchmarks recipes -name "*.py" -o -name "*.cu" -o -name "*.cuh" -o -path "*/templates/*" -o -path "recipes/*.yaml" | sort)
 
-# `make docs` builds the documentation into build/docs, `make test-docs` takes its tutorials: minutes.
+# `make docs` builds the documentation into build/docs, `make test-docs` takes its tutorials and the shipped recipes: minutes.
 
 .PHONY: demo test docs test-docs test-wheel test-lowest audit-lowest bare lint types check setup clean
 
@@ -19,7 +19,7 @@ docs: setup
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 
 test-docs: setup
-	PYTHONSAFEPATH=1 $(BIN)/pytest -m nightly tests/docs
+	PYTHONSAFEPATH=1 $(BIN)/pytest -m nightly tests/docs tests/pipeline/runs/test_shipped.py
 
 # the wheel, installed with nothing else into an environment of its own, runs the demo: downloads PyTorch, takes minutes
 test-wheel: setup
