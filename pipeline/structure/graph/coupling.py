@@ -89,9 +89,15 @@ class Coupling:
         self.blocks.append((coarse, fine))
 
     def heads_of(self, labels: Tensor, dims: Collection[int]) -> Tensor:
-        """New labels of the blocks that labels form along `dims`: of the heads of dimensions."""
+        """New labels of the blocks that labels form along `dims`: of the heads of dimensions.
+
+        Blocks of the same labels are one, such as those of a head in all samples and windows.
+        """
+        outer = [dim for dim in range(labels.ndim) if dim not in dims]
         shape = [1 if dim in dims else size for dim, size in enumerate(labels.shape)]
-        coarse = self.fresh(math.prod(shape)).reshape(shape)
+        rows = labels.permute(*outer, *dims).reshape(math.prod(shape), -1)
+        found, block = torch.unique(rows, dim=0, return_inverse=True)
+        coarse = self.fresh(len(found))[block].reshape(shape)
         self.block(coarse, labels)
         self._heads.update(coarse.reshape(-1).tolist())
         return coarse

@@ -84,3 +84,13 @@ def test_constants_are_the_labels_that_were_made_as_such(made: list[tuple[bool, 
         constant.update(dict.fromkeys(found.tolist(), is_constant))
     asked = data.draw(st.lists(st.sampled_from(sorted(constant)), min_size=1, max_size=4))
     assert coupling.is_constant(torch.tensor(asked)) == all(constant[label] for label in asked)
+
+
+def test_blocks_of_the_same_labels_are_one_head() -> None:
+    """Two samples of two windows of three heads, whose dimensions are the same labels in each."""
+    coupling = Coupling()
+    labels = coupling.fresh(12).reshape(1, 3, 1, 4).expand(2, 3, 2, 4)
+    heads = coupling.heads_of(labels.reshape(12, 4), {1})
+    assert torch.equal(heads.reshape(2, 3, 2), heads.reshape(2, 3, 2)[:1, :, :1].expand(2, 3, 2))
+    assert len(heads.unique()) == 3 and coupling.is_heads(heads)
+    assert heads.shape == (12, 1)

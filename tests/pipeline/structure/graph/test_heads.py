@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from timm.layers.halo_attn import HaloAttn
 from torch import Tensor, nn
 
 from secateur.pipeline.structure.account import unaccounted
@@ -300,6 +301,15 @@ def test_whole_heads_and_their_dimensions_go_in_attention_of_many_kinds(name: st
         small = prune(model, plan_from_kept(groups, kept), groups)
         assert sum(p.numel() for p in small.parameters()) == groups.params(kept) < groups.params()
         assert groups.macs(kept) < groups.macs()
+
+
+def test_heads_over_windows_with_a_table_of_positions_go() -> None:
+    """As in HaloNet: heads lie among the samples, and then among the windows of all of them, where a table is added."""
+    halo = HaloAttn(16, num_heads=2, dim_head=8, block_size=4, halo_size=1)
+    layers = [nn.Conv2d(3, 16, 1), halo, nn.BatchNorm2d(16), nn.Conv2d(16, 4, 1)]
+    groups = find_groups(nn.Sequential(*layers).eval(), torch.randn(2, 3, 8, 8), verify=False)
+    found = {group.kind: (group.units, group.blocks) for group in groups if group.kind != "channel"}
+    assert found == {"head": (2, 1), "qk_dim": (8, 1), "v_dim": (16, 2)}
 
 
 def _half(group: Group) -> list[int]:
