@@ -59,8 +59,8 @@ def heads_summary(groups: Any) -> str:
 
 
 def heads_cell(row: Mapping[str, Any]) -> str:
-    """What of its heads goes, as a cell of a table; a dash where that was not noted."""
-    return str(row.get("attention", "-")).replace("|", "/")
+    """What of its heads goes, as a cell of a table; a row that was measured before that was noted says so."""
+    return str(row.get("attention", "not noted")).replace("|", "/")
 
 
 def number(value: float | None, form: str) -> str:

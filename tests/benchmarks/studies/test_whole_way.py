@@ -46,7 +46,7 @@ def test_a_row_says_which_parts_of_heads_go_and_why_others_do_not() -> None:
         "1 whole heads; 1 fixed query/key dimensions (softmax runs over all dimensions of a head); 1 value dimensions"
     )
     assert heads_summary(find_groups(nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 3)), torch.zeros(1, 4))) == "-"
-    assert (heads_cell({"attention": said}), heads_cell({"stage": "done"})) == (said, "-")
+    assert (heads_cell({"attention": said}), heads_cell({"stage": "done"})) == (said, "not noted")
 
 
 def test_what_a_process_dies_of_is_its_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
