@@ -29,9 +29,10 @@ def verify_groups(model: nn.Module, groups: Groups) -> Groups:
     A part of the units of every group is removed at once. A module that fails, and with a second one of its class all
     of it, has its code taken over from the graph (`traced`). Where that is not enough, halves of the groups are tried
     until those to blame are found. What was taken over and does not help is given back. Groups of which a mistake would
-    not be seen are told (`Groups.unverifiable`).
+    not be seen are told (`Groups.unverifiable`). Code that shuffles units is taken over from the start: what is left of
+    these by chance may be in order.
     """
-    groups = replace(groups, architecture=groups.fingerprint())
+    groups = replace(groups, architecture=groups.fingerprint(), adapted=_shuffling(model, groups))
     blamed, hopeless = dict[str, str](), dict[str, str]()
     took_all = False
     while rest := [group for group in groups if group.name not in blamed]:
@@ -64,6 +65,13 @@ def verify_groups(model: nn.Module, groups: Groups) -> Groups:
     return without(groups, blamed) if blamed else groups
 
 
+def _shuffling(model: nn.Module, groups: Groups) -> tuple[str, ...]:
+    """The modules whose code shuffles units, and can be taken over."""
+    assert groups.traced is not None  # for the type checker: `find_groups` has just set it
+    found = groups.traced.shuffling
+    return tuple(name for name, one in model.named_modules() if name in found and takes_over(groups, name, one))
+
+
 def _given_back(groups: Groups, modules: Collection[str]) -> Groups:
     """The groups with the code of some modules not taken over."""
     return replace(groups, adapted=tuple(name for name in groups.adapted if name not in modules))
@@ -72,7 +80,10 @@ def _given_back(groups: Groups, modules: Collection[str]) -> Groups:
 def _least(model: nn.Module, groups: Groups, some: Sequence[Group], agreed: Comparison) -> tuple[Groups, Comparison]:
     """The groups with as few modules taken over as these need, class by class, and the comparison that shows it."""
     kinds: dict[type[nn.Module], list[str]] = {}
+    stay = _shuffling(model, groups)
     for name in groups.adapted:
+        if name in stay:
+            continue
         kinds.setdefault(type(model.get_submodule(name)), []).append(name)
     parts = [list(kinds.values())]
     while parts:

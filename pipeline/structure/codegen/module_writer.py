@@ -19,6 +19,7 @@ from secateur.pipeline.structure.codegen.mode_regions import Region
 from secateur.pipeline.structure.codegen.module_program import ModuleProgram
 from secateur.pipeline.structure.codegen.nested import Key, leaves_with_keys, number_of, refilled
 from secateur.pipeline.structure.codegen.resized_ops import Operation, copied, resized
+from secateur.pipeline.structure.codegen.shuffled import shuffle_from
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
 from secateur.pipeline.structure.codegen.stacked import Stack, write_apart, write_stacked
 from secateur.pipeline.structure.codegen.written_module import write_forward
@@ -47,6 +48,7 @@ class ModuleWriter:
         self.copies: dict[fx.Node, Any] = {}
         self.constants: dict[str, Tensor] = {}
         self.positions: dict[tuple[int, ...], fx.Node] = {}
+        self._shuffled: set[fx.Node] = set()
         self._begun: list[tuple[Region, fx.Node]] = []
         self.changed = False
 
@@ -159,6 +161,12 @@ class ModuleWriter:
             if not self.program.regions:
                 self._mark(node)
             return
+        if shuffle := None if node in self._shuffled else shuffle_from(self.sizes, node):
+            self._shuffled.update(shuffle.nodes)
+            copy = self._copy(shuffle.source)
+            self.copies[shuffle.nodes[-1]] = self._selected(shuffle.source, copy, shuffle.dim, shuffle.positions)
+        if node in self._shuffled:
+            return
         source = node.args[0] if node.args else None
         before = self.copies.get(source) if isinstance(source, fx.Node) else None
         if node.target is operator.getitem and isinstance(before, tuple):
@@ -219,12 +227,16 @@ class ModuleWriter:
             return operand
         copy: fx.Node = self._copy(operand)
         for dim, found in pick(value, self.sizes.values[product]).items():
-            key = tuple(found.tolist())
-            if key not in self.positions:
-                self.positions[key] = self._constant(found.to(operand.meta["val"].device))
-            picked = (copy, dim, self.positions[key])
-            copy, self.changed = self.graph.call_function(torch.ops.aten.index_select.default, picked), True
+            copy = self._selected(operand, copy, dim, found)
         return copy
+
+    def _selected(self, node: fx.Node, copy: fx.Node, dim: int, found: Tensor) -> fx.Node:
+        """Some positions along a dimension of the `copy` of a node."""
+        key = tuple(found.tolist())
+        if key not in self.positions:
+            self.positions[key] = self._constant(found.to(node.meta["val"].device))
+        self.changed = True
+        return self.graph.call_function(torch.ops.aten.index_select.default, (copy, dim, self.positions[key]))
 
     def _by_mode(self, node: fx.Node, written: Operation) -> Operation:
         """The operation with the arguments that the mode decides taken from the module's own."""

@@ -12,6 +12,7 @@ from secateur.core.model_inputs import ModelInputs
 from secateur.pipeline.structure.codegen.calls import Calls, CodeError, record_all
 from secateur.pipeline.structure.codegen.module_program import ModuleProgram, module_programs
 from secateur.pipeline.structure.codegen.module_writer import ModuleWriter
+from secateur.pipeline.structure.codegen.shuffled import steps_from
 from secateur.pipeline.structure.codegen.sizes import RemainingSizes
 from secateur.pipeline.structure.codegen.written_module import WrittenModule
 from secateur.pipeline.structure.graph.build_groups import Units
@@ -49,6 +50,13 @@ class TracedModel:
         """The modules that compute something themselves."""
         operations = (node for node in self.trace.values if node.target not in MARKS)
         return frozenset(stack[-1][1] for stack in map(stack_of, operations) if stack)
+
+    @cached_property
+    def shuffling(self) -> frozenset[str]:
+        """The modules whose own code shuffles units: that runs on with fewer of them, and may take one for another."""
+        steps = (steps_from(self.trace.values, node) for node in self.trace.values if node.op == "call_function")
+        found = (one.nodes[0] for one in steps if one is not None and one.uneven(self.components.of_label))
+        return frozenset(stack[-1][1] for stack in map(stack_of, found) if stack)
 
     def take_over(self, name: str, small: nn.Module, dense: nn.Module, example: ModelInputs, kept: Kept) -> bool:
         """Gives the module `name` of `small` traced code of the new sizes; False where no number in it changes.
