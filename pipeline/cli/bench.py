@@ -23,6 +23,7 @@ from secateur.pipeline.cli.common import (
     keep_option,
     print_json,
     settings_option,
+    trust_option,
 )
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 @keep_option
 @force_option
 @settings_option
+@trust_option
 @json_option
 def command(
     paths: tuple[str, ...],
@@ -75,6 +77,7 @@ def command(
     keep: bool,
     force: bool,
     settings: tuple[str, ...],
+    trust: bool,
     as_json: bool,
 ) -> None:
     """Measures models: timm names, run directories, .onnx and .engine files.
@@ -97,7 +100,11 @@ def command(
     from secateur.pipeline.runs.measure import measure
     from secateur.pipeline.runs.run_folder import is_run
     from secateur.pipeline.runs.subjects import open_subject, run_subjects
+    from secateur.pipeline.runs.trust import check_trusted
 
+    for word in (*paths, *([against] if against else [])):
+        if is_run(Path(word)):
+            check_trusted(Path(word), trust)
     alone = len(paths) == 1 and against is None and is_run(Path(paths[0]))
     once = bool(batches or targets or out or modes or devices)
     once = once or any(number is not None for number in (seconds, threads, samples, processes))

@@ -78,6 +78,9 @@ SECONDS = Seconds()
 """Durations on the command line."""
 THREADS = click.IntRange(1, MOST_THREADS)
 """Numbers of threads on the command line."""
+trust_option = click.option(
+    "--trust", is_flag=True, help="Import the code that a run's recipe names (model, task, loss), which runs it."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON on stdout.")
 
 

@@ -131,7 +131,12 @@ def forms_of(folder: Path, side: str) -> Subject:
 
 
 def engines_of(folders: Iterable[Path]) -> dict[str, Path]:
-    """The engines in `folders` by target and precision, but for those of ONNX Runtime."""
+    """The engines in `folders` by target and precision, but for those of ONNX Runtime.
+
+    Raises `EngineError` for a file that is not the one that was built.
+    """
     infos = [EngineInfo.load(folder) for folder in folders]
+    for info in infos:
+        info.check_file()
     goals = {TypedTarget(parse_target(info.target), info.precision): info.path for info in infos}
     return {str(goal): path for goal, path in goals.items() if goal.target.needs_build}

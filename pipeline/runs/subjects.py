@@ -13,6 +13,9 @@ from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo
 from secateur.export.targets import parse_target, parse_typed_target
 from secateur.pipeline.runs.run_folder import is_run
 
+HEAD = 64
+"""The bytes of an engine that are looked at: its runtime's mark is among them."""
+
 
 def open_subject(word: str, targets: Sequence[str] = ()) -> Subject:
     """The model that `word` names: a run directory (its pruned model), a saved model's folder, an .onnx file, an
@@ -126,7 +129,13 @@ def _saved(folder: Path) -> Subject:
 
 def _engine(path: Path, targets: Sequence[str]) -> Subject:
     if path.name == ENGINE_FILE and (path.parent / INFO_FILE).is_file():
+        EngineInfo.load(path.parent).check_file()
         return Subject(str(path), engines={EngineInfo.load(path.parent).target: path})
+    with path.open("rb") as file:
+        if not file.read(HEAD).strip(b"\0"):
+            raise BenchError(
+                f"{path} begins with zeros or is empty, so that it holds no engine: build or copy it again"
+            )
     named = [name for name in targets if parse_target(name).needs_build]
     if not named:
         raise BenchError(f"{path} has no {INFO_FILE} beside it: say what it was built for, such as --target tensorrt")

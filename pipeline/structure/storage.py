@@ -12,8 +12,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from secateur.core.errors import ModelError
-from secateur.core.files import sha256_file, write_tensors
+from secateur.core.errors import ModelError, RunError
+from secateur.core.files import read_json, sha256_file, write_tensors
 from secateur.core.import_path import imported
 from secateur.pipeline.models.create import dense_of
 from secateur.pipeline.models.spec import Origin, OwnModel
@@ -30,13 +30,14 @@ STRUCTURE, WEIGHTS = "structure.json", "model.safetensors"
 _log = logging.getLogger(__name__)
 
 
-def save(small: nn.Module, folder: str | Path) -> None:
+def save(small: nn.Module, folder: str | Path, *, overwrite: bool = False) -> None:
     """Writes a pruned (or dense) model as a folder that `load` reads again, as precise and in the same memory format.
 
     Its history, which `prune` leaves on it, is written with it: who made the dense model, and what was cut. Of a
     model that timm does not make, only the name of its class is known, and `load` wants a factory. Layers may have been
     replaced by the same ones in other sizes, as a head for other classes. Raises `ModelError` when the model was
-    changed by other means since it was pruned. The weights are written first, so that a folder
+    changed by other means since it was pruned, and where the folder has files of these names that `save` has not
+    written, which `overwrite` replaces. The weights are written first, so that a folder
     with a structure.json is always complete.
 
     >>> sc.save(small, "half")
@@ -44,6 +45,8 @@ def save(small: nn.Module, folder: str | Path) -> None:
     ['model.safetensors', 'structure.json']
     """
     folder = Path(folder)
+    if not overwrite:
+        _check_ours(folder)
     history = history_of(small)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in small.state_dict().items()}
     if history.changed:
@@ -115,6 +118,32 @@ def load(
 def size_bytes(model: nn.Module) -> int:
     """Bytes of the model's parameters and buffers."""
     return sum(math.prod(t.shape) * t.element_size() for t in model.state_dict().values())
+
+
+def _check_ours(folder: Path) -> None:
+    """Raises `ModelError` where a file would be written over that `save` has not written."""
+    for name in (WEIGHTS, STRUCTURE):
+        path = folder / name
+        if (path.exists() or path.is_symlink()) and not _is_ours(path):
+            raise ModelError(
+                f"{path} is there already and sc.save has not written it: save into another folder, or with "
+                "overwrite=True"
+            )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is of `save`: former versions wrote weights without a mark, beside a structure with their hash."""
+    try:
+        if path.name == STRUCTURE:
+            read_json(path, "structure")
+            return True
+        with safe_open(path, "pt") as weights:
+            if DIGEST in (weights.metadata() or {}):
+                return True
+        found: object = read_json(path.parent / STRUCTURE, "structure").get("weights_sha256")
+        return found == sha256_file(path)
+    except (OSError, SafetensorError, RunError):
+        return False
 
 
 def _dense(

@@ -67,10 +67,15 @@ def test_an_alignment_is_a_positive_number(align: str) -> None:
 
 def test_a_run_of_a_model_by_its_import_path_is_made_by_its_recipe(tmp_path: Path) -> None:
     sc.run(recipe_for("segment", tmp_path), tmp_path / "run", until="recover")
-    result = CliRunner().invoke(cli.cli, ["inspect", str(tmp_path / "run"), "--json"])
+    for command in ("inspect", "bench"):
+        refused = CliRunner().invoke(cli.cli, [command, str(tmp_path / "run")])
+        assert isinstance(refused.exception, sc.SecateurError)
+        assert "would import tests.pipeline.tasks.small_nets:unet, and" in str(refused.exception)
+        assert "add --trust if you know that code" in str(refused.exception)
+    result = CliRunner().invoke(cli.cli, ["inspect", str(tmp_path / "run"), "--json", "--trust"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["input_shape"] == [3, 16, 16]
-    shown = CliRunner().invoke(cli.cli, ["inspect", str(tmp_path / "run")])
+    shown = CliRunner().invoke(cli.cli, ["inspect", str(tmp_path / "run"), "--trust"])
     assert "the pruned model of" in shown.stdout
 
 

@@ -43,7 +43,7 @@ def test_an_onnx_file_and_a_module_meet_in_onnx_runtime(tmp_path: Path) -> None:
 
 def test_an_engine_without_description_needs_its_target_named(tmp_path: Path) -> None:
     path = tmp_path / "a.engine"
-    path.write_bytes(b"")
+    path.write_bytes(b"ftrt")
     with pytest.raises(BenchError, match="--target tensorrt"):
         open_subject(str(path))
     found = open_subject(str(path), ["tensorrt", "torch:cpu"])
@@ -65,3 +65,12 @@ def test_what_is_nothing_of_these(tmp_path: Path) -> None:
         open_subject(str(tmp_path / "notes.txt"))
     with pytest.raises(ModelError, match="holds no"):
         open_subject(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"", bytes(4096)])
+def test_an_engine_of_zeros_is_refused_before_a_target_is_looked_for(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.engine").write_bytes(content)
+    with pytest.raises(BenchError, match=r"x\.engine begins with zeros or is empty"):
+        open_subject(str(tmp_path / "x.engine"), ["tensorrt"])
+    (tmp_path / "x.engine").write_bytes(b"ftrt" + bytes(60))
+    assert set(open_subject(str(tmp_path / "x.engine"), ["tensorrt"]).engines) == {"tensorrt"}

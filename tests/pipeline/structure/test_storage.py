@@ -13,7 +13,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from secateur.core.errors import ModelError, SecateurError
@@ -535,3 +535,20 @@ def test_channels_that_come_last_in_memory_still_do(tmp_path: Path) -> None:
     assert same(found, small)
     save(found, tmp_path / "again")
     assert (tmp_path / "again" / STRUCTURE).read_bytes() == (tmp_path / STRUCTURE).read_bytes()
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, STRUCTURE])
+@pytest.mark.parametrize("content", [b"mine", b'{"schema": "mine/1"}', "weights"])
+def test_files_of_others_are_not_written_over(name: str, content: bytes | str, folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "mine"
+    place.mkdir()
+    if isinstance(content, bytes):
+        (place / name).write_bytes(content)
+    else:
+        save_file({"w": torch.ones(2)}, place / name)
+    before, small = (place / name).read_bytes(), load(folder)
+    with pytest.raises(ModelError, match=rf"{name} is there already and sc.save has not written it"):
+        save(small, place)
+    assert [(path.name, path.read_bytes()) for path in place.iterdir()] == [(name, before)]
+    save(small, place, overwrite=True)
+    save(load(place), place)
