@@ -14,7 +14,9 @@ from secateur.core.files import read_json, sha256_file, write_json
 from secateur.core.records import parse_record
 from secateur.export.build_options import PLAIN, BuildOptions
 from secateur.export.preprocessing import Preprocessing
+from secateur.export.runner.sensors.conditions import Conditions
 from secateur.export.runner.tensors import TensorInfo
+from secateur.kernels.trt_features import having
 
 ENGINE_FILE = "model.engine"
 INFO_FILE = "engine.json"
@@ -23,6 +25,8 @@ ARITHMETIC = frozenset({"fp32", "fp16", "bf16", "fp8", "fp4", "int8", "int4"})
 """The precisions of layers that compute on data; the others handle shapes and indices."""
 
 Source = Literal["network", "builder", "engine", "session"]
+PluginKind = Literal["", "ahead of time", "python"]
+"""Of secateur's own plugin that an engine holds: none, its PTX, or its name alone (see `kernels.trt_plugin`)."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,9 @@ class EngineInfo:
     kernels by the type in which they add up, where their names tell it. `tf32` says whether fp32 products may round
     their factors to TensorFloat-32. `preprocessing`, `classes` and `secateur_version` are those that the ONNX graph
     carries. `options` say how far the engine travels, and `on_gpu` which layers of one for DLA fall back to the GPU.
-    `folder` is where the files are; it is not written.
+    `plugin` is the kind of secateur's own plugin that it holds; one of `python` loads in secateur alone.
+    `conditions` is what the device was like that built it, where that was done over ssh. `folder` is where the files
+    are; it is not written.
     """
 
     target: str
@@ -111,12 +117,25 @@ class EngineInfo:
     secateur_version: str = ""
     options: BuildOptions = PLAIN
     on_gpu: tuple[str, ...] = ()
+    plugin: PluginKind = ""
+    conditions: Conditions | None = None
     folder: Path = Path()
 
     @property
     def conversions(self) -> dict[str, int]:
         """How many layers change the type or the layout of a tensor and nothing else, by their kind."""
         return dict(Counter(layer.kind for layer in self.layers if layer.kind.lower() in CONVERSIONS).most_common())
+
+    @property
+    def not_portable(self) -> str:
+        """Why it loads in no other program than secateur, and what to do, as a sentence; empty where it does."""
+        if self.plugin != "python":
+            return ""
+        return (
+            f"it holds secateur's plugin as TensorRT {self.runtime_version} takes it, which secateur with PyTorch and "
+            f"pycuda registers alone: build with {having('ahead-of-time plugins')}, or over ssh (`secateur build RUN "
+            "--device NAME`), which takes standard operators instead"
+        )
 
     @property
     def path(self) -> Path:

@@ -17,10 +17,20 @@ from secateur.core.say import Say
 from secateur.export import ort_plugin
 from secateur.export.build_options import PLAIN, BuildOptions
 from secateur.export.engine import Engine
-from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo, Layer, Profile, Source, count_precisions
+from secateur.export.engine_info import (
+    ENGINE_FILE,
+    INFO_FILE,
+    EngineInfo,
+    Layer,
+    PluginKind,
+    Profile,
+    Source,
+    count_precisions,
+)
 from secateur.export.graph_types import declared_precisions, external_files, read_graph
 from secateur.export.notes import graph_notes
 from secateur.export.runner import plugin
+from secateur.export.runner.sensors.conditions import Conditions
 from secateur.export.runner.tensors import TensorInfo
 from secateur.export.targets import JETSONS, Target, TypedTarget, check_bits, parse_target
 from secateur.export.trt_runtime import import_runtime
@@ -111,6 +121,8 @@ def build_engine(
         secateur_version=notes.version,
         options=options,
         on_gpu=made.on_gpu,
+        plugin=made.plugin,
+        conditions=made.conditions,
         folder=folder,
     )
     info.save()
@@ -177,6 +189,8 @@ class _Made:
     inputs: tuple[TensorInfo, ...] = ()
     outputs: tuple[TensorInfo, ...] = ()
     platform: str = ""
+    plugin: PluginKind = ""
+    conditions: Conditions | None = None
 
 
 def _gpu_here(goal: Target) -> str:
@@ -265,6 +279,7 @@ def _build_plan(
         attention=sum(layer.attends for layer in found),
         accumulation=accumulations(layer.tactic for layer in found),
         on_gpu=built.on_gpu,
+        plugin=built.plugin,
         capabilities=(goal.capability or here,),
         inputs=built.inputs,
         outputs=built.outputs,
@@ -339,6 +354,7 @@ def _build_there(
                 inspected="session",
                 beside=beside,
                 platform=built.platform,
+                conditions=built.conditions,
             )
         found, plan = inspected_layers((out / LAYERS).read_text(encoding="utf-8")), (out / ENGINE).read_bytes()
     check_engine(found, declared, str(goal))
@@ -353,4 +369,5 @@ def _build_there(
         inputs=built.inputs,
         outputs=built.outputs,
         platform=built.platform,
+        conditions=built.conditions,
     )

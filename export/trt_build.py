@@ -11,7 +11,7 @@ from typing import Any
 
 from secateur.core.errors import EngineError
 from secateur.export.build_options import PLAIN, BuildOptions
-from secateur.export.engine_info import Layer, Profile
+from secateur.export.engine_info import Layer, PluginKind, Profile
 from secateur.export.graph_types import read_graph
 from secateur.export.runner.tensors import DYNAMIC, TensorInfo
 from secateur.export.trt_inspect import InspectedLayer, check_layers, network_layers, reported_layers
@@ -27,7 +27,8 @@ class Built:
 
     `engine` are the layers of the engine as far as the builder reports them, which TensorRT-RTX does. `timing_cache` is
     what the next build of the same network may start from; empty for TensorRT-RTX, which times nothing at build time.
-    `on_gpu` are the layers of a build for DLA that fall back to the GPU.
+    `on_gpu` are the layers of a build for DLA that fall back to the GPU. `plugin` is the kind of secateur's own plugin
+    that the engine holds.
     """
 
     plan: Any
@@ -37,6 +38,7 @@ class Built:
     outputs: tuple[TensorInfo, ...]
     timing_cache: bytes
     on_gpu: tuple[str, ...] = ()
+    plugin: PluginKind = ""
 
 
 def build_plan(
@@ -64,6 +66,7 @@ def build_plan(
     builder = _builder(trt, logger, name)
     network = builder.create_network(0 if dla and has(trt, "weak typing") else _strongly_typed(trt))
     parser = trt.OnnxParser(network, logger)
+    plugin = _plugin(trt, onnx_path)
     if not _parse(trt, parser, onnx_path):
         raise EngineError(f"{name} {trt.__version__} cannot read {onnx_path.name}: {_parser_errors(parser, logger)}")
     layers = network_layers(network)
@@ -90,6 +93,7 @@ def build_plan(
         outputs=tuple(_tensor(trt, network.get_output(index)) for index in range(network.num_outputs)),
         timing_cache=bytes(cache.serialize()) if cache is not None else b"",
         on_gpu=on_gpu,
+        plugin=plugin,
     )
 
 
@@ -166,13 +170,16 @@ def _strongly_typed(trt: ModuleType) -> int:
     return 0 if flag is None else 1 << int(flag)
 
 
+def _plugin(trt: ModuleType, path: Path) -> PluginKind:
+    """The kind of our plugin, registered, where the graph needs it and the runtime takes plugins; else empty."""
+    return register_plugin(trt) if takes_plugins(trt) and needs_plugin(read_graph(path)) else ""
+
+
 def _parse(trt: ModuleType, parser: Any, path: Path) -> bool:
     """Whether the parser took the graph; our plugin stands in for the functions where the runtime takes plugins."""
-    content = read_graph(path)
-    if not (takes_plugins(trt) and needs_plugin(content)):
+    if not _plugin(trt, path):
         return bool(parser.parse_from_file(str(path)))
-    register_plugin(trt)
-    return bool(parser.parse(without_functions(content).SerializeToString(), str(path)))
+    return bool(parser.parse(without_functions(read_graph(path)).SerializeToString(), str(path)))
 
 
 def _parser_errors(parser: Any, logger: Any) -> str:

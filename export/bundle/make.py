@@ -159,6 +159,9 @@ def _add_engine(files: dict[str, Source], engine: EngineOf, graphs: Mapping[str,
     info, goal = engine.pruned, parse_target(engine.pruned.target)
     if info.precision not in graphs:
         raise ExportError(f"{info.path} is in {info.precision}, of which there is no graph: export and build again")
+    for one in (info, *([engine.dense] if engine.dense else [])):
+        if one.not_portable:
+            raise ExportError(f"{one.path} cannot go into a bundle: {one.not_portable}")
     common = (info.target, info.precision)
     if not goal.needs_build:
         return Built(*common, graphs[info.precision].path, info.runtime, info.runtime_version)

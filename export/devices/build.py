@@ -15,18 +15,20 @@ from secateur.export.devices.device import Remote
 from secateur.export.devices.jobs import Job, run_job
 from secateur.export.devices.transfer import Source
 from secateur.export.runner.build_here import ENGINE, LAYERS, OPTIMISED
+from secateur.export.runner.sensors.conditions import Conditions
 from secateur.export.runner.tensors import TensorInfo
 
 
 @dataclass(frozen=True)
 class BuiltThere:
-    """With what the device built, for what, and what goes in and comes out, where the runtime says it."""
+    """With what the device built, for what, what goes in and comes out, where the runtime says it, and how it was."""
 
     version: str
     platform: str
     capability: str
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
+    conditions: Conditions
 
 
 def build_there(

@@ -11,6 +11,7 @@ import platform
 import shutil
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,8 @@ from .errors import InferenceError, RunnerError, UnavailableError
 from .graph_check import check_graph
 from .machine import this_machine
 from .runtimes import NAMES, import_runtime, open_model, open_session
+from .sensors.probe import SensorError
+from .sensors.watched import watched
 from .tensors import DYNAMIC, TensorInfo
 from .trt_model import make_logger
 
@@ -113,16 +116,17 @@ def _tensor(trt: ModuleType, tensor: Any) -> TensorInfo:
 
 
 def main(words: list[str]) -> None:
-    """Does the job in the first file, into the second folder."""
+    """Does the job in the first file, into the second folder, and says what the device was like meanwhile."""
     job, out = json.loads(Path(words[0]).read_text(encoding="utf-8")), Path(words[1])
     print(f"building {job['graph']} for {job['target']}", flush=True)
     with tempfile.TemporaryDirectory() as folder:  # what is cut off in the middle is no result
         made = Path(folder)
         try:
-            found = build(job, Path(words[0]).resolve().parent, made)
-        except RunnerError as error:
+            found, seen = watched(lambda: build(job, Path(words[0]).resolve().parent, made))
+        except (RunnerError, SensorError) as error:
             sys.exit(str(error))
-        (made / "built.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
+        content = {**found, "conditions": asdict(seen)}
+        (made / "built.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
         for path in made.iterdir():
             shutil.move(str(path), str(out / path.name))
 

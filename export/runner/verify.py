@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
@@ -20,6 +20,7 @@ from .machine import Here, this_machine
 from .manifest import EVIDENCE, LABELS, PREPROCESSING, Built
 from .preprocess import Preprocessing, parse_preprocessing
 from .runtimes import open_model
+from .sensors.conditions import Conditions
 
 SCHEMA = "secateur.verify/1"
 KEEPS = 0.9
@@ -48,11 +49,15 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All checks in their order; the first that fails decides, then the first that is inconclusive."""
+    """All checks in their order; the first that fails decides, then the first that is inconclusive.
+
+    `conditions` is what the device was like meanwhile, where its sensors were read.
+    """
 
     bundle: str
     checks: tuple[Check, ...]
     notes: tuple[str, ...] = ()
+    conditions: Conditions | None = None
 
     @property
     def outcome(self) -> str:
@@ -130,6 +135,19 @@ def verify(
                     _latency(bundle, engine, evidence, here, seconds if latency else 0, threads, opening, say)
                 )
         return Verdict(path.name, tuple(checks), bundle.notes)
+
+
+def with_conditions(verdict: Verdict, seen: Conditions) -> Verdict:
+    """The verdict with what the device was like, and a check of throttling.
+
+    It passes where the device was watched from end to end and nothing was held back. A latency that was measured while
+    the device was held back is inconclusive; what was not watched is said, and passes for nothing.
+    """
+    timed = any(check.name == "latency" and check.outcome != "skipped" for check in verdict.checks)
+    said = "; ".join((*seen.throttled, *seen.faults)) or "nothing was held back"
+    outcome = "pass" if seen.clean else "inconclusive" if seen.throttled and timed else "skipped"
+    throttling = Check("throttling", "", outcome, said)
+    return replace(verdict, checks=(*verdict.checks, throttling), conditions=seen)
 
 
 def _engines(bundle: Bundle, targets: Sequence[str], here: Here, versions: Versions) -> tuple[list[Built], list[Check]]:

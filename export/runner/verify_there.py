@@ -8,16 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .errors import RunnerError
-from .verify import SCHEMA, verify
+from .sensors.probe import SensorError
+from .sensors.watched import watched
+from .verify import SCHEMA, verify, with_conditions
 
 
 def main(words: list[str]) -> None:
-    """Writes the verdict as JSON; a bundle that cannot be read ends the program with a sentence."""
+    """Writes the verdict as JSON, with what the device was like; what cannot be read ends the program in a sentence."""
     job = json.loads(Path(words[0]).read_text(encoding="utf-8"))
     try:
-        found = verify(Path(words[1]), say=lambda text: print(text, flush=True), **job)
-    except RunnerError as error:
+        verdict, seen = watched(lambda: verify(Path(words[1]), say=lambda text: print(text, flush=True), **job))
+    except (RunnerError, SensorError) as error:
         sys.exit(str(error))
+    found = with_conditions(verdict, seen)
     Path(words[2]).write_text(json.dumps({"schema": SCHEMA, **asdict(found)}) + "\n", encoding="utf-8")
 
 

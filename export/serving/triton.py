@@ -90,7 +90,8 @@ def write_triton(
         for info in engines
         if info.runtime != "tensorrt"
     }
-    served = [info for info in engines if info.runtime == "tensorrt"]
+    left_out.update({f"{info.target} in {info.precision}": info.not_portable for info in engines if info.not_portable})
+    served = [info for info in engines if info.runtime == "tensorrt" and not info.not_portable]
     runnable = []
     for graph in graphs:
         if (precision := graph_notes(read_graph(graph), graph.name).precision) in WITHOUT_KERNELS:

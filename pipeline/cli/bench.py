@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,12 +24,12 @@ from secateur.pipeline.cli.common import (
     settings_option,
     trust_option,
 )
+from secateur.pipeline.cli.condition_lines import condition_lines
 
 if TYPE_CHECKING:
     from secateur.benchmarks.bench import Measured
     from secateur.benchmarks.results_file import BenchResult, Latency, Side
     from secateur.export.devices.device import Remote
-    from secateur.export.runner.sensors.conditions import Conditions
 
 
 @click.command("bench", short_help="Latency of models, runs, ONNX files and engines; paired when two are given.")
@@ -213,7 +212,7 @@ def _print(found: list[BenchResult | Measured]) -> None:
             add(result.side, result.device, {})
         remarks.update(dict.fromkeys(f"not measured: {target}: {why}" for target, why in result.skipped.items()))
         remarks.update(dict.fromkeys(f"note: {note}" for note in result.notes))
-        remarks.update(dict.fromkeys(_seen(result.device, result.conditions)))
+        remarks.update(dict.fromkeys(condition_lines(result.device, result.conditions)))
     if table.row_count:
         console.print(table)
     for remark in remarks:
@@ -241,17 +240,3 @@ def _number(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.1f}" if value >= 1000 else f"{value:.3f}"
-
-
-def _seen(device: str, conditions: Mapping[str, Conditions]) -> Iterator[str]:
-    """What a device was like, as lines: its settings, and by key its energy and its highest temperature."""
-    for key, seen in conditions.items():
-        settings = ", ".join(f"{name} {value}" for name, value in seen.settings.items())
-        yield f"{device}: {settings or 'no settings can be read'}"
-        for one in seen.energy:
-            model = f"{one.model}, " if one.model else ""
-            yield f"{device}: {key}: {model}{one.rail}: {one.mj:.2f} +- {one.mj_error:.2f} mJ, idle {one.idle_w:.2f} W"
-        for reading in seen.readings:
-            if reading.kind == "temperature_c":
-                yield f"{device}: {key}: {reading.name} up to {reading.highest:.1f} C"
-        yield f"{device}: not there: {', '.join(seen.absent)}" if seen.absent else f"{device}: every sensor is there"

@@ -20,6 +20,7 @@ from secateur.pipeline.cli.common import (
     print_json,
     settings_option,
 )
+from secateur.pipeline.cli.condition_lines import condition_lines
 from secateur.pipeline.cli.stages import stage_command
 
 SUMMARY = "Builds the engines that the recipe names."
@@ -44,7 +45,8 @@ def command(
 ) -> None:
     """Builds the engines that the recipe names, here or with --device on devices over ssh.
 
-    What is built on a device goes into devices/NAME/ in the run, where `secateur bench RUN_DIR --device NAME` finds it.
+    What is built on a device goes into devices/NAME/ in the run, where `secateur bench RUN_DIR --device NAME` finds it;
+    engine.json says what the device was like meanwhile.
 
     Example: secateur build runs/half
 
@@ -55,6 +57,7 @@ def command(
         here = stage_command("build", SUMMARY)
         context.invoke(here, run_dir=run_dir, force=force, settings=settings, as_json=as_json)
         return
+    from secateur.export.engine_info import EngineInfo
     from secateur.pipeline.report.stage import ALL_STAGES
     from secateur.pipeline.runs.left_out import check_built, left_out
     from secateur.pipeline.runs.recipe import changed
@@ -69,10 +72,18 @@ def command(
         run_stages(run, "export", progress, ALL_STAGES, force)
         for remote in remotes:
             found[remote.device.name] = build_on(run_dir, run.recipe, remote, partial(progress, "build"))
-    for name in found:
-        check_built(device_folder(run_dir, name))
-        for sentence in left_out(device_folder(run_dir, name), "build"):
+    for name, built in found.items():
+        folder = device_folder(run_dir, name)
+        check_built(folder)
+        for sentence in left_out(folder, "build"):
             echo(f"{name}: {sentence}", err=True)
+        infos = {str(place.relative_to(folder)): EngineInfo.load(place) for place in built.engines(folder)}
+        seen = {place: info.conditions for place, info in infos.items() if info.conditions is not None}
+        for line in dict.fromkeys(condition_lines(name, seen)):
+            echo(line, err=True)
+        for place, one in seen.items():
+            for sentence in (*one.throttled, *one.faults):
+                echo(f"{name}: {place}: {sentence}", err=True)
     if as_json:
         print_json({"schema": "secateur.builds/1", "devices": {name: asdict(built) for name, built in found.items()}})
         return

@@ -20,6 +20,7 @@ from secateur.pipeline.cli.common import (
     keep_option,
     print_json,
 )
+from secateur.pipeline.cli.condition_lines import condition_lines
 
 
 @click.command("verify", short_help="Is a bundle right and as fast as it says, on this machine?")
@@ -51,7 +52,8 @@ def command(
 
     Exit 0 pass, 1 a check failed, 2 the bundle is damaged or cannot be read, 3 inconclusive. Nothing that is in the
     bundle is executed but its graphs and engines; an archive is unpacked into a temporary folder. With --device it is
-    verified there, on several in turn: the exit code is that of the first one that does not pass.
+    verified there, on several in turn, with the sensors read beside it: the exit code is that of the first one that
+    does not pass.
 
     Example: secateur verify half.tar.zst --target onnxruntime:cpu
     """
@@ -76,6 +78,9 @@ def command(
         print_json({"schema": "secateur.verdicts/1", "devices": documents} if remotes else documents[""])
     else:
         for name, verdict in found.items():
+            if verdict.conditions is not None:
+                for line in condition_lines(name, {bundle.name: verdict.conditions}):
+                    echo(line)
             for line in verdict.lines():
                 echo(f"{name}: {line}" if name else line)
     codes = [verdict.exit_code for verdict in found.values()]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
 from secateur.core.errors import EngineError
+from secateur.export import trt_build as module
 from secateur.export.engine_info import Profile
 from secateur.export.engines import build_engine
 from secateur.export.graph_types import declared_precisions, read_graph
@@ -18,6 +20,7 @@ from secateur.export.trt_build import build_plan, supported_capabilities
 from secateur.export.trt_inspect import check_engine
 from secateur.export.trt_runtime import import_runtime
 from tests.export.conftest import needs_rtx
+from tests.export.fake_trt_builder import make_builder
 
 pytestmark = needs_rtx
 
@@ -132,3 +135,21 @@ def test_operations_and_shapes_that_cannot_be_built(tmp_path: Path) -> None:
     assert not (tmp_path / "engines").exists()
     fixed = _save(tmp_path / "fixed.onnx", "Relu", [2, 4])
     assert build_engine(fixed, "tensorrt_rtx:sm_86").inputs[0].shape == (2, 4)
+
+
+@pytest.mark.parametrize("kind", ["ahead of time", "python"])
+def test_the_kind_of_our_plugin_in_an_engine_is_known(
+    kind: str, ragged_onnx: Path, onnx_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trt, _ = make_builder()
+    ragged_nodes = len(read_graph(ragged_onnx).graph.node)
+    parsed: list[bytes] = []
+    trt.INetworkDefinition = SimpleNamespace(add_plugin_v3=None)
+    trt.OnnxParser = lambda network, logger: SimpleNamespace(  # type: ignore[attr-defined]
+        parse_from_file=lambda path: True, parse=lambda content, path: not parsed.append(content)
+    )
+    monkeypatch.setattr(module, "register_plugin", lambda trt: kind)
+    monkeypatch.setattr(module, "needs_plugin", lambda model: len(model.graph.node) == ragged_nodes)
+    assert build_plan(trt, ragged_onnx, {}).plugin == kind
+    assert not onnx.load_from_string(parsed.pop()).functions
+    assert build_plan(trt, onnx_files["fp32"], {}).plugin == "" and not parsed

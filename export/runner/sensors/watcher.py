@@ -110,6 +110,13 @@ class Watcher:
             return {kind for _, kind, _ in json.loads(lines.readline())["probes"]}
 
     @property
+    def seen(self) -> Log:
+        """What it saw, once the block is left; raises `SensorError` where there is nothing."""
+        if self.log is None:
+            raise SensorError("the watcher of the sensors left nothing behind: run the same command again")
+        return self.log
+
+    @property
     def _path(self) -> Path:
         assert self._folder is not None  # for the type checker: it is made on entering
         return Path(self._folder.name) / "rounds.jsonl"

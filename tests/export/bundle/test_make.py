@@ -130,6 +130,17 @@ def test_contents_that_no_bundle_can_hold(contents: Contents) -> None:
         files_of(dataclasses.replace(contents, engines=[EngineOf(engine)]))
 
 
+@pytest.mark.parametrize("side", ["pruned", "dense"])
+def test_an_engine_that_only_secateur_can_load_is_refused(contents: Contents, side: str) -> None:
+    plain = contents.engines[0].pruned
+    python = dataclasses.replace(plain, runtime="tensorrt", runtime_version="10.3.0", plugin="python")
+    pair = EngineOf(python) if side == "pruned" else EngineOf(plain, python)
+    with pytest.raises(ExportError, match=r"cannot go into a bundle: .* TensorRT 10\.9 and newer, or over ssh"):
+        files_of(dataclasses.replace(contents, engines=[pair]))
+    holds_ptx = EngineOf(dataclasses.replace(plain, plugin="ahead of time"))
+    assert files_of(dataclasses.replace(contents, engines=[holds_ptx]))[1].engines
+
+
 def test_the_dense_engine_lies_beside_to_compare_with(contents: Contents) -> None:
     info = contents.engines[0].pruned
     files, manifest = files_of(dataclasses.replace(contents, engines=[EngineOf(info, info)]))

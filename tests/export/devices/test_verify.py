@@ -30,7 +30,8 @@ def test_the_verdict_is_that_which_is_given_here(stand_in: StandIn, tmp_path: Pa
     options = {"seconds": 1.0, "latency": False, "threads": None}
     there = verify_there(remote, bundle, [], say=print, **options)  # type: ignore[arg-type]  # as they are named
     here = verify(bundle, **options)  # type: ignore[arg-type]  # as they are named
-    assert (there.checks[1:], there.outcome) == (here.checks[1:], "pass")  # the first names the bundle
+    assert (there.checks[1:-1], there.outcome) == (here.checks[1:], "pass")  # the first names the bundle
+    assert there.checks[-1].name == "throttling" and there.conditions is not None and here.conditions is None
     bundle.write_bytes(bundle.read_bytes()[:-20000])
     before = stand_in.calls
     with pytest.raises(BundleError):

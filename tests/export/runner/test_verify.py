@@ -21,7 +21,8 @@ from secateur.export.runner.golden import golden_inputs
 from secateur.export.runner.machine import Here, this_machine
 from secateur.export.runner.preprocess import parse_preprocessing
 from secateur.export.runner.runtimes import open_model
-from secateur.export.runner.verify import Verdict, verify
+from secateur.export.runner.sensors.conditions import Conditions
+from secateur.export.runner.verify import Check, Verdict, verify, with_conditions
 from tests.export.conftest import needs_ort
 from tests.export.small_bundle import make_engine
 
@@ -216,3 +217,24 @@ def test_what_no_verdict_can_be_given_on(bundle: Path) -> None:
     (bundle / "labels.json").unlink()
     with pytest.raises(BundleError, match=r"labels\.json is missing"):
         verify(bundle)
+
+
+@pytest.mark.parametrize(
+    ("throttled", "faults", "latency", "outcome"),
+    [
+        ((), (), "pass", "pass"),
+        (("gpu capped",), (), "pass", "inconclusive"),
+        (("gpu capped",), (), "fail", "inconclusive"),
+        (("gpu capped",), (), "skipped", "skipped"),
+        ((), ("the watcher died",), "pass", "skipped"),
+        (("gpu capped",), ("the watcher died",), "pass", "inconclusive"),
+    ],
+)
+def test_what_a_device_was_like_is_judged_where_latency_is(
+    throttled: tuple[str, ...], faults: tuple[str, ...], latency: str, outcome: str
+) -> None:
+    before = Verdict("linear", (Check("golden", "x", "pass", ""), Check("latency", "x", latency, "")))
+    found = with_conditions(before, Conditions({}, (), (), throttled, faults, {}))
+    assert found.checks[:2] == before.checks and found.checks[2].outcome == outcome
+    assert all(sentence in found.checks[2].said for sentence in (*throttled, *faults))
+    assert found.to_json()["conditions"]["throttled"] == throttled

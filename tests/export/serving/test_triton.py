@@ -59,10 +59,11 @@ def test_each_gpu_has_its_own_engine_and_no_other(tmp_path: Path, schema: Module
         make_engine(tmp_path / "c", "tensorrt", "sm_110", "fp16"),
         make_engine(tmp_path / "d", "tensorrt:dla", "sm_87", "fp16"),
         make_engine(tmp_path / "e", "tensorrt_rtx:sm_86", "sm_86", "fp16"),
+        replace(make_engine(tmp_path / "f", "tensorrt", "sm_87", "bf16"), plugin="python"),
     ]
     folder = tmp_path / "repository"
     found = write_triton(folder, "small", engines=engines)
-    assert list(found.left_out) == ["tensorrt_rtx:sm_86 in fp16"]
+    assert list(found.left_out) == ["tensorrt_rtx:sm_86 in fp16", "tensorrt in bf16"]
     config, dla = (read(schema, folder / name) for name in ("small_tensorrt", "small_dla"))
     assert dict(config.cc_model_filenames) == {"8.7": "model.sm_87.plan", "11.0": "model.sm_110.plan"}
     assert (config.backend, config.default_model_filename, config.max_batch_size) == ("tensorrt", "", 16)
