@@ -7,7 +7,7 @@ SOURCES := $(shell find secateur pipeline kernels export benchmarks recipes -nam
 
 # `make docs` builds the documentation into build/docs, `make test-docs` takes its tutorials and the shipped recipes: minutes.
 
-.PHONY: demo test docs test-docs test-wheel test-lowest audit-lowest bare lint types check setup clean
+.PHONY: demo test docs test-docs test-nightly test-wheel test-lowest audit-lowest bare lint types check setup clean
 
 demo: setup
 	$(BIN)/secateur demo --out runs/demo
@@ -20,6 +20,10 @@ docs: setup
 
 test-docs: setup
 	PYTHONSAFEPATH=1 $(BIN)/pytest -m nightly tests/docs tests/pipeline/runs/test_shipped.py
+
+# what takes long, the pages of test-docs among it
+test-nightly: setup
+	PYTHONSAFEPATH=1 $(BIN)/pytest -m nightly --numprocesses logical --dist worksteal
 
 # the wheel, installed with nothing else into an environment of its own, runs the demo: downloads PyTorch, takes minutes
 test-wheel: setup

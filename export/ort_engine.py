@@ -23,6 +23,7 @@ from secateur.export.graph_types import (
     read_graph,
 )
 from secateur.export.runner import plugin
+from secateur.export.runner.half_pairs import session_options
 from secateur.export.runner.runtimes import bound
 from secateur.export.runner.tensors import DYNAMIC, TensorInfo
 
@@ -143,7 +144,7 @@ def open_session(
         options.profile_file_prefix = str(profile)
     if packaged:
         ort_plugin.plugin_options(onnxruntime, options)
-    how = {} if packaged else {"providers": [provider]}
+    how = {} if packaged else {"providers": [provider], **session_options(path)}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -27,6 +27,7 @@ from secateur.export.graph_types import (
     read_graph,
 )
 from secateur.export.precision import COSINES, EIGHT_BITS, TOLERANCES
+from secateur.export.runner.half_pairs import session_options
 from secateur.export.runner.tensors import TensorInfo
 from secateur.export.signature import flat_inputs, flat_outputs
 
@@ -255,15 +256,17 @@ def session_of(source: str | bytes, path: Path, *, as_written: bool = False, thr
         import onnxruntime
     except ImportError as error:
         raise MissingPackageError("onnxruntime", "the comparison of ONNX with PyTorch", "cpu") from error
+    how = {}
     if isinstance(source, str):
         check_onnx(Path(source))
+        how = session_options(Path(source))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()
     options.log_severity_level = 4
     if as_written:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"], **how)
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
         raise ExportError(f"ONNX Runtime cannot load {path.name} ({first_line(error)}): export it again") from error
 

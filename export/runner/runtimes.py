@@ -15,6 +15,7 @@ import numpy as np
 from . import plugin
 from .errors import InferenceError, UnavailableError
 from .graph_check import check_graph
+from .half_pairs import session_options
 from .tensors import TensorInfo
 from .text import first_line
 
@@ -117,7 +118,8 @@ def open_session(module: ModuleType, path: Path, options: Any, device: str) -> A
     if device == plugin.DEVICE:
         plugin.plugin_options(module, options)
         return module.InferenceSession(str(path), options)
-    return module.InferenceSession(str(path), options, providers=[PROVIDERS.get(device, device)])
+    how = session_options(path)
+    return module.InferenceSession(str(path), options, providers=[PROVIDERS.get(device, device)], **how)
 
 
 class OrtModel(Model):

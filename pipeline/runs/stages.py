@@ -34,7 +34,7 @@ def _groups(inputs: Inputs, say: Say) -> list[str]:
 
 def _prune(inputs: Inputs, say: Say) -> list[str]:
     small = prune(inputs.dense, inputs.plan, inputs.groups)
-    save(small, inputs.output("pruned"))
+    save(small, inputs.output("pruned"), overwrite=True)
     return ["pruned/structure.json", "pruned/model.safetensors"]
 
 
@@ -55,7 +55,7 @@ def _recover(inputs: Inputs, say: Say) -> list[str]:
         if rebuilt is not None:
             rebuilt.save(inputs.output(RECONSTRUCTION))
             written.append(RECONSTRUCTION)
-    save(small, inputs.output("model"))
+    save(small, inputs.output("model"), overwrite=True)
     return [*written, "model/structure.json", "model/model.safetensors"]
 
 

@@ -20,7 +20,7 @@ from secateur.benchmarks.limits import Limits
 from secateur.benchmarks.modes import cold
 from secateur.benchmarks.results_file import parse_bench, read_bench
 from secateur.benchmarks.runners import Subject
-from secateur.core.errors import BenchError, EngineError, UnsupportedError
+from secateur.core.errors import BenchError, EngineError, ExportError, UnsupportedError
 from secateur.core.input_spec import InputSpec
 from secateur.export.targets import parse_target
 from secateur.export.to_onnx import export_onnx
@@ -153,7 +153,7 @@ def test_a_broken_onnx_file_is_an_error_and_not_skipped(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     (tmp_path / "a.onnx").write_bytes(b"no graph")
     subject = Subject("a", onnx=tmp_path / "a.onnx", size_bytes=8)
-    with pytest.raises(EngineError, match="cannot load"):
+    with pytest.raises(ExportError, match=r"a\.onnx is not a readable ONNX model"):
         bench_one(subject, ["onnxruntime:cpu"], effort=QUICK)
 
 

@@ -17,7 +17,7 @@ from secateur.benchmarks.effort import Effort
 from secateur.benchmarks.paired import PairedSamples
 from secateur.benchmarks.runners import Subject
 from secateur.benchmarks.sessions import Pair, measured
-from secateur.core.errors import BenchError, EngineError
+from secateur.core.errors import BenchError, ExportError
 from secateur.core.input_spec import InputSpec
 from secateur.export.targets import parse_typed_target
 
@@ -99,5 +99,5 @@ def test_errors_come_back_as_they_are(tmp_path: Path) -> None:
     broken = tmp_path / "x.onnx"
     broken.write_bytes(b"no graph")
     side = Subject("x", onnx=broken), parse_typed_target("onnxruntime:cpu")
-    with pytest.raises(EngineError, match=r"x\.onnx"):
+    with pytest.raises(ExportError, match=r"x\.onnx"):
         measured([Pair("a", 1, (side, side))], TWO, lambda text: None)

@@ -14,6 +14,7 @@ from secateur.pipeline.runs.recipe import make_recipe
 from tests.pipeline.runs.test_runner import CONTENT
 
 
+@pytest.mark.nightly
 def test_each_row_is_a_run_whose_bench_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[float, int]] = []
 

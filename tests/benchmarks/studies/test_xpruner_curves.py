@@ -43,6 +43,7 @@ def measured(task: Task, folder: Path, seeds: int) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.nightly
 def test_rows_are_measured_once_at_equal_macs_with_and_without_repair(task: Task, tmp_path: Path) -> None:
     before = {name: value.clone() for name, value in task.model.state_dict().items()}
     first = measured(task, tmp_path, 1)
@@ -67,6 +68,7 @@ def test_a_task_without_tuning_has_no_such_columns(task: Task, tmp_path: Path) -
     assert row.keys() & TOP1 == {"top1", "top1_compensated"}
 
 
+@pytest.mark.nightly
 def test_what_draws_nothing_has_one_row_for_all_seeds(task: Task, tmp_path: Path) -> None:
     object.__setattr__(task, "references", 6)  # all there are
     rows = measured(task, tmp_path, 3)["rows"]

@@ -158,6 +158,7 @@ def test_models_without_attention_are_searched_without_its_rules(batches: Batche
     assert len(waiting) == len(NAMED) - 2  # the first is running, and one differs by its attention alone
 
 
+@pytest.mark.nightly
 def test_workers_share_a_study(
     vit: nn.Module, vit_groups: Groups, batches: Batches, judged: Batches, postgresql: str
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -33,7 +32,7 @@ def trend(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_result_is_added_by_its_commit(tmp_path: Path) -> None:
+def test_a_result_is_added_by_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result().save(tmp_path / "half run" / "bench.json")
     words = ("--to", tmp_path / "history", "--commit", "abc1234")
     done = run("add", tmp_path / "half run" / "bench.json", *words, "--machine", "ci")
@@ -50,7 +49,7 @@ def test_a_result_is_added_by_its_commit(tmp_path: Path) -> None:
         ("half-run", "abc1234"),
         ("half", "abc1234"),
     }
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     assert "name the commit" in str(run("add", tmp_path / "bench.json", "--to", "history").exception)
 
 

@@ -88,6 +88,7 @@ def test_two_processes_recover_what_one_does_with_settings_that_only_the_first_h
     check_same(one, tmp_path / "two")
 
 
+@pytest.mark.nightly
 def test_two_machines_recover_what_one_does(one: Path, tmp_path: Path) -> None:
     """As `accelerate launch` starts them; where there can be no networks of our own, two processes of one machine."""
     if not can_make_hosts():
