@@ -24,11 +24,13 @@ class Check:
     high: float | None = None
     target: str | None = None
     batch: int | None = None
+    device: str | None = None
 
     @property
     def where(self) -> str:
-        """The target and the batch in words, as far as it is about one."""
-        return f"{self.target or ''}{f' batch {self.batch}' if self.batch else ''}"
+        """The device, the target and the batch in words, as far as it is about one."""
+        words = self.device, self.target, f"batch {self.batch}" if self.batch else None
+        return " ".join(word for word in words if word)
 
 
 def at_least(interval: Interval, limit: float) -> Outcome:

@@ -20,7 +20,7 @@ unless the targets to judge are named and it is not among them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from secateur.benchmarks.bootstrap import apart_interval, ratio_interval, relative_interval
@@ -95,6 +95,20 @@ class Verdict:
         return html_table(
             self.sentence, ("check", "outcome", ""), [*rows, *(("note", "", note) for note in self.notes)]
         )
+
+
+def together(verdicts: Mapping[str, Verdict]) -> Verdict:
+    """One verdict on several devices, by their names: each check and note says whose it is, and the worst decides."""
+    outcomes = {verdict.outcome for verdict in verdicts.values()}
+    checks = [
+        replace(check, device=name, sentence=f"{name}: {check.sentence}")
+        for name, verdict in verdicts.items()
+        for check in verdict.checks
+    ]
+    notes = [f"{name}: {note}" for name, verdict in verdicts.items() for note in verdict.notes]
+    worst = min(outcomes, key=("fail", "inconclusive", "pass").index)
+    tries = max(verdict.tries for verdict in verdicts.values())
+    return Verdict(worst, tuple(checks), tuple(notes), next(iter(verdicts.values())).level, tries)
 
 
 def judge(

@@ -17,7 +17,8 @@ def junit(verdict: Verdict) -> str:
     root = ElementTree.Element("testsuites", {"name": "secateur gate", **counts})
     suite = ElementTree.SubElement(root, "testsuite", {"name": "secateur gate", **counts})
     for check in verdict.checks:
-        place = {"classname": f"secateur.gate.{shown(check.target or 'model')}", "name": shown(_name(check))}
+        where = ".".join(word for word in (check.device, check.target or "model") if word)
+        place = {"classname": f"secateur.gate.{shown(where)}", "name": shown(_name(check))}
         case = ElementTree.SubElement(suite, "testcase", place)
         if check.outcome != "pass":
             kind = "failure" if check.outcome == "fail" else "error"

@@ -132,7 +132,8 @@ def command(
     A limit on accuracy is judged by its interval too, a loss on the same images: give enough of them. A target in
     another precision is judged by what its engine has right, and fails where it runs in another one than asked.
 
-    With --device the CANDIDATE, a run directory, is measured there and judged; a device measures no accuracy.
+    With --device the CANDIDATE, a run directory, is measured there and judged; a device measures no accuracy. Several
+    devices are judged in turn, and the worst verdict is that of all.
 
     Example: secateur gate runs/half --min-speedup 1.3 --max-drop 1
 
@@ -142,6 +143,7 @@ def command(
 
     Example: secateur gate --trtexec model.dense.times.json model.times.json --min-speedup 1.3
     """
+    from secateur.benchmarks.gate import together
     from secateur.benchmarks.gating import verdict_files
     from secateur.core.files import append_text, write_text
 
@@ -176,16 +178,19 @@ def command(
             path.unlink()
     candidate: BenchResult | Path = _of_trtexec(paths, targets, batch or 1) if trtexec else paths[-1]
     remotes = find_remotes(devices, keep)
-    if len(remotes) > 1 or (remotes and trtexec):
-        raise click.UsageError("--device is for one device and a run directory: judge others one by one")
+    if remotes and trtexec:
+        raise click.UsageError("--device measures a run directory: leave --trtexec out")
     baseline = paths[0] if len(paths) == 2 and not trtexec else None
+    if len(remotes) > 1 and baseline is not None:
+        raise click.UsageError("a BASELINE is of one device: judge the others one by one")
     if calibrate and (devices or trtexec):
         raise click.UsageError("--calibrate measures on this machine: leave --device and --trtexec out")
     with Progress() as progress:
         noises: list[str] = []
         if calibrate:
             noises = calibrated(paths[-1], baseline, min_relative, targets, partial(progress, "calibrate"))
-        verdict = gate(
+        judged = partial(
+            gate,
             candidate,
             baseline,
             min_speedup=min_speedup,
@@ -204,9 +209,10 @@ def command(
             align=align,
             targets=targets,
             retries=retries,
-            remote=next(iter(remotes), None),
             say=partial(progress, "gate"),
         )
+        verdicts = {remote.device.name: judged(remote=remote) for remote in remotes}
+        verdict = together(verdicts) if len(verdicts) > 1 else next(iter(verdicts.values())) if verdicts else judged()
     verdict = replace(verdict, notes=(*noises, *verdict.notes))
     for path, form in ((junit, verdict_files.junit), (markdown, verdict_files.markdown)):
         if path is not None:

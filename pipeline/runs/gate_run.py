@@ -102,9 +102,9 @@ def measured_on(
 ) -> BenchResult:
     """A run's dense against its pruned model on a device over ssh, as its recipe's bench stage asks for.
 
-    Without `targets` on those of the recipe that are not PyTorch's, which are noted; without `batches` those of the
-    recipe. Accuracy is not measured there. Raises `BenchError` for what is no run, or whose graphs are not of what it
-    holds now.
+    Without `targets` on those of the recipe that are not PyTorch's, which are noted; they may name their batch too
+    (`tensorrt@fp16@b8`). Without `batches` on those, and on the recipe's where a target names none. Accuracy is not
+    measured there. Raises `BenchError` for what is no run, or whose graphs are not of what it holds now.
     """
     from secateur.export.targets import parse_target, typed_targets
     from secateur.pipeline.runs.measure import measure
@@ -121,8 +121,12 @@ def measured_on(
         )
     spec, device = run.recipe.bench, remote.device.name
     usual = [name for name in spec.targets if parse_target(name).runtime != "torch"] or ["onnxruntime:cpu"]
-    goals = list(targets) or [str(goal) for goal in typed_targets(usual, run.recipe.export.precisions)]
-    (found,) = measure(run_subjects(run_dir, device), goals, batches or spec.batch, _effort(run), say, remote)
+    keys = [split_key(target) for target in targets]
+    goals = list(dict.fromkeys(name for name, _ in keys))
+    goals = goals or [str(goal) for goal in typed_targets(usual, run.recipe.export.precisions)]
+    named = [batch for _, batch in keys if batch is not None]
+    sizes = dict.fromkeys(batches or (named if len(named) == len(keys) > 0 else (*spec.batch, *named)))
+    (found,) = measure(run_subjects(run_dir, device), goals, list(sizes), _effort(run), say, remote)
     assert isinstance(found, BenchResult)  # for the type checker: two models are compared
     unused = [name for name in spec.targets if not targets and parse_target(name).runtime == "torch"]
     notes = [f"{name} was asked for and not measured: PyTorch is not used on devices" for name in unused]

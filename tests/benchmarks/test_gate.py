@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from secateur.benchmarks.gate import judge
+from secateur.benchmarks.gate import judge, together
+from secateur.benchmarks.gating.verdict_files import junit
 from secateur.benchmarks.limits import Limits
 from secateur.benchmarks.results_file import BenchResult, Compared, Side
 from secateur.core.errors import BenchError
@@ -240,3 +241,17 @@ def test_a_notebook_shows_a_row_for_each_check_and_note() -> None:
     assert table.count("<tr>") == 1 + len(verdict.checks) + 1
     assert ">pass</td>" in table and "a &lt;word&gt;" in table and "&lt;caption" not in table
     assert f"{verdict.sentence}</caption>" in table
+
+
+def test_several_devices_have_one_verdict_and_the_worst_decides() -> None:
+    fast, slow = (judge(result(speedup, 200), None, Limits(min_speedup=1.3)) for speedup in (1.5, 1.1))
+    assert (fast.outcome, slow.outcome) == ("pass", "fail")
+    noted = replace(fast, notes=("warm",), tries=2)
+    both = together({"orin": noted, "thor": slow})
+    assert (both.outcome, both.exit_code, both.tries, both.level) == ("fail", 1, 2, fast.level)
+    assert [check.where for check in both.checks] == ["orin onnxruntime:cpu batch 1", "thor onnxruntime:cpu batch 1"]
+    assert both.notes[0] == "orin: warm" and both.sentence.startswith("fail (1 of 2 checks) after 2 tries: thor: ")
+    open_ = replace(fast, outcome="inconclusive")
+    assert together({"a": fast, "b": open_}).outcome == "inconclusive"
+    assert together({"a": fast, "b": fast}).outcome == "pass" and together({"a": open_, "b": slow}).outcome == "fail"
+    assert junit(both).count("secateur.gate.orin.onnxruntime:cpu") == 1

@@ -14,7 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from secateur.core.errors import SecateurError
+from secateur.export.devices.device import Device, Remote
 from secateur.pipeline.cli import cli, main
+from secateur.pipeline.runs import gate_run
 from tests.benchmarks.samples import HERE, result
 from tests.forked import COMMAND, finished, secateur, started
 
@@ -202,3 +204,17 @@ def test_json(folder: Path) -> None:
     assert (content["schema"], content["outcome"], content["exit_code"]) == ("secateur.gate/1", "fail", 1)
     assert [check["outcome"] for check in content["checks"]] == ["fail", "pass"]
     assert content["checks"][0]["low"] < content["checks"][0]["value"] < content["checks"][0]["high"] < 1.3
+
+
+def test_a_run_is_judged_on_several_devices(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"orin": result(), "thor": result(speedup=0.9)}
+    remotes = [Remote(Device(name, name)) for name in found]
+    monkeypatch.setattr(sys.modules["secateur.pipeline.cli.gate"], "find_remotes", lambda devices, keep: remotes)
+    monkeypatch.setattr(gate_run, "measured_on", lambda remote, *_: found[remote.device.name])
+    words = (folder / "run", "--device", "orin", "--device", "thor", "--min-speedup", 1.2)
+    done = run(*words, "--json")
+    content = json.loads(done.output)
+    assert (done.exit_code, content["outcome"]) == (1, "fail")
+    assert [(check["device"], check["outcome"]) for check in content["checks"]] == [("orin", "pass"), ("thor", "fail")]
+    refused = run(folder / "bench.json", *words)
+    assert refused.exit_code == 2 and "a BASELINE is of one device" in refused.output

@@ -191,6 +191,11 @@ def test_a_run_is_measured_on_a_device_and_judged(tmp_path: Path, monkeypatch: p
     assert (found.device, list(found.speedup)) == ("orin", ["onnxruntime:cpu"])
     assert "torch:cpu was asked for and not measured: PyTorch is not used on devices" in found.notes
     assert gate(found, min_speedup=1.01).outcome == "pass"
+    for targets, batches in ((["onnxruntime:cpu@b2"], {2}), (["onnxruntime:cpu@b2", "onnxruntime:cpu"], {1, 2})):
+        found = gate_run.measured_on(remote, tmp_path, targets)
+        assert {latency.batch for latency in found.pruned.latency_ms.values()} == batches
+    verdict = gate(tmp_path, min_speedup=1.01, targets=["onnxruntime:cpu@b2"], remote=remote)
+    assert {(check.target, check.batch) for check in verdict.checks if check.target} == {("onnxruntime:cpu", 2)}
 
 
 def test_a_run_is_calibrated_by_its_dense_model_against_itself(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
