@@ -46,6 +46,7 @@ def test_a_row_is_a_curve_of_real_removals(task: Task, tmp_path: Path) -> None:
     assert row["points"][5]["macs"] == task.groups.macs(plan.kept)
 
 
+@pytest.mark.nightly
 def test_what_is_there_is_not_measured_again(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "rows.json"
     Rows(path, "rows", "command").add(task, "neurons", "mlp_hidden", MAGNITUDE, 0)

@@ -61,6 +61,7 @@ def test_what_a_process_dies_of_is_its_error(monkeypatch: pytest.MonkeyPatch, tm
     assert (row["stage"], row["error"]) == ("onnx", "over 0.5 s")
 
 
+@pytest.mark.nightly
 def test_a_model_goes_until_the_stage_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         whole_way(MODELS["own/unet"], lambda _folder, _small: None, "verify")

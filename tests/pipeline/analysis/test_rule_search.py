@@ -45,6 +45,7 @@ def look(
     return search(vit, groups, batches, judged, trials, url, SHAPE, **given)
 
 
+@pytest.mark.nightly
 def test_named_composites_come_first_and_the_best_is_what_a_curve_measures(
     vit: nn.Module, vit_groups: Groups, batches: Batches, judged: Batches, url: str
 ) -> None:
@@ -84,6 +85,7 @@ def test_finalists_are_judged_both_ways_round_and_the_mean_decides(
     assert parameters_of(other.composite, attention=True) == second.parameters
 
 
+@pytest.mark.nightly
 def test_a_stopped_search_goes_on_as_if_it_had_not_been(
     vit: nn.Module, vit_groups: Groups, batches: Batches, judged: Batches, tmp_path: Path
 ) -> None:

@@ -137,6 +137,7 @@ def work(folder: Path) -> None:
     torch.save(taught.state_dict(), folder / f"{accelerator.process_index}.pt")
 
 
+@pytest.mark.nightly
 def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     two_ranks_work(__name__, tmp_path)
     both = [make_vit(), make_vit()]

@@ -32,6 +32,7 @@ def recipe(storage: str = "", population: int = 4) -> Recipe:
     return make_recipe(content, "here")
 
 
+@pytest.mark.nightly
 def test_two_processes_share_the_work_and_end_with_one_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"sqlite:///{tmp_path / 'plans.db'}"
     folders = [tmp_path / name for name in ("one", "two")]

@@ -62,6 +62,7 @@ def test_the_command_leaves_a_composite_that_other_runs_can_name(run: Run) -> No
     assert again.exit_code == 0, again.output
 
 
+@pytest.mark.nightly
 def test_the_command_goes_on_and_takes_another_storage(run: Run, tmp_path: Path) -> None:
     assert invoke(run, "--search", "1", *OPTIONS).stdout.strip() == str(run.folder / "search" / "composite.yaml")
     assert len(json.loads(invoke(run, "--search", "2", *OPTIONS, "--json").stdout)["trials"]) == 2
