@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from secateur.core.errors import ExportError
+from secateur.core.errors import EngineError, ExportError
 from secateur.core.records import checked
-from secateur.export.engine_info import ENGINE_FILE, EngineInfo
+from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo
 from secateur.export.graph_types import declared_precisions, graph_precision, graph_tensors, read_graph
 from secateur.export.preprocessing import NOTE, Preprocessing
 from secateur.export.runner.tensors import TensorInfo
@@ -50,7 +50,13 @@ def read_notes(path: Path) -> Notes:
     """
     if path.suffix == ".onnx":
         return graph_notes(read_graph(path), path.name)
-    info = EngineInfo.load(path.parent if path.name == ENGINE_FILE else path)
+    folder = path if path.is_dir() else path.parent
+    if path.is_file() and not (path.name == ENGINE_FILE and (folder / INFO_FILE).is_file()):
+        raise EngineError(
+            f"{path} says nothing of itself, and is no {ENGINE_FILE} with its {INFO_FILE} beside it: name one in "
+            "the folder that `secateur build` wrote"
+        )
+    info = EngineInfo.load(folder)
     says = info.secateur_version, info.precision, info.inputs, info.outputs, info.preprocessing, info.classes
     return Notes(*says, info.target)
 

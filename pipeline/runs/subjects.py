@@ -138,5 +138,8 @@ def _engine(path: Path, targets: Sequence[str]) -> Subject:
             )
     named = [name for name in targets if parse_target(name).needs_build]
     if not named:
-        raise BenchError(f"{path} has no {INFO_FILE} beside it: say what it was built for, such as --target tensorrt")
+        given = f", and {' and '.join(targets)} open{'s' * (len(targets) == 1)} no engine files" if targets else ""
+        raise BenchError(
+            f"{path} has no {INFO_FILE} beside it{given}: say what it was built for, such as --target tensorrt"
+        )
     return Subject(str(path), engines=dict.fromkeys(named, path))

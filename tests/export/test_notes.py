@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from secateur.core.errors import ExportError
+from secateur.core.errors import EngineError, ExportError
 from secateur.export.graph_types import read_graph
 from secateur.export.notes import CLASSES, deployment_notes, graph_notes, read_notes
 from secateur.export.preprocessing import Preprocessing
@@ -46,3 +46,12 @@ def test_a_graph_of_others_says_nothing(graph: onnx.ModelProto) -> None:
 def test_other_notes_are_refused(graph: onnx.ModelProto, content: str) -> None:
     with pytest.raises(ExportError, match=rf"^the note {CLASSES} of a.onnx.*again$"):
         graph_notes(noted(graph, classes=content), "a.onnx")
+
+
+@pytest.mark.parametrize("name", ["x.engine", "model.engine"])
+def test_an_engine_without_its_description_says_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"ftrt")
+    with pytest.raises(
+        EngineError, match=rf"{name} says nothing of itself, and is no model\.engine with its engine\.json"
+    ):
+        read_notes(tmp_path / name)

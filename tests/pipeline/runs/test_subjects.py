@@ -46,6 +46,8 @@ def test_an_engine_without_description_needs_its_target_named(tmp_path: Path) ->
     path.write_bytes(b"ftrt")
     with pytest.raises(BenchError, match="--target tensorrt"):
         open_subject(str(path))
+    with pytest.raises(BenchError, match=r"onnxruntime:cpu and torch:cpu open no engine files: say what it was built"):
+        open_subject(str(path), ["onnxruntime:cpu", "torch:cpu"])
     found = open_subject(str(path), ["tensorrt", "torch:cpu"])
     assert found.engines == {"tensorrt": path}
     assert common_targets([found]) == ["tensorrt"]
