@@ -20,7 +20,7 @@ unless the targets to judge are named and it is not among them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from secateur.benchmarks.bootstrap import apart_interval, ratio_interval, relative_interval
@@ -99,16 +99,15 @@ class Verdict:
 
 def together(verdicts: Mapping[str, Verdict]) -> Verdict:
     """One verdict on several devices, by their names: each check and note says whose it is, and the worst decides."""
-    outcomes = {verdict.outcome for verdict in verdicts.values()}
     checks = [
         replace(check, device=name, sentence=f"{name}: {check.sentence}")
         for name, verdict in verdicts.items()
         for check in verdict.checks
     ]
     notes = [f"{name}: {note}" for name, verdict in verdicts.items() for note in verdict.notes]
-    worst = min(outcomes, key=("fail", "inconclusive", "pass").index)
     tries = max(verdict.tries for verdict in verdicts.values())
-    return Verdict(worst, tuple(checks), tuple(notes), next(iter(verdicts.values())).level, tries)
+    outcome = _worst(verdict.outcome for verdict in verdicts.values())
+    return Verdict(outcome, tuple(checks), tuple(notes), next(iter(verdicts.values())).level, tries)
 
 
 def judge(
@@ -171,9 +170,12 @@ def judge(
     checks += accuracy_checks(candidate, limits, goals, level)
     checks += parity_checks(candidate, goals, limits.max_parity)
     checks += fidelity_checks(fidelity, limits.min_fidelity, level)
-    outcomes = {check.outcome for check in checks}
-    outcome: Outcome = "fail" if "fail" in outcomes else "inconclusive" if "inconclusive" in outcomes else "pass"
-    return Verdict(outcome, tuple(checks), tuple(dict.fromkeys(notes)), level)
+    return Verdict(_worst(check.outcome for check in checks), tuple(checks), tuple(dict.fromkeys(notes)), level)
+
+
+def _worst(outcomes: Iterable[Outcome]) -> Outcome:
+    """A failure, else a doubt, else a pass."""
+    return min(outcomes, key=("fail", "inconclusive", "pass").index, default="pass")
 
 
 def _keys(result: BenchResult) -> dict[Place, str]:

@@ -50,8 +50,8 @@ def read_notes(path: Path) -> Notes:
     """
     if path.suffix == ".onnx":
         return graph_notes(read_graph(path), path.name)
-    folder = path if path.is_dir() else path.parent
-    if path.is_file() and not (path.name == ENGINE_FILE and (folder / INFO_FILE).is_file()):
+    folder = path.parent if path.name == ENGINE_FILE else path
+    if path.is_file() and not (folder / INFO_FILE).is_file():
         raise EngineError(
             f"{path} says nothing of itself, and is no {ENGINE_FILE} with its {INFO_FILE} beside it: name one in "
             "the folder that `secateur build` wrote"

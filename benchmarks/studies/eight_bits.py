@@ -9,7 +9,7 @@ own; without one it is left out.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -234,8 +234,13 @@ def counted(path: Path, labels: NDArray[Any], logits: NDArray[Any], wide: NDArra
 
 def loss(row: dict[str, Any], wide: dict[str, Any]) -> tuple[float, float]:
     """The points of top-1 that a graph gives more than the fp32 graph, and half of the 95 % interval of that."""
-    more = np.array([int(one) - int(other) for one, other in zip(row["right"], wide["right"], strict=True)])
-    return 100 * float(more.mean()), 100 * 1.96 * float(more.std(ddof=1)) / len(more) ** 0.5
+    return paired([100 * int(one) for one in row["right"]], [100 * int(one) for one in wide["right"]])
+
+
+def paired(ones: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
+    """By how much the values of the same images are larger on average, and half of the 95 % interval of that."""
+    more = np.subtract(ones, others)
+    return float(more.mean()), 1.96 * float(more.std(ddof=1)) / len(more) ** 0.5
 
 
 def table_of(content: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -23,7 +23,7 @@ import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from secateur_studies.eight_bits import counted, loss, predictions, timed
+from secateur_studies.eight_bits import counted, loss, paired, predictions, timed
 from secateur_studies.trained_models import Trained, halved, open_trained
 
 from secateur.benchmarks.environment import environment
@@ -66,6 +66,7 @@ ROUNDS = 8
 MEASURES = ("bit_ops", "latency")
 INNER, EVERY = "int8", "int8, ends"
 """The dense graph in int8, with the first and the last product wide, and without any."""
+SAY = partial(click.echo, err=True)
 Made = tuple[Plan | None, Quantization | None]
 
 
@@ -205,7 +206,7 @@ def budget_of(measure: str, limit: float) -> Budget:
 
 def opened(task: Trained, folder: Path, times: bool) -> Subject:
     """The model with the measured losses of its units and bits, and its latencies if asked, which the folder keeps."""
-    say, identity = partial(click.echo, err=True), f"{folder.name} {len(list(task.calibration))}"
+    identity = f"{folder.name} {len(list(task.calibration))}"
     groups = find_groups(task.model, torch.zeros(1, *task.shape))
     scores = score(task.model, groups, task.repairs, method="taylor")
     images, labels = (torch.cat(parts)[:JUDGED] for parts in zip(*task.calibration, strict=True))
@@ -220,7 +221,7 @@ def opened(task: Trained, folder: Path, times: bool) -> Subject:
     outer = frozenset(terms[node] for node, reason in place(program).kept.items() if reason == ENDS)
     trials, options = folder / "losses.json", replace(RULE, ends=True)
     losses = product_losses(
-        task.model, groups, task.calibration, few, options=options, trials=trials, source=identity, say=say
+        task.model, groups, task.calibration, few, options=options, trials=trials, source=identity, say=SAY
     )
     table = latencies(task, groups, folder / "latency.json") if times else None
     instruments = Instruments(objective=objective, precision_losses=losses, latencies=table)
@@ -235,7 +236,7 @@ def latencies(task: Trained, groups: Groups, path: Path) -> LatencyTable:
             align=ALIGN,
             seconds=SECONDS,
             threads=1,
-            say=partial(click.echo, err=True),
+            say=SAY,
             precisions=("int8",),
             calibration=task.few,
             options=RULE,
@@ -337,8 +338,8 @@ def clearer(joint: dict[str, Any], row: dict[str, Any]) -> str:
     """
     if "surprise" not in joint or "surprise" not in row:
         return ""
-    less = np.array(row["surprise"]) - np.array(joint["surprise"])
-    return f"{less.mean():+.3f} ± {1.96 * less.std(ddof=1) / len(less) ** 0.5:.3f}"
+    less, around = paired(row["surprise"], joint["surprise"])
+    return f"{less:+.3f} ± {around:.3f}"
 
 
 def table_of(content: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Iterable, Tuple
 
 from .errors import InferenceError
+from .onnx_fields import GRAPH_NODE, GRAPH_TENSOR, MODEL_GRAPH, NODE_INPUT, NODE_KIND, TENSOR_NAME, TENSOR_TYPE
 from .wire import Field, fields, numbers
 
 MOST_BYTES = (1 << 31) - 1
@@ -27,14 +28,14 @@ DEEPEST = 30
 LONGEST = 255
 """Bytes of the name of a file."""
 
-_MODEL_GRAPH, _MODEL_TRAINING, _MODEL_FUNCTION = 7, 20, 25
-_GRAPH_NODE, _GRAPH_TENSOR, _GRAPH_SPARSE, _GRAPH_INPUT, _GRAPH_VALUES = 1, 5, 15, 11, (11, 12, 13)
+_MODEL_TRAINING, _MODEL_FUNCTION = 20, 25
+_GRAPH_SPARSE, _GRAPH_INPUT, _GRAPH_VALUES = 15, 11, (11, 12, 13)
 _FUNCTION_NAME, _FUNCTION_NODE, _FUNCTION_DOMAIN, _FUNCTION_DEFAULT, _FUNCTION_OVERLOAD = 1, 7, 10, 11, 13
 _FUNCTION_INPUT, _FUNCTION_VALUES = 4, 12
-_NODE_INPUT, _NODE_OUTPUT, _NODE_KIND, _NODE_ATTRIBUTE, _NODE_DOMAIN, _NODE_OVERLOAD = 1, 2, 4, 5, 7, 8
+_NODE_OUTPUT, _NODE_ATTRIBUTE, _NODE_DOMAIN, _NODE_OVERLOAD = 2, 5, 7, 8
 _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE = (5, 10), (6, 11), (22, 23)
 _ATTRIBUTE_ONES = (5, 6, 22)
-_TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_INTS, _TENSOR_NAME, _TENSOR_RAW, _TENSOR_EXTERNAL = 1, 2, 7, 8, 9, 13
+_TENSOR_DIMS, _TENSOR_INTS, _TENSOR_RAW, _TENSOR_EXTERNAL = 1, 7, 9, 13
 _SPARSE_PARTS, _SPARSE_DIMS = (1, 2), 3
 _BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 14: 64, 15: 128, 16: 16}
 _BITS.update({17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4, 23: 4, 24: 8, 25: 2, 26: 2})
@@ -99,7 +100,7 @@ class _Reader:
     def model(self) -> None:
         graphs, functions = [], {}
         for number, _, start, end in fields(self._data, 0, len(self._data)):
-            if number == _MODEL_GRAPH:
+            if number == MODEL_GRAPH:
                 graphs.append(self._graph(start, end, 1))
             elif number == _MODEL_TRAINING:
                 graphs += [self._graph(*span, 1) for span in self._spans(start, end, (1, 2))]
@@ -122,7 +123,7 @@ class _Reader:
         nodes, given = [], set()
         spans = list(fields(self._data, start, end))
         for number, _, begin, stop in spans:  # the shapes that its nodes read are known before these
-            if number == _GRAPH_TENSOR:
+            if number == GRAPH_TENSOR:
                 given.add(self._tensor(begin, stop))
             elif number == _GRAPH_SPARSE:
                 given.add(self._sparse(begin, stop))
@@ -131,7 +132,7 @@ class _Reader:
                 if number == _GRAPH_INPUT:
                     given.add(name)
         for number, _, begin, stop in spans:
-            if number == _GRAPH_NODE:
+            if number == GRAPH_NODE:
                 nodes.append(self._node(begin, stop, depth))
         return _ordered(nodes, given)
 
@@ -154,9 +155,9 @@ class _Reader:
 
     def _node(self, start: int, end: int, depth: int) -> _Node:
         reads, gives, attributes = [], [], []
-        words = {_NODE_KIND: b"", _NODE_DOMAIN: b"", _NODE_OVERLOAD: b""}
+        words = {NODE_KIND: b"", _NODE_DOMAIN: b"", _NODE_OVERLOAD: b""}
         for number, _, begin, stop in fields(self._data, start, end):
-            if number == _NODE_INPUT:
+            if number == NODE_INPUT:
                 reads.append(self._data[begin:stop])
             elif number == _NODE_OUTPUT:
                 gives.append(self._data[begin:stop])
@@ -164,7 +165,7 @@ class _Reader:
                 attributes.append((begin, stop))
             elif number in words:
                 words[number] = self._data[begin:stop]
-        kind = words[_NODE_KIND]
+        kind = words[NODE_KIND]
         calls = Counter({(_domain(words[_NODE_DOMAIN]), kind, words[_NODE_OVERLOAD]): 1})
         place = _SHAPED_BY.get(kind)
         if place is not None and len(reads) > place:
@@ -215,13 +216,13 @@ class _Reader:
             number, value, begin, stop = field
             if number == _TENSOR_DIMS:
                 dims += numbers(self._data, field)
-            elif number == _TENSOR_TYPE:
+            elif number == TENSOR_TYPE:
                 kind = value
             elif number == _TENSOR_RAW:
                 raw, place = stop - begin, begin
             elif number == _TENSOR_INTS and len(whole) <= _LONGEST_SHAPE:
                 whole += numbers(self._data, field)
-            elif number == _TENSOR_NAME:
+            elif number == TENSOR_NAME:
                 name = name or self._data[begin:stop]
             elif number == _TENSOR_EXTERNAL:
                 entry = {key: self._data[at:to] for key, _, at, to in fields(self._data, begin, stop)}

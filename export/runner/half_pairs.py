@@ -6,14 +6,13 @@ import mmap
 from pathlib import Path
 from typing import Any
 
+from .onnx_fields import GRAPH_NODE, GRAPH_TENSOR, MODEL_GRAPH, NODE_INPUT, NODE_KIND, TENSOR_NAME, TENSOR_TYPE
 from .wire import fields
 
 WRONG_IN_HALF = ["WeightBiasQuantization"]
 """What ONNX Runtime (1.32, seen) does wrong there: it reads biases in float16 as if they were in float32."""
-_MODEL_GRAPH, _GRAPH_NODE, _GRAPH_TENSOR = 7, 1, 5
-_NODE_INPUT, _NODE_TYPE, _TENSOR_TYPE, _TENSOR_NAME = 1, 4, 2, 8
 _FLOAT16, _SCALE = 10, 1
-_PAIRS = (b"QuantizeLinear", b"DequantizeLinear")
+_PAIRS = {b"QuantizeLinear", b"DequantizeLinear"}
 
 
 def session_options(path: Path) -> dict[str, Any]:
@@ -27,27 +26,27 @@ def session_options(path: Path) -> dict[str, Any]:
 
 def _has_half_pairs(data: Any) -> bool:
     """Whether a scale of a pair, in the graph itself, is a weight in float16."""
-    half, scales = set(), set()
-    for number, _, begin, end in fields(data, 0, len(data)):
-        if number != _MODEL_GRAPH:
-            continue
-        for kind, _, start, stop in fields(data, begin, end):
-            if kind == _GRAPH_NODE:
-                inputs, word = [], b""
-                for field, _, first, last in fields(data, start, stop):
-                    if field == _NODE_INPUT:
-                        inputs.append(bytes(data[first:last]))
-                    elif field == _NODE_TYPE:
-                        word = bytes(data[first:last])
-                if word in _PAIRS:
-                    scales.add(inputs[_SCALE])
-            elif kind == _GRAPH_TENSOR:
-                name, of = b"", 0
-                for field, value, first, last in fields(data, start, stop):
-                    if field == _TENSOR_TYPE:
-                        of = value
-                    elif field == _TENSOR_NAME:
-                        name = bytes(data[first:last])
-                if of == _FLOAT16:
-                    half.add(name)
+    half: set[bytes] = set()
+    scales: set[bytes] = set()
+    graphs = [span for number, _, *span in fields(data, 0, len(data)) if number == MODEL_GRAPH]
+    for number, _, start, end in (field for graph in graphs for field in fields(data, *graph)):
+        if number == GRAPH_NODE:
+            scales |= _scale_of(data, start, end)
+        elif number == GRAPH_TENSOR:
+            half |= _name_in_half(data, start, end)
     return bool(half & scales)
+
+
+def _scale_of(data: Any, start: int, end: int) -> set[bytes]:
+    """The name of a node's scale, where it is of a pair and reads one."""
+    found = list(fields(data, start, end))
+    kinds = {data[begin:stop] for number, _, begin, stop in found if number == NODE_KIND}
+    inputs = [data[begin:stop] for number, _, begin, stop in found if number == NODE_INPUT]
+    return set(inputs[_SCALE : _SCALE + 1]) if kinds & _PAIRS else set()
+
+
+def _name_in_half(data: Any, start: int, end: int) -> set[bytes]:
+    """The name of a tensor, where it is in float16."""
+    found = list(fields(data, start, end))
+    kinds = {value for number, value, _, _ in found if number == TENSOR_TYPE}
+    return {data[begin:stop] for number, _, begin, stop in found if number == TENSOR_NAME and _FLOAT16 in kinds}

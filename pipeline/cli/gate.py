@@ -211,8 +211,10 @@ def command(
             retries=retries,
             say=partial(progress, "gate"),
         )
-        verdicts = {remote.device.name: judged(remote=remote) for remote in remotes}
-        verdict = together(verdicts) if len(verdicts) > 1 else next(iter(verdicts.values())) if verdicts else judged()
+        if len(remotes) > 1:
+            verdict = together({remote.device.name: judged(remote=remote) for remote in remotes})
+        else:
+            verdict = judged(remote=next(iter(remotes), None))
     verdict = replace(verdict, notes=(*noises, *verdict.notes))
     for path, form in ((junit, verdict_files.junit), (markdown, verdict_files.markdown)):
         if path is not None:

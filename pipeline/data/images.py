@@ -20,6 +20,8 @@ from secateur.pipeline.data.truths import Truths
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 """Endings of the files that count as images, in lower case."""
+DAMAGE = (OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+"""What Pillow raises of a file that is no picture, or claims too many pixels."""
 MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 """Pillow's modes of pixels that become grey or RGB."""
 HEAD = 4096
@@ -178,9 +180,9 @@ class FileImages(Images):
                 check_sides(image.width, image.height)
                 image.load()
                 return eight_bits(image.copy())
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
-            reason = "it is no image in a known format" if isinstance(e, UnidentifiedImageError) else str(e)
-            raise DataError(f"cannot read the image {path}: {reason}; replace the file or remove it") from e
+        except DAMAGE as error:
+            reason = "it is no image in a known format" if isinstance(error, UnidentifiedImageError) else str(error)
+            raise DataError(f"cannot read the image {path}: {reason}; replace the file or remove it") from error
 
     def content(self, i: int) -> bytes:
         try:

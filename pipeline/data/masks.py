@@ -9,18 +9,16 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from secateur.core.errors import DataError
 from secateur.pipeline.data.folder import image_files
-from secateur.pipeline.data.images import FileImages
+from secateur.pipeline.data.images import DAMAGE, FileImages
 from secateur.pipeline.data.registry import Sides, Source, register
 from secateur.pipeline.data.truths import Indices, Truths, class_list, rarest
 
 IMAGES, MASKS = "images", "masks"
-DAMAGE = (OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-"""What Pillow raises of a file that is no picture, or claims too many pixels."""
 IGNORED = 255
 """The value of pixels that belong to no class and count for nothing."""
 

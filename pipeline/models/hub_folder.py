@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from secateur.core.errors import ModelError
+from secateur.pipeline.models.hub_json import read_hub_json
 from secateur.pipeline.models.spec import CONFIG, ModelSpec
 from secateur.pipeline.models.transformers_folder import PROCESSOR, spec_of_config
 from secateur.pipeline.models.weights_file import HUB_WEIGHTS, weights_in
@@ -52,10 +52,7 @@ def spec_of_hub_folder(folder: Path) -> ModelSpec:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"cannot read {path}: {error}; copy or download it again") from error
+    content = read_hub_json(path)
     if not isinstance(content, Mapping):
         raise ModelError(f"{path} holds a {type(content).__name__}, but the hub's files hold keys: download it again")
     return content

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from secateur.core.errors import ModelError
+from secateur.pipeline.models.hub_json import read_hub_json
 
 INDEX = "model.safetensors.index.json"
 """What the index is called, beside its files."""
@@ -39,10 +39,7 @@ def shards_of(index: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _map_of(index: Path) -> Mapping[str, object]:
-    try:
-        content = json.loads(index.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"cannot read {index}: {error}; copy or download it again") from error
+    content = read_hub_json(index)
     found = content.get("weight_map") if isinstance(content, Mapping) else None
     if not isinstance(found, Mapping) or not found:
         raise ModelError(f"{index} has no weight_map, which names the file of each tensor: download it again")

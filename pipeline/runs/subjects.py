@@ -129,8 +129,9 @@ def _saved(folder: Path) -> Subject:
 
 def _engine(path: Path, targets: Sequence[str]) -> Subject:
     if path.name == ENGINE_FILE and (path.parent / INFO_FILE).is_file():
-        EngineInfo.load(path.parent).check_file()
-        return Subject(str(path), engines={EngineInfo.load(path.parent).target: path})
+        info = EngineInfo.load(path.parent)
+        info.check_file()
+        return Subject(str(path), engines={info.target: path})
     with path.open("rb") as file:
         if not file.read(HEAD).strip(b"\0"):
             raise BenchError(

@@ -80,11 +80,10 @@ def _given_back(groups: Groups, modules: Collection[str]) -> Groups:
 def _least(model: nn.Module, groups: Groups, some: Sequence[Group], agreed: Comparison) -> tuple[Groups, Comparison]:
     """The groups with as few modules taken over as these need, class by class, and the comparison that shows it."""
     kinds: dict[type[nn.Module], list[str]] = {}
-    stay = _shuffling(model, groups)
+    assert groups.traced is not None  # for the type checker: `find_groups` has just set it
     for name in groups.adapted:
-        if name in stay:
-            continue
-        kinds.setdefault(type(model.get_submodule(name)), []).append(name)
+        if name not in groups.traced.shuffling:
+            kinds.setdefault(type(model.get_submodule(name)), []).append(name)
     parts = [list(kinds.values())]
     while parts:
         part = parts.pop()

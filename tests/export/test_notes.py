@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from secateur.core.errors import EngineError, ExportError
+from secateur.core.errors import EngineError, ExportError, SecateurError
 from secateur.export.graph_types import read_graph
 from secateur.export.notes import CLASSES, deployment_notes, graph_notes, read_notes
 from secateur.export.preprocessing import Preprocessing
@@ -55,3 +55,9 @@ def test_an_engine_without_its_description_says_nothing(tmp_path: Path, name: st
         EngineError, match=rf"{name} says nothing of itself, and is no model\.engine with its engine\.json"
     ):
         read_notes(tmp_path / name)
+
+
+def test_an_engine_that_is_not_there_is_not_the_one_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "engine.json").write_text("{}")
+    with pytest.raises(SecateurError, match=r"absent\.engine"):
+        read_notes(tmp_path / "absent.engine")

@@ -80,3 +80,12 @@ def test_every_session_computes_what_the_graph_says(
 def test_only_graphs_with_pairs_in_half_precision_are_opened_otherwise(tmp_path: Path) -> None:
     assert session_options(quantised(tmp_path, np.float16)) == {"disabled_optimizers": ["WeightBiasQuantization"]}
     assert session_options(quantised(tmp_path, np.float32)) == {}
+
+
+def test_a_pair_without_a_scale_is_left_to_the_runtime(tmp_path: Path) -> None:
+    path = quantised(tmp_path, np.float16)
+    model = onnx.load(path)
+    for node in model.graph.node:
+        del node.input[1:]
+    onnx.save(model, path)
+    assert session_options(path) == {}
