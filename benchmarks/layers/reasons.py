@@ -1,4 +1,7 @@
-"""Why a layer lost MACs but no time: a sentence that follows from what was measured, or says that nothing shows it."""
+"""Why a layer lost MACs but no time: a sentence that follows from what was measured, or says that nothing shows it.
+
+A layer without MACs has a sentence where it is slower than on the dense side and other operations run for it.
+"""
 
 from __future__ import annotations
 
@@ -59,15 +62,23 @@ def gained_little(layer: Matched) -> bool:
     return layer.speedup.low <= 1 or layer.speedup.high < 1 + GAINED * promised
 
 
+def became_slower(layer: Matched) -> bool:
+    """Whether a layer without MACs, such as a normalisation, is shown to take longer than on the dense side."""
+    return layer.speedup is not None and not layer.dense.macs + layer.pruned.macs and layer.speedup.high < 1
+
+
 def explain(layer: Matched, roofline: Roofline, provider: str = "", neighbours: Ask = lambda layer: ()) -> str:
     """Why `layer` lost MACs but no time; empty where it gained, and where no reason is shown `UNKNOWN`.
 
+    A layer without MACs that became slower is explained where other operations run for it; it is never `UNKNOWN`.
     `provider` is the one that was asked for; `neighbours` times the next aligned widths, when nothing else explains.
     """
-    if not gained_little(layer):
+    if not (gained_little(layer) or became_slower(layer)):
         return ""
     if structural := _fallback(layer, provider) or _copies(layer, roofline) or _fusion(layer, roofline):
         return structural
+    if not layer.dense.macs:
+        return ""
     if other_kernel := _kernel(layer):
         return _unaligned(neighbours(layer)) or other_kernel
     return _small(layer, roofline) or _memory(layer, roofline) or _unaligned(neighbours(layer)) or UNKNOWN
@@ -177,7 +188,8 @@ def _to_blame(layer: Matched, added: Sequence[Operation], roofline: Roofline) ->
 
     Only what they take beyond the floor counts, which is for the most part the profiler's own.
     """
-    promised = float(sum(layer.dense.medians)) * layer.pruned.macs / layer.dense.macs
+    kept = layer.pruned.macs / layer.dense.macs if layer.dense.macs else 1.0
+    promised = float(sum(layer.dense.medians)) * kept
     unsaved = float(sum(layer.pruned.medians)) - promised
     taken = layer.pruned.ms_of(added) - roofline.floor_ms * len(added)
     return taken > 0 and taken >= BLAMED * unsaved

@@ -80,6 +80,14 @@ def test_lost_fusion() -> None:
     assert "lost fusion" not in explain(layer([PRODUCT, alone], [HALF, alone]), ROOFLINE)
 
 
+def test_a_layer_without_macs_is_explained_where_it_is_slower_and_other_operations_run() -> None:
+    fused = operation("LayerNormalization", 2.0, does=("Sub", "Div"))
+    apart = [operation("Sub", 1.2), operation("Div", 1.2)]
+    assert explain(layer([fused], apart), ROOFLINE).startswith("lost fusion: Sub and Div of the pruned layer take 2.4")
+    assert explain(layer([fused], [operation("Sub", 0.9), operation("Div", 0.9)]), ROOFLINE) == ""  # not slower
+    assert explain(layer([fused], [operation("LayerNormalization", 4.0)]), ROOFLINE) == ""
+
+
 def test_too_small() -> None:
     tiny = [operation("MatMul", 0.003, macs=macs, bytes_moved=9) for macs in (20, 10)]
     assert explain(layer(tiny[:1], tiny[1:]), ROOFLINE) == (
