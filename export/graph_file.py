@@ -22,12 +22,14 @@ def write_graph(program: ir.Model, path: Path) -> str:
     """Writes the program to `path`, checked; returns the name of the file of the external weights, or "".
 
     External weights come first, under a name that holds their hash, then the .onnx that names them: whatever
-    interrupts this, the old pair or the new pair is complete.
+    interrupts this, the old pair or the new pair is complete. What the program reads from the file of another graph is
+    written too.
     """
     import onnx_ir as ir
 
     weights = [value.const_value for value in program.graph.initializers.values() if value.const_value is not None]
     if sum(tensor.nbytes for tensor in weights) <= EMBED_LIMIT_BYTES:
+        ir.external_data.load_to_model(program)  # those of a larger graph that it was made from
         with atomic_path(path) as part:
             ir.save(program, part)
             _check_file(part)

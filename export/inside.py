@@ -112,6 +112,31 @@ def embed(program: ir.Model, preprocessing: Preprocessing) -> Way:
     return way
 
 
+def take_planar(program: ir.Model) -> None:
+    """Makes a program of `embed` take its pixels as float32 `[batch, C, H, W]`, still from 0 to 255, in place.
+
+    The cast and the transposition are no longer in it. Raises `ExportError` where it does not begin with these two.
+    """
+    import onnx_ir as ir
+
+    graph, pixels = program.graph, program.graph.inputs[0]
+    users = [node for node, _ in pixels.uses()]
+    after = [node for user in users for node, _ in user.outputs[0].uses()]
+    if [node.op_type for node in (*users, *after)] != ["Cast", "Transpose"]:
+        raise ExportError(
+            f"{pixels.name} is not cast and transposed before all else, as where preprocessing is inside a graph: "
+            "export it again"
+        )
+    turned = after[0].outputs[0]
+    planar = ir.Value(name=pixels.name, shape=turned.shape, type=ir.TensorType(ir.DataType.FLOAT))
+    for node, place in tuple(turned.uses()):
+        node.replace_input_with(place, planar)
+    graph.inputs[0] = planar
+    graph.remove([after[0], users[0]], safe=True)
+    inputs = InputSpec.shaped([size for size in (turned.shape or ())[1:] if isinstance(size, int)])
+    program.metadata_props["secateur.inputs"] = json.dumps(inputs.to_json())
+
+
 def rescale(program: ir.Model, factors: NDArray[np.float64]) -> None:
     """Makes the program take values that are to be multiplied by a factor for each channel: it does so itself.
 
@@ -182,14 +207,12 @@ def _note(program: ir.Model, preprocessing: Preprocessing) -> None:
     program.metadata_props[NOTE] = replace(preprocessing, inside=True).to_note()
 
 
-def check_same(
-    source: Path, path: Path, normalised: NDArray[np.float32], given: NDArray[Any], what: str, remedy: str
-) -> None:
-    """Raises `ExportError` where the graph at `path` makes something else of `given` than `source` of `normalised`."""
+def check_same(source: Path, path: Path, taken: NDArray[Any], given: NDArray[Any], what: str, remedy: str) -> None:
+    """Raises `ExportError` where the graph at `path` makes something else of `given` than `source` of `taken`."""
     precision = graph_precision(declared_precisions(read_graph(source)))
     outside, inside = (runnable(place) for place in (source, path))
     name = outside.get_inputs()[0].name
-    wanted, found = outside.run(None, {name: normalised}), inside.run(None, {name: given})
+    wanted, found = outside.run(None, {name: taken}), inside.run(None, {name: given})
     for output, left, right in zip(outside.get_outputs(), wanted, found, strict=True):
         scale = max(float(np.abs(left).max(initial=0.0)), float(np.finfo(np.float32).tiny))
         off = float(np.abs(left.astype(np.float64) - right).max(initial=0.0)) / scale

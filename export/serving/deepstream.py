@@ -2,7 +2,8 @@
 
 nvinfer hands over y = net-scale-factor * (x - offsets[c]), planar, for pixels x from 0 to 255: one factor for all
 channels. Where the standard deviations of a model differ, what is left of them is in the graph written here: the
-factors go into the weights of the first convolution, or are one multiplication before all else.
+factors go into the weights of the first convolution, or are one multiplication before all else. A graph that normalises
+itself gets the pixels as they are, planar and in float32.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from secateur.core.errors import ExportError
 from secateur.core.files import write_text
 from secateur.export.graph_file import write_graph
 from secateur.export.graph_types import read_graph
-from secateur.export.inside import check_same, pictures, rescale
+from secateur.export.inside import check_same, pictures, rescale, take_planar
 from secateur.export.notes import Notes, graph_notes
 from secateur.export.preprocessing import NOTE, Preprocessing
 from secateur.export.serving.triton import LABELS
@@ -30,8 +31,8 @@ def write_deepstream(folder: Path, graph: Path, batch: int = 1) -> tuple[str, ..
     """Writes `config_infer.txt`, the graph and the labels into `folder`; returns the names of the files.
 
     Frames are served in batches of `batch`, and the outputs are attached to them as they are (`output-tensor-meta`).
-    Raises `ExportError` for a graph that does not say its preprocessing or has it inside, takes more than one image, or
-    is in a precision that nvinfer does not know, and where the graph written here computes something else.
+    Raises `ExportError` for a graph that does not say its preprocessing, takes anything but one image, or is in a
+    precision that nvinfer does not know, and where the graph written here computes something else.
     """
     notes = graph_notes(read_graph(graph), graph.name)
     rule = _rule(notes, graph.name)
@@ -46,26 +47,32 @@ def write_deepstream(folder: Path, graph: Path, batch: int = 1) -> tuple[str, ..
 
 def net_scale(rule: Preprocessing) -> tuple[float, NDArray[np.float64]]:
     """The `net-scale-factor`, and for each channel the factor that is left to the graph."""
+    if rule.inside:
+        return 1.0, np.ones(len(rule.std))
     scales = 1 / (255 * np.asarray(rule.std, np.float64))
     one = float(scales.mean())
     return one, scales / one
 
 
+def offsets(rule: Preprocessing) -> list[float]:
+    """What nvinfer subtracts from the pixels of each channel."""
+    return [0.0 if rule.inside else 255 * mean for mean in rule.mean]
+
+
 def handed_over(rule: Preprocessing, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What nvinfer makes of pixels `[B, H, W, C]`: y = net-scale-factor * (x - offsets[c]), `[B, C, H, W]`."""
-    offsets = 255 * np.asarray(rule.mean, np.float32).reshape(-1, 1, 1)
+    means = np.asarray(offsets(rule), np.float32).reshape(-1, 1, 1)
     planar = pixels.transpose(0, 3, 1, 2).astype(np.float32)
-    return np.ascontiguousarray(np.float32(net_scale(rule)[0]) * (planar - offsets), np.float32)
+    return np.ascontiguousarray(np.float32(net_scale(rule)[0]) * (planar - means), np.float32)
 
 
 def _rule(notes: Notes, name: str) -> Preprocessing:
     rule = notes.preprocessing
     if rule is None:
         raise ExportError(f"{name} does not say how pictures become its input: export it by a run of secateur")
-    if rule.inside or [tensor.dtype for tensor in notes.inputs] != ["float32"]:
+    if [tensor.dtype for tensor in notes.inputs] != ["uint8" if rule.inside else "float32"]:
         raise ExportError(
-            f"{name} takes {', '.join(map(str, notes.inputs))}, but nvinfer hands over one float32 image: set "
-            "export.preprocessing to outside"
+            f"{name} takes {', '.join(map(str, notes.inputs))}, but nvinfer hands over one image: give a graph of that"
         )
     if notes.precision not in MODES:
         raise ExportError(f"{name} is in {notes.precision}, but nvinfer knows {', '.join(MODES)}: give such a graph")
@@ -76,15 +83,19 @@ def _write(graph: Path, path: Path, rule: Preprocessing, scale: float, factors: 
     """Writes the graph with its factors; returns the name of the file of external weights, if there is one."""
     import onnx_ir as ir
 
-    program = ir.load(graph)
-    if not np.allclose(factors, 1, rtol=1e-7, atol=0):
+    program, even = ir.load(graph), np.allclose(factors, 1, rtol=1e-7, atol=0)
+    if rule.inside:
+        take_planar(program)
+    elif not even:
         rescale(program, factors)
+    if rule.inside or not even:
         del program.metadata_props[NOTE]  # it is not what this graph takes
-    program.metadata_props["secateur.nvinfer"] = f"takes {scale!r} * (x - {[255 * mean for mean in rule.mean]})"
+    program.metadata_props["secateur.nvinfer"] = f"takes {scale!r} * (x - {offsets(rule)})"
     external = write_graph(program, path)
     pixels = pictures(rule, 0)
     remedy = "report it as an error of secateur"
-    check_same(graph, path, rule.normalised(pixels), handed_over(rule, pixels), "nvinfer's normalisation", remedy)
+    taken = pixels if rule.inside else rule.normalised(pixels)
+    check_same(graph, path, taken, handed_over(rule, pixels), "nvinfer's normalisation", remedy)
     return external
 
 
@@ -108,7 +119,7 @@ def _config(notes: Notes, rule: Preprocessing, scale: float, batch: int) -> str:
         "network-input-order": 0,
         "model-color-format": 2 if channels == 1 else 0,
         "net-scale-factor": repr(scale),
-        "offsets": ";".join(repr(255 * mean) for mean in rule.mean),
+        "offsets": ";".join(map(repr, offsets(rule))),
         "maintain-aspect-ratio": 0,
         "network-type": 100,
         "output-tensor-meta": 1,

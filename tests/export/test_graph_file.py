@@ -88,6 +88,20 @@ def test_other_weights_have_another_name_and_the_old_ones_go(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_graph_that_was_made_from_a_larger_one_holds_its_own_weights(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = graph_file.EMBED_LIMIT_BYTES
+    monkeypatch.setattr(graph_file, "EMBED_LIMIT_BYTES", 100)
+    write_graph(program(1), tmp_path / "large" / "model.onnx")
+    wanted, smaller = weights_of(tmp_path / "large" / "model.onnx"), ir.load(tmp_path / "large" / "model.onnx")
+    for bound, beside in ((100, True), (limit, False)):
+        monkeypatch.setattr(graph_file, "EMBED_LIMIT_BYTES", bound)
+        assert bool(write_graph(smaller, tmp_path / f"{bound}" / "model.onnx")) == beside
+    shutil.rmtree(tmp_path / "large")
+    assert weights_of(tmp_path / "100" / "model.onnx") == weights_of(tmp_path / f"{limit}" / "model.onnx") == wanted
+
+
 def test_a_new_pair_that_fails_leaves_the_old_pair(
     program: Program, beside: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from secateur.core.errors import ExportError
 from secateur.export import graph_file, inside
 from secateur.export.engines import open_engine
 from secateur.export.graph_types import graph_tensors, read_graph
-from secateur.export.inside import TOLERANCES, embed, put_inside
+from secateur.export.inside import TOLERANCES, embed, put_inside, take_planar
 from secateur.export.onnx_info import OnnxInfo
 from secateur.export.parity import noted_inputs, runnable
 from secateur.export.preprocessing import Preprocessing
@@ -224,6 +224,11 @@ def test_a_graph_that_gives_something_else_is_refused(
     monkeypatch.setattr(inside, "_fold", lambda node, scale, mean: fold(node, scale[::-1], mean))
     with pytest.raises(ExportError, match=r"^with its preprocessing inside, in.onnx gives another 'logits' \(off by"):
         put_inside(cnn_onnx, tmp_path / "in.onnx", Preprocessing((3, 8, 8), MEAN, STD))
+
+
+def test_planar_pixels_are_for_graphs_that_turn_them(cnn_onnx: Path) -> None:
+    with pytest.raises(ExportError, match="input is not cast and transposed before all else"):
+        take_planar(ir.load(cnn_onnx))
 
 
 def test_other_inputs_are_refused(cnn_onnx: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from configparser import ConfigParser
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ import onnx
 import pytest
 
 from secateur.core.errors import ExportError
+from secateur.core.input_spec import InputSpec
 from secateur.export.graph_types import read_graph
 from secateur.export.inside import put_inside
 from secateur.export.notes import deployment_notes, graph_notes
-from secateur.export.parity import runnable
+from secateur.export.parity import noted_inputs, runnable
 from secateur.export.preprocessing import Preprocessing
 from secateur.export.serving import deepstream
 from secateur.export.serving.deepstream import write_deepstream
@@ -83,6 +85,27 @@ def test_patches_in_fp16(onnx_files: dict[str, Path], tmp_path: Path) -> None:
     assert config["property"]["network-mode"] == "2"
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])  # centred in the stem that pads, kept in half
+def test_a_graph_that_normalises_itself_gets_planar_pixels(
+    precision: str, cnn_onnx: Path, onnx_files: dict[str, Path], tmp_path: Path
+) -> None:
+    size = 8 if precision == "fp32" else 32
+    rule = Preprocessing((3, size, size), RULE.mean, RULE.std)
+    outside = noted(cnn_onnx if precision == "fp32" else onnx_files[precision], tmp_path / "outside.onnx", rule)
+    put_inside(outside, tmp_path / "model.onnx", rule)
+    write_deepstream(tmp_path / "out", tmp_path / "model.onnx")
+    found, pixels, config = logits_by_nvinfer(tmp_path / "out", rule)
+    (wanted,) = runnable(outside).run(None, {"input": rule.normalised(pixels)})
+    assert np.abs(found - wanted).max() <= (1e-5 if precision == "fp32" else 1e-2) * np.abs(wanted).max()
+    keys = config["property"]
+    assert (keys["net-scale-factor"], keys["offsets"]) == ("1.0", "0.0;0.0;0.0")
+    assert noted_inputs(read_graph(tmp_path / "out" / "model.onnx")) == InputSpec.shaped((3, size, size))
+    notes = graph_notes(read_graph(tmp_path / "out" / "model.onnx"), "out")
+    assert notes.preprocessing is None and [str(one) for one in notes.inputs] == [
+        f"input float32 [batch, 3, {size}, {size}]"
+    ]
+
+
 def test_a_forgotten_factor_is_noticed(cnn_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deepstream, "rescale", lambda program, factors: None)
     with pytest.raises(ExportError, match=r"^with nvinfer's normalisation, model.onnx gives another 'logits'"):
@@ -92,12 +115,11 @@ def test_a_forgotten_factor_is_noticed(cnn_onnx: Path, tmp_path: Path, monkeypat
 def test_graphs_that_nvinfer_cannot_feed_are_refused(
     cnn_onnx: Path, onnx_files: dict[str, Path], tmp_path: Path
 ) -> None:
-    graph = noted(cnn_onnx, tmp_path / "model.onnx", RULE)
-    put_inside(graph, tmp_path / "inside.onnx", RULE)
+    mislabelled = noted(cnn_onnx, tmp_path / "mislabelled.onnx", replace(RULE, inside=True))
     wide = Preprocessing((3, 32, 32), RULE.mean, RULE.std)
     for words, path in (
         ("does not say how pictures become its input", cnn_onnx),
-        ("takes input uint8 [batch, 8, 8, 3], but nvinfer hands over one float32 image", tmp_path / "inside.onnx"),
+        ("takes input float32 [batch, 3, 8, 8], but nvinfer hands over one image", mislabelled),
         ("is in bf16, but nvinfer knows fp32, int8, fp16", noted(onnx_files["bf16"], tmp_path / "bf16.onnx", wide)),
     ):
         with pytest.raises(ExportError, match=re.escape(words)):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from secateur.export import graph_file
 from secateur.pipeline.runs.context import Run
-from secateur.pipeline.runs.recipe import make_recipe
+from secateur.pipeline.runs.recipe import apply_settings, make_recipe
 from secateur.pipeline.runs.runner import open_run, run_stages
 from tests.once import made_once
 
@@ -47,3 +49,19 @@ def typed_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         run_stages(open_run(folder / "run", make_recipe(TYPED, "the test")))
 
     return open_run(made_once(tmp_path_factory, "typed", make) / "run")
+
+
+@pytest.fixture(scope="session")
+def pixel_run(typed_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """That run with graphs in int8 alone, which take pixels and have their weights in files beside them."""
+    settings = ["export.preprocessing=inside", "export.precisions=[int8]", "export.max_drop=null", "bench.batch=[1]"]
+    settings += [f"{key}.targets=[onnxruntime:cpu]" for key in ("export", "bench")]
+
+    def make(folder: Path) -> None:
+        shutil.copytree(typed_run.folder, folder / "run")
+        recipe = make_recipe(apply_settings(TYPED, settings), "the test")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(graph_file, "EMBED_LIMIT_BYTES", 1000)
+            run_stages(open_run(folder / "run", recipe, update=True), until="bench")
+
+    return open_run(made_once(tmp_path_factory, "pixels", make) / "run")

@@ -1,20 +1,35 @@
-"""The bundle of a run in four precisions: verified, the same bytes twice, golden images of the calibration split."""
+"""The bundles of a run in four precisions, and of one whose graphs take pixels and have weights in files beside them.
+
+They are verified, have the same bytes twice, and golden images of the calibration split.
+"""
 
 from __future__ import annotations
 
 import shutil
+import sys
+from configparser import ConfigParser
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from secateur.core.errors import RunError
+from secateur.export.devices.device import Remote
+from secateur.export.devices.verify import verify_there
 from secateur.export.runner.bundle import open_bundle
+from secateur.export.runner.errors import BundleError
 from secateur.export.runner.golden import golden_inputs
+from secateur.export.runner.infer import infer
+from secateur.export.runner.npy import read_npy
+from secateur.export.runner.runtimes import open_model
 from secateur.export.runner.verify import verify
 from secateur.pipeline.runs import bundle_run as module
 from secateur.pipeline.runs.bundle_run import bundle_run
 from secateur.pipeline.runs.context import Run
+from secateur.pipeline.runs.export_stage import graphs_of
+from tests.export.devices.stand_in_ssh import installed
+from tests.export.runner.test_bundle import flip
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +88,74 @@ def test_the_same_run_gives_the_same_bytes_and_less_without_the_dense_model(
     assert (tmp_path / "again.tar.zst").read_bytes() == packed.read_bytes()
     manifest = bundle_run(typed_run.folder, tmp_path / "small", images=1, dense=False)
     assert not any(name.startswith("dense/") for name in manifest.files)
+
+
+@pytest.fixture(scope="module")
+def pixels(pixel_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of `pixel_run` as a folder, with what servers take; nobody may change it."""
+    folder = tmp_path_factory.mktemp("packed") / "pixels"
+    bundle_run(pixel_run.folder, folder, images=2, serving=True)
+    return folder
+
+
+def test_pixels_go_in_and_a_picture_is_named(pixels: Path, pixel_run: Run) -> None:
+    found = verify(pixels, seconds=0.05)
+    passed = [(check.name, check.where) for check in found.checks if check.outcome == "pass"]
+    assert {("preprocessing", ""), ("golden", "onnxruntime:cpu@int8")} <= {*passed}
+    (latency,) = (check for check in found.checks if check.name == "latency")
+    assert latency.where == "onnxruntime:cpu@int8" and latency.value is not None  # beside the dense graph
+    picture = pixels / "golden" / "image.1.png"
+    with open_bundle(pixels) as bundle:
+        inputs, classes = golden_inputs(bundle)["input"], pixel_run.data.classes
+        said = infer(bundle, picture, top=1)
+        with open_model(bundle.path("onnx/model.int8.onnx"), "onnxruntime:cpu") as model:
+            logits = model.run({"input": inputs})["logits"]
+    assert (inputs.dtype, inputs.shape) == (np.dtype("uint8"), (2, 16, 16, 1))
+    assert said["top"][0][0]["class"] == classes[int(logits[1].argmax())]
+
+
+def test_what_servers_take_of_it_gives_the_golden_outputs(pixels: Path) -> None:
+    triton, nvinfer = pixels / "serving/triton/vit_tiny_patch16_224_onnx", pixels / "serving/deepstream/int8"
+    config = (triton / "config.pbtxt").read_text()
+    assert 'name: "input" data_type: TYPE_UINT8 dims: [ 16, 16, 1 ]' in config
+    with open_bundle(pixels) as bundle:
+        inputs, graph = golden_inputs(bundle)["input"], bundle.manifest.graph("int8")
+        golden = read_npy(bundle.path(graph.golden["logits"]), "golden")
+    keys = ConfigParser()
+    keys.read(nvinfer / "config_infer.txt")
+    assert (keys["property"]["net-scale-factor"], keys["property"]["offsets"]) == ("1.0", "0.0")
+    planar = inputs.transpose(0, 3, 1, 2).astype(np.float32)
+    for path, given in ((triton / "1/model.onnx", inputs), (nvinfer / "model.onnx", planar)):
+        with open_model(path, "onnxruntime:cpu", 1) as model:
+            found = model.run({"input": given})["logits"]
+        assert np.abs(found - golden).max() <= 1e-5 * np.abs(golden).max()
+
+
+def test_weights_beside_the_graphs_go_along(pixels: Path, pixel_run: Run, tmp_path: Path) -> None:
+    places = {"onnx": "pruned", "dense": "dense"}
+    beside = {f"{place}/{graphs_of(pixel_run.folder, side)['int8'].external}" for place, side in places.items()}
+    for name in beside:
+        assert (pixels / name).read_bytes() == (pixel_run.folder / Path(name).name).read_bytes()
+    with open_bundle(pixels) as bundle:
+        assert beside < {*bundle.manifest.files}
+    for name in ("a.tar", "b.tar"):
+        bundle_run(pixel_run.folder, tmp_path / name, images=2)
+    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+    for name in sorted(beside):
+        shutil.copytree(pixels, tmp_path / "damaged", dirs_exist_ok=True)
+        flip(tmp_path / "damaged" / name)
+        with pytest.raises(BundleError, match=f"^{name} was changed"):
+            verify(tmp_path / "damaged", latency=False)
+
+
+def test_they_are_pushed_to_a_device(pixels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = installed(tmp_path / "stand-in", monkeypatch)
+    remote = Remote(replace(stand_in.device, python=sys.executable))
+    found = verify_there(remote, pixels, [], seconds=0.05, latency=True, threads=None, say=print)
+    passed = {(check.name, check.where) for check in found.checks if check.outcome == "pass"}
+    assert {("preprocessing", ""), ("golden", "onnxruntime:cpu@int8")} <= passed
+    (latency,) = (check for check in found.checks if check.name == "latency")
+    assert latency.value is not None
 
 
 def test_a_run_that_is_not_up_to_date(typed_run: Run, tmp_path: Path) -> None:
