@@ -262,7 +262,7 @@ def _ran(subject: Subject, goals: Sequence[TypedTarget], measured: Container[str
         if not isinstance(form, Path):
             continue
         if str(goal) in measured:
-            found[str(goal)] = found_in(form, goal, here)
+            found[str(goal)] = found_in(form, goal, here, subject.graph(goal))
         elif here and (provider := fallback(form, goal)):
             found[str(goal)] = Ran(provider)
     return found

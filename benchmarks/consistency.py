@@ -40,6 +40,9 @@ def _contradictions(result: BenchResult) -> Iterator[str]:
         for goal, ran in side.ran.items():
             if ran.provider and not goal.startswith("onnxruntime:"):
                 yield f"{name} ran on {ran.provider} for {goal}, which is no target of ONNX Runtime"
+            wide = sum(ran.products.values()) - ran.products.get(goal.partition("@")[2] or "fp32", 0)
+            if (told := ran.kept + len(ran.otherwise)) and (told != wide or ran.kept < 0):
+                yield f"{name} says of {told} products for {goal} why they are in another precision, but {wide} are"
         for key, latency in side.latency_ms.items():
             yield from (f"{name} has {said} under the key {key}" for said in _of_latency(key, latency))
             if key not in result.speedup:

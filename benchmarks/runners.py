@@ -66,6 +66,13 @@ class Subject:
             return None
         return self.onnx if goal.precision == "fp32" else self.typed_onnx.get(goal.precision)
 
+    def graph(self, goal: Goal) -> Path | None:
+        """The ONNX graph of what `goal` runs, which an engine was built from; None where there is none."""
+        goal, form = parse_typed_target(goal), self.form(goal)
+        if isinstance(form, Path) and form.suffix == ".onnx":
+            return form
+        return self.onnx if goal.precision == "fp32" and self.onnx else self.typed_onnx.get(goal.precision)
+
 
 @dataclass(frozen=True)
 class Runner:

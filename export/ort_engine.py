@@ -63,15 +63,22 @@ def import_onnxruntime(device: str) -> ModuleType:
 class OrtEngine(Engine):
     """A session of ONNX Runtime on one device; `threads` limits the CPU threads inside one operation.
 
-    With `profile`, the beginning of a path, the graph is run as it is written, and how long each of its operations
-    takes is kept for `end_profile`.
+    With `profile`, the beginning of a path, how long each operation takes and who runs it is kept for `end_profile`.
+    With `as_written` nothing is fused or moved before.
     """
 
-    def __init__(self, path: Path, device: str, threads: int | None = None, profile: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        device: str,
+        threads: int | None = None,
+        profile: Path | None = None,
+        as_written: bool = False,
+    ) -> None:
         self._device = device
         if path.is_file() and path.suffix in (".onnx", ".engine"):
             ort_plugin.check_context(path, device)
-        self._session: Any = open_session(path, device, threads, as_written=profile is not None, profile=profile)
+        self._session: Any = open_session(path, device, threads, as_written=as_written, profile=profile)
         super().__init__(
             tuple(_tensor(value) for value in self._session.get_inputs()),
             tuple(_tensor(value) for value in self._session.get_outputs()),

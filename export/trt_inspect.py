@@ -27,6 +27,10 @@ _WORDS = (
 _KERNELS = frozenset({"gemm", "correlation"})
 """Layers of TensorRT-RTX that are one product, so that it runs in the types of what they read."""
 
+_PRODUCT_KINDS = re.compile(r"conv(?!ert)|gemm|matrix_?multiply|matmul|correlation")
+_PRODUCT_KERNELS = re.compile(r"gemm|_mha")
+"""In the kinds of layers of loaded engines, and in the names of those that fuse several operations."""
+
 _REPORTED = re.compile(
     r"^Name: (?P<name>[^,]*), LayerType: (?P<kind>[^,]*), Inputs: \[(?P<inputs>.*)\], Constants: \[.*\], "
     r"Outputs: \[(?P<outputs>.*)\], TacticName: (?P<tactic>[^,]*).*, Metadata: (?P<metadata>.*)$",
@@ -128,6 +132,17 @@ def inspected_layer(content: Mapping[str, Any]) -> InspectedLayer:
 def summarise(layers: Iterable[InspectedLayer]) -> tuple[Layer, ...]:
     """The inspected layers as `Layer`s: the precision is that of the narrowest tensor which goes in or comes out."""
     return tuple(Layer(layer.name, layer.kind, _narrowest(layer.precisions)) for layer in layers)
+
+
+def product_layers(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    """Those that multiply, by their kinds and what TensorRT calls its kernels; all that compute where none tells it."""
+    found = tuple(one for one in layers if one.precision in ARITHMETIC)
+    return tuple(one for one in found if _multiplies(one)) or found
+
+
+def _multiplies(layer: Layer) -> bool:
+    kind = layer.kind.lower()
+    return kind.upper() in PRODUCTS or bool(_PRODUCT_KINDS.search(kind) or _PRODUCT_KERNELS.search(layer.name.lower()))
 
 
 def check_layers(layers: Iterable[Layer], declared: Mapping[str, str], name: str) -> None:

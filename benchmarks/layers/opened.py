@@ -34,8 +34,7 @@ def open_profiled(
     if isinstance(form, nn.Module):
         assert subject.inputs is not None  # for the type checker: a module is a form where its inputs are known
         return TorchLayers(form, subject.inputs, goal.target.device, batch, folder, seed)
-    graph = form if form.suffix == ".onnx" else subject.onnx if goal.precision == "fp32" else None
-    graph = graph or subject.typed_onnx.get(goal.precision)
+    graph = subject.graph(goal)
     if graph is None:
         raise BenchError(
             f"{subject.name} has no ONNX file beside its engine for {goal}, which says what its layers are made of: "

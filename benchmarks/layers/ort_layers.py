@@ -71,7 +71,8 @@ class OrtLayers:
         for number, node in enumerate(optimised.graph.node):
             node.name = str(number)
         onnx.save(optimised, folder / "numbered.onnx")
-        self._engine = OrtEngine(folder / "numbered.onnx", device, threads, profile=folder / "profile")
+        numbered, profile = folder / "numbered.onnx", folder / "profile"
+        self._engine = OrtEngine(numbered, device, threads, profile=profile, as_written=True)
         self._runner = engine_runner(self._engine, batch, called_with=called_with)
 
     def run(self) -> None:

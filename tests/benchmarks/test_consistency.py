@@ -67,6 +67,10 @@ SLOW, FAST = result(0.7), result(1.5, targets={f"{CPU}@b1": 1})
         (replace(SLOW, pruned=replace(SLOW.pruned, macs=-5)), "pruned has a macs of -5"),
         (replace(SLOW, dense=replace(SLOW.dense, top1=5000.0), metric=None), "dense has a top1 of 5000"),
         (replace(SLOW, accuracy={CPU: Compared(TOP1, 50, -1)}), "top-1 accuracy is 50 % dense and -1 % pruned"),
+        (
+            replace(SLOW, pruned=replace(SLOW.pruned, ran={"tensorrt@fp16": Ran("", {"fp16": 1, "fp32": 9}, kept=10)})),
+            "of 10 products for tensorrt@fp16 why they are in another precision, but 9 are",
+        ),
         (replace(SLOW, dense=replace(SLOW.dense, ran={"tensorrt": Ran("CPU")})), "which is no target of ONNX Runtime"),
         (copies(), "the same samples of two processes"),
         (replace(SLOW, speedup={CPU: Interval(1.5, 1.6, 1.7)}), "which is no interval"),

@@ -17,6 +17,7 @@ from secateur.export.trt_inspect import (
     engine_layers,
     inspected_layer,
     network_layers,
+    product_layers,
     reported_layers,
     summarise,
 )
@@ -180,3 +181,28 @@ def test_a_product_that_reads_wider_tensors_than_declared_is_named() -> None:
         check_engine([product], {"a": "int8"}, "TensorRT-RTX")
     for declared in ({"a": "fp16"}, {"a": "fp32"}, {}):  # between casts to fp32, a product reads fp16 and sums in fp32
         check_engine([product], declared, "TensorRT-RTX")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "multiplies"),
+    [
+        ("a", "CONVOLUTION", True),  # of a network
+        ("a", "CaskConvolution", True),  # of an engine of TensorRT
+        ("a", "CaskGemmMatrixMultiply", True),
+        ("a", "gemm", True),  # of TensorRT-RTX
+        ("a", "correlation", True),
+        ("_gemm_mha_v2_myl0_2", "kgen", True),
+        ("__myl_MeaSubMul", "kgen", False),
+        ("convert", "Convert", False),
+        ("a", "SOFTMAX", False),
+        ("conv_relu", "PointWise", False),
+    ],
+)
+def test_which_layers_multiply(name: str, kind: str, multiplies: bool) -> None:
+    layer, other = Layer(name, kind, "fp16"), Layer("fc", "gemm", "fp32")
+    assert product_layers([layer, other]) == ((layer, other) if multiplies else (other,))
+
+
+def test_where_no_layer_is_told_to_multiply_all_that_compute_count() -> None:
+    one, two = Layer("a", "ForeignNode", "fp16"), Layer("b", "shape_call", "")
+    assert product_layers([one, two]) == (one,)

@@ -25,12 +25,47 @@ def ran(goal: str, dense: Ran, pruned: Ran) -> BenchResult:
 
 
 def test_what_is_as_asked_is_one_check_of_each_kind() -> None:
-    good = Ran(CPU, {"fp16": 3, "fp32": 1})
-    checks = judge(ran("onnxruntime:cpu@fp16", good, good), None, FAST).checks
+    good = Ran(CPU, {"fp16": 19, "fp32": 3}, kept=2, otherwise=("fc",))
+    checks = judge(
+        ran("onnxruntime:cpu@fp16", good, replace(good, products={"fp16": 20, "fp32": 2})), None, FAST
+    ).checks
     assert [(check.name, check.outcome, check.value) for check in checks[1:]] == [
         ("precision", "pass", 2),
         ("provider", "pass", 2),
     ]
+    assert checks[1].sentence == (
+        "2 models ran in the precision that was asked for, 95% of their products at least; the rules of the export "
+        "keep 4 products in another one"
+    )
+
+
+@pytest.mark.parametrize(("narrow", "wide", "outcome"), [(1, 49, "fail"), (8, 1, "fail"), (9, 1, "pass")])
+def test_too_few_products_in_the_precision_that_was_asked_for_fail(narrow: int, wide: int, outcome: str) -> None:
+    """One of fifty in fp16 is no engine in fp16; nine of ten are."""
+    good = Ran(products={"fp16": narrow + wide})
+    bad = Ran(products={"fp16": narrow, "fp32": wide}, otherwise=tuple(f"blocks.{index}" for index in range(wide)))
+    verdict = judge(ran("tensorrt@fp16", good, bad), None, FAST)
+    assert verdict.outcome == outcome
+    if wide > 9:
+        assert verdict.sentence == (
+            "fail (1 of 2 checks): tensorrt@fp16: fp16 was asked for, but only 2% of the products of the pruned side "
+            "run in it (1 in fp16 and 49 in fp32), at least 90% must: in another precision are blocks.0, blocks.1, "
+            "blocks.2 and 46 more"
+        )
+    excused = replace(bad, kept=wide, otherwise=())
+    assert judge(ran("tensorrt@fp16", good, excused), None, FAST).outcome == "pass"
+
+
+def test_a_node_that_matters_on_another_provider_fails() -> None:
+    good = Ran(CUDA, {"fp32": 5}, nodes={CUDA: 9})
+    bad = replace(good, nodes={CUDA: 7, CPU: 2}, elsewhere=(f"Conv stem on {CPU}",))
+    verdict = judge(ran("onnxruntime:cuda", good, bad), None, FAST)
+    assert verdict.outcome == "fail"
+    assert (
+        f"onnxruntime:cuda: {CUDA} was asked for, but 1 of 9 nodes of the pruned side run elsewhere: Conv stem on {CPU}"
+        in verdict.sentence
+    )
+    assert judge(ran("onnxruntime:cuda", good, replace(bad, elsewhere=())), None, FAST).outcome == "pass"
 
 
 @pytest.mark.parametrize("side", ["dense", "pruned"])
