@@ -94,7 +94,7 @@ class Side:
     """One model: its cost for one image, its size, its accuracy, its latency by key.
 
     What is not known is None: an ONNX file alone says no MACs, and random weights have no top-1 (percent on the
-    held-out split). `size_bytes` is the ONNX file with its external weights, or the tensors of a model without one.
+    held-out split). `size_bytes` is the size in fp32: of the ONNX file with its external weights, or of the tensors.
     `unsupported` counts operations that may carry MACs and are not in `macs`. By target and precision, `ran` says what
     its graph or engine was found to run in, and `sizes` how many bytes that has, external weights among them.
     """
@@ -170,6 +170,18 @@ class BenchResult:
     device: str = ""
     conditions: Mapping[str, Conditions] = field(default_factory=dict)
     in_turn: bool = True
+
+    @property
+    def sizes(self) -> Mapping[str, tuple[int, int]]:
+        """The bytes of both sides by what runs them, a target with its precision; of one size for all under ""."""
+        both = self.dense.size_bytes, self.pruned.size_bytes
+        whole = {} if both[0] is None or both[1] is None else {"": (both[0], both[1])}
+        found = {
+            goal: (size, self.pruned.sizes[goal])
+            for goal, size in self.dense.sizes.items()
+            if goal in self.pruned.sizes
+        }
+        return whole if {*found.values()} <= {*whole.values()} else found
 
     @property
     def judged(self) -> Compared | None:

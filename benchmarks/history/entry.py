@@ -88,7 +88,7 @@ def _values(result: BenchResult) -> Iterator[Value]:
         yield Value("pruned p99", pruned.p99, "ms", *place)
     for measure, count, unit in (
         ("macs", result.pruned.macs, "MACs"),
-        ("size", result.pruned.size_bytes, "bytes"),
+        *((f"size of {goal}" if goal else "size", pruned, "bytes") for goal, (_, pruned) in result.sizes.items()),
     ):
         if count is not None:
             yield Value(measure, count, unit)

@@ -34,7 +34,7 @@ def rows_of(bench: BenchResult) -> list[Row]:
     counts = (
         ("MACs", dense.macs, pruned.macs),
         ("parameters", dense.params, pruned.params),
-        ("size (bytes)", dense.size_bytes, pruned.size_bytes),
+        *((f"size{goal and f' of {goal}'} (bytes)", *both) for goal, both in bench.sizes.items()),
     )
     rows += [_share(name, before, after) for name, before, after in counts if before and after is not None]
     for target, speedup in bench.speedup.items():

@@ -113,8 +113,7 @@ def _parity(folder: Path) -> dict[str, float]:
 def forms_of(folder: Path, side: str) -> Subject:
     """The ONNX files and engines of one side of a run, in every precision, as export.json and build.json list them.
 
-    Engines of ONNX Runtime are the ONNX files themselves and are left out. The size is that of the ONNX file, in the
-    first precision that was exported.
+    Engines of ONNX Runtime are the ONNX files themselves and are left out. The size is that of the ONNX file in fp32.
     """
     graphs = list(graphs_of(folder, side).values()) if (folder / ExportFile.NAME).is_file() else []
     typed = {info.precision: info.path for info in graphs}
@@ -125,7 +124,7 @@ def forms_of(folder: Path, side: str) -> Subject:
         onnx=typed.get("fp32"),
         typed_onnx={precision: path for precision, path in typed.items() if precision != "fp32"},
         engines=engines_of(one for one in built.engines(folder) if one.parent == place),
-        size_bytes=graphs[0].size_bytes if graphs else None,
+        size_bytes=next((info.size_bytes for info in graphs if info.precision == "fp32"), None),
         absent=built.skipped,
     )
 

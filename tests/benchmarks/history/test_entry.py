@@ -24,6 +24,11 @@ def test_an_entry_has_the_numbers_of_its_result() -> None:
     assert (values["pruned p50"].value, values["pruned p99"].value) == (latency.p50, latency.p99)
     assert (values["macs"].value, values["size"].value, values["macs"].where) == (480, 1100, "")
     assert (values["top-1"].value, values["top-1"].unit, values["top-1"].higher_is_better) == (81.0, "%", True)
+    typed = replace(
+        found, **{side: replace(getattr(found, side), sizes={"cpu@int8": 7}) for side in ("dense", "pruned")}
+    )
+    sizes = [value for value in entry_of(typed, "half", "ci", "abc1234", "now").values if "size" in value.measure]
+    assert [(value.measure, value.value, value.where) for value in sizes] == [("size of cpu@int8", 7, "")]
     errors = replace(found, metric=Compared("RMSE", 2.0, 2.5, higher_is_better=False, unit=""))
     *_, last = entry_of(errors, "half", "ci", "abc1234", "now").values
     assert (last.measure, last.value, last.higher_is_better) == ("RMSE", 2.5, False)

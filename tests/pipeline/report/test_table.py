@@ -46,6 +46,17 @@ def test_a_share_of_images_has_its_interval_and_an_engine_its_own_accuracy() -> 
     assert (row.judged, engine.name) == ("loss", f"{TOP1} of {CPU}@int8")
 
 
+def test_each_precision_has_its_own_size() -> None:
+    bench = findings().bench
+    sizes = {CPU: bench.dense.size_bytes or 0, f"{CPU}@int8": 1000}
+    halves = {goal: size // 2 for goal, size in sizes.items()}
+    both = replace(bench, dense=replace(bench.dense, sizes=sizes), pruned=replace(bench.pruned, sizes=halves))
+    names = [row.name for row in rows_of(both) if "size" in row.name]
+    assert names == [f"size of {CPU} (bytes)", f"size of {CPU}@int8 (bytes)"]
+    alone = replace(both, dense=replace(bench.dense, sizes={CPU: sizes[CPU]}))
+    assert [row.name for row in rows_of(alone) if "size" in row.name] == ["size (bytes)"]
+
+
 def test_what_is_not_known_has_no_row() -> None:
     bench = findings().bench
     unknown = replace(bench, dense=replace(bench.dense, top1=None, macs=None))

@@ -96,7 +96,9 @@ def test_products_that_run_in_another_precision_than_they_are_named_are_noted(ty
 def test_one_precision_alone_is_measured_under_its_name(typed_run: Run, tmp_path: Path) -> None:
     found = measured(typed_run, tmp_path / "run", ("fp16",), "onnxruntime:cpu")
     assert list(found.speedup) == ["onnxruntime:cpu@fp16"]
-    assert found.pruned.size_bytes == (tmp_path / "run" / "model.fp16.onnx").stat().st_size
+    (both,) = found.sizes.items()
+    assert both[0] == "onnxruntime:cpu@fp16" and both[1][1] == (tmp_path / "run" / "model.fp16.onnx").stat().st_size
+    assert found.pruned.size_bytes == 4 * (found.pruned.params or 0)  # in fp32, which was not exported
     assert forms_of(tmp_path / "run", "pruned").onnx is None  # model.onnx is there still, but of another export
     with pytest.raises(BenchError, match=r"not measured on onnxruntime:cpu: it has onnxruntime:cpu@fp16 batch 1"):
         judge(found, None, Limits(targets=("onnxruntime:cpu",)))
