@@ -27,10 +27,14 @@ class GraphOf:
 
 @dataclass(frozen=True)
 class EngineOf:
-    """An engine of the pruned model, and where it is there, the one of the dense model for the same target."""
+    """An engine of the pruned model, and where it is there, the one of the dense model for the same target.
+
+    `device` names the device over ssh that built both; it is empty for what was built where the run is.
+    """
 
     pruned: EngineInfo
     dense: EngineInfo | None = None
+    device: str = ""
 
 
 @dataclass(frozen=True)

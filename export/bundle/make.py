@@ -146,13 +146,13 @@ def _add_engines(files: dict[str, Source], contents: Contents, graphs: tuple[Gra
     found: dict[str, Built] = {}
     for engine in contents.engines:
         built = _add_engine(files, engine, {graph.precision: graph for graph in graphs})
-        found[built.key] = built
+        found[built.name] = built
     version = contents.evidence.machine.versions.get("onnxruntime", "")
     for graph in graphs:
         built = Built("onnxruntime:cpu", graph.precision, graph.path, "onnxruntime", version)
         if graph.precision not in WITHOUT_KERNELS and version:
-            found.setdefault(built.key, built)
-    return tuple(sorted(found.values(), key=lambda one: (one.runtime == "onnxruntime", one.key)))
+            found.setdefault(built.name, built)
+    return tuple(sorted(found.values(), key=lambda one: (one.runtime == "onnxruntime", one.device, one.key)))
 
 
 def _add_engine(files: dict[str, Source], engine: EngineOf, graphs: Mapping[str, Graph]) -> Built:
@@ -165,7 +165,7 @@ def _add_engine(files: dict[str, Source], engine: EngineOf, graphs: Mapping[str,
     common = (info.target, info.precision)
     if not goal.needs_build:
         return Built(*common, graphs[info.precision].path, info.runtime, info.runtime_version)
-    folder = f"engines/{TypedTarget(goal, info.precision).folder}"
+    folder = "/".join(filter(None, ("engines", engine.device, TypedTarget(goal, info.precision).folder)))
     files[f"{folder}/model.engine"], files[f"{folder}/{INFO_FILE}"] = info.path, info.folder / INFO_FILE
     dense = f"dense/{folder}/model.engine" if engine.dense else ""
     if engine.dense:
@@ -182,6 +182,7 @@ def _add_engine(files: dict[str, Source], engine: EngineOf, graphs: Mapping[str,
         hardware=info.options.hardware,
         versions=info.options.versions,
         dense=dense,
+        device=engine.device,
     )
 
 

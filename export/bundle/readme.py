@@ -30,7 +30,7 @@ have already: `secateur verify BUNDLE` runs nothing that is inside.
 | --- | --- |
 | `MANIFEST.json` | the SHA-256 of every file, and what the graphs and engines are |
 | `onnx/` | the graph in each precision |
-| `engines/` | engines by target |
+| `engines/` | engines by target, below the device's name where one built them over ssh |
 | `dense/` | the unpruned model to compare with, if it was wanted |
 | `labels.json`, `preprocessing.json` | the classes in the order of the logits; how pictures become inputs |
 | `golden/` | images, the inputs that they become, and the outputs in each precision |
@@ -42,7 +42,7 @@ have already: `secateur verify BUNDLE` runs nothing that is inside.
 def readme(model: str, engines: Sequence[Built]) -> str:
     """The text for a model and its engines."""
     rows = [
-        f"| `{one.key}` | {one.precision} | {one.runtime} {one.runtime_version} | "
+        f"| `{one.name}` | {one.precision} | {one.runtime} {one.runtime_version} | "
         f"{', '.join(one.capabilities) or 'any processor'} |"
         for one in engines
     ]

@@ -88,7 +88,7 @@ def _bench(options: argparse.Namespace) -> int:
                     times = measure(small.prepare(feeds), large.prepare(feeds), options.seconds, say=_say)
             else:
                 times = measure(small.prepare(feeds), None, options.seconds, say=_say)
-    found = describe(times, engine.key, options.batch, options.threads, installed_version(engine.runtime))
+    found = describe(times, engine.name, options.batch, options.threads, installed_version(engine.runtime))
     if options.out:
         options.out.write_text(json.dumps(found) + "\n", encoding="utf-8")
     show(json.dumps(found, indent=1) if options.json else _bench_line(found), sys.stdout)

@@ -66,22 +66,30 @@ def _parts(version: str) -> list[int]:
     return [int(part) for part in version.split(".") if part.isdigit()]
 
 
-def chosen(engines: tuple[Built, ...], target: str, here: Here) -> Built:
+def named(engines: tuple[Built, ...], target: str, here: Here, versions: Versions = installed_version) -> Built:
+    """The engine of that name (`orin/tensorrt@fp16`), or of those for a target the first that fits, or else the first.
+
+    Raises `RunnerError` where there is none.
+    """
+    found = [engine for engine in engines if target in (engine.name, engine.key)]
+    if not found:
+        raise RunnerError(
+            f"the bundle has no engine for {target!r}: it has {', '.join(engine.name for engine in engines)}"
+        )
+    fitting = (one for one in found if not unavailable(one, here, versions) and not mismatch(one, here, versions))
+    return next(fitting, found[0])
+
+
+def chosen(engines: tuple[Built, ...], target: str, here: Here, versions: Versions = installed_version) -> Built:
     """The engine to run: the one named, or the first that fits, in the order of the manifest.
 
     Raises `RunnerError` where the target is not in the bundle, and with all reasons where nothing fits.
     """
-    if target:
-        for engine in engines:
-            if engine.key == target:
-                return engine
-        raise RunnerError(
-            f"the bundle has no engine for {target!r}: it has {', '.join(engine.key for engine in engines)}"
-        )
     reasons = []
-    for engine in engines:
-        reason = unavailable(engine, here) or mismatch(engine, here)
+    for engine in (named(engines, target, here, versions),) if target else engines:
+        reason = unavailable(engine, here, versions) or mismatch(engine, here, versions)
         if not reason:
             return engine
-        reasons.append(f"{engine.key}: {reason}")
-    raise UnavailableError(f"no engine of the bundle runs here ({'; '.join(reasons)})")
+        reasons.append(f"{engine.name}: {reason}")
+    which = f"the engine that was asked for does not run here ({reasons[0]})" if target else ""
+    raise UnavailableError(which or f"no engine of the bundle runs here ({'; '.join(reasons)})")

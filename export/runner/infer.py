@@ -28,7 +28,7 @@ def infer(bundle: Bundle, image: Path, target: str = "", top: int = 5, threads: 
     array = parse_preprocessing(bundle.read(PREPROCESSING)).input_of(image)
     with open_model(bundle.path(engine.path), engine.target, threads, engine.lean) as model:
         outputs = model.run({model.inputs[0].name: array})
-    found: dict[str, Any] = {"schema": SCHEMA, "image": image.name, "target": engine.key}
+    found: dict[str, Any] = {"schema": SCHEMA, "image": image.name, "target": engine.name}
     found["outputs"] = {
         name: {"dtype": str(one.dtype), "shape": list(one.shape), "finite": bool(np.isfinite(one).all())}
         for name, one in outputs.items()

@@ -20,6 +20,7 @@ MOST_TOTAL = 64 << 30
 """Bytes of all files of a bundle together."""
 _TARGET = "(tensorrt|tensorrt_rtx|onnxruntime)(:[a-z0-9_]+)?"
 _WORD = "[a-z0-9_.+-]{1,40}"
+_DEVICE = "([A-Za-z0-9][A-Za-z0-9._-]{0,63})?"
 _DTYPES = "float16|float32|float64|int8|uint8|int16|int32|int64|bool|bfloat16"
 
 
@@ -56,7 +57,7 @@ class Built:
     Of ONNX Runtime the engine is the graph itself, and `capabilities` and `platform` are empty. `smallest` and
     `largest` bound the images at once; 0 is no bound. Plans run on `this` kind of GPU alone, on the `same_capability`,
     or on `ampere_plus` (`hardware`), and with `this` version or `newer` ones (`versions`). `dense` names the engine of
-    the unpruned model, if it is in the bundle.
+    the unpruned model, if it is in the bundle, and `device` the device over ssh that built both.
     """
 
     target: str
@@ -71,6 +72,7 @@ class Built:
     hardware: str = "this"
     versions: str = "this"
     dense: str = ""
+    device: str = ""
 
     @property
     def lean(self) -> str:
@@ -81,6 +83,11 @@ class Built:
     def key(self) -> str:
         """The target with the precision where that is not fp32, as results name it: `onnxruntime:cpu@fp16`."""
         return self.target if self.precision == "fp32" else f"{self.target}@{self.precision}"
+
+    @property
+    def name(self) -> str:
+        """The key, and before it the device that built it: `orin/tensorrt@fp16`."""
+        return f"{self.device}/{self.key}" if self.device else self.key
 
 
 @dataclass(frozen=True)
@@ -148,9 +155,9 @@ def _check(manifest: Manifest) -> None:
             raise BundleError(f"{NAME}: {engine.path} is in {engine.precision}, of which there is no graph")
         if engine.target.partition(":")[0] != engine.runtime:
             raise BundleError(f"{NAME}: {engine.path} for {engine.target} has the runtime {engine.runtime}")
-    keys = [engine.key for engine in manifest.engines]
-    if len(set(keys)) != len(keys):
-        raise BundleError("{} lists two engines for one target and precision: {}".format(NAME, ", ".join(sorted(keys))))
+    names = [engine.name for engine in manifest.engines]
+    if len(set(names)) != len(names):
+        raise BundleError("{} lists two engines of one name: {}".format(NAME, ", ".join(sorted(names))))
     for name in named:
         if name not in manifest.files:
             raise BundleError(f"{NAME} speaks of {name[:160]!a}, which is none of its files")
@@ -206,6 +213,7 @@ def _built(value: Any, where: str) -> Built:
         hardware=fields.text("hardware", "this|same_capability|ampere_plus"),
         versions=fields.text("versions", "this|newer"),
         dense=fields.text("dense"),
+        device=fields.text("device", _DEVICE, ""),
     )
     fields.end()
     return found

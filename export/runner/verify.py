@@ -11,7 +11,7 @@ import numpy as np
 
 from .bench import Interval, Say, measure
 from .bundle import Bundle, open_bundle
-from .engines import Versions, chosen, installed_version, mismatch, unavailable
+from .engines import Versions, installed_version, mismatch, named, unavailable
 from .errors import InferenceError, UnavailableError, WrongEngineError
 from .evidence import Evidence, Latency, parse_evidence
 from .golden import batch_of, golden_inputs, replay, within
@@ -127,7 +127,7 @@ def verify(
         if fitting:
             checks.append(_preprocessing(bundle, recipe, inputs))
         for engine in fitting:
-            say(f"golden inputs on {engine.key}")
+            say(f"golden inputs on {engine.name}")
             checks.append(_golden(bundle, engine, threads, opening))
         for engine in fitting:
             if all(check.outcome != "fail" for check in checks):
@@ -156,7 +156,7 @@ def _engines(bundle: Bundle, targets: Sequence[str], here: Here, versions: Versi
     One that is for another device fails where it was named, or where no other engine of its runtime fits.
     """
     engines = bundle.manifest.engines
-    wanted = [chosen(engines, target, here) for target in targets] or list(engines)
+    wanted = [named(engines, target, here, versions) for target in targets] or list(engines)
     fitting, said = [], []
     for engine in wanted:
         missing = unavailable(engine, here, versions)
@@ -168,16 +168,16 @@ def _engines(bundle: Bundle, targets: Sequence[str], here: Here, versions: Versi
     checks = []
     for engine, missing, wrong in said:
         if missing:
-            checks.append(Check("engine", engine.key, "inconclusive" if targets else "skipped", missing))
+            checks.append(Check("engine", engine.name, "inconclusive" if targets else "skipped", missing))
         elif wrong:
             refused = bool(targets) or engine.runtime not in served
-            checks.append(Check("engine", engine.key, "fail" if refused else "skipped", wrong))
+            checks.append(Check("engine", engine.name, "fail" if refused else "skipped", wrong))
         else:
             version = versions(engine.runtime)
             changed = (
                 "" if version == engine.runtime_version else f", not {engine.runtime_version} as where it was made"
             )
-            checks.append(Check("engine", engine.key, "pass", f"{engine.runtime} {version} is here{changed}"))
+            checks.append(Check("engine", engine.name, "pass", f"{engine.runtime} {version} is here{changed}"))
     if not fitting and all(check.outcome == "skipped" for check in checks):
         checks.append(Check("engine", "any", "inconclusive", "no engine of the bundle can be run on this machine"))
     return fitting, checks
@@ -219,14 +219,14 @@ def _golden(bundle: Bundle, engine: Built, threads: int | None, opening: Open) -
         with opening(bundle.path(engine.path), engine.target, threads, engine.lean) as model:
             found = replay(model, bundle, engine)
     except (InferenceError, UnavailableError, WrongEngineError) as error:
-        return Check("golden", engine.key, "fail", str(error))
+        return Check("golden", engine.name, "fail", str(error))
     worst = max(found, key=lambda one: (not within(one, graph), one.relative))
     outcome = "pass" if all(within(one, graph) for one in found) else "fail"
     said = (
         f"{worst.output} is off by {worst.relative:.2g} of its scale ({graph.tolerance:g} allowed), its cosine is "
         f"{worst.cosine:.6f} ({graph.cosine:g} needed), top-1 agrees for {worst.agreement:.0%} of the golden images"
     )
-    return Check("golden", engine.key, outcome, said, _finite(worst.relative), graph.tolerance)
+    return Check("golden", engine.name, outcome, said, _finite(worst.relative), graph.tolerance)
 
 
 def _latency(
@@ -240,7 +240,7 @@ def _latency(
     say: Say,
 ) -> Check:
     """Whether an engine is as much faster than the bundle's dense one as the evidence says."""
-    told = evidence.latency_of(engine.key)
+    told = None if engine.device else evidence.latency_of(engine.key)
     graph = bundle.manifest.graph(engine.precision)
     dense = engine.dense or (graph.dense if engine.runtime == "onnxruntime" else "")
     reason = (
@@ -253,13 +253,13 @@ def _latency(
         else ""
     )
     if reason or told is None:
-        return Check("latency", engine.key, "skipped", f"not checked: {reason}")
-    say(f"latency on {engine.key}")
+        return Check("latency", engine.name, "skipped", f"not checked: {reason}")
+    say(f"latency on {engine.name}")
     count = threads or evidence.machine.threads
     try:
         found = _ratio(bundle, engine, dense, told, count, seconds, opening, say)
     except (InferenceError, UnavailableError, WrongEngineError) as error:
-        return Check("latency", engine.key, "fail", str(error))
+        return Check("latency", engine.name, "fail", str(error))
     limit = KEEPS * told.low
     apart = evidence.machine.differences(here, engine.target)
     if not apart and count != evidence.machine.threads:
@@ -267,13 +267,13 @@ def _latency(
     if apart:  # the evidence's ratio says little of another machine, but slower than dense is wrong on any
         said = f"{found} times as fast as dense here; not judged by the evidence ({told.ratio:.3f}): {apart}"
         if told.ratio <= 1 or found.low >= 1:
-            return Check("latency", engine.key, "skipped", said, found.ratio)
+            return Check("latency", engine.name, "skipped", said, found.ratio)
         outcome = "fail" if found.high < 1 else "inconclusive"
-        return Check("latency", engine.key, outcome, f"{said}; but dense must not be the faster one", found.ratio, 1)
+        return Check("latency", engine.name, outcome, f"{said}; but dense must not be the faster one", found.ratio, 1)
     outcome = "pass" if found.low >= limit else "fail" if found.high < limit else "inconclusive"
     evident = f"{told.ratio:.3f} [{told.low:.3f}, {told.high:.3f}]"
     said = f"{found} times as fast as dense here, the evidence says {evident}, and {limit:.3f} is needed"
-    return Check("latency", engine.key, outcome, said, found.ratio, limit)
+    return Check("latency", engine.name, outcome, said, found.ratio, limit)
 
 
 def _ratio(

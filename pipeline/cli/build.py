@@ -45,8 +45,8 @@ def command(
 ) -> None:
     """Builds the engines that the recipe names, here or with --device on devices over ssh.
 
-    What is built on a device goes into devices/NAME/ in the run, where `secateur bench RUN_DIR --device NAME` finds it;
-    engine.json says what the device was like meanwhile.
+    What is built on a device goes into devices/NAME/ in the run, where `secateur bench RUN_DIR --device NAME` and
+    `secateur bundle RUN_DIR` find it; engine.json says what the device was like meanwhile.
 
     Example: secateur build runs/half
 

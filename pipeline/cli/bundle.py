@@ -29,8 +29,10 @@ from secateur.pipeline.cli.common import (
 def command(run_dir: Path, out: Path | None, images: int, dense: bool, serving: bool, as_json: bool) -> None:
     """Packs the graphs and engines of a run with labels, preprocessing, golden images, evidence and a runner.
 
-    The golden images are some of the calibration split. The same run gives the same bytes. On the device, `secateur
-    verify` proves the bundle; where there is no secateur, unpack it and run `python3 -m bundle_runner verify` inside.
+    Engines that devices have built over ssh (`secateur build RUN_DIR --device NAME`) go in too, and each device runs
+    its own. The golden images are some of the calibration split. The same run gives the same bytes. On the device,
+    `secateur verify` proves the bundle; where there is no secateur, unpack it and run `python3 -m bundle_runner verify`
+    inside.
 
     Example: secateur bundle runs/half --out half.tar.zst
     """
@@ -59,5 +61,5 @@ def command(run_dir: Path, out: Path | None, images: int, dense: bool, serving: 
     size = place.stat().st_size if place.is_file() else sum(one.size_bytes for one in manifest.files.values())
     echo(
         f"{place}: {len(manifest.files)} files, {size / 1e6:.1f} MB, engines for "
-        f"{', '.join(engine.key for engine in manifest.engines)}"
+        f"{', '.join(engine.name for engine in manifest.engines)}"
     )

@@ -47,14 +47,19 @@ def build_on(run_dir: Path, recipe: Recipe, remote: Remote, say: Say) -> BuildFi
     return found
 
 
-def engines_on(run_dir: Path, device: str, side: str) -> tuple[dict[str, Path], dict[str, str]]:
+def devices_of(run_dir: Path) -> list[str]:
+    """The devices that have built engines of a run."""
+    return sorted(path.parent.name for path in device_folder(run_dir, "").glob(f"*/{BuildFile.NAME}"))
+
+
+def engines_on(run_dir: Path, device: str, side: str) -> tuple[dict[str, EngineInfo], dict[str, str]]:
     """By target and precision the engines of a side that a device built from the present graphs, and why there is none.
 
     Those of ONNX Runtime are the graphs themselves and are left out.
     """
     folder = device_folder(run_dir, device)
     built = BuildFile.load(folder) if (folder / BuildFile.NAME).is_file() else BuildFile()
-    engines: dict[str, Path] = {}
+    engines: dict[str, EngineInfo] = {}
     absent = dict(built.skipped)
     for place in built.engines(folder):
         info = EngineInfo.load(place)
@@ -62,7 +67,7 @@ def engines_on(run_dir: Path, device: str, side: str) -> tuple[dict[str, Path], 
         if place.parent != engines_folder(folder, side) or not goal.target.needs_build:
             continue
         if sha256_once(run_dir / onnx_name(side, info.precision)) == info.onnx_sha256:
-            engines[str(goal)] = info.path
+            engines[str(goal)] = info
         else:
             absent[str(goal)] = f"it was built from an earlier graph: `secateur build {run_dir} --device {device}`"
     return engines, absent

@@ -73,7 +73,7 @@ def run_subjects(folder: Path, device: str = "") -> tuple[Subject, Subject]:
 
         there = [engines_on(folder, device, side) for side in ("dense", "pruned")]
         found = [
-            replace(subject, engines=engines, absent=absent)
+            replace(subject, engines={goal: info.path for goal, info in engines.items()}, absent=absent)
             for subject, (engines, absent) in zip(found, there, strict=True)
         ]
     return found[0], found[1]

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from secateur.export.runner.engines import chosen, installed_version, mismatch, unavailable
+from secateur.export.runner.engines import chosen, installed_version, mismatch, named, unavailable
 from secateur.export.runner.errors import RunnerError, UnavailableError
 from secateur.export.runner.machine import Here
 from secateur.export.runner.manifest import Built
@@ -74,6 +74,33 @@ def test_engines_that_travel(engine: Built, fits: bool) -> None:
     assert mismatch(dataclasses.replace(engine, hardware="ampere_plus"), volta, version)
 
 
+THOR = dataclasses.replace(ORIN, gpu="Thor", capability="sm_110")
+THERE = (
+    dataclasses.replace(PLAN, device="orin"),
+    dataclasses.replace(PLAN, device="orin7", runtime_version="11.4.1"),
+    dataclasses.replace(PLAN, device="thor", runtime_version="11.4.1", capabilities=("sm_110",)),
+)
+
+
+@pytest.mark.parametrize(
+    ("here", "version", "device"), [(ORIN, "10.3.0", "orin"), (ORIN, "11.4.1", "orin7"), (THOR, "11.4.1", "thor")]
+)
+def test_of_engines_that_devices_built_each_runs_its_own(here: Here, version: str, device: str) -> None:
+    for engines in (THERE, THERE[::-1]):
+        for target in ("", "tensorrt@fp16", f"{device}/tensorrt@fp16"):
+            assert chosen(engines, target, here, lambda runtime: version).device == device
+    for other in {engine.name for engine in THERE} - {f"{device}/tensorrt@fp16"}:
+        with pytest.raises(UnavailableError, match=rf"asked for does not run here \({other}: engines/x was built"):
+            chosen(THERE, other, here, lambda runtime: version)
+
+
+def test_a_device_for_which_none_was_built_is_told_why_of_each() -> None:
+    ada = dataclasses.replace(ORIN, gpu="RTX 4000", capability="sm_89")
+    with pytest.raises(UnavailableError, match=r"orin/tensorrt@fp16: .*for sm_87.*thor/tensorrt@fp16: .*for sm_110"):
+        chosen(THERE, "", ada, version)
+    assert named(THERE, "tensorrt@fp16", ada, version) == THERE[0]
+
+
 def test_a_graph_runs_with_any_version() -> None:
     assert mismatch(GRAPH, CPU, version) == ""
 
@@ -81,7 +108,9 @@ def test_a_graph_runs_with_any_version() -> None:
 @needs_ort
 def test_the_engine_to_run() -> None:
     assert chosen((PLAN, GRAPH), "", CPU) == GRAPH
-    assert chosen((PLAN, GRAPH), "tensorrt@fp16", CPU) == PLAN
+    assert named((PLAN, GRAPH), "tensorrt@fp16", CPU) == PLAN
+    with pytest.raises(UnavailableError, match="asked for does not run here"):
+        chosen((PLAN, GRAPH), "tensorrt@fp16", CPU)
     with pytest.raises(RunnerError, match="has no engine for 'x': it has tensorrt@fp16, onnxruntime:cpu"):
         chosen((PLAN, GRAPH), "x", CPU)
     with pytest.raises(UnavailableError, match="no engine of the bundle runs here"):

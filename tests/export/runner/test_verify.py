@@ -144,6 +144,31 @@ def test_an_engine_of_another_device_beside_one_for_this_is_left_alone(contents:
     assert found.exit_code == 0
 
 
+def test_of_engines_that_devices_built_the_one_for_here_is_replayed(contents: Contents, tmp_path: Path) -> None:
+    """Both are for one target; the device's own passes, another's is left alone, and refused where it is named."""
+    there = {"orin": make_engine(tmp_path / "orin", "sm_87"), "thor": make_engine(tmp_path / "thor", "sm_110")}
+    infos = {name: dataclasses.replace(info, target="tensorrt", runtime="tensorrt") for name, info in there.items()}
+    latency = {"tensorrt": contents.evidence.latency["onnxruntime:cpu"]}  # of the machine that made the run
+    changes: Any = {
+        "engines": [EngineOf(info, info, name) for name, info in infos.items()],
+        "evidence": dataclasses.replace(contents.evidence, latency=latency),
+    }
+    write_bundle(dataclasses.replace(contents, **changes), tmp_path / "b")
+    thor = dataclasses.replace(HERE, gpu="Thor", capability="sm_110")
+
+    def built(runtime: str) -> str:
+        return {"tensorrt": "1.7.1", "onnxruntime": "1.20"}[runtime]
+
+    for targets in ([], ["tensorrt"]):
+        found = verify(tmp_path / "b", targets, here=thor, versions=built, seconds=1, opening=as_onnx)
+        assert ("golden", "thor/tensorrt", "pass") in outcomes(found)
+        (timed,) = (check for check in found.checks if (check.name, check.where) == ("latency", "thor/tensorrt"))
+        assert timed.said == "not checked: the evidence has no latency of it"
+        assert (("engine", "orin/tensorrt", "skipped") in outcomes(found)) == (not targets)
+    found = verify(tmp_path / "b", ["orin/tensorrt"], here=thor, versions=built, opening=as_onnx)
+    assert found.exit_code == 1 and "orin/tensorrt: engines/orin/tensorrt/model.engine was built for" in found.sentence
+
+
 @pytest.mark.parametrize("error", [InferenceError, WrongEngineError])
 def test_an_engine_that_does_not_run_fails(made_bundle: Path, error: type[RunnerError]) -> None:
     def opening(path: Path, target: str, threads: int | None, lean: str) -> Any:

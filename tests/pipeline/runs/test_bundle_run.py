@@ -5,16 +5,21 @@ They are verified, have the same bytes twice, and golden images of the calibrati
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import sys
 from configparser import ConfigParser
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from secateur.core.errors import RunError
+from secateur.core.errors import EngineError, RunError
+from secateur.core.files import sha256_file
+from secateur.export.artefacts import BuildFile
 from secateur.export.devices.device import Remote
 from secateur.export.devices.verify import verify_there
 from secateur.export.runner.bundle import open_bundle
@@ -23,13 +28,16 @@ from secateur.export.runner.golden import golden_inputs
 from secateur.export.runner.infer import infer
 from secateur.export.runner.npy import read_npy
 from secateur.export.runner.runtimes import open_model
+from secateur.export.runner.sensors.conditions import Conditions
 from secateur.export.runner.verify import verify
 from secateur.pipeline.runs import bundle_run as module
 from secateur.pipeline.runs.bundle_run import bundle_run
 from secateur.pipeline.runs.context import Run
-from secateur.pipeline.runs.export_stage import graphs_of
+from secateur.pipeline.runs.export_stage import engines_folder, graphs_of, onnx_name
+from secateur.pipeline.runs.remote_build import device_folder
 from tests.export.devices.stand_in_ssh import installed
 from tests.export.runner.test_bundle import flip
+from tests.export.test_engine_info import ENGINE
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +164,65 @@ def test_they_are_pushed_to_a_device(pixels: Path, tmp_path: Path, monkeypatch: 
     assert {("preprocessing", ""), ("golden", "onnxruntime:cpu@int8")} <= passed
     (latency,) = (check for check in found.checks if check.name == "latency")
     assert latency.value is not None
+
+
+def test_what_devices_have_built_goes_in_with_what_they_were(pixel_run: Run, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(pixel_run.folder, tmp_path / "run"))
+    for device, capability, version in (("thor", "sm_110", "11.4.1"), ("orin", "sm_87", "10.3.0")):
+        for side in ("pruned", "dense"):
+            engine_there(run, device, side, compute_capabilities=(capability,), runtime_version=version)
+    said: list[str] = []
+    manifest = bundle_run(run, tmp_path / "b", images=1, tell=said.append)
+    assert not said and [engine.name for engine in manifest.engines] == [
+        "orin/tensorrt@int8",
+        "thor/tensorrt@int8",
+        "onnxruntime:cpu@int8",
+    ]
+    orin = manifest.engines[0]
+    assert (orin.capabilities, orin.runtime_version, orin.device) == (("sm_87",), "10.3.0", "orin")
+    assert (tmp_path / "b" / orin.path).read_bytes() == b"pruned of orin"
+    assert (tmp_path / "b" / orin.dense).read_bytes() == b"dense of orin"
+    environment = json.loads((tmp_path / "b" / "environment.json").read_bytes())["devices"]
+    assert environment["thor"]["versions"] == {"tensorrt": "11.4.1"} and environment["thor"]["capabilities"] == [
+        "sm_110"
+    ]
+    assert environment["orin"]["settings"] == {"nvpmodel": "mode of orin"} and {*environment} == {"orin", "thor"}
+    for name in ("a.tar", "b.tar"):
+        bundle_run(run, tmp_path / name, images=1)
+    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+    assert not any(one.dense for one in bundle_run(run, tmp_path / "c", images=1, dense=False).engines)
+    engine_there(run, "thor", "pruned", onnx_sha256="0" * 64)
+    assert len(bundle_run(run, tmp_path / "d", images=1, tell=said.append).engines) == 2
+    assert said == [f"left out: tensorrt@int8 of thor: it was built from an earlier graph: {REMEDY.format(run)}"]
+    (run / "devices/orin/engines/dense/tensorrt.int8/model.engine").write_bytes(b"another")
+    with pytest.raises(EngineError, match=r"is not the file that engine.json beside it describes"):
+        bundle_run(run, tmp_path / "e", images=1)
+    assert not (tmp_path / "e").exists()
+
+
+REMEDY = "`secateur build {} --device thor`"
+
+
+def engine_there(run: Path, device: str, side: str, **fields: Any) -> None:
+    """Puts an engine of a run, which nothing can load, where `build --device` would."""
+    folder = device_folder(run, device)
+    place = engines_folder(folder, side) / "tensorrt.int8"
+    place.mkdir(parents=True, exist_ok=True)
+    content = f"{side} of {device}".encode()
+    (place / "model.engine").write_bytes(content)
+    info = replace(
+        ENGINE,
+        target="tensorrt",
+        runtime="tensorrt",
+        precision="int8",
+        onnx_sha256=sha256_file(run / onnx_name(side, "int8")),
+        engine_sha256=hashlib.sha256(content).hexdigest(),
+        conditions=Conditions({"nvpmodel": f"mode of {device}"}, (), (), (), (), {}),
+        folder=place,
+    )
+    replace(info, **fields).save()
+    there = [str(path.relative_to(folder)) for path in sorted(folder.rglob("engine.json"))]
+    BuildFile(tuple(there)).save(folder)
 
 
 def test_a_run_that_is_not_up_to_date(typed_run: Run, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from secateur.export.artefacts import BuildFile
 from secateur.export.devices.device import Remote
 from secateur.export.engine_info import EngineInfo
 from secateur.pipeline.runs.recipe import make_recipe
-from secateur.pipeline.runs.remote_build import build_on, device_folder, engines_on
+from secateur.pipeline.runs.remote_build import build_on, device_folder, devices_of, engines_on
 from tests.benchmarks.tiny_graphs import tiny_graph
 from tests.export.devices.stand_in_ssh import StandIn, installed
 
@@ -54,7 +54,7 @@ def test_engines_of_an_earlier_graph_are_not_used(stand_in: StandIn, tmp_path: P
     (place,) = build_on(tmp_path, recipe, remote, print).engines(folder)
     info = replace(EngineInfo.load(place), target="tensorrt")  # as one of TensorRT would lie there
     info.save()
-    assert engines_on(tmp_path, "orin", "pruned")[0] == {"tensorrt": info.path}
+    assert engines_on(tmp_path, "orin", "pruned")[0] == {"tensorrt": info} and devices_of(tmp_path) == ["orin"]
     assert engines_on(tmp_path, "orin", "dense")[0] == {} == engines_on(tmp_path, "thor", "pruned")[0]
     tiny_graph(tmp_path / "model.onnx", 2)
     engines, absent = engines_on(tmp_path, "orin", "pruned")
