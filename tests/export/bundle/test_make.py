@@ -112,10 +112,6 @@ def test_weights_in_a_file_of_their_own_go_along(contents: Contents, tmp_path: P
     found = verify(tmp_path / "apart.tar", latency=False)
     assert ("golden", "onnxruntime:cpu", "pass") in [(one.name, one.where, one.outcome) for one in found.checks]
     write_bundle(apart, tmp_path / "folder")
-    with (tmp_path / "folder" / "onnx" / weights).open("r+b") as file:
-        file.write(b"\xff")
-    with pytest.raises(BundleError, match=rf"onnx/{weights} was changed"):
-        verify(tmp_path / "folder", latency=False)
     (tmp_path / "folder" / "onnx" / weights).unlink()
     with pytest.raises(BundleError, match=rf"onnx/{weights} is missing"):
         verify(tmp_path / "folder", latency=False)

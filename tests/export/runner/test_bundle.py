@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 
-from secateur.export.bundle.contents import Contents
+from secateur.export.bundle.archive import write_archive
+from secateur.export.bundle.contents import Contents, EngineOf, GraphOf
 from secateur.export.bundle.make import write_bundle
+from secateur.export.onnx_info import onnx_info
 from secateur.export.runner.bundle import open_bundle
 from secateur.export.runner.errors import BundleError
-from secateur.export.runner.manifest import NAME
-
-
-def flip(path: Path) -> None:
-    """Changes one bit in the middle of a file."""
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
+from secateur.export.runner.manifest import NAME, parse_manifest
+from secateur.export.runner.verify import verify
+from secateur.export.serving.triton import write_triton
+from tests.export.small_bundle import make_engine
 
 
 def test_an_unchanged_one(made_bundle: Path) -> None:
@@ -28,24 +30,82 @@ def test_an_unchanged_one(made_bundle: Path) -> None:
         assert bundle.notes == ()
 
 
-def test_a_bit_in_any_file_is_found(bundle: Path) -> None:
-    paths = [path for path in sorted(bundle.rglob("*")) if path.is_file() and path.name != NAME]
-    assert {".onnx", ".engine", ".json", ".npy", ".png", ".py", ".md", ".txt"} == {path.suffix for path in paths}
-    for path in paths:
-        before = path.read_bytes()
-        flip(path)
-        with (
-            pytest.raises(BundleError, match=f"^{path.relative_to(bundle).as_posix()} was changed"),
-            open_bundle(bundle),
-        ):
-            pass
-        path.write_bytes(before)
+@pytest.fixture(scope="module")
+def whole(contents: Contents, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a file of every kind that there is; nobody may change it."""
+    folder = tmp_path_factory.mktemp("whole")
+    weights, graph = "model.onnx.data", folder / "model.onnx"
+    onnx.save(
+        onnx.load(contents.graphs[0].pruned.path),
+        graph,
+        save_as_external_data=True,
+        location=weights,
+        size_threshold=0,
+    )
+    engine = make_engine(folder / "engine", "sm_87")
+    write_triton(folder / "triton", "linear", [graph])
+    (folder / "config_infer.txt").write_text("[property]\n")
+    beside = {f"serving/triton/{path.name}": path for path in sorted(folder.glob("triton/*/config.pbtxt"))}
+    found = dataclasses.replace(
+        contents,
+        graphs=[GraphOf(onnx_info(graph, weights), contents.graphs[0].dense)],
+        engines=[*contents.engines, EngineOf(dataclasses.replace(engine, target="tensorrt_rtx:sm_86"), engine, "orin")],
+        beside={**beside, "serving/deepstream/config_infer.txt": folder / "config_infer.txt"},
+    )
+    write_bundle(found, folder / "whole")
+    return folder / "whole"
+
+
+KINDS = {
+    "graphs": "onnx/model.fp32.onnx",
+    "external weights": "onnx/model.onnx.data",
+    "the dense graph": "dense/model.fp32.onnx",
+    "engines": "engines/tensorrt_rtx-sm_86/model.engine",
+    "what is known of engines": "engines/tensorrt_rtx-sm_86/engine.json",
+    "engines of devices": "engines/orin/tensorrt_rtx-sm_86/model.engine",
+    "dense engines": "dense/engines/orin/tensorrt_rtx-sm_86/model.engine",
+    "labels": "labels.json",
+    "preprocessing": "preprocessing.json",
+    "golden images": "golden/image.1.png",
+    "golden inputs": "golden/inputs.0.npy",
+    "golden outputs": "golden/outputs.fp32.0.npy",
+    "evidence": "evidence.json",
+    "environment": "environment.json",
+    "the runner": "bundle_runner/verify.py",
+    "the runner's sensors": "bundle_runner/sensors/probe.py",
+    "what Triton takes": "serving/triton/config.pbtxt",
+    "what DeepStream takes": "serving/deepstream/config_infer.txt",
+    "licences": "licences/model.txt",
+    "the page": "README.md",
+}
+GROUPS = re.compile(r"\d+|(?<=bundle_runner/)\w+|(?<=licences/)\w+|(?<=sensors/)\w+")
+"""What tells files of one kind apart."""
+
+
+def test_no_kind_of_file_is_forgotten(whole: Path) -> None:
+    files = {path.relative_to(whole).as_posix() for path in whole.rglob("*") if path.is_file()} - {NAME}
+    kinds = {GROUPS.sub("*", name) for name in files}
+    assert {GROUPS.sub("*", name) for name in KINDS.values()} == kinds - {"engines/orin/tensorrt_rtx-sm_*/engine.json"}
+    assert {*KINDS.values()} <= files
+
+
+@pytest.mark.parametrize("name", KINDS.values(), ids=KINDS)
+def test_a_bit_in_any_kind_of_file_is_found_and_the_file_is_named(whole: Path, name: str, tmp_path: Path) -> None:
+    data = bytearray((whole / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    names = [NAME, *parse_manifest((whole / NAME).read_bytes()).files]
+    write_archive({one: bytes(data) if one == name else whole / one for one in names}, tmp_path / "x.tar")
+    shutil.copytree(whole, tmp_path / "folder")
+    (tmp_path / "folder" / name).write_bytes(data)
+    for place in ("x.tar", "folder"):
+        with pytest.raises(BundleError, match=rf"^{re.escape(name)} was changed: its SHA-256 is "):
+            verify(tmp_path / place, latency=False)
 
 
 def test_a_bit_anywhere_in_the_manifest_is_found_or_changes_words_alone(bundle: Path) -> None:
     """The manifest itself has no checksum: what says where files are and what is in them must fail."""
     data = (bundle / NAME).read_bytes()
-    for place in range(data.index(b'"files"'), data.index(b'"graphs"'), 41):
+    for place in range(data.index(b'"files"'), data.index(b'"graphs"'), 173):
         if data[place] in b" \n":
             continue
         (bundle / NAME).write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])

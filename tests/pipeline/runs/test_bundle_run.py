@@ -23,7 +23,6 @@ from secateur.export.artefacts import BuildFile
 from secateur.export.devices.device import Remote
 from secateur.export.devices.verify import verify_there
 from secateur.export.runner.bundle import open_bundle
-from secateur.export.runner.errors import BundleError
 from secateur.export.runner.golden import golden_inputs
 from secateur.export.runner.infer import infer
 from secateur.export.runner.npy import read_npy
@@ -36,7 +35,6 @@ from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.export_stage import engines_folder, graphs_of, onnx_name
 from secateur.pipeline.runs.remote_build import device_folder
 from tests.export.devices.stand_in_ssh import installed
-from tests.export.runner.test_bundle import flip
 from tests.export.test_engine_info import ENGINE
 
 
@@ -149,11 +147,6 @@ def test_weights_beside_the_graphs_go_along(pixels: Path, pixel_run: Run, tmp_pa
     for name in ("a.tar", "b.tar"):
         bundle_run(pixel_run.folder, tmp_path / name, images=2)
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
-    for name in sorted(beside):
-        shutil.copytree(pixels, tmp_path / "damaged", dirs_exist_ok=True)
-        flip(tmp_path / "damaged" / name)
-        with pytest.raises(BundleError, match=f"^{name} was changed"):
-            verify(tmp_path / "damaged", latency=False)
 
 
 def test_they_are_pushed_to_a_device(pixels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
