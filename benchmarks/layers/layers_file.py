@@ -2,7 +2,7 @@
 
 A row is a layer by its name in the model: what the runtime runs for it on the dense side, beside what it runs on the
 pruned one. The samples of both sides pair up as those of bench.json do: of each side, samples `2 i` and `2 i + 1`
-belong to the same block A B B A.
+belong to the same block A B B A, and those of each process stand together.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ class LayerProfile:
     """All layers of a run on a target in the order in which they run, with the target's roofline.
 
     `ms_dense` and `ms_pruned` are the medians of the whole models without a profiler; the layers add up to more where
-    its own work shows, and to less where a runtime does something between them.
+    its own work shows, and to less where a runtime does something between them. `processes` are the numbers of samples
+    of a layer that each process measured, empty where there was one.
     """
 
     target: str
@@ -111,6 +112,7 @@ class LayerProfile:
     high: float
     notes: tuple[str, ...] = ()
     command: str = ""
+    processes: tuple[int, ...] = ()
 
     def share_dense(self, row: LayerRow) -> float:
         """The share of a row in the time of all dense layers."""

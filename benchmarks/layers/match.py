@@ -90,7 +90,7 @@ def match_layers(dense: LayerTimes, pruned: LayerTimes, seed: int = 0) -> list[M
     found = []
     for name in names:
         one, two = (_part(side, homes, name) for side in (dense, pruned))
-        found.append(Matched(name, one, two, _speedup(one, two, seed)))
+        found.append(Matched(name, one, two, _speedup(one, two, seed, dense.processes)))
     return found
 
 
@@ -118,9 +118,11 @@ def _part(side: LayerTimes, homes: Mapping[str, str], name: str) -> Side:
     return Side(tuple(side.operations[place] for place in places), side.ms[:, places])
 
 
-def _speedup(dense: Side, pruned: Side, seed: int) -> Interval | None:
+def _speedup(dense: Side, pruned: Side, seed: int, processes: Sequence[int]) -> Interval | None:
     """Dense over pruned; None where a side has nothing there, or takes less than its clock can count."""
     if not dense.operations or not pruned.operations:
         return None
     one, two = dense.samples, pruned.samples
-    return ratio_interval(one, two, seed) if (one > 0).all() and (two > 0).all() else None
+    if not ((one > 0).all() and (two > 0).all()):
+        return None
+    return ratio_interval(one, two, seed, processes=processes)

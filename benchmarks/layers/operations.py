@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Protocol, TypeAlias
 
@@ -14,6 +14,7 @@ from scipy.stats import trim_mean
 
 from secateur.benchmarks.layers.alone import Alone
 from secateur.benchmarks.layers.graph_work import VIEWS, GraphWork
+from secateur.core.errors import BenchError
 
 MOVES = VIEWS | {"Cast", "Concat", "Expand", "Gather", "Pad", "Slice", "Split", "Tile", "Transpose"}
 """Operations of ONNX that compute nothing on the values that they move."""
@@ -45,10 +46,40 @@ class Operation:
 
 @dataclass(frozen=True)
 class LayerTimes:
-    """The operations in the order in which they run, and their times `[runs, operations]` in milliseconds."""
+    """The operations in the order in which they run, and their times `[runs, operations]` in milliseconds.
+
+    `processes` are the numbers of runs of each process, empty where there was one.
+    """
 
     operations: tuple[Operation, ...]
     ms: Array
+    processes: tuple[int, ...] = ()
+
+
+def joined_times(parts: Sequence[LayerTimes]) -> LayerTimes:
+    """What several processes measured, one after the other; raises `BenchError` where they ran other operations.
+
+    A runtime may give what it inserts another name and another place in the order each time.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    times = [part.ms[:, _places(first.operations, part.operations)] for part in parts]
+    return LayerTimes(first.operations, np.concatenate(times), tuple(len(ms) for ms in times))
+
+
+def _places(wanted: Sequence[Operation], given: Sequence[Operation]) -> list[int]:
+    """Where each of the wanted operations is among those given, those that are alike but for their names in order."""
+    left: dict[Operation, list[int]] = {}
+    for place, one in enumerate(given):
+        left.setdefault(replace(one, name=""), []).append(place)
+    found = [left[key].pop(0) for one in wanted if left.get(key := replace(one, name=""))]
+    if not len(wanted) == len(given) == len(found):
+        raise BenchError(
+            "the runtime runs other operations for one model in another process, and the times of both cannot be put "
+            "together: profile in one process (bench.processes: 1 in the recipe)"
+        )
+    return found
 
 
 class Profiled(Protocol):

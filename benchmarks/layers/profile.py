@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
-from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,24 +10,21 @@ import numpy as np
 import torch
 
 from secateur.benchmarks.bench import busy_notes, why_not
+from secateur.benchmarks.effort import Effort
 from secateur.benchmarks.environment import command_line, environment
 from secateur.benchmarks.layers.layers_file import LayerProfile
 from secateur.benchmarks.layers.match import Matched, match_layers
 from secateur.benchmarks.layers.neighbours import Neighbours
-from secateur.benchmarks.layers.opened import open_profiled
-from secateur.benchmarks.layers.operations import LayerTimes, Sampled
+from secateur.benchmarks.layers.operations import LayerTimes
 from secateur.benchmarks.layers.peak import roofline_of
 from secateur.benchmarks.layers.reasons import explain, fell_back
-from secateur.benchmarks.paired import LEAST_BLOCKS, PairedSamples, measure_pair
-from secateur.benchmarks.runners import Goal, Subject, open_sides, torch_threads
+from secateur.benchmarks.layers.timing import measure_layers
+from secateur.benchmarks.paired import PairedSamples
+from secateur.benchmarks.runners import Goal, Subject, torch_threads
 from secateur.core.errors import BenchError
 from secateur.core.say import Say
 from secateur.export.ort_engine import PROVIDERS
-from secateur.export.targets import TypedTarget, parse_typed_target
-
-SAMPLE_MS = 2.0
-"""A sample is made of so many milliseconds of runs, up to `REPEATS`."""
-REPEATS = 10
+from secateur.export.targets import parse_typed_target
 
 ALONE = 5
 """How many times as long as for all layers together layers are timed alone."""
@@ -44,13 +39,14 @@ def profile_layers(
     threads: int | None = None,
     seed: int = 0,
     say: Say = lambda message: None,
+    processes: int | None = None,
 ) -> LayerProfile:
     """The layers of both models on `target`, dense beside pruned, with the target's roofline.
 
-    The whole models are timed for `seconds` without a profiler, then their layers for as long with it, both in blocks
-    A B B A. Layers that nothing else explains are timed alone beside their next aligned widths, the slowest first, for
-    at most `ALONE` times as long. Raises `BenchError` for a target that cannot be measured here or whose layers cannot
-    be told apart, and what `make_runner` does.
+    The whole models are timed for `seconds` without a profiler, and their layers for as long with it, both in blocks
+    A B B A and over `processes`, one after the other, as `Effort` has them. Layers that nothing else explains are timed
+    alone beside their next aligned widths, the slowest first, for at most `ALONE` times as long. Raises `BenchError`
+    for a target that cannot be measured here or whose layers cannot be told apart, and what `make_runner` does.
     """
     goal = parse_typed_target(target)
     if batch < 1 or not seconds > 0:
@@ -60,21 +56,20 @@ def profile_layers(
     count, notes = threads or torch.get_num_threads(), busy_notes()
     with TemporaryDirectory() as place, torch_threads(count):
         folder = Path(place)
-        say(f"timing the whole models on {goal}")
-        whole = _whole((dense, pruned), goal, batch, count, seconds, seed)
-        say("timing their layers")
-        sides, said = _layers((dense, pruned), goal, batch, count, seconds, seed, whole, folder)
+        effort = Effort(seconds, threads=count, seed=seed, processes=processes)
+        timing = measure_layers((dense, pruned), goal, batch, effort, say)
         machine = environment(count)
         say("measuring what the target can do at best")
         gpu = machine.gpu.name if machine.gpu else ""
         roofline = roofline_of(goal, gpu, count, seconds / 10, folder)
         provider = PROVIDERS[goal.target.device] if goal.target.runtime == "onnxruntime" else ""
         neighbours = Neighbours(goal, batch, count, seconds / 10, folder, ALONE * seconds, say)
-        matched = match_layers(*sides, seed)
+        matched = match_layers(*timing.sides, seed=seed)
         roofline = roofline.raised(layer.row() for layer in matched)
         slowest = sorted(matched, key=lambda layer: -float(sum(layer.pruned.medians)))  # these are to be explained
         reasons = {layer.name: explain(layer, roofline, provider, neighbours) for layer in slowest}
         rows = tuple(layer.row(reasons[layer.name]) for layer in matched)
+    whole, parts = timing.whole, timing.sides[0].processes
     speedup = whole.interval(seed)
     return LayerProfile(
         target=str(goal),
@@ -87,43 +82,20 @@ def profile_layers(
         ratio=speedup.ratio,
         low=speedup.low,
         high=speedup.high,
-        notes=(*notes, *said, *_provider_notes(matched, provider), *_sum_notes(sides, whole), *neighbours.notes),
+        notes=(
+            *(*notes, *timing.notes, _process_note(len(parts) or 1), *_provider_notes(matched, provider)),
+            *(*_sum_notes(timing.sides, whole), *neighbours.notes),
+        ),
         command=command_line(),
+        processes=parts,
     )
 
 
-def _whole(
-    subjects: Sequence[Subject], goal: TypedTarget, batch: int, threads: int, seconds: float, seed: int
-) -> PairedSamples:
-    with open_sides([(one, goal) for one in subjects], batch, threads, seed) as (a, b):
-        return measure_pair(a, b, warmup=min(2.0, seconds), seconds=seconds, seed=seed)
-
-
-def _layers(
-    subjects: Sequence[Subject],
-    goal: TypedTarget,
-    batch: int,
-    threads: int,
-    seconds: float,
-    seed: int,
-    whole: PairedSamples,
-    folder: Path,
-) -> tuple[tuple[LayerTimes, LayerTimes], tuple[str, ...]]:
-    """The times of the layers of both sides, their samples paired, and what is to be known of them."""
-    with ExitStack() as stack:
-        one, two = (
-            stack.enter_context(closing(open_profiled(subject, goal, batch, threads, folder / side, seed)))
-            for subject, side in zip(subjects, ("dense", "pruned"), strict=True)
-        )
-        most = 2 * min(one.most_runs, two.most_runs) // 3  # of each side, one run in three is not timed
-        wanted = ceil(SAMPLE_MS / float(np.median([*whole.a_ms, *whole.b_ms])))
-        repeats = max(1, min(wanted, REPEATS, most // (2 * LEAST_BLOCKS)))
-        samples = max(2 * LEAST_BLOCKS, min(2000, most // repeats))
-        a, b = Sampled(one, repeats), Sampled(two, repeats)
-        # the whole models have warmed the machine, and no one layer says when all are precise
-        found = measure_pair(a, b, samples=samples, warmup=0.0, seconds=seconds, half_width=0.0, seed=seed)
-        notes = tuple(dict.fromkeys((*one.notes, *two.notes)))
-        return (a.samples(len(found.a_ms)), b.samples(len(found.b_ms))), notes
+def _process_note(count: int) -> str:
+    """How many processes are behind the intervals."""
+    if count > 1:
+        return f"the intervals are over {count} processes, which opened the models one after the other"
+    return "the intervals are of one process, which does not know what another one would say"
 
 
 def _provider_notes(layers: Sequence[Matched], provider: str) -> list[str]:

@@ -25,6 +25,9 @@ def profile_run_layers(folder: Path, target: str, batch: int, seconds: float, sa
     recipe = current_run(folder, "recover").recipe
     with TemporaryDirectory() as place:
         dense, pruned = (with_onnx(subject, made, Path(place)) for subject in run_subjects(folder))
-        found = profile_layers(dense, pruned, goal, batch, seconds, recipe.bench.threads, recipe.seed, say)
+        bench = recipe.bench
+        found = profile_layers(
+            dense, pruned, goal, batch, seconds, bench.threads, recipe.seed, say, processes=bench.processes
+        )
     found.save(folder / FILE)
     return found

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from secateur.benchmarks.layers.match import match_layers
+from secateur.benchmarks.layers.operations import joined_times
 from tests.benchmarks.layers.planted import operation, times
 
 
@@ -54,3 +57,15 @@ def test_a_layer_that_is_gone_has_no_ratio() -> None:
 def test_what_a_clock_cannot_count_has_no_ratio() -> None:
     (row,) = match_layers(times(operation("Shape", 0.0)), times(operation("Shape", 0.0)))
     assert row.speedup is None
+
+
+def test_the_interval_of_several_processes_is_over_their_ratios() -> None:
+    """Processes whose ratios are 1.5 and 2.5 differ more than the samples of each do."""
+    parts = [times(operation("MatMul", ms, macs=9)) for ms in (3.0, 5.0)]
+    dense, pruned = joined_times(parts), joined_times([times(operation("MatMul", 2.0, macs=9))] * 2)
+    (fc,) = match_layers(dense, pruned)
+    assert fc.speedup is not None
+    assert fc.speedup.ratio == pytest.approx((1.5 * 2.5) ** 0.5, rel=0.01)
+    assert fc.speedup.low < 1.5 < 2.5 < fc.speedup.high
+    (alone,) = match_layers(parts[0], times(operation("MatMul", 2.0, macs=9)))
+    assert alone.speedup is not None and alone.speedup.high < 1.6

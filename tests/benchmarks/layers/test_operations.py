@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from secateur.benchmarks.layers.graph_work import GraphWork, Node
-from secateur.benchmarks.layers.operations import LayerTimes, Operation, Sampled, graph_operation
+from secateur.benchmarks.layers.operations import LayerTimes, Operation, Sampled, graph_operation, joined_times
 from secateur.benchmarks.paired import measure_pair
+from secateur.core.errors import BenchError
 
 
 class Counting:
@@ -79,3 +80,19 @@ def test_an_operation_does_what_its_nodes_do() -> None:
     assert graph_operation(work, "two", "Transpose", {"c"}).moves
     moved = graph_operation(work, "three", "ReorderInput", (), "b", "conv")
     assert (moved.moves, moved.bytes_moved, moved.layer, moved.does) == (True, 32, "conv", ())
+
+
+def test_processes_that_run_the_same_are_joined_and_others_are_refused() -> None:
+    """The second one has the operations in another order, and calls them otherwise."""
+    kinds = ("MatMul", "Reorder", "Reorder")
+    one = LayerTimes(tuple(Operation(f"{kind}_{place}", kind, "fc") for place, kind in enumerate(kinds)), np.eye(3))
+    two = LayerTimes(tuple(Operation(kind, kind, "fc") for kind in kinds[::-1]), np.array([[1.0, 2.0, 3.0]]))
+    found = joined_times([one, two])
+    assert (found.operations, found.processes) == (one.operations, (3, 1))
+    np.testing.assert_array_equal(found.ms, [*np.eye(3), [3, 1, 2]])
+    assert joined_times([one]) is one
+    for other in (Operation("MatMul_0", "Gemm", "fc"), Operation("MatMul_0", "MatMul", "other")):
+        with pytest.raises(BenchError, match=r"other operations for one model.*bench\.processes: 1"):
+            joined_times([one, LayerTimes((other, *one.operations[1:]), one.ms)])
+    with pytest.raises(BenchError):
+        joined_times([one, LayerTimes(one.operations[:2], one.ms[:, :2])])

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import pickle
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import cloudpickle
 import pytest
 from torch import nn
 
-from secateur.benchmarks.layers import profile
+from secateur.benchmarks.layers import profile, timing
 from secateur.benchmarks.layers.match import match_layers
 from secateur.benchmarks.layers.peak import roofline_of
 from secateur.benchmarks.layers.profile import profile_layers
+from secateur.benchmarks.processes import Work
 from secateur.benchmarks.runners import Subject
 from secateur.core.errors import BenchError
 from secateur.core.input_spec import InputSpec
+from secateur.core.say import Say
 from tests.benchmarks.layers.graphs import graph, macs
 from tests.benchmarks.layers.planted import operation, times
 from tests.benchmarks.layers.test_peak import SMALL
@@ -27,12 +32,24 @@ def subject(folder: Path, width: int) -> Subject:
     return Subject(f"{width} channels", module, graph(folder / f"{width}.onnx", width), inputs=InputSpec.shaped((6,)))
 
 
+def in_this_process(count: int, work: Work[Any], say: Say) -> list[Any]:
+    """What `in_processes` gives, which starts none: work and answers travel as they do there."""
+    return [
+        pickle.loads(pickle.dumps(cloudpickle.loads(cloudpickle.dumps(work))(say, bool(index % 2))))
+        for index in range(count)
+    ]
+
+
 @needs_ort
-@pytest.mark.parametrize("target", ["onnxruntime:cpu", "torch:cpu"])
-def test_both_sides_layer_by_layer(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("target", "processes"), [("onnxruntime:cpu", 3), ("torch:cpu", 2), ("torch:cpu", 1)])
+def test_both_sides_layer_by_layer(
+    target: str, processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(profile, "roofline_of", partial(roofline_of, **SMALL))
+    monkeypatch.setattr(timing, "in_processes", in_this_process)
     said: list[str] = []
-    found = profile_layers(subject(tmp_path, 16), subject(tmp_path, 12), target, 2, 0.02, 1, say=said.append)
+    sides = subject(tmp_path, 16), subject(tmp_path, 12)
+    found = profile_layers(*sides, target, 2, 0.02, 1, say=said.append, processes=processes)
     work = {row.name: (row.macs_dense, row.macs_pruned) for row in found.rows if row.macs_dense}
     if target == "torch:cpu":
         assert work == {"0": (2 * 6 * 16, 2 * 6 * 12), "2": (2 * 16 * 3, 2 * 12 * 3)}
@@ -41,7 +58,9 @@ def test_both_sides_layer_by_layer(target: str, tmp_path: Path, monkeypatch: pyt
     assert (found.target, found.batch, found.environment.threads) == (target, 2, 1)
     assert sum(found.share_dense(row) for row in found.rows) == pytest.approx(1)
     samples = {len(one) for row in found.rows for one in (row.samples_dense_ms, row.samples_pruned_ms)}
-    assert len(samples) == 1 and samples.pop() >= 20
+    assert len(samples) == 1 and min(samples) >= 20
+    assert (len(found.processes), sum(found.processes)) == ((processes, samples.pop()) if processes > 1 else (0, 0))
+    assert any(f"are over {processes} processes" in note for note in found.notes) == (processes > 1)
     for row in found.rows:
         lost = 0 < row.macs_pruned < row.macs_dense
         assert not row.reason or (lost and row.low is not None and row.low < row.macs_dense / row.macs_pruned)
