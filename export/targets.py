@@ -18,7 +18,7 @@ a Jetson beside it."""
 
 
 JETSONS: Mapping[str, str] = {
-    "sm_87": "Jetson Orin: TensorRT 10.3 on JetPack 6, 11.4.1 on JetPack 7.2.2; no fp8",
+    "sm_87": "Jetson Orin: TensorRT 10.3 on JetPack 6, 11.4.1 on JetPack 7.2.2 (AGX); no fp8",
     "sm_101": "Jetson Thor, as CUDA 12 counted it",
     "sm_110": "Jetson Thor: TensorRT on JetPack 7; no DLA",
 }

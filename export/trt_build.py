@@ -17,7 +17,7 @@ from secateur.export.runner.tensors import DYNAMIC, TensorInfo
 from secateur.export.trt_inspect import InspectedLayer, check_layers, network_layers, reported_layers
 from secateur.export.trt_runtime import clean_message, make_logger, numpy_name
 from secateur.kernels.onnx_function import without_functions
-from secateur.kernels.trt_features import NAMES, has, require
+from secateur.kernels.trt_features import NAMES, Feature, has, require
 from secateur.kernels.trt_plugin import needs_plugin, register_plugin, takes_plugins
 
 
@@ -107,7 +107,9 @@ def supported_capabilities(trt: ModuleType) -> tuple[str, ...]:
 def _check_features(trt: ModuleType, path: Path, options: BuildOptions, dla: bool) -> None:
     """Raises `EngineError` for what was asked and this version of the runtime cannot do."""
     if options.hardware != "this":
-        require(trt, "hardware-compatible engines", f"export.engines.hardware: {options.hardware}")
+        wide = options.hardware == "ampere_plus"
+        feature: Feature = "hardware-compatible engines" if wide else "same-capability engines"
+        require(trt, feature, f"export.engines.hardware: {options.hardware}")
     if options.versions != "this":
         require(trt, "version-compatible engines", f"export.engines.versions: {options.versions}")
     if dla:
@@ -127,11 +129,6 @@ def _travel(trt: ModuleType, config: Any, options: BuildOptions) -> None:
     """Lets the engine run on other GPUs and, by their lean runtime of this version, with newer versions."""
     if options.hardware != "this":
         level = {"ampere_plus": "AMPERE_PLUS", "same_capability": "SAME_COMPUTE_CAPABILITY"}[options.hardware]
-        if level not in trt.HardwareCompatibilityLevel.__members__:
-            raise EngineError(
-                f"TensorRT {trt.__version__} has no engines for {options.hardware}: set export.engines.hardware to "
-                "ampere_plus or this"
-            )
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.__members__[level]
     if options.versions != "this":
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)

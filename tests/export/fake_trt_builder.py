@@ -19,7 +19,7 @@ class BuilderFlag(IntEnum):
 
 
 class HardwareCompatibilityLevel(Enum):
-    NONE, AMPERE_PLUS = range(2)
+    NONE, AMPERE_PLUS, SAME_COMPUTE_CAPABILITY = range(3)
 
 
 class TimingCache:

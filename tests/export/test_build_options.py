@@ -56,6 +56,8 @@ def test_engines_that_travel(fp16: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert config.flags == {"TF32", "VERSION_COMPATIBLE", "EXCLUDE_LEAN_RUNTIME"}
     assert config.hardware_compatibility_level.name == "AMPERE_PLUS"
     assert EngineInfo.load(info.folder).options == BuildOptions("ampere_plus", "newer")
+    info, config, _ = build(monkeypatch, fp16, hardware="same_capability", version="10.9.0")
+    assert config.hardware_compatibility_level.name == "SAME_COMPUTE_CAPABILITY"
 
 
 @pytest.mark.parametrize(("version", "flags", "typed"), [("10.3.0", {"FP16"}, 0), ("11.4.1", set(), 2)])
@@ -79,7 +81,11 @@ def test_dla_runs_what_it_can_and_the_rest_is_listed(
         ("tensorrt:dla", {}, "this machine has none: take the target tensorrt"),
         ("tensorrt:dla", {"cores": 1, "refuse": "layers"}, "runs none of the 2 layers of model.fp16.onnx"),
         ("tensorrt:dla", {"cores": 1, "versions": "newer"}, "for the one accelerator"),
-        ("tensorrt", {"hardware": "same_capability"}, "no engines for same_capability"),
+        (
+            "tensorrt",
+            {"hardware": "same_capability"},
+            "same-capability engines, which TensorRT 10.3.0 lacks: TensorRT 10.9",
+        ),
         ("tensorrt", {"hardware": "ampere_plus", "gpu": "sm_87"}, r"not build on a Jetson \(sm_87\)"),
         ("tensorrt_rtx:sm_86", {"versions": "newer"}, "tensorrt_rtx:sm_86 does not build"),
         ("onnxruntime:cpu", {"hardware": "ampere_plus"}, "onnxruntime:cpu does not build"),

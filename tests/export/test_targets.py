@@ -84,6 +84,7 @@ def test_eight_bits_need_a_gpu_that_has_them() -> None:
     for name, precision, here in (
         ("tensorrt", "int8", "sm_87"),
         ("tensorrt", "fp8", "sm_89"),
+        ("tensorrt", "fp8", "sm_110"),
         ("tensorrt", "fp16", "sm_70"),
         ("tensorrt", "int8", ""),
         ("onnxruntime:cpu", "fp8", ""),
@@ -94,5 +95,7 @@ def test_eight_bits_need_a_gpu_that_has_them() -> None:
         EngineError, match=r"tensorrt has no int8 \(sm_70; GPUs multiply int8 from sm_72 on\): leave int8"
     ):
         check_bits(parse_target("tensorrt"), "int8", "sm_70")
+    with pytest.raises(EngineError, match=r"tensorrt has no fp8 \(sm_87; "):
+        check_bits(parse_target("tensorrt"), "fp8", "sm_87")  # a Jetson Orin
     with pytest.raises(EngineError, match="tensorrt_rtx:sm_80 has no fp8"):
         check_bits(parse_target("tensorrt_rtx:sm_80"), "fp8")

@@ -16,17 +16,22 @@ def runtime(name: str, version: str) -> ModuleType:
     return module
 
 
+SINCE_10_9 = {"ahead-of-time plugins", "same-capability engines"}
+
+
 @pytest.mark.parametrize(
     ("version", "expected"),
     [
         ("10.3.0", {"DLA", "weak typing"}),
+        ("10.7.0", {"DLA", "weak typing"}),
         ("10.8.0.43", {"weak typing"}),
-        ("10.9.0", {"weak typing", "ahead-of-time plugins"}),
-        ("10.14.1", {"weak typing", "ahead-of-time plugins", "attention operator", "padded heads"}),
-        ("11.0.0", {"ahead-of-time plugins", "attention operator", "padded heads"}),
-        ("11.1.0", {"ahead-of-time plugins", "attention operator", "padded heads", "build routes"}),
-        ("11.4.0.106", {"ahead-of-time plugins", "attention operator", "padded heads", "build routes"}),
-        ("11.4.1", {"ahead-of-time plugins", "attention operator", "padded heads", "build routes", "DLA"}),
+        ("10.9.0", {"weak typing"} | SINCE_10_9),
+        ("10.13.3", {"weak typing"} | SINCE_10_9),
+        ("10.14.1", {"weak typing", "attention operator", "padded heads"} | SINCE_10_9),
+        ("11.0.0", {"attention operator", "padded heads"} | SINCE_10_9),
+        ("11.1.0", {"attention operator", "padded heads", "build routes"} | SINCE_10_9),
+        ("11.4.0.106", {"attention operator", "padded heads", "build routes"} | SINCE_10_9),
+        ("11.4.1", {"attention operator", "padded heads", "build routes", "DLA"} | SINCE_10_9),
     ],
 )
 def test_what_versions_of_tensorrt_have(version: str, expected: set[str]) -> None:
