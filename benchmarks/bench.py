@@ -18,7 +18,7 @@ from secateur.benchmarks.flops import count_macs
 from secateur.benchmarks.gating.ran import Ran, fallback, found_in
 from secateur.benchmarks.gating.widths import cut_widths
 from secateur.benchmarks.keys import latency_key, split_key
-from secateur.benchmarks.modes.mode import HOT, Mode, parse_mode, without_mode
+from secateur.benchmarks.modes.mode import Mode, mode_of, parse_mode, without_mode
 from secateur.benchmarks.on_device import Found as There
 from secateur.benchmarks.on_device import measure_there
 from secateur.benchmarks.paired import PairedSamples, Samples, Stop
@@ -83,10 +83,10 @@ def bench_pair(
     if remote is None:
         machine, found, skipped, notes = _each(goals, batches, (dense, pruned), effort, say, measure)
     else:
-        there = measure_there(remote, (dense, pruned), goals, batches, _settings(effort), say)
+        there = measure_there(remote, (dense, pruned), goals, batches, effort, say)
         machine, notes, seen = there.environment, there.notes, there.conditions
-        skipped = {**there.skipped, **_other_modes(goals, effort)}
-        found = {one.key: _Run(one.batch, HOT, _paired(one, effort)) for one in there.found}
+        skipped = dict(there.skipped)
+        found = {one.key: _Run(one.batch, _mode(one), _paired(one, effort)) for one in there.found}
     reached = {without_mode(split_key(key)[0]) for key in found}
     ran = [_ran(subject, goals, reached, remote is None) for subject in (dense, pruned)]
     sizes = [_sizes(subject, goals, reached) for subject in (dense, pruned)]
@@ -127,13 +127,13 @@ def bench_one(
         machine, found, skipped, notes = _each(goals, batches, (subject,), effort, say, measure)
         latencies = {key: run.latency(run.found.ms) for key, run in found.items()}
         return Measured(machine, replace(side, latency_ms=latencies), skipped, (*_count_notes(side), *notes))
-    there = measure_there(remote, (subject,), goals, batches, _settings(effort), say)
+    there = measure_there(remote, (subject,), goals, batches, effort, say)
     latencies = {
-        one.key: Latency.of(one.samples_ms[0], one.batch, stopped=_stop_there(one, effort)) for one in there.found
+        one.key: Latency.of(one.samples_ms[0], one.batch, str(_mode(one)), _stop_there(one, effort))
+        for one in there.found
     }
     side, notes = replace(side, latency_ms=latencies), [*_count_notes(side), *there.notes]
-    skipped = {**there.skipped, **_other_modes(goals, effort)}
-    return Measured(there.environment, side, skipped, tuple(notes), remote.device.name, there.conditions)
+    return Measured(there.environment, side, there.skipped, tuple(notes), remote.device.name, there.conditions)
 
 
 @dataclass(frozen=True)
@@ -152,29 +152,18 @@ class _Run(Generic[Found]):
 
 def _paired(one: There, effort: Effort) -> PairedSamples:
     dense_ms, pruned_ms = one.samples_ms
-    return PairedSamples(dense_ms, pruned_ms, warmup_rounds=0, settled=True, stopped=_stop_there(one, effort))
+    return PairedSamples(dense_ms, pruned_ms, 0, True, _stop_there(one, effort), one.processes)
+
+
+def _mode(one: There) -> Mode:
+    return mode_of(split_key(one.key)[0])
 
 
 def _stop_there(one: There, effort: Effort) -> Stop:
     """What ended a measurement on a device, which knows of no precision."""
-    return "samples" if len(one.samples_ns[0]) + 2 > effort.samples else "seconds"
-
-
-def _settings(effort: Effort) -> dict[str, object]:
-    """What a device is told of the effort; raises `BenchError` for modes of which none is measured there."""
-    if str(HOT) not in effort.modes:
-        raise BenchError(
-            f"the modes {', '.join(effort.modes)} were asked for, but on a device over ssh latency is measured hot: "
-            "add the mode hot, or measure where secateur is installed"
-        )
-    return {name: getattr(effort, name) for name in ("seconds", "samples", "threads", "seed")}
-
-
-def _other_modes(goals: Sequence[TypedTarget], effort: Effort) -> dict[str, str]:
-    """By key why a device measures no other mode than hot."""
-    reason = "on a device over ssh latency is measured hot alone"
-    words = [parse_mode(word) for word in effort.modes]
-    return {mode.of(str(goal)): reason for goal in goals for mode in words if mode != HOT}
+    part = effort.part if one.processes else effort
+    last = one.processes[-1] if one.processes else len(one.samples_ns[0])
+    return "samples" if last + 2 > part.samples else "seconds"
 
 
 def _each(

@@ -9,8 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from secateur.benchmarks.effort import Effort
 from secateur.benchmarks.environment import Environment
 from secateur.benchmarks.keys import latency_key
+from secateur.benchmarks.modes.mode import Mode, parse_mode
 from secateur.benchmarks.runners import Subject, no_form
 from secateur.core.errors import BenchError
 from secateur.core.files import read_json
@@ -25,17 +27,21 @@ from secateur.export.machine import Gpu
 from secateur.export.runner.bench import LEAST_BLOCKS
 from secateur.export.runner.machine import Here
 from secateur.export.runner.sensors.conditions import Conditions
-from secateur.export.targets import TypedTarget
+from secateur.export.targets import Target, TypedTarget
 
 
 @dataclass(frozen=True)
 class Found:
-    """One key: its batch, the times of each model in nanoseconds, and what the device was like."""
+    """One key: its batch, the times of each model in nanoseconds, and what the device was like.
+
+    `processes` are the numbers of samples of each process, empty where there was one.
+    """
 
     key: str
     batch: int
     samples_ns: tuple[tuple[int, ...], ...]
     conditions: Conditions
+    processes: tuple[int, ...] = ()
 
     @property
     def samples_ms(self) -> list[tuple[float, ...]]:
@@ -92,12 +98,13 @@ def measure_there(
     subjects: Sequence[Subject],
     goals: Sequence[TypedTarget],
     batches: Sequence[int],
-    settings: Mapping[str, object],
+    effort: Effort,
     say: Say,
 ) -> Answer:
-    """The times of one model or of two in turns on a device, for each goal and batch that can run there.
+    """The times of one model or of two in turns on a device, for each goal, mode and batch that can run there.
 
-    `settings` are `seconds`, `samples`, `threads` (None: all of the device's processors) and `seed`. Raises
+    Two are timed over `effort.parts` processes of the device, one in a single one; threads None are all of the
+    device's processors. Raises
     `DeviceError` where the device cannot be reached, and `BenchError` with all reasons where it measured nothing.
     """
     files: dict[str, Source] = dict(runner_files())
@@ -115,16 +122,22 @@ def measure_there(
         for form in forms:
             assert isinstance(form, Path)  # for the type checker: only torch runs a module
             models.append(_add(files, form, goal, f"models/{len(asked)}/{len(models)}"))
-        keys = [(batch, latency_key(str(goal), batch, batches)) for batch in batches]
-        asked.append({"target": str(goal.target), "models": models, "keys": keys})
+        keys = []
+        for mode in map(parse_mode, effort.modes):
+            if reason := _why_not(mode, goal.target):
+                skipped[mode.of(str(goal))] = reason
+                continue
+            keys += [(batch, latency_key(mode.of(str(goal)), batch, batches), str(mode)) for batch in batches]
+        if keys:
+            asked.append({"target": str(goal.target), "models": models, "keys": keys})
     if asked:
-        files["job.json"] = json.dumps({**settings, "goals": asked}).encode()
+        files["job.json"] = json.dumps({**_settings(effort, len(subjects)), "goals": asked}).encode()
         job = Job(["{python}", "-m", "bundle_runner.on_device", "job.json", "out/found.json"], files, ("found.json",))
         with TemporaryDirectory() as folder:
             (path,) = run_job(remote.device, job, Path(folder), keep=remote.keep, say=say)
             where = f"the answer of {remote.device.name}"
             answer = parse_record(Answer, read_json(path, "on_device"), where, BenchError)
-        check_samples(answer.found, {key for goal in asked for _, key in goal["keys"]}, len(subjects), where)
+        check_samples(answer.found, {key for goal in asked for _, key, _ in goal["keys"]}, len(subjects), where)
         skipped.update(answer.skipped)
     if not asked or not answer.found:
         reasons = "; ".join(f"{key}: {reason}" for key, reason in skipped.items())
@@ -135,12 +148,33 @@ def measure_there(
     return Answer(**{**vars(answer), "skipped": skipped})
 
 
+def _why_not(mode: Mode, target: Target) -> str:
+    """One sentence on why a mode is not measured for a target on a device; empty where it is."""
+    if mode.name == "graph":
+        return "on a device over ssh no CUDA graph is captured: measure it where secateur is installed"
+    if mode.name == "cold" and target.device != "cpu":
+        return "on a device over ssh the caches of a CPU alone are overwritten: measure it where secateur is installed"
+    return mode.why_not(target)
+
+
+def _settings(effort: Effort, sides: int) -> dict[str, object]:
+    """What a device is told of the effort: how many processes, and what each of them takes."""
+    count = effort.parts if sides > 1 else 1
+    part = effort.part if count > 1 else effort
+    told = {"seconds": part.seconds, "samples": part.samples, "least": part.least_blocks, "processes": count}
+    return {**told, "threads": effort.threads, "seed": effort.seed}
+
+
 def check_samples(found: Sequence[Found], wanted: set[str], sides: int, where: str) -> None:
     """Raises `BenchError` for times that are of nothing that was asked for, too few, not above 0, or not in turns."""
     for one in found:
         counts = {len(samples) for samples in one.samples_ns}
         in_turn = sides == 1 or not any(count % 2 for count in counts)
         enough = len(one.samples_ns) == sides and len(counts) == 1 and min(counts) >= LEAST_BLOCKS and in_turn
+        parted = not one.processes or (
+            sum(one.processes) in counts and not any(count < 2 or count % 2 for count in one.processes)
+        )
+        enough = enough and parted
         if one.key not in wanted or not enough or any(min(samples) <= 0 for samples in one.samples_ns):
             raise BenchError(f"{where} has times of {one.key!r} that no comparison can be made of: update secateur")
 

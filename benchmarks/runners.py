@@ -24,6 +24,7 @@ from secateur.export.engine import Engine, How
 from secateur.export.engines import open_engine
 from secateur.export.graph_types import read_graph
 from secateur.export.parity import noted_inputs
+from secateur.export.runner.modes import RUNS
 from secateur.export.runner.tensors import DYNAMIC
 from secateur.export.targets import Target, TypedTarget, parse_typed_target
 
@@ -31,8 +32,6 @@ Goal: TypeAlias = str | Target | TypedTarget
 """What something is measured on: `onnxruntime:cpu`, or with the precision of its graph `onnxruntime:cpu@fp16`."""
 HOW: Mapping[str, How] = {"copies": "copied", "graph": "graph"}
 """How an engine is prepared for a mode, where it is not as for most."""
-RUNS = 16
-"""Runs of each session in one time of the mode `throughput`, so that what starts and ends them hardly counts."""
 
 
 @dataclass(frozen=True)

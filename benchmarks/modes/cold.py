@@ -9,16 +9,11 @@ stay as they are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
 from secateur.benchmarks.latency import Clock
-
-UNKNOWN_BYTES = 256 * 2**20
-"""What is written where the system does not say how large its caches are."""
-CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
+from secateur.export.runner.modes import flushed_bytes
 
 
 class ColdClock:
@@ -47,10 +42,3 @@ def flusher(device: str) -> Callable[[], object]:
         torch.cuda.synchronize()
 
     return flush
-
-
-def flushed_bytes(caches: Path = CACHES) -> int:
-    """Twice the size of the largest cache of the first processor, as Linux tells it; else `UNKNOWN_BYTES`."""
-    words = [path.read_text().strip() for path in caches.glob("index*/size")]
-    sizes = [int(word[:-1]) * UNITS[word[-1]] for word in words if word[-1:] in UNITS and word[:-1].isdigit()]
-    return 2 * max(sizes) if sizes else UNKNOWN_BYTES

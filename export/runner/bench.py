@@ -18,12 +18,12 @@ import numpy as np
 
 from .errors import InferenceError
 from .machine import MOST_SECONDS, this_machine
+from .modes import Call, nothing
 
 SCHEMA = "secateur.device_bench/1"
 LEAST_BLOCKS = 10
 """Blocks that are measured whatever they take."""
 WARM_RUNS = 5
-Call = Callable[[], None]
 Say = Callable[[str], None]
 
 
@@ -53,20 +53,33 @@ class Times:
 
 
 def measure(
-    pruned: Call, dense: Call | None = None, seconds: float = 5.0, samples: int = 2000, say: Say = lambda message: None
+    pruned: Call,
+    dense: Call | None = None,
+    seconds: float = 5.0,
+    samples: int = 2000,
+    say: Say = lambda message: None,
+    least: int = LEAST_BLOCKS,
+    before: Call = nothing,
+    runs: int = 1,
 ) -> Times:
     """The times of one side, or of two in blocks A B B A with the dense one first, after a warm-up.
 
-    It ends after `seconds` or `samples` timed runs of each side, but never before ten blocks. Raises `InferenceError`
+    It ends after `seconds` or `samples` timed runs of each side, but never before `least` blocks. Before each timed one
+    comes `before`, and its time is divided by the `runs` that it makes (see `modes`). Raises `InferenceError`
     for no time or too few samples.
     """
-    if not 0 < seconds <= MOST_SECONDS or samples < 2 * LEAST_BLOCKS:
+    if not 0 < seconds <= MOST_SECONDS or samples < 2 * least:
         raise InferenceError(
             f"got {seconds} seconds and {samples} samples, but more than 0 and at most {MOST_SECONDS} seconds, and at "
-            f"least {2 * LEAST_BLOCKS} samples are needed"
+            f"least {2 * least} samples are needed"
         )
     one: list[int] = []
     two: list[int] = []
+
+    def timed(call: Call) -> int:
+        before()
+        return _timed(call) // runs
+
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()  # its pauses belong to no side
@@ -78,15 +91,15 @@ def measure(
         while True:
             if dense is not None:
                 dense()
-                two.append(_timed(dense))
+                two.append(timed(dense))
                 pruned()
-            one.append(_timed(pruned))
-            one.append(_timed(pruned))
+            one.append(timed(pruned))
+            one.append(timed(pruned))
             if dense is not None:
                 dense()
-                two.append(_timed(dense))
+                two.append(timed(dense))
             done += 1
-            if done >= LEAST_BLOCKS and (time.perf_counter() - start > seconds or 2 * (done + 1) > samples):
+            if done >= least and (time.perf_counter() - start > seconds or 2 * (done + 1) > samples):
                 return Times(tuple(one), tuple(two))
     finally:
         if enabled:

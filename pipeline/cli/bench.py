@@ -86,8 +86,9 @@ def command(
     bench stage, which writes its bench.json where it is not up to date (--force: in any case); with options for once,
     without touching the run. Exit 2 where nothing can be measured.
 
-    With --device, models run there by ONNX Runtime or TensorRT, and the result has the device's clocks, temperatures
-    and energy; a connection that breaks is made again, and the same command takes up work that goes on there.
+    With --device, models run there by ONNX Runtime or TensorRT, in as many processes and in all modes but graph (cold
+    where a CPU runs them), and the result has the device's clocks, temperatures and energy; a connection that breaks is
+    made again, and the same command takes up work that goes on there.
 
     Modes: hot times follow a run of the same side; cold ones caches that were overwritten; copies have those to and
     from a GPU within; graph replays a CUDA graph; concurrent:N is N sessions started at once until the last is done;

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from secateur.benchmarks.bootstrap import Interval, ratio_interval
+from secateur.benchmarks.effort import Effort
 from secateur.benchmarks.environment import Environment
 from secateur.benchmarks.on_device import measure_there
 from secateur.benchmarks.paired import measure_pair
@@ -66,9 +67,9 @@ class Timing:
         return _saved(float(np.median(found.a_ms)), found.interval())
 
     def _saved_there(self, one: Subject, other: Subject, remote: Remote) -> Saved:
-        settings = {"seconds": self.seconds, "samples": SAMPLES, "threads": self.threads, "seed": 0}
+        effort = Effort(self.seconds, SAMPLES, threads=self.threads, processes=1)
         goals, batches = [TypedTarget(self.target)], [self.batch]
-        there = measure_there(remote, (one, other), goals, batches, settings, self.say)
+        there = measure_there(remote, (one, other), goals, batches, effort, self.say)
         a_ms, b_ms = there.found[0].samples_ms
         return _saved(float(np.median(a_ms)), ratio_interval(a_ms, b_ms), there.environment)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from secateur.export.runner.bench import WARM_RUNS, Call, ratio_interval
+from secateur.export.runner.bench import WARM_RUNS, ratio_interval
+from secateur.export.runner.modes import Call
 from secateur.export.runner.on_device import drawn
 from secateur.export.runner.runtimes import open_model
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from secateur.benchmarks.modes import cold
-from secateur.benchmarks.modes.cold import UNKNOWN_BYTES, ColdClock, flushed_bytes, flusher
+from secateur.benchmarks.modes.cold import ColdClock, flusher
+from secateur.export.runner.modes import UNKNOWN_BYTES, flushed_bytes
 from tests.benchmarks.machines import Machine, Work
 
 

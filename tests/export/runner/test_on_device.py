@@ -21,8 +21,9 @@ pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 
 def job(*models: str, **words: Any) -> dict[str, Any]:
-    goal = {"target": "onnxruntime:cpu", "models": list(models), "keys": [[2, "onnxruntime:cpu"]], **words}
-    return {"goals": [goal], "seconds": 0.02, "samples": 20, "threads": 1, "seed": 0}
+    goal = {"target": "onnxruntime:cpu", "models": list(models), "keys": [[2, "onnxruntime:cpu", "hot"]], **words}
+    each = {"seconds": 0.02, "samples": 20, "least": 10, "processes": 1}
+    return {"goals": [goal], **each, "threads": 1, "seed": 0}
 
 
 def quiet(message: str) -> None:
@@ -53,6 +54,45 @@ def test_two_models_in_turns_with_energy_and_conditions(orin: None, tmp_path: Pa
     assert energies["dense", "VDD_IN"]["idle_w"] == pytest.approx(6.35) and not one["conditions"]["faults"]
     assert energies["dense", "VDD_IN"]["mj"] == pytest.approx(0, abs=1e-9)  # the stand-in's power stays as it is
     assert one["conditions"]["settings"]["jetson_clocks"] == "off"
+
+
+def test_several_processes_open_the_models_anew_and_every_other_one_in_turned_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_device, "Watcher", partial(Watcher, root=tmp_path / "nothing"))
+    tiny_graph(tmp_path / "large.onnx", 200)
+    tiny_graph(tmp_path / "small.onnx")
+    orders: list[dict[str, Any]] = []
+    real = json.dumps
+    monkeypatch.setattr(on_device.json, "dumps", lambda content: orders.append(content) or real(content))
+    said: list[str] = []
+    asked = {**job("large.onnx", "small.onnx"), "processes": 3, "least": 4, "samples": 8}
+    (one,) = on_device.bench_job(asked, tmp_path, said.append)["found"]
+    dense, pruned = one["samples_ns"]
+    assert one["processes"] == [8, 8, 8] and len(dense) == len(pruned) == 24
+    assert np.median(dense) > np.median(pruned)
+    assert [order["turned"] for order in orders] == [False, True, False]
+    assert "onnxruntime:cpu: process 2 of 3: measuring" in said
+    (tmp_path / "small.onnx").write_bytes(b"no graph")
+    found = on_device.bench_job(asked, tmp_path, quiet)
+    assert not found["found"] and "small.onnx" in found["skipped"]["onnxruntime:cpu"]
+
+
+def test_the_first_of_two_sides_is_the_dense_one_in_turned_order_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = ["large.onnx", "small.onnx"]
+    for name, products in zip(models, (200, 1), strict=True):
+        tiny_graph(tmp_path / name, products)
+    order: list[str] = []
+    monkeypatch.setattr(
+        on_device, "open_model", lambda path, *given: order.append(path.name) or open_model(path, *given)
+    )
+    asked = {**job(), "target": "onnxruntime:cpu", "models": models, "batch": 1, "mode": "hot"}
+    for turned in (False, True):
+        dense, pruned = on_device.timed(asked, tmp_path, turned, quiet)
+        assert np.median(dense) > np.median(pruned)
+    assert order == [*models, *models[::-1]]
 
 
 def test_what_cannot_be_measured_is_said(orin: None, tmp_path: Path) -> None:
