@@ -27,6 +27,7 @@ from secateur.export.onnx_info import OnnxInfo
 from secateur.export.precision import COSINES, TOLERANCES, WITHOUT_KERNELS
 from secateur.export.runner import evidence, labels, preprocess
 from secateur.export.runner.archive import is_bundle
+from secateur.export.runner.bundle import listed
 from secateur.export.runner.errors import BundleError
 from secateur.export.runner.fields import read_object
 from secateur.export.runner.manifest import (
@@ -59,9 +60,9 @@ def write_bundle(contents: Contents, out: Path) -> Manifest:
     if not packed and out.name.lower().endswith(OTHERS):
         raise ExportError(f"{out} is named as a kind of archive that no bundle has: end it in {' or '.join(SUFFIXES)}")
     if out.is_dir():
-        there = {path.name for path in out.iterdir()}  # a run's manifest.json is this name to some file systems
-        if packed or (there and not (NAME in there and _is_manifest(out / NAME))):
-            raise ExportError(f"{out} is a folder with other things in it: choose another --out")
+        if packed or (other := _other_than_bundle(out)):
+            what = "" if packed else f" ({other})"
+            raise ExportError(f"{out} is a folder with other things in it{what}: choose another --out")
     elif out.is_file() and out.stat().st_size and not is_bundle(out):
         raise ExportError(f"{out} is there and is no bundle: choose another --out, or remove it")
     files, manifest = files_of(contents)
@@ -72,13 +73,22 @@ def write_bundle(contents: Contents, out: Path) -> Manifest:
     return manifest
 
 
-def _is_manifest(path: Path) -> bool:
-    """Whether a file is a bundle's manifest, and not one of the same name by another program."""
+def _other_than_bundle(folder: Path) -> str:
+    """What is in a folder and would be lost if a bundle took its place; empty for one that holds a bundle or nothing.
+
+    An earlier bundle may be damaged, and Python may have left its cache in it.
+    """
+    there = {path.name for path in folder.iterdir()}  # a run's manifest.json is this name to some file systems
+    if not there:
+        return ""
     try:
-        read_object(path.read_bytes(), NAME, SCHEMA)
-    except (BundleError, OSError):
-        return False
-    return True
+        told = read_object((folder / NAME).read_bytes(), NAME, SCHEMA).named("files", lambda value, where: None)
+        found, _ = listed(folder)
+    except BundleError as error:
+        return str(error)
+    except OSError:
+        return min(there)
+    return min(found - {NAME, *told}, default="")
 
 
 def files_of(contents: Contents) -> tuple[dict[str, Source], Manifest]:
@@ -215,8 +225,9 @@ def _file_info(source: Source) -> FileInfo:
 
 
 def _write_folder(files: Mapping[str, Source], out: Path) -> None:
-    """Writes the files into a folder beside `out`, which then takes its place."""
-    part = out.with_name(f".{out.name}.{secrets.token_hex(8)}.part")
+    """Writes the files into a folder beside `out`, which then takes its place; until then what is there stays."""
+    out = out.resolve()  # where it is a link, what it leads to is replaced
+    part, old = (out.with_name(f".{out.name}.{secrets.token_hex(8)}.{word}") for word in ("part", "old"))
     try:
         for name, source in files.items():
             (part / name).parent.mkdir(parents=True, exist_ok=True)
@@ -225,8 +236,14 @@ def _write_folder(files: Mapping[str, Source], out: Path) -> None:
             else:
                 shutil.copyfile(source, part / name)
         if out.exists():
-            shutil.rmtree(out)
-        part.replace(out)
+            out.replace(old)
+        try:
+            part.replace(out)
+        except OSError:
+            if old.exists():
+                old.replace(out)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise ExportError(f"cannot write {out}: {error.strerror or error}") from error
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Iterator
@@ -44,6 +45,7 @@ def unpack(path: Path, folder: Path) -> Manifest:
         data = io.BytesIO()
         _copy(stream, data, size, path)
         manifest = parse_manifest(data.getvalue())
+        _check_room(manifest, folder, path)
         (folder / NAME).write_bytes(data.getvalue())
         seen = {NAME}
         for name, size in _members(stream, path):
@@ -61,6 +63,16 @@ def unpack(path: Path, folder: Path) -> Manifest:
         if name not in seen:
             raise BundleError(f"{name} is missing in {path.name}, but {NAME} lists it")
     return manifest
+
+
+def _check_room(manifest: Manifest, folder: Path, path: Path) -> None:
+    """Raises `BundleError` where the disk has no room for what an archive says that it holds."""
+    needed, free = sum(one.size_bytes for one in manifest.files.values()), shutil.disk_usage(str(folder)).free
+    if needed > free:
+        raise BundleError(
+            f"{path.name} holds {needed} bytes, but {free} are free in {folder.parent}: make room there, or set TMPDIR "
+            "to a folder on a larger disk"
+        )
 
 
 def is_bundle(path: Path) -> bool:

@@ -69,7 +69,7 @@ def _checked(root: Path) -> Bundle:
     if not (root / NAME).exists():
         raise BundleError(f"{root} holds no {NAME}: name the folder of a bundle that `secateur bundle` wrote")
     manifest = parse_manifest(_content(root, NAME, MOST_BYTES))
-    found, cached = _listed(root)
+    found, cached = listed(root)
     for name in sorted({*found, *manifest.files}):
         if name not in found:
             raise BundleError(f"{name} is missing, but {NAME} lists it")
@@ -82,7 +82,7 @@ def _checked(root: Path) -> Bundle:
     return Bundle(root, manifest, tuple(notes))
 
 
-def _listed(root: Path) -> tuple[set[str], bool]:
+def listed(root: Path) -> tuple[set[str], bool]:
     """The names of all files below a folder, and whether Python's cache of the runner is among what lies there.
 
     Raises `BundleError` for a link, a device or a pipe, and for a folder without files.

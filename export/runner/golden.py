@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 
 from .bundle import Bundle
-from .errors import BundleError
+from .errors import BundleError, InferenceError
 from .manifest import Built, Graph
 from .npy import read_npy
-from .runtimes import Model
+from .runtimes import Arrays, Model
+
+MOST_BYTES = 1 << 31
+"""Of one input at once."""
 
 
 @dataclass(frozen=True)
@@ -39,24 +42,17 @@ def golden_inputs(bundle: Bundle) -> dict[str, np.ndarray[Any, Any]]:
 def replay(model: Model, bundle: Bundle, engine: Built) -> list[Difference]:
     """How far each output is from the golden one; the inputs go in as many at once as the engine takes.
 
-    Where it takes no fewer than there are left, the last ones are filled up with the first.
-
     Raises `InferenceError` where the model does not take them, and `BundleError` where the golden outputs have another
     shape.
     """
-    inputs, graph = golden_inputs(bundle), bundle.manifest.graph(engine.precision)
-    count = len(bundle.manifest.golden.images)
-    size = max(engine.smallest, min(engine.largest or count, count))
-    parts = []
-    for start in range(0, count, size):
-        taken = max(engine.smallest, min(size, count - start))
-        parts.append(model.run({name: batch_of(array, taken, start) for name, array in inputs.items()}))
+    graph = bundle.manifest.graph(engine.precision)
+    outputs = run_in_batches(model, golden_inputs(bundle), engine)
     found = []
     for name, file in sorted(graph.golden.items()):
         expected = read_npy(bundle.path(file), file)
-        if any(name not in part for part in parts):
+        if name not in outputs:
             raise BundleError(f"the model has no output {name!r}, which {file} is of")
-        computed = np.concatenate([part[name] for part in parts])[:count]
+        computed = outputs[name]
         if computed.shape != expected.shape:
             raise BundleError(
                 f"{file} has the shape {list(expected.shape)}, but the model gives {list(computed.shape)}"
@@ -65,8 +61,31 @@ def replay(model: Model, bundle: Bundle, engine: Built) -> list[Difference]:
     return found
 
 
+def run_in_batches(model: Model, inputs: Arrays, engine: Built) -> dict[str, np.ndarray[Any, Any]]:
+    """The outputs for inputs `[N, ...]`, of which as many go in at once as the engine takes.
+
+    Where it takes no fewer than there are left, the last ones are filled up with the first. Raises `InferenceError`
+    where the model does not take them.
+    """
+    count = len(next(iter(inputs.values())))
+    size = max(engine.smallest, min(engine.largest or count, count))
+    parts = []
+    for start in range(0, count, size):
+        taken = max(engine.smallest, min(size, count - start))
+        parts.append(model.run({name: batch_of(array, taken, start) for name, array in inputs.items()}))
+    return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
+
+
 def batch_of(array: np.ndarray[Any, Any], batch: int, start: int = 0) -> np.ndarray[Any, Any]:
-    """`batch` rows of an array from `start` on, and from the first on again where there are too few."""
+    """`batch` rows of an array from `start` on, and from the first on again where there are too few.
+
+    Raises `InferenceError` for more than `MOST_BYTES` of them.
+    """
+    needed = batch * array[:1].nbytes
+    if needed > MOST_BYTES:
+        raise InferenceError(
+            f"a batch of {batch} images has {needed} bytes, but at most {MOST_BYTES} go in at once: take a smaller one"
+        )
     return np.ascontiguousarray(array[np.arange(start, start + batch) % len(array)])
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from .bundle import Bundle
 from .engines import chosen
+from .golden import run_in_batches
 from .labels import parse_labels
 from .machine import this_machine
 from .manifest import LABELS, PREPROCESSING
@@ -27,7 +28,7 @@ def infer(bundle: Bundle, image: Path, target: str = "", top: int = 5, threads: 
     engine = chosen(bundle.manifest.engines, target, this_machine())
     array = parse_preprocessing(bundle.read(PREPROCESSING)).input_of(image)
     with open_model(bundle.path(engine.path), engine.target, threads, engine.lean) as model:
-        outputs = model.run({model.inputs[0].name: array})
+        outputs = run_in_batches(model, {model.inputs[0].name: array}, engine)
     found: dict[str, Any] = {"schema": SCHEMA, "image": image.name, "target": engine.name}
     found["outputs"] = {
         name: {"dtype": str(one.dtype), "shape": list(one.shape), "finite": bool(np.isfinite(one).all())}

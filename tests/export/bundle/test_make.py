@@ -65,6 +65,11 @@ def test_an_earlier_bundle_is_replaced_and_other_things_are_not(
     (tmp_path / "mine" / NAME).write_text('{"files": []}')  # of another program
     with pytest.raises(ExportError, match="is a folder with other things in it"):
         write_bundle(contents, tmp_path / "mine")
+    (bundle / "labels.json.mine").write_text("notes")
+    with pytest.raises(ExportError, match=r"other things in it \(labels.json.mine\): choose another --out"):
+        write_bundle(contents, bundle)
+    assert (bundle / "labels.json.mine").read_text() == "notes"
+    (bundle / "labels.json.mine").unlink()
     (tmp_path / "x.tar").mkdir()
     with pytest.raises(ExportError, match="choose another --out"):
         write_bundle(contents, tmp_path / "x.tar")
@@ -75,6 +80,32 @@ def test_an_earlier_bundle_is_replaced_and_other_things_are_not(
     with pytest.raises(ExportError, match="cannot write"):
         write_bundle(contents, tmp_path / "file" / "below")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "linear", "mine", "x.tar"]
+
+
+def test_an_earlier_bundle_stays_until_the_new_one_is_whole(
+    contents: Contents, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, real = contents_of(bundle), Path.replace
+    (tmp_path / "link").symlink_to(bundle)
+    (bundle / "bundle_runner" / "__pycache__").mkdir()
+    (bundle / "bundle_runner" / "__pycache__" / "verify.cpython-311.pyc").touch()
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.suffix == ".part":
+            raise OSError(28, "No space left on device")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    other = dataclasses.replace(contents, licences={"model.txt": "Not free.\n"})
+    with pytest.raises(ExportError, match=r"cannot write .*No space left"):
+        write_bundle(other, bundle)
+    monkeypatch.undo()
+    (bundle / "bundle_runner" / "__pycache__" / "verify.cpython-311.pyc").unlink()
+    (bundle / "bundle_runner" / "__pycache__").rmdir()
+    assert contents_of(bundle) == before
+    write_bundle(other, tmp_path / "link")
+    assert contents_of(bundle)["licences/model.txt"] == b"Not free.\n" and (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["linear", "link"]
 
 
 @pytest.mark.parametrize("ending", [".tar", ".tar.zst"])

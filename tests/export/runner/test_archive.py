@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from backports import zstd
@@ -16,7 +18,7 @@ from secateur.export.bundle.make import files_of
 from secateur.export.runner import archive
 from secateur.export.runner.archive import unpack
 from secateur.export.runner.errors import BundleError, UnavailableError
-from secateur.export.runner.manifest import NAME
+from secateur.export.runner.manifest import MOST_TOTAL, NAME
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
 
@@ -129,6 +131,27 @@ def test_damage(tar: Path, tmp_path: Path, place: Path, change: object, words: s
     (tmp_path / "x.tar").write_bytes(change(tar.read_bytes()))  # type: ignore[operator]
     with pytest.raises(BundleError, match=words):
         unpack(tmp_path / "x.tar", place)
+
+
+def test_an_archive_that_no_disk_has_room_for_is_refused_before_it_is_unpacked(
+    tar: Path, tmp_path: Path, place: Path
+) -> None:
+    """Zeros take next to nothing in a .tar.zst, and the manifest says how many there will be."""
+    (head, data), *rest = members(tar)
+    told = json.loads(data)
+    told["files"]["labels.json"]["size_bytes"] = MOST_TOTAL - (1 << 30)
+    data = json.dumps(told).encode()
+    head.size = len(data)
+    written(tmp_path / "x.tar", [(head, data), *rest])
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(
+            BundleError, match=r"x.tar holds \d+ bytes, but 1000 are free in .*: make room there, or set TMPDIR"
+        ),
+    ):
+        patch.setattr(archive.shutil, "disk_usage", lambda where: SimpleNamespace(free=1000))
+        unpack(tmp_path / "x.tar", place)
+    assert not any(place.iterdir())
 
 
 def test_a_frame_that_wants_much_memory_is_refused(

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from secateur.export.runner.bundle import Bundle, open_bundle
-from secateur.export.runner.errors import BundleError
-from secateur.export.runner.golden import batch_of, golden_inputs, replay, within
+from secateur.export.runner.errors import BundleError, InferenceError
+from secateur.export.runner.golden import batch_of, golden_inputs, replay, run_in_batches, within
 from secateur.export.runner.manifest import Built
 from secateur.export.runner.npy import read_npy
 from secateur.export.runner.runtimes import Arrays, Model
@@ -98,3 +98,13 @@ def test_arrays_that_do_not_fit(opened: Bundle) -> None:
 def test_rows_are_taken_again_where_a_batch_needs_more() -> None:
     assert batch_of(np.arange(3), 5).tolist() == [0, 1, 2, 0, 1]
     assert batch_of(np.arange(3), 2, 2).tolist() == [2, 0]
+
+
+def test_a_batch_that_no_machine_has_room_for_is_refused(opened: Bundle) -> None:
+    """As a manifest of strangers may ask for one: `smallest` and the batch of a latency go up to a million."""
+    with pytest.raises(InferenceError, match=r"a batch of 1048576 images has \d+ bytes, but at most 2147483648 go in"):
+        batch_of(np.zeros((1, 3, 224, 224), np.uint8), 1 << 20)
+    monstrous = dataclasses.replace(ENGINE, smallest=1 << 20)
+    inputs = {"input": np.zeros((2, 3, 64, 64), np.float32)}
+    with pytest.raises(InferenceError, match="a batch of 1048576 images"):
+        run_in_batches(Linear(opened, lambda logits: logits), inputs, monstrous)
