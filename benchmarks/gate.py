@@ -86,7 +86,9 @@ class Verdict:
         decisive = [check for check in self.checks if check.outcome == self.outcome]
         counted = f" ({len(decisive)} of {len(self.checks)} checks)" if len(self.checks) > 1 else ""
         counted += f" after {self.tries} tries" if self.tries > 1 else ""
-        advice = ADVICE.get(decisive[0].name, "; measure for longer (--seconds) on a quiet machine")
+        advice = ADVICE.get(
+            decisive[0].name, "; measure again (--retries) or for longer (bench.seconds) on a quiet machine"
+        )
         return f"{self.outcome}{counted}: {decisive[0].sentence}{advice if self.outcome == 'inconclusive' else ''}"
 
     def _repr_html_(self) -> str:

@@ -127,10 +127,14 @@ def parse_amount(text: str, units: dict[str, float]) -> Amount:
     value = float(found[1] + (found[2] or "")) if found else 0.0
     if found is None or found[3] not in units or not 0 < value < 1e30:
         named = ", ".join(unit for unit in units if unit)
-        usual = max((unit for unit in units if units[unit] <= 2**20), key=lambda unit: units[unit])
+        usual = (
+            "5mJ"
+            if "mJ" in units
+            else f"600{max((one for one in units if units[one] <= 2**20), key=units.__getitem__)}"
+        )
         raise BenchError(
             f"got the limit {text!r}: give a fraction of dense up to 1, such as 0.5, or a number with a unit "
-            f"({named}), such as 600{usual}"
+            f"({named}), such as {usual}"
         )
     if not found[3] and value <= 1:
         return Amount(value, fraction=True)

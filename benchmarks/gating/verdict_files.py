@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from xml.etree import ElementTree
 
 from secateur.benchmarks.checks import Check
 from secateur.benchmarks.gate import Verdict
 from secateur.export.markdown_text import markdown_line
 from secateur.export.runner.text import shown
+
+JUNIT_BEGINS = "<?xml version='1.0' encoding='utf-8'?>\n<testsuites name=\"secateur gate\""
+MARKDOWN_BEGINS = "**secateur gate:"
+
+
+def is_verdict(path: Path) -> bool:
+    """Whether a file is empty, or begins as `junit` or `markdown` do: only such a one is written over."""
+    with path.open("rb") as file:
+        begin = file.read(len(JUNIT_BEGINS))
+    return not begin or any(begin.startswith(word.encode()) for word in (JUNIT_BEGINS, MARKDOWN_BEGINS))
 
 
 def junit(verdict: Verdict) -> str:
@@ -32,7 +43,7 @@ def junit(verdict: Verdict) -> str:
 
 def markdown(verdict: Verdict) -> str:
     """GitHub's Markdown: the verdict, a table of all checks, and the notes; nothing in it is read as markup."""
-    lines = [f"**secateur gate: {markdown_line(verdict.sentence)}**", ""]
+    lines = [f"{MARKDOWN_BEGINS} {markdown_line(verdict.sentence)}**", ""]
     lines += [f"| check | where | value | {verdict.interval} | limit | outcome |", "|---|---|---:|---|---:|---|"]
     for check in verdict.checks:
         known = check.low is not None and check.high is not None

@@ -173,6 +173,7 @@ def command(
         said = accepted(paths[1], paths[0])
         print_json({"schema": "secateur.accepted/1", "accepted": said}) if as_json else echo(said)
         return
+    _check_places(paths, junit, markdown, summary)
     for path in (junit, markdown):  # what is not judged must not leave an earlier verdict there
         if path is not None and path.is_file():
             path.unlink()
@@ -226,6 +227,20 @@ def command(
     else:
         print_verdict(verdict)
     click.get_current_context().exit(verdict.exit_code)
+
+
+def _check_places(judged: tuple[Path, ...], junit: Path | None, markdown: Path | None, summary: Path | None) -> None:
+    """Refuses to write a verdict over anything but an earlier one, or two to one place."""
+    from secateur.benchmarks.gating.verdict_files import is_verdict
+
+    given = {"--junit": junit, "--markdown": markdown, "--summary": summary}
+    places = {word: path.resolve() for word, path in given.items() if path is not None}
+    for word, path in places.items():
+        if twin := next((other for other in places if other != word and places[other] == path), None):
+            raise click.UsageError(f"{word} and {twin} are one file, {path}: name two")
+        added = word == "--summary" and not any(one.resolve() in (path, *path.parents) for one in judged)
+        if path.is_file() and not added and not is_verdict(path):
+            raise click.UsageError(f"{word} is {path}, which is there and is no earlier verdict: name another file")
 
 
 def _of_trtexec(paths: tuple[Path, ...], targets: tuple[str, ...], batch: int) -> BenchResult:

@@ -76,9 +76,10 @@ def test_what_is_not_judged_leaves_no_earlier_verdict(folder: Path) -> None:
     files = [folder / "gate.xml", folder / "gate.md"]
     words = ("--junit", files[0], "--markdown", files[1])
     assert run(folder / "run", *words).exit_code == 0
+    earlier = {file: file.read_text() for file in files}
     for wrong in ((folder / "absent.json",), (folder / "run", "--max-macs", "lots")):
         for file in files:
-            file.write_text("earlier")
+            file.write_text(earlier[file])
         assert run(*wrong, *words).exit_code != 0
         assert [file.exists() for file in files] == [False, False]
 
@@ -218,3 +219,28 @@ def test_a_run_is_judged_on_several_devices(folder: Path, monkeypatch: pytest.Mo
     assert [(check["device"], check["outcome"]) for check in content["checks"]] == [("orin", "pass"), ("thor", "fail")]
     refused = run(folder / "bench.json", *words)
     assert refused.exit_code == 2 and "a BASELINE is of one device" in refused.output
+
+
+@pytest.mark.parametrize("word", ["--junit", "--markdown", "--summary"])
+def test_a_verdict_is_written_over_an_earlier_one_alone(folder: Path, word: str) -> None:
+    """A typing error must not remove what is judged, or what is in the way."""
+    kept = folder / "run" / "bench.json"
+    before = kept.read_bytes()
+    for words in ((folder / "run", word, kept), (kept, word, kept), (kept, folder / "slow.json", word, kept)):
+        done = run(*words, "--max-macs", 1)
+        assert (done.exit_code, kept.read_bytes()) == (2, before)
+        assert f"{word} is {kept}, which is there and is no earlier verdict" in " ".join(done.output.split())
+    (folder / "empty").touch()
+    for place in (folder / "run" / "new", folder / "empty"):
+        for _ in range(2):
+            assert run(kept, word, place, "--max-macs", 1).exit_code == 0
+        assert place.stat().st_size > 0
+    (folder / "notes.md").write_text("mine")
+    assert run(kept, word, folder / "notes.md", "--max-macs", 1).exit_code == (0 if word == "--summary" else 2)
+    assert (folder / "notes.md").read_text().startswith("mine")
+
+
+def test_two_files_of_a_verdict_are_two_files(folder: Path) -> None:
+    done = run(folder / "run", "--junit", folder / "a", "--markdown", folder / "run" / ".." / "a")
+    assert done.exit_code == 2 and "--junit and --markdown are one file" in done.output
+    assert not (folder / "a").exists()
