@@ -22,7 +22,7 @@ from secateur.pipeline.cli.common import (
     keep_option,
     print_json,
     settings_option,
-    trust_option,
+    trusting,
 )
 from secateur.pipeline.cli.condition_lines import condition_lines
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from secateur.export.devices.device import Remote
 
 
+@trusting("paths", "against")
 @click.command("bench", short_help="Latency of models, runs, ONNX files and engines; paired when two are given.")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=NAMED)
 @click.option("--against", metavar="PATH", type=NAMED, help="The reference. [default: the first of several PATHs]")
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
 @keep_option
 @force_option
 @settings_option
-@trust_option
 @json_option
 def command(
     paths: tuple[str, ...],
@@ -76,7 +76,6 @@ def command(
     keep: bool,
     force: bool,
     settings: tuple[str, ...],
-    trust: bool,
     as_json: bool,
 ) -> None:
     """Measures models: timm names, run directories, .onnx and .engine files.
@@ -100,11 +99,7 @@ def command(
     from secateur.pipeline.runs.measure import measure
     from secateur.pipeline.runs.run_folder import is_run
     from secateur.pipeline.runs.subjects import open_subject, run_subjects
-    from secateur.pipeline.runs.trust import check_trusted
 
-    for word in (*paths, *([against] if against else [])):
-        if is_run(Path(word)):
-            check_trusted(Path(word), trust)
     alone = len(paths) == 1 and against is None and is_run(Path(paths[0]))
     once = bool(batches or targets or out or modes or devices)
     once = once or any(number is not None for number in (seconds, threads, samples, processes))

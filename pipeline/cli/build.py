@@ -19,6 +19,7 @@ from secateur.pipeline.cli.common import (
     keep_option,
     print_json,
     settings_option,
+    trusting,
 )
 from secateur.pipeline.cli.condition_lines import condition_lines
 from secateur.pipeline.cli.stages import stage_command
@@ -26,6 +27,7 @@ from secateur.pipeline.cli.stages import stage_command
 SUMMARY = "Builds the engines that the recipe names."
 
 
+@trusting("run_dir")
 @click.command("build", short_help=SUMMARY)
 @click.argument("run_dir", type=PLACE)
 @device_option

@@ -12,9 +12,11 @@ from secateur.pipeline.cli.common import (
     echo,
     json_option,
     print_json,
+    trusting,
 )
 
 
+@trusting("run_dir")
 @click.command("bundle", short_help="What a device needs of a run, with what proves it there.")
 @click.argument("run_dir", type=PLACE)
 @click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,10 +79,35 @@ SECONDS = Seconds()
 """Durations on the command line."""
 THREADS = click.IntRange(1, MOST_THREADS)
 """Numbers of threads on the command line."""
-trust_option = click.option(
-    "--trust", is_flag=True, help="Import the code that a run's recipe names (model, task, loss), which runs it."
-)
+TRUST = "Import the code that a run's recipe names (model, task, loss), which runs it; from now on, too."
+trust_option = click.option("--trust", is_flag=True, help=TRUST)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON on stdout.")
+
+
+def trusting(*names: str) -> Callable[[click.Command], click.Command]:
+    """Gives a command the option `--trust`, for the run directories among its arguments of these names."""
+
+    def with_trust(command: click.Command) -> click.Command:
+        unasked = command.callback
+
+        def callback(trust: bool, **words: Any) -> Any:
+            if trust:
+                from secateur.pipeline.runs.runner import trust_runs
+
+                trust_runs(*(path for name in names for path in _all_of(words[name])))
+            assert unasked is not None  # for the type checker: the command was made with a callback
+            return unasked(**words)
+
+        command.callback = callback
+        command.params.append(click.Option(["--trust"], is_flag=True, help=TRUST))
+        return command
+
+    return with_trust
+
+
+def _all_of(value: Any) -> tuple[Any, ...]:
+    """The paths that an argument was given."""
+    return value if isinstance(value, tuple) else (value,)
 
 
 def find_remotes(names: tuple[str, ...], keep: bool) -> list[Remote]:

@@ -12,9 +12,11 @@ from secateur.pipeline.cli.common import (
     echo,
     json_option,
     print_json,
+    trusting,
 )
 
 
+@trusting("run_dir")
 @click.command("curve", short_help="Accuracy against pruning rate and MACs, by method.")
 @click.argument("run_dir", type=PLACE)
 @click.option(

@@ -19,6 +19,7 @@ from secateur.pipeline.cli.common import (
     json_option,
     keep_option,
     print_json,
+    trusting,
 )
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from secateur.benchmarks.results_file import BenchResult
 
 
+@trusting("paths")
 @click.command("gate", short_help="Pass, fail or inconclusive: is the candidate really faster?")
 @click.argument("paths", metavar="[BASELINE] CANDIDATE", nargs=-1, required=True, type=PLACE)
 @click.option(

@@ -6,22 +6,20 @@ from pathlib import Path
 
 import click
 
-from secateur.pipeline.cli.common import NAMED, echo, json_option, print_json, trust_option
+from secateur.pipeline.cli.common import NAMED, echo, json_option, print_json, trusting
 
 
+@trusting("model")
 @click.command("inspect", short_help="What can be removed from a model, and what cannot.")
 @click.argument("model", type=NAMED)
 @click.option("--align", default=8, show_default=True, type=click.IntRange(1), help="Widths are multiples of this.")
-@trust_option
 @json_option
-def command(model: str, align: int, trust: bool, as_json: bool) -> None:
+def command(model: str, align: int, as_json: bool) -> None:
     """Lists the groups of a timm model or of a run's pruned model: kind, units, parameters, share of the MACs; and what
     is fixed.
 
     A step is how many units go at once, so that widths keep their alignment. A group is not verifiable when the
     outputs would not show that surgery took its wrong units.
-
-    A run whose recipe names code of somebody's own is opened with --trust only.
 
     Of an .onnx file or an engine it shows what that carries: inputs, outputs, precision, preprocessing and classes.
 
@@ -41,7 +39,6 @@ def command(model: str, align: int, trust: bool, as_json: bool) -> None:
     from secateur.pipeline.report.console import InertConsole
     from secateur.pipeline.runs.run_folder import is_run
     from secateur.pipeline.runs.runner import open_run
-    from secateur.pipeline.runs.trust import check_trusted
     from secateur.pipeline.structure.describe import describe
     from secateur.pipeline.structure.find import find_groups
     from secateur.pipeline.structure.storage import load
@@ -49,7 +46,6 @@ def command(model: str, align: int, trust: bool, as_json: bool) -> None:
 
     folder, shown = Path(model), model
     if is_run(folder):
-        check_trusted(folder, trust)
         module, shown = open_run(folder).small, f"the pruned model of {model}"
     else:
         module = load(folder) if folder.is_dir() else create_model(model)

@@ -14,9 +14,11 @@ from secateur.pipeline.cli.common import (
     find_remotes,
     json_option,
     print_json,
+    trusting,
 )
 
 
+@trusting("run_dir")
 @click.command("profile", short_help="Latencies of a model's parts on a target, for latency budgets.")
 @click.argument("run_dir", type=PLACE)
 @click.option("--target", default="onnxruntime:cpu", show_default=True, help="Where to measure.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from secateur.pipeline.cli.common import PLACE, echo
+from secateur.pipeline.cli.common import PLACE, echo, trusting
 from secateur.pipeline.cli.stages import stage_command
 
 _HELP = """Cuts the planned units out of the model and proves removed equal to masked.
@@ -55,6 +55,6 @@ def _specialised(run_dir: Path, settings: tuple[str, ...], classes: list[str], o
     return folder
 
 
-command = _with_classes(
-    stage_command("prune", "Cuts the planned units out of the model and proves removed equal to masked.")
+command = trusting("run_dir")(
+    _with_classes(stage_command("prune", "Cuts the planned units out of the model and proves removed equal to masked."))
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from secateur.pipeline.cli.common import trusting
 from secateur.pipeline.cli.stages import stage_command
 
 SUMMARY = "Writes the run's report, as one HTML page and as Markdown."
@@ -50,4 +51,4 @@ def _check_current(folder: Path, settings: tuple[str, ...]) -> None:
         )
 
 
-command = _with_all(stage_command("report", SUMMARY))
+command = trusting("run_dir")(_with_all(stage_command("report", SUMMARY)))

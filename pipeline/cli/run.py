@@ -16,6 +16,7 @@ from secateur.pipeline.cli.common import (
     print_json,
     say_left_out,
     settings_option,
+    trust_option,
 )
 from secateur.pipeline.cli.first import budget_option, ema_option, weights_option
 
@@ -40,6 +41,7 @@ LEAST_SHOWN = 0.5
 @click.option("--update", is_flag=True, help="Let the run directory of another recipe follow this one.")
 @click.option("--dry-run", "dry", is_flag=True, help="Say what would be done, and on how much; nothing is written.")
 @settings_option
+@trust_option
 @json_option
 def command(
     what: str,
@@ -52,6 +54,7 @@ def command(
     update: bool,
     dry: bool,
     settings: tuple[str, ...],
+    trust: bool,
     as_json: bool,
 ) -> None:
     """Takes a recipe through all stages into a run directory; finished stages are not repeated.
@@ -69,7 +72,7 @@ def command(
     if path := _recipe(what):
         if given:
             raise click.UsageError(f"{given[0]} is for a run without a recipe: change {what}, or give --set KEY=VALUE")
-        (preview if dry else take)(path, out or Path("runs") / path.stem, settings, update, as_json)
+        (preview if dry else take)(path, out or Path("runs") / path.stem, settings, update, as_json, trust)
         return
     if data is None or budget is None:
         raise click.UsageError(
@@ -94,7 +97,9 @@ def _recipe(what: str) -> Path | None:
     return None if path.exists() else shipped_path(what)
 
 
-def take(recipe: RecipeLike, folder: Path, settings: tuple[str, ...], update: bool, as_json: bool) -> None:
+def take(
+    recipe: RecipeLike, folder: Path, settings: tuple[str, ...], update: bool, as_json: bool, trust: bool = False
+) -> None:
     """Takes a recipe through all stages and shows what came out."""
     from dataclasses import asdict
 
@@ -102,7 +107,7 @@ def take(recipe: RecipeLike, folder: Path, settings: tuple[str, ...], update: bo
     from secateur.pipeline.report.table import print_table, table_of
 
     with Progress() as progress:
-        run(recipe, folder, settings, update=update, report=progress)
+        run(recipe, folder, settings, update=update, trust=trust, report=progress)
     say_left_out(folder, "export", "build")  # the table has what was not measured
     if as_json:
         table = [asdict(row) for row in table_of(folder)]
@@ -113,15 +118,17 @@ def take(recipe: RecipeLike, folder: Path, settings: tuple[str, ...], update: bo
             echo(f"recipe: {folder / 'recipe.yaml'}")
 
 
-def preview(recipe: RecipeLike, folder: Path, settings: tuple[str, ...], update: bool, as_json: bool) -> None:
+def preview(
+    recipe: RecipeLike, folder: Path, settings: tuple[str, ...], update: bool, as_json: bool, trust: bool = False
+) -> None:
     """Shows what `take` would do."""
     from dataclasses import asdict
 
     from secateur.pipeline.cli.progress import lasting
     from secateur.pipeline.report.dry_run import dry_run
-    from secateur.pipeline.runs.recipe import recipe_of
+    from secateur.pipeline.runs.trust import recipe_to_run
 
-    found = dry_run(recipe_of(recipe, settings), folder, update)
+    found = dry_run(recipe_to_run(recipe, settings, trust), folder, update)
     if as_json:
         print_json({"run": str(folder), **asdict(found)})
         return

@@ -11,6 +11,7 @@ from secateur.pipeline.cli.common import (
     Progress,
     echo,
     print_json,
+    trusting,
 )
 from secateur.pipeline.cli.stages import by_all_processes, stage_command
 
@@ -94,6 +95,6 @@ def _with_search(stage: click.Command) -> click.Command:
     )
 
 
-command = _with_search(
-    by_all_processes(stage_command("score", "Scores every unit of a run's model by the recipe's method."))
+command = trusting("run_dir")(
+    _with_search(by_all_processes(stage_command("score", "Scores every unit of a run's model by the recipe's method.")))
 )

@@ -12,9 +12,11 @@ from secateur.pipeline.cli.common import (
     echo,
     json_option,
     print_json,
+    trusting,
 )
 
 
+@trusting("run_dir")
 @click.command("serving", short_help="Files for Triton and DeepStream, of the small model of a run.")
 @click.argument("run_dir", type=PLACE)
 @click.option(

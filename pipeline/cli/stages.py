@@ -17,6 +17,7 @@ from secateur.pipeline.cli.common import (
     print_json,
     say_left_out,
     settings_option,
+    trusting,
 )
 
 
@@ -75,8 +76,13 @@ def stage_command(stage: str, summary: str) -> click.Command:
     return command
 
 
-plan = stage_command("plan", "Decides which units stay, under the recipe's budget.")
-recover = by_all_processes(  # by one process, or by all that `accelerate launch -m secateur recover RUN_DIR` starts
-    stage_command("recover", "Repairs the pruned model in closed form, then distils it if the recipe says so.")
+_of_run = trusting("run_dir")
+plan = _of_run(stage_command("plan", "Decides which units stay, under the recipe's budget."))
+recover = _of_run(
+    by_all_processes(  # by one process, or by all that `accelerate launch -m secateur recover RUN_DIR` starts
+        stage_command("recover", "Repairs the pruned model in closed form, then distils it if the recipe says so.")
+    )
 )
-export = stage_command("export", "Writes the dense and the small model as ONNX and checks both against PyTorch.")
+export = _of_run(
+    stage_command("export", "Writes the dense and the small model as ONNX and checks both against PyTorch.")
+)

@@ -15,6 +15,7 @@ from secateur.pipeline.cli.common import (
     json_option,
     print_json,
     settings_option,
+    trust_option,
 )
 
 if TYPE_CHECKING:
@@ -27,9 +28,16 @@ if TYPE_CHECKING:
 @click.option("--out", type=PLACE, help="The folder of the runs. [default: runs/<recipe>-sweep]")
 @click.option("--latency", is_flag=True, help="Export, build and measure the latency of each model, too.")
 @settings_option
+@trust_option
 @json_option
 def command(
-    recipe: Path, budgets: str, out: Path | None, latency: bool, settings: tuple[str, ...], as_json: bool
+    recipe: Path,
+    budgets: str,
+    out: Path | None,
+    latency: bool,
+    settings: tuple[str, ...],
+    trust: bool,
+    as_json: bool,
 ) -> None:
     """Prunes and repairs a recipe's model to several budgets, scored once: writes sweep.json and a page, report.html.
 
@@ -39,8 +47,8 @@ def command(
 
     from secateur.core.errors import PlanError
     from secateur.pipeline.report.sweep_page import write_sweep_page
-    from secateur.pipeline.runs.recipe import read_recipe
     from secateur.pipeline.runs.sweep import SweepFile, sweep
+    from secateur.pipeline.runs.trust import recipe_to_run
 
     try:
         fractions = [float(word) for word in budgets.split(",")]
@@ -48,7 +56,7 @@ def command(
         raise PlanError(f"--budgets got {budgets!r}, but needs numbers apart by commas, such as 0.8,0.6") from None
     folder = out or Path("runs") / f"{recipe.stem}-sweep"
     with Progress() as progress:
-        points = sweep(read_recipe(recipe, settings), fractions, folder, progress, latency=latency)
+        points = sweep(recipe_to_run(recipe, settings, trust), fractions, folder, progress, latency=latency)
     page = write_sweep_page(folder)
     if as_json:
         print_json([asdict(point) for point in points])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from secateur.core.errors import RunError
 from secateur.core.files import write_text
+from secateur.core.state_folder import state_folder
 from secateur.core.version import __version__
 from secateur.export.runner.text import first_line
 
@@ -26,18 +27,12 @@ def report_of(error: BaseException, words: Sequence[str]) -> str:
         f"secateur {__version__}, Python {platform.python_version()}, {platform.platform()}\n{list(words)}\n\n{found}"
     )
     what = f"secateur: this is a mistake in secateur ({type(error).__name__}: {first_line(error)})"
-    for folder in (_log_folder(), Path(tempfile.gettempdir())):
-        path = folder / f"secateur-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    name = f"secateur-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    for folder in (state_folder, tempfile.gettempdir):
         try:
+            path = Path(folder(), name)
             write_text(path, text)
         except (RunError, OSError):  # a folder that is read-only, or none at all
             continue
         return f"{what}: its traceback is in {path}; please report it with that file"
     return f"{what}, and no file could be written for its traceback; please report it:\n{text}"
-
-
-def _log_folder() -> Path:
-    """Where programs of this user leave what they note down (XDG Base Directory Specification)."""
-    base = os.environ.get("XDG_STATE_HOME", "")
-    folder = Path(base) if base and Path(base).is_absolute() else Path.home() / ".local" / "state"
-    return folder / "secateur"

@@ -8,8 +8,9 @@ from pathlib import Path
 from secateur.core.errors import RunError, near_matches
 from secateur.pipeline.report.stage import ALL_STAGES
 from secateur.pipeline.runs.context import Run
-from secateur.pipeline.runs.recipe import RecipeLike, changed, recipe_of
-from secateur.pipeline.runs.runner import open_run, run_stages
+from secateur.pipeline.runs.recipe import RecipeLike, changed
+from secateur.pipeline.runs.runner import open_run, run_stages, trust_runs
+from secateur.pipeline.runs.trust import recipe_to_run
 
 
 def run(
@@ -20,6 +21,7 @@ def run(
     until: str = "report",
     update: bool = False,
     force: bool = False,
+    trust: bool = False,
     report: Callable[[str, str], None] = lambda stage, message: None,
 ) -> Run:
     """The run in `folder`, with the stages of a recipe done through `until`; finished stages are not repeated.
@@ -27,7 +29,8 @@ def run(
     A recipe is a file, its content, or one that `read_recipe` has read; without one it is that of the run. `settings`
     such as `budget.macs=0.4` change it. With `force` the last stage is done again all the same. `report` is told of
     each stage. Raises `RunError` for a folder that holds the run of another recipe, unless `update` lets it follow
-    this one, and for an unknown stage.
+    this one, for an unknown stage, and for the recipe of a run that names code to import which this user never ran
+    here, unless `trust` says that it may.
 
     >>> import numpy as np
     >>> pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
@@ -49,9 +52,11 @@ def run(
     if until not in names:
         raise RunError(f"there is no stage {until!r}, but {', '.join(names)}{near_matches(until, names)}")
     if recipe is None:
+        if trust:
+            trust_runs(folder)
         there = open_run(Path(folder))
         opened = open_run(Path(folder), changed(there.recipe, settings), update=True)
     else:
-        opened = open_run(Path(folder), recipe_of(recipe, settings), update)
+        opened = open_run(Path(folder), recipe_to_run(recipe, settings, trust), update)
     run_stages(opened, until, report, ALL_STAGES, force)
     return opened

@@ -50,6 +50,7 @@ def gate(
     retries: int = 0,
     again: Callable[[], BenchResult] | None = None,
     remote: Remote | None = None,
+    trust: bool = False,
     say: Say = lambda message: None,
 ) -> Verdict:
     """The verdict on a candidate, alone or against a baseline; see `benchmarks.gate` for what is compared.
@@ -57,7 +58,8 @@ def gate(
     Limits are those of `Limits`; amounts are fractions of dense up to 1, or such as `600M`, `12MB` and `5mJ`. What is
     inconclusive is measured again up to `retries` times (see `gating.retries`): a run as its bench stage does, and
     another candidate by `again`. With `remote` a run is measured on that device. Raises `BenchError` for a run whose
-    bench.json is not of its present recipe, weights, images and machine, and for results that cannot be compared.
+    bench.json is not of its present recipe, weights, images and machine, and for results that cannot be compared, and
+    `RunError` for a run that would import code which this user never ran here, unless `trust` says that it may.
 
     >>> result = sc.bench(small, against=model, targets=["torch:cpu"], seconds=0.1)
     >>> verdict = sc.gate(result, min_speedup=0.01, max_macs=0.5)
@@ -81,6 +83,10 @@ def gate(
         align=align,
         targets=tuple(targets),
     )
+    if trust:
+        from secateur.pipeline.runs.runner import trust_runs
+
+        trust_runs(candidate, baseline)
     before = None if baseline is None else read_measurement(baseline)
     found = read_measurement(candidate) if remote is None else measured_on(remote, _folder(candidate), targets, say)
     cosines = () if min_fidelity is None or isinstance(candidate, BenchResult) else _cosines(Path(candidate))

@@ -20,6 +20,7 @@ from secateur.export.devices.device import Remote
 from secateur.export.targets import parse_typed_target
 from secateur.pipeline.models.inputs import input_shape
 from secateur.pipeline.runs.run_folder import is_run
+from secateur.pipeline.runs.runner import trust_runs
 from secateur.pipeline.runs.subjects import common_targets, open_subject, run_subjects, with_onnx
 
 Measurable = nn.Module | str | Path
@@ -39,6 +40,7 @@ def bench(
     samples: int | None = None,
     processes: int | None = None,
     example_input: ModelInputs | None = None,
+    trust: bool = False,
     say: Say = ...,
 ) -> BenchResult: ...
 
@@ -56,6 +58,7 @@ def bench(
     samples: int | None = None,
     processes: int | None = None,
     example_input: ModelInputs | None = None,
+    trust: bool = False,
     say: Say = ...,
 ) -> BenchResult | Measured: ...
 
@@ -72,6 +75,7 @@ def bench(
     samples: int | None = None,
     processes: int | None = None,
     example_input: ModelInputs | None = None,
+    trust: bool = False,
     say: Say = lambda message: None,
 ) -> BenchResult | Measured:
     """Cost, size and latency of a model, and `against` another one the speedup, both measured in turn.
@@ -81,7 +85,8 @@ def bench(
     `seconds`, until the result is precise or, where they are given, for so many `samples` of each side; two models over
     several `processes`, whose spread is in the interval.
     Modules that timm did not make need an `example_input` (a tensor, a tuple or a dictionary). Raises `BenchError`
-    where nothing can be measured.
+    where nothing can be measured, and `RunError` for a run that would import code which this user never ran here,
+    unless `trust` says that it may.
 
     >>> result = sc.bench(small, against=model, targets=["torch:cpu"], seconds=0.1)
     >>> print("times as fast, with the 95 % interval:", result.speedup["torch:cpu"])
@@ -89,6 +94,8 @@ def bench(
     >>> result.pruned.macs < result.dense.macs
     True
     """
+    if trust:
+        trust_runs(candidate, against)
     if against is None and not isinstance(candidate, nn.Module) and is_run(Path(candidate)):
         subjects = list(run_subjects(Path(candidate)))
     else:

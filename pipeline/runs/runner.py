@@ -19,9 +19,10 @@ from secateur.pipeline.runs.context import Run, Store
 from secateur.pipeline.runs.declarations import Output
 from secateur.pipeline.runs.manifest import Entry, read_manifest, versions, write_manifest
 from secateur.pipeline.runs.recipe import Recipe, make_recipe, plain
-from secateur.pipeline.runs.run_folder import LOCK, RUN, check_free, check_there, claim
+from secateur.pipeline.runs.run_folder import LOCK, RUN, check_free, check_there, claim, is_run
 from secateur.pipeline.runs.stage import Stage
 from secateur.pipeline.runs.stages import STAGES
+from secateur.pipeline.runs.trust import check_trusted, remember
 
 RECIPE = "recipe.yaml"
 """The name of a run's recipe in its folder."""
@@ -36,7 +37,8 @@ def open_run(folder: Path, recipe: Recipe | None = None, update: bool = False, s
     opened with one `store` load and trace what they have in common once.
 
     Raises `RunError` when the folder holds a run of another recipe (unless `update` allows to change it), holds
-    other files, or holds no run and no recipe is given.
+    other files, holds no run and no recipe is given, or when its recipe, which nobody gave, would import code that
+    this user has not trusted (see `trust`).
     """
     store = store or Store()
     if recipe is not None:
@@ -46,11 +48,20 @@ def open_run(folder: Path, recipe: Recipe | None = None, update: bool = False, s
             raise RunError(f"{folder} holds no {RECIPE}: start a run with `secateur run RECIPE --out {folder}`")
         return _begun(Run(folder, recipe, store))
     there = _recipe_in(folder)
+    if recipe is None:
+        check_trusted(there, folder / RECIPE)
     if recipe is None or plain(recipe) == plain(there):
         return Run(folder, there, store)
     if not update:
         raise _of_another(folder, there, recipe)
     return Run(folder, recipe, store, replaces=there)
+
+
+def trust_runs(*named: object) -> None:
+    """Trusts the code that the recipes of these run directories name, from now on; what is no run is passed over."""
+    for folder in (Path(one) for one in named if isinstance(one, str | Path)):
+        if is_run(folder):
+            check_trusted(_recipe_in(folder), folder / RECIPE, trust=True)
 
 
 def run_stages(
@@ -80,6 +91,7 @@ def run_stages(
         remove_leftovers(run.folder)
         run = replace(run)  # looks at weights and images as they are now
         before = _adopted(run)
+        remember(run.recipe)
         done: list[str] = []
         try:
             begin()
@@ -188,6 +200,7 @@ def _begun(run: Run) -> Run:
         claim(run.folder, RUN)
         if not (run.folder / RECIPE).exists():
             write_text(run.folder / RECIPE, run.recipe.to_yaml())
+            remember(run.recipe)
         elif plain(there := _recipe_in(run.folder)) != plain(run.recipe):  # of a process that began at the same time
             raise _of_another(run.folder, there, run.recipe)
     return run

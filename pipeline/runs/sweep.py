@@ -17,9 +17,10 @@ from secateur.pipeline.plan.budget import Budget
 from secateur.pipeline.runs.check import check_run
 from secateur.pipeline.runs.context import Run, Store
 from secateur.pipeline.runs.manifest import Entry, read_manifest, write_manifest
-from secateur.pipeline.runs.recipe import RecipeLike, recipe_of
+from secateur.pipeline.runs.recipe import RecipeLike
 from secateur.pipeline.runs.run_folder import SWEEP, check_free, claim
 from secateur.pipeline.runs.runner import open_run, run_stages
+from secateur.pipeline.runs.trust import recipe_to_run
 from secateur.pipeline.tasks.metric import Metric
 
 SHARED = ("groups", "score")
@@ -93,13 +94,15 @@ def sweep(
     report: Report = lambda stage, message: None,
     *,
     latency: bool = False,
+    trust: bool = False,
 ) -> list[Point]:
     """The points of all `budgets` (fractions of the dense model, in the measure of the recipe's budget), largest first.
 
     Each is a run of its own under `folder`, through the recover stage, or with `latency` through the bench stage, whose
     speedups the points then have; the first one's scores and statistics serve all. A sweep that was stopped goes on
     where it was; `sweep.json` holds the points so far. Raises `PlanError` for no budgets, equal ones, or one that
-    cannot be met, and `RunError` for a folder that holds the sweep of another recipe.
+    cannot be met, and `RunError` for a folder that holds the sweep of another recipe, and for the recipe of a run that
+    would import code which this user never ran here, unless `trust` says that it may.
 
     >>> recipe = {
     ...     "model": {"name": "vit_tiny_patch16_224", "kwargs": {**sizes, "num_classes": 10, "in_chans": 1}},
@@ -111,7 +114,7 @@ def sweep(
     >>> [point.budget for point in sc.sweep(recipe, [0.6, 0.8], "runs/front")]
     [0.8, 0.6]
     """
-    recipe, folder = recipe_of(recipe), Path(folder)
+    recipe, folder = recipe_to_run(recipe, trust=trust), Path(folder)
     if not budgets or len(set(budgets)) != len(budgets):
         raise PlanError(f"a sweep needs different budgets, but got {list(budgets) or 'none'}")
     measure = recipe.budget.measure

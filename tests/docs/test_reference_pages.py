@@ -27,6 +27,7 @@ INSIDE = {
     "build_here": "what a device answers over ssh",
     "on_device": "what a device answers over ssh",
     "devices": "the user's own list of devices",
+    "trusted": "which functions this user has let recipes import",
     "kernel_resources": "a measurement of the repository itself",
     "gpu_suite": "a measurement of the repository itself",
 }

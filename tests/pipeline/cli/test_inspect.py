@@ -65,17 +65,19 @@ def test_an_alignment_is_a_positive_number(align: str) -> None:
     assert CliRunner().invoke(cli.cli, ["inspect", "test_vit2", "--align", align]).exit_code == 2
 
 
-def test_a_run_of_a_model_by_its_import_path_is_made_by_its_recipe(tmp_path: Path) -> None:
-    sc.run(recipe_for("segment", tmp_path), tmp_path / "run", until="recover")
-    for command in ("inspect", "bench"):
-        refused = CliRunner().invoke(cli.cli, [command, str(tmp_path / "run")])
-        assert isinstance(refused.exception, sc.SecateurError)
-        assert "would import tests.pipeline.tasks.small_nets:unet, and" in str(refused.exception)
-        assert "add --trust if you know that code" in str(refused.exception)
-    result = CliRunner().invoke(cli.cli, ["inspect", str(tmp_path / "run"), "--json", "--trust"])
+def test_a_run_of_a_model_by_its_import_path_is_made_by_its_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_for("segment", tmp_path)
+    sc.run(recipe, tmp_path / "run", until="recover")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "of another user"))
+    with pytest.raises(sc.SecateurError, match=r"would import tests\.pipeline\.tasks\.small_nets:unet, and .*--trust"):
+        sc.run(None, tmp_path / "run")
+    sc.run(recipe, tmp_path / "run", until="recover")
+    result = CliRunner().invoke(cli.cli, ["inspect", str(tmp_path / "run"), "--json"])  # of one's own, unasked
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["input_shape"] == [3, 16, 16]
-    shown = CliRunner().invoke(cli.cli, ["inspect", str(tmp_path / "run"), "--trust"])
+    shown = CliRunner().invoke(cli.cli, ["inspect", str(tmp_path / "run")])
     assert "the pruned model of" in shown.stdout
 
 
