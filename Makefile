@@ -49,7 +49,7 @@ audit-lowest:
 
 # the runner of bundles, by every Python of these that is installed, with numpy and ONNX Runtime alone
 bare: setup
-	@for version in 3.8 3.9 3.10 3.12 3.13; do \
+	@for version in 3.8 3.9 3.10 3.11 3.12 3.13; do \
 		python$$version --version >/dev/null 2>&1 || { echo "python$$version is not installed"; continue; }; \
 		test -x .bare/$$version/bin/python || python$$version -m venv .bare/$$version || exit 1; \
 		.bare/$$version/bin/python -m pip install --quiet numpy onnxruntime || exit 1; \

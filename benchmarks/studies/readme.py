@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 from secateur_studies.beside_tables import beside
 from secateur_studies.beyond_classes import rows_of as rows_of_tasks
+from secateur_studies.bundle_bytes import table_of as bytes_table
 from secateur_studies.eight_bit_engines import engines_table
 from secateur_studies.eight_bits import table_of
 from secateur_studies.error_rates.rates import table_of as table_of_rates
@@ -129,6 +130,11 @@ def bundle_fuzz(results: Path) -> str:
     return markdown((f"of {content['count']} damaged bundles", *columns), rows)
 
 
+def bundle_bytes(results: Path) -> str:
+    """Bundles of real models, made twice, and what Pythons without secateur say of them."""
+    return markdown(*bytes_table(read_json(results / "bundle_bytes.json", "bundle_bytes")["rows"]))
+
+
 def error_rates(results: Path) -> str:
     """How often a gate is wrong or undecided."""
     return markdown(*table_of_rates(read_json(results / "error_rates.json", "error_rates")))
@@ -191,7 +197,8 @@ def of_scores(table: Callable[[Path], Table]) -> Callable[[Path], str]:
 
 TABLES: dict[str, Callable[[Path], str]] = {
     **{
-        table.__name__: table for table in (demo, coverage, foreign_coverage, random_networks, bundle_fuzz, error_rates)
+        table.__name__: table
+        for table in (demo, coverage, foreign_coverage, random_networks, bundle_bytes, bundle_fuzz, error_rates)
     },
     **{
         table.__name__: table

@@ -16,7 +16,7 @@ import pytest
 from secateur.export.bundle.contents import Contents
 from secateur.export.bundle.make import write_bundle
 
-PYTHONS = ("3.8", "3.9", "3.10", "3.12", "3.13")
+PYTHONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
 BARE = Path(__file__).parents[3] / ".bare"
 ABSENT = (
     "import importlib.util as u; print([n for n in ('torch', 'secateur', 'timm', 'onnx', 'scipy') if u.find_spec(n)])"
