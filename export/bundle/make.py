@@ -43,6 +43,7 @@ from secateur.export.runner.manifest import (
     Manifest,
     parse_manifest,
 )
+from secateur.export.runner.npy import MOST_BYTES
 from secateur.export.targets import TypedTarget, parse_target
 
 RUNNER = "bundle_runner"
@@ -211,7 +212,13 @@ def _add_golden(files: dict[str, Source], contents: Contents) -> Golden:
 def _npy(array: NDArray[Any]) -> bytes:
     file = io.BytesIO()
     np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-    return file.getvalue()
+    content = file.getvalue()
+    if len(content) > MOST_BYTES:
+        raise ExportError(
+            f"{len(array)} golden images have {len(content)} bytes as {list(array.shape)}, but a device reads at most "
+            f"{MOST_BYTES}: take fewer"
+        )
+    return content
 
 
 def _json(schema: str, content: Mapping[str, Any]) -> bytes:

@@ -17,6 +17,8 @@ from .archive import CHUNK, check_digest, check_size, unpack
 from .errors import BundleError
 from .manifest import MOST_BYTES, NAME, FileInfo, Manifest, parse_manifest
 
+MOST_READ = 256 << 20
+"""Bytes of a picture or a JSON file; graphs, engines and arrays are not read by `Bundle.read`."""
 CACHE = re.compile(r"bundle_runner/(\w+/)*__pycache__/[^/]+\.pyc(\.[0-9]+)?")
 """What Python leaves when the runner is started from a bundle's folder: compiled files, and unfinished ones."""
 
@@ -34,7 +36,10 @@ class Bundle:
         return self.root / name
 
     def read(self, name: str) -> bytes:
-        """The content of a file of the manifest."""
+        """The content of a file of the manifest; raises `BundleError` for one of more than `MOST_READ` bytes."""
+        size = self.manifest.files[name].size_bytes
+        if size > MOST_READ:
+            raise BundleError(f"{name} has {size} bytes, but at most {MOST_READ} are read")
         return self.path(name).read_bytes()
 
 

@@ -10,11 +10,8 @@ import numpy as np
 from .bundle import Bundle
 from .errors import BundleError, InferenceError
 from .manifest import Built, Graph
-from .npy import read_npy
+from .npy import MOST_BYTES, read_npy
 from .runtimes import Arrays, Model
-
-MOST_BYTES = 1 << 31
-"""Of one input at once."""
 
 
 @dataclass(frozen=True)

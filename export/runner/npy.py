@@ -10,6 +10,8 @@ import numpy as np
 
 from .errors import BundleError
 
+MOST_BYTES = 1 << 31
+"""Of a file, all images of a batch together."""
 MOST_HEADER = 10000
 """Bytes of a header; numpy itself writes about 120."""
 DTYPES = ("<f2", "<f4", "<f8", "|i1", "|u1", "<i2", "<i4", "<i8", "|b1")
@@ -18,6 +20,9 @@ DTYPES = ("<f2", "<f4", "<f8", "|i1", "|u1", "<i2", "<i4", "<i8", "|b1")
 def read_npy(path: Path, where: str) -> np.ndarray[Any, Any]:
     """The array in a file; raises `BundleError` naming `where` for one that is no plain array of numbers."""
     try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise BundleError(f"{where} has {size} bytes, but at most {MOST_BYTES} are read")
         data = path.read_bytes()
     except OSError as error:
         raise BundleError(f"cannot read {where}: {error.strerror or error}") from error

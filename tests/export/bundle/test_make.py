@@ -157,6 +157,16 @@ def test_contents_that_no_bundle_can_hold(contents: Contents) -> None:
         files_of(dataclasses.replace(contents, engines=[EngineOf(engine)]))
 
 
+def test_more_golden_images_than_a_device_reads_are_refused(
+    contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secateur.export.bundle.make.MOST_BYTES", 200)
+    with pytest.raises(
+        ExportError, match=r"3 golden images have \d+ bytes as \[3, 1, 4, 4\], .* at most 200: take fewer"
+    ):
+        files_of(contents)
+
+
 @pytest.mark.parametrize("side", ["pruned", "dense"])
 def test_an_engine_that_only_secateur_can_load_is_refused(contents: Contents, side: str) -> None:
     plain = contents.engines[0].pruned

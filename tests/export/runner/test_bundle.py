@@ -136,6 +136,19 @@ def test_what_no_bundle_has(bundle: Path, change: Callable[[Path], object], word
         pass
 
 
+@pytest.mark.parametrize(
+    ("name", "module"), [("evidence.json", "bundle.MOST_READ"), ("golden/inputs.0.npy", "npy.MOST_BYTES")]
+)
+def test_what_would_fill_the_memory_is_not_read(
+    made_bundle: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str
+) -> None:
+    """A gigabyte of zeros takes next to nothing in a .tar.zst."""
+    size = (made_bundle / name).stat().st_size
+    monkeypatch.setattr(f"secateur.export.runner.{module}", size - 1)
+    with pytest.raises(BundleError, match=f"^{name} has {size} bytes, but at most {size - 1} are read"):
+        verify(made_bundle, latency=False)
+
+
 def test_compiled_files_of_the_runner_are_noted(bundle: Path) -> None:
     for name in ("__pycache__/verify.cpython-38.pyc", "sensors/__pycache__/probe.cpython-313.pyc.140213"):
         (bundle / "bundle_runner" / name).parent.mkdir()
