@@ -30,6 +30,8 @@ BAD = {
     "merge": "<<: 3",
     "key": "? [a]\n: b",
     "two": "a: 1\n---\nb: 2",
+    "key twice": "a: 1\nb: 2\na: 3",
+    "key twice inside": "- {b: {a: 1, a: 1}}",
     "zero byte": "a: \0",
     "length": "#" * (MOST_CHARACTERS + 1),
 }
