@@ -98,6 +98,7 @@ def test_a_custom_autograd_function_is_named() -> None:
     assert cost.unsupported == {"prim::PythonOp.Twice": 1}
 
 
+@pytest.mark.nightly
 def test_nothing_is_printed(tmp_path: Path) -> None:
     """In a process whose logs no test runner catches."""
     code = (

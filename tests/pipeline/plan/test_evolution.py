@@ -196,6 +196,7 @@ def interrupted(kept: Kept) -> float:
     raise KeyboardInterrupt
 
 
+@pytest.mark.nightly
 def test_a_planted_redundant_layer_is_found_through_inherited_weights() -> None:
     """The units of one layer are copies of eight: surgery alone needs them all, a refit does not."""
     model = make_vit(depth=3)

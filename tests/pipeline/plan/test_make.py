@@ -35,7 +35,7 @@ def deit() -> Groups:
     return find_groups(model, torch.zeros(1, 3, 64, 64))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.sampled_from([name for name in ALLOCATIONS.own() if not find_allocation(name).needs]),
     st.sampled_from(["macs", "params"]),

@@ -142,6 +142,7 @@ def test_values_given_in_python_are_checked_alike() -> None:
         PlanSpec(allocate="other")
 
 
+@pytest.mark.nightly
 def test_a_package_adds_an_allocation_that_the_command_line_finds(tmp_path: Path) -> None:
     """In a process of its own, since what is registered stays so; ranking loads no database on the way."""
     install(tmp_path, "deepest", THEIRS)

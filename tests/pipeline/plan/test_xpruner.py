@@ -60,7 +60,7 @@ def weighted(weights: Mapping[str, float]) -> Callable[[Mapping[str, Tensor]], T
     return loss
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     st.sampled_from(["macs", "params", "units"]),
     st.floats(0.35, 0.95),
@@ -172,6 +172,7 @@ def test_masks_shares_and_widths_of_a_group(groups: Groups) -> None:
     assert by_step == [round(float((1 + np.tanh(10 * gap)) / 2), 4) for gap in (-0.25, 0, 0.25, 5)]
 
 
+@pytest.mark.nightly
 def test_masks_and_rates_prune_a_swin() -> None:
     """Shifted windows, bias tables and patch merging: surgery proves removed equal to masked, or raises."""
     torch.manual_seed(0)

@@ -30,6 +30,7 @@ main()
 
 
 @pytest.mark.skipif(torch.cuda.device_count() > 1, reason="accelerate starts a process for each of several GPUs")
+@pytest.mark.nightly
 def test_one_process_instead_of_two_is_refused(tmp_path: Path) -> None:
     write_recipe(tmp_path / "run", RECIPE)
     words = ["--num_processes=2", "-m", "secateur", "recover", str(tmp_path / "run")]

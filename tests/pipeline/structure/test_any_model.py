@@ -34,6 +34,8 @@ FAMILIES = {
     "test_nfnet": {"channel"},
     "test_coatnet": {"channel", "qk_dim", "width"},
 }
+LONG = ("test_byobnet", "test_coatnet")
+"""Families whose kinds of layers the others have too."""
 
 
 def half(groups: Groups) -> Plan:
@@ -42,7 +44,9 @@ def half(groups: Groups) -> Plan:
     return plan_from_kept(groups, kept)
 
 
-@pytest.mark.parametrize("name", list(FAMILIES))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.nightly] * (name in LONG)) for name in FAMILIES]
+)
 def test_a_timm_family_is_pruned_saved_and_trained_on(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = create_model(name, num_classes=7)

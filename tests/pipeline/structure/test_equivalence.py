@@ -36,6 +36,7 @@ HIDING: dict[str, dict[str, Any]] = {
 }
 """Models whose last normalisations or LayerScales are zero or tiny as timm initialises them, as small as they come; the
 study of coverage plants readers in all families."""
+QUICK = ("test_convnext", "fastvit_t8", "regnetx_002")
 SIDES = {"efficientformer_l1": 224, "cait_xxs24_224": 32}
 
 
@@ -49,7 +50,9 @@ def built(name: str, **kwargs: Any) -> tuple[nn.Module, Groups, Plan]:
     return model, groups, plan_from_kept(groups, kept)
 
 
-@pytest.mark.parametrize("name", list(HIDING))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.nightly] * (name not in QUICK)) for name in HIDING]
+)
 def test_every_wrong_reader_is_noticed_though_the_weights_hide_it(name: str) -> None:
     model, groups, plan = built(name, **HIDING[name])
     small = prune(model, plan, groups)

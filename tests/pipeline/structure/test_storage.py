@@ -537,8 +537,10 @@ def test_channels_that_come_last_in_memory_still_do(tmp_path: Path) -> None:
     assert (tmp_path / "again" / STRUCTURE).read_bytes() == (tmp_path / STRUCTURE).read_bytes()
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, STRUCTURE])
-@pytest.mark.parametrize("content", [b"mine", b'{"schema": "mine/1"}', "weights"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(STRUCTURE, b"mine"), (STRUCTURE, b'{"schema": "mine/1"}'), (WEIGHTS, b"mine"), (WEIGHTS, "weights")],
+)
 def test_files_of_others_are_not_written_over(name: str, content: bytes | str, folder: Path, tmp_path: Path) -> None:
     place = tmp_path / "mine"
     place.mkdir()

@@ -65,7 +65,11 @@ def test_without_biases_the_image_holds_the_logit(composite: str, x: Tensor) -> 
     torch.testing.assert_close(found.images.flatten(1).sum(1), logits_of(found), rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vgg11_bn", "mobilenetv2_050", "convnext_atto", "mobilenetv3_small_050"])
+LARGE = pytest.param("vgg11_bn", marks=pytest.mark.nightly)
+"""Its images have 224 pixels a side."""
+
+
+@pytest.mark.parametrize("name", ["resnet18", LARGE, "mobilenetv2_050", "convnext_atto", "mobilenetv3_small_050"])
 def test_every_layer_of_a_timm_cnn_conserves_relevance(name: str) -> None:
     """The image and a middle layer hold the logit, as far as the biases of random weights are zero."""
     torch.manual_seed(0)

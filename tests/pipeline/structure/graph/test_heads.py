@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from timm.layers.halo_attn import HaloAttn
 from torch import Tensor, nn
+from torch._dynamo import config
 
 from secateur.pipeline.structure.account import unaccounted
 from secateur.pipeline.structure.find import find_groups
@@ -22,6 +23,13 @@ from secateur.pipeline.structure.surgery import prune
 from tests.pipeline.structure.graph.attentions import IMAGE, WAYS, made
 
 HEADS, DIMS, WIDTH, TOKENS = 4, 3, 10, 5
+
+
+@pytest.fixture(autouse=True)
+def _uncached() -> Iterator[None]:
+    """PyTorch's tracer remembers no operations: of small models with many open lengths that takes most of the time."""
+    with config.patch(fake_tensor_cache_enabled=False):
+        yield
 
 
 class Block(nn.Module):

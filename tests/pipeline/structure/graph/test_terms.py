@@ -34,6 +34,8 @@ MODEL = nn.Sequential(
     *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 10), nn.LayerNorm(10), nn.Linear(10, 5)),
 ).eval()
 GROUPS = find_groups(MODEL, EXAMPLE)
+LONG = ("test_maxvit", "test_coatnet", "test_efficientnet_evos", "test_efficientnet_gn", "test_mambaout")
+"""Small models whose kinds of layers others of timm's have too."""
 
 
 @settings(max_examples=10, deadline=None)
@@ -120,7 +122,14 @@ def test_a_unit_that_is_read_twice_counts_twice() -> None:
     assert groups.macs({group.name: (0, 1)}) == 2 * 4 + 4 * 3
 
 
-@pytest.mark.parametrize("name", [name for name in timm.list_models("test_*") if not name[-1].isdigit()])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.nightly] * (name in LONG))
+        for name in timm.list_models("test_*")
+        if not name[-1].isdigit()
+    ],
+)
 def test_groups_fvcore_and_torch_agree_on_the_small_models_of_timm(name: str) -> None:
     model = timm.create_model(name).eval()
     example = torch.randn(1, *model.default_cfg["input_size"])
