@@ -12,6 +12,10 @@ Judged = Literal["gain", "loss", "unclear"]
 """A gain or a loss that its whole interval shows, or neither."""
 
 
+TOO_WIDE = 5.0
+"""Points of percent: an interval that shows nothing and reaches further to both sides is of too few images."""
+
+
 @dataclass(frozen=True)
 class Change:
     """By how much the pruned side is better, in the metric's unit, with its 95 % interval where there is one."""
@@ -24,6 +28,13 @@ class Change:
     def judged(self) -> Judged:
         """What the interval shows; without one, nothing."""
         return "unclear" if self.low is None or self.high is None else judged(self.low, self.high, 0)
+
+    @property
+    def unknown(self) -> bool:
+        """Whether it shows nothing because so few images were seen that its interval is wide; see `TOO_WIDE`."""
+        if self.low is None or self.high is None:
+            return False
+        return self.judged == "unclear" and self.high - self.low > 2 * TOO_WIDE
 
 
 def judged(low: float, high: float, nothing: float) -> Judged:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from secateur.core.import_path import is_import_path
 from secateur.pipeline.analysis.accuracy import chance_warning
+from secateur.pipeline.report.certainty import change_of
 from secateur.pipeline.report.findings import Findings
 
 
@@ -16,6 +17,9 @@ def notes_of(found: Findings) -> list[str]:
     top1, images = bench.dense.top1, bench.evaluation_images
     if top1 is not None and images and (warning := chance_warning(top1, len(found.classes), images)):
         notes.append(warning)
+    if (judged := bench.judged) is not None and (change := change_of(judged, images)).unknown:
+        unseen = f"a loss of {-(change.low or 0):.0f} points of {judged.name} would not show"
+        notes.append(f"{images} held-out images are too few: {unseen}; give more (data.evaluation or data.held_out)")
     if groups.uncounted:
         notes.append(f"MACs leave out operations that may carry some: {', '.join(groups.uncounted)}")
     notes += [f"{one.name} was pruned, but cannot be verified: {one.reason}" for one in groups.unverifiable]

@@ -12,10 +12,12 @@ from secateur.core.errors import RunError
 from secateur.core.files import write_text
 from secateur.pipeline.report.certainty import Change, Judged, change_of
 from secateur.pipeline.report.front import fronts, models_of
+from secateur.pipeline.report.model_title import model_title
 from secateur.pipeline.report.next_steps import NextStep
 from secateur.pipeline.report.page import html
 from secateur.pipeline.report.table import compact, faster, metric_change, metric_value, speed
 from secateur.pipeline.report.verdict import Verdict
+from secateur.pipeline.runs.recipe import read_recipe
 from secateur.pipeline.runs.sweep import DensePoint, Point, SweepFile
 
 
@@ -44,7 +46,7 @@ def write_sweep_page(folder: Path) -> Path:
     measured = any(point.speedup for point in content.points)
     shown = {
         "heads": ["MACs", "parameters", "reached", *["latency"] * measured, "change"],
-        "title": f"sweep of {folder.name}",
+        "title": _title(folder, content),
         "verdict": _verdict(content, dense),
         "dense": _dense_row(dense),
         "rows": [_row(point, content, dense) for point in content.points],
@@ -55,6 +57,14 @@ def write_sweep_page(folder: Path) -> Path:
     }
     write_text(page, html("sweep.html", shown))
     return page
+
+
+def _title(folder: Path, content: SweepFile) -> str:
+    """The model and what was swept; the folder's name where the recipes of the runs are gone."""
+    recipe = folder / content.points[0].run / "recipe.yaml"
+    if not recipe.is_file():
+        return f"sweep of {folder.name}"
+    return f"{model_title(read_recipe(recipe).model)}, a sweep of {content.measure}"
 
 
 def compared(point: Point, dense: DensePoint) -> Compared:
@@ -78,7 +88,10 @@ def _change(point: Point, dense: DensePoint) -> Change:
 def _verdict(content: SweepFile, dense: DensePoint) -> Verdict:
     """Which point is worth having."""
     points, name = content.points, dense.metric.name
-    if (best := best_of(content, dense)) is not None:
+    if (best := best_of(content, dense)) is not None and _change(best, dense).unknown:
+        said = f"{dense.images} images are too few to tell which of {len(points)} models is worse"
+        return Verdict(f"{said}: give more held-out images (data.evaluation).", "unclear")
+    if best is not None:
         found = metric_change(compared(best, dense), dense.images)
         words = f"{best.run} is the smallest of {len(points)} models whose {name} is not shown to be worse: "
         return Verdict(f"{words}{found} with {best.macs / dense.macs:.1%} of the MACs.", "gain")

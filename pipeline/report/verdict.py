@@ -22,14 +22,18 @@ def verdict_of(bench: BenchResult) -> Verdict:
     speeds = [faster(found) for found in bench.speedup.values()]
     start = _costs(bench)
     words = f"{start}the pruned model is {_speeds(bench)}" if speeds else f"{start}the pruned model has no latency yet"
-    metric, reached = bench.judged, ""
+    metric, reached, unknown = bench.judged, "", False
     if metric is not None:
-        reached = change_of(metric, bench.evaluation_images).judged
-        words += f" {'and' if speeds else 'and it'} {_metric(metric, bench.evaluation_images)}"
+        change = change_of(metric, bench.evaluation_images)
+        reached = change.judged
+        unknown = change.unknown
+        words += (
+            f"{',' * unknown} {'and' if speeds or unknown else 'and it'} {_metric(metric, bench.evaluation_images)}"
+        )
     shown: Judged = "unclear"
     if "loss" in speeds or (reached == "loss" and "gain" not in speeds):
         shown = "loss"
-    elif speeds and set(speeds) == {"gain"} and reached != "loss":
+    elif speeds and set(speeds) == {"gain"} and reached != "loss" and not unknown:
         shown = "gain"
     return Verdict(f"{words[0].upper()}{words[1:]}.", shown)
 
@@ -59,8 +63,10 @@ def _metric(found: Compared, images: int | None) -> str:
     change, printed = change_of(found, images), metric_change(found, images)
     if change.judged != "unclear":
         return f"{'gains' if change.judged == 'gain' else 'loses'} {found.name} ({printed})"
+    if change.unknown:
+        return f"{images} images are too few to tell what its {found.name} has lost ({printed})"
     if not change.value:
-        return f"keeps its {found.name}"
+        return f"keeps its {found.name}" + (f" ({printed})" if change.low is not None else "")
     if change.low is None:
         return f"changes its {found.name} by {printed}, without an interval"
     return f"is not shown to change its {found.name} ({printed})"

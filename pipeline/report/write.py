@@ -23,6 +23,7 @@ from secateur.pipeline.report.graph_tables import engine_table, kept_table, pari
 from secateur.pipeline.report.latency_chart import latency_charts
 from secateur.pipeline.report.layer_times import layer_times
 from secateur.pipeline.report.mixed_table import mixed_tables
+from secateur.pipeline.report.model_title import model_title
 from secateur.pipeline.report.network import KIND_TITLES, network
 from secateur.pipeline.report.next_steps import next_steps
 from secateur.pipeline.report.notes import left_out, loading_notes, notes_of
@@ -75,7 +76,7 @@ def _content(found: Findings, names: Sequence[str]) -> dict[str, Any]:
     bench, groups, kept = found.bench, found.groups.groups, found.plan.kept
     curves = score_curves(groups, found.scores, kept)
     return {
-        "title": found.recipe.model.name,
+        "title": model_title(found.recipe.model),
         "verdict": verdict_of(bench),
         "rows": rows_of(bench),
         "budget": budget_row(found),

@@ -6,7 +6,7 @@ import pytest
 
 from secateur.benchmarks.gating.matched_pairs import Pairs
 from secateur.benchmarks.results_file import Compared
-from secateur.pipeline.report.certainty import change_of, judged
+from secateur.pipeline.report.certainty import Change, change_of, judged
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,12 @@ def test_a_loss_on_the_same_images_is_shown_where_one_on_other_images_is_not() -
 def test_without_an_interval_nothing_is_shown(found: Compared, value: float) -> None:
     change = change_of(found, None)
     assert (change.value, change.low, change.judged) == (value, None, "unclear")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "unknown"),
+    [(-39.0, 39.0, True), (-5.1, 5.1, True), (-4.9, 4.9, False), (-6.0, 3.0, False), (-39.0, -5.0, False)],
+)
+def test_a_wide_interval_that_shows_nothing_is_of_too_few_images(low: float, high: float, unknown: bool) -> None:
+    assert Change((low + high) / 2, low, high).unknown == unknown
+    assert not Change(0.0).unknown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from secateur.pipeline.report.notes import left_out, loading_notes, notes_of
@@ -23,10 +24,21 @@ def test_random_weights_uncounted_and_unverifiable_parts_and_notes_are_said() ->
     assert notes_of(findings(model={"name": "deit_tiny_patch16_224", "pretrained": True})) == []
 
 
+def test_images_that_are_too_few_to_tell_are_noted() -> None:
+    found = findings(model={"name": "deit_tiny_patch16_224", "pretrained": True})
+    few, many = (replace(found, bench=replace(found.bench, evaluation_images=count)) for count in (6, 10_000))
+    (note,) = notes_of(few)
+    assert re.match(
+        r"6 held-out images are too few: a loss of \d\d points of top-1 accuracy would not show; give more", note
+    )
+    assert notes_of(many) == []
+
+
 def test_an_accuracy_that_guessing_reaches_is_warned_of() -> None:
     found = findings(model={"name": "deit_tiny_patch16_224", "pretrained": True})
     bench = replace(found.bench, dense=replace(found.bench.dense, top1=50.0), evaluation_images=10)
-    (warning,) = notes_of(replace(found, bench=bench, classes=("a", "b")))
+    warning, few = notes_of(replace(found, bench=bench, classes=("a", "b")))
+    assert few.startswith("10 held-out images are too few")
     assert "guessing among 2 classes reaches too" in warning
 
 

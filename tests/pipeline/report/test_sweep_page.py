@@ -32,6 +32,22 @@ def test_the_smallest_model_that_is_not_shown_to_be_worse_is_named(tmp_path: Pat
     assert "--latency" not in text  # it was measured
 
 
+def test_it_is_headed_by_the_model_as_far_as_a_run_still_says_it(tmp_path: Path) -> None:
+    assert f"<title>secateur: sweep of {tmp_path.name}</title>" in page(tmp_path, swept())
+    (tmp_path / "macs-0.5").mkdir()
+    recipe = "model: {name: 'mine.nets:unet'}\ndata: {path: digits}\nbudget: {macs: 0.5}\n"
+    (tmp_path / "macs-0.5" / "recipe.yaml").write_text(recipe)
+    assert "<title>secateur: unet, a sweep of macs</title>" in page(tmp_path, swept())
+
+
+def test_images_that_are_too_few_name_no_model(tmp_path: Path) -> None:
+    content = swept()
+    assert content.dense is not None
+    text = page(tmp_path, replace(content, dense=replace(content.dense, images=6)))
+    assert "6 images are too few to tell which of 2 models is worse: give more held-out images" in text
+    assert '<p class="verdict unclear">' in text
+
+
 def test_where_each_is_worse_the_best_of_them_is_named(tmp_path: Path) -> None:
     text = page(tmp_path, swept(60.0, 20.0))
     assert "Of 2 models, macs-0.5 keeps most of the top-1 accuracy: -21.40 points [" in text

@@ -14,7 +14,7 @@ from tests.pipeline.report.findings import CPU, compared, findings, side
 FAST, SAME, SLOW = Interval(1.6, 1.5, 1.7), Interval(1.0, 0.97, 1.06), Interval(0.5, 0.4, 0.6)
 
 
-def of(*speeds: Interval, pruned: float = 81.0, images: int | None = 100) -> BenchResult:
+def of(*speeds: Interval, pruned: float = 81.0, images: int | None = 10_000) -> BenchResult:
     names = (CPU, "torch:cpu", "torch:cuda")
     bench = compared(side(200, 81.4, 8.0), side(100, pruned, 5.0), 1, 1, 1)
     return replace(bench, speedup=dict(zip(names, speeds, strict=False)), evaluation_images=images)
@@ -46,10 +46,24 @@ def test_the_sentence_has_the_numbers_with_their_intervals() -> None:
 
 def test_what_is_not_shown_is_said_so() -> None:
     assert f"is not shown to be faster on {CPU} (1.00x as fast [0.97, 1.06])" in verdict_of(of(SAME)).sentence
-    assert "and is not shown to change its top-1 accuracy (-0.40 points [" in verdict_of(of(FAST)).sentence
+    changed = verdict_of(of(FAST, images=10_000)).sentence
+    assert "and is not shown to change its top-1 accuracy (-0.40 points [" in changed
     assert verdict_of(of(FAST, images=None)).sentence.endswith("by -0.40 points, without an interval.")
-    assert verdict_of(of(FAST, pruned=81.4)).sentence.endswith("and keeps its top-1 accuracy.")
-    assert "has no latency yet and it " in verdict_of(of()).sentence
+    kept = verdict_of(of(FAST, pruned=81.4, images=10_000)).sentence
+    assert "and keeps its top-1 accuracy (+0.00 points [-1." in kept
+    assert verdict_of(of(FAST, pruned=81.4, images=None)).sentence.endswith("and keeps its top-1 accuracy.")
+    assert "has no latency yet and it " in verdict_of(of(images=10_000)).sentence
+
+
+@pytest.mark.parametrize("pruned", [81.4, 81.0])
+def test_so_few_images_that_nothing_is_known_are_no_good_news(pruned: float) -> None:
+    """On six images nothing changed, and thirty points may be lost."""
+    found = verdict_of(of(FAST, pruned=pruned, images=6))
+    assert found.judged == "unclear"
+    assert ", and 6 images are too few to tell what its top-1 accuracy has lost (" in found.sentence
+    assert "keeps" not in found.sentence
+    assert "has no latency yet, and 6 images" in verdict_of(of(pruned=pruned, images=6)).sentence
+    assert verdict_of(of(FAST, pruned=pruned, images=10_000)).judged == "gain"
 
 
 def test_without_a_metric_and_without_macs_the_speed_stands_alone() -> None:

@@ -51,6 +51,12 @@ def test_the_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
     assert "Not measured: torch:cuda: no GPU here" in page
 
 
+def test_both_files_are_headed_by_the_name_of_the_model(tmp_path: Path) -> None:
+    write_report(tmp_path, findings(model={"name": "mine.nets:unet", "weights": "x.safetensors"}))
+    assert "<title>secateur: unet</title>" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "report.md").read_text().startswith("# unet")
+
+
 def test_precisions_are_told_with_their_reasons(tmp_path: Path) -> None:
     found = findings()
     latency = found.bench.pruned.latency_ms[CPU]
