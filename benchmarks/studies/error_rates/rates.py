@@ -21,7 +21,14 @@ DESIGNS: Mapping[str, tuple[int, str]] = {
     "8 processes, faster halves": (8, "half"),
 }
 """Ways to judge a pair: over how many processes, and what each says of a side (see `session.summary`)."""
-CASES: tuple[tuple[str, float], ...] = (("same", 0.98), ("5 % slower", 0.98), ("same", 0.95), ("10 % slower", 0.95))
+CASES: tuple[tuple[str, float], ...] = (
+    ("same", 0.98),
+    ("3 % slower", 0.98),
+    ("5 % slower", 0.98),
+    ("same", 0.95),
+    ("10 % slower", 0.95),
+    ("20 % slower", 0.95),
+)
 """What is judged at which limit, the share of the reference's speed that must be kept: an equal model is to pass, a
 slower one to fail."""
 
