@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from secateur.benchmarks.bootstrap import LEAST_BLOCKS, apart_interval
 from secateur.benchmarks.environment import Environment
 from secateur.benchmarks.results_file import BenchResult, Latency, Side
 from secateur.core.errors import BenchError
+from secateur.core.json_text import read_json_text
 
 LARGEST_BYTES, MOST = 64 << 20, 200_000
 """The size of a file that is read, and how many of its times are used, the first ones."""
@@ -30,14 +30,13 @@ def read_times(path: Path) -> tuple[float, ...]:
     Raises `BenchError` for a file that is none, is larger than 64 MiB, or has fewer than ten times.
     """
     try:
-        size = path.stat().st_size
-        if size > LARGEST_BYTES:
-            raise BenchError(f"{path} has {size >> 20} MiB, but times of trtexec are read up to {LARGEST_BYTES >> 20}")
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = read_json_text(path, LARGEST_BYTES)
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror or error}; give a file of --exportTimes") from error
-    except (ValueError, RecursionError) as error:  # JSON and UTF-8 alike
-        raise BenchError(f"{path} is no JSON of trtexec: time again with --exportTimes={path.name}") from error
+    except ValueError as error:  # JSON and UTF-8 alike
+        raise BenchError(
+            f"{path} is no JSON of trtexec ({error}): time again with --exportTimes={path.name}"
+        ) from error
     if not isinstance(content, list):
         raise BenchError(f"{path} holds no list of times: time again with --exportTimes={path.name}")
     times = tuple(map(_milliseconds, content[:MOST]))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from secateur.core.errors import EngineError, ExportError
-from secateur.core.records import checked
+from secateur.core.errors import EngineError
 from secateur.export.engine_info import ENGINE_FILE, INFO_FILE, EngineInfo
+from secateur.export.graph_note import read_note
 from secateur.export.graph_types import declared_precisions, graph_precision, graph_tensors, read_graph
 from secateur.export.preprocessing import NOTE, Preprocessing
 from secateur.export.runner.tensors import TensorInfo
@@ -65,15 +65,11 @@ def graph_notes(model: onnx.ModelProto, where: str) -> Notes:
     """What the graph `where` says of itself; raises `ExportError` for notes that are none of ours."""
     notes = {entry.key: entry.value for entry in model.metadata_props}
     takes, gives = graph_tensors(model)
-    try:
-        content: Any = json.loads(notes.get(CLASSES, "[]"))
-    except json.JSONDecodeError as error:
-        raise ExportError(f"the note {CLASSES} of {where} is no JSON ({error}): export the graph again") from error
     return Notes(
         version=notes.get("secateur.version", ""),
         precision=graph_precision(declared_precisions(model)),
         inputs=takes,
         outputs=gives,
         preprocessing=Preprocessing.from_note(notes, where),
-        classes=checked(tuple[str, ...], content, f"the note {CLASSES} of {where}", ExportError, "export it again"),
+        classes=read_note(notes, CLASSES, tuple[str, ...], where, "[]"),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secateur.core.files import sha256_file
+from secateur.export.graph_note import read_note
 from secateur.export.graph_types import declared_precisions, graph_precision, graph_tensors, read_graph
 from secateur.export.runner.tensors import TensorInfo
 
@@ -57,8 +58,8 @@ def onnx_info(path: Path, external: str = "") -> OnnxInfo:
         size_bytes=size_bytes,
         sha256=sha256_file(path),
         external=external,
-        kept=json.loads(notes.get(KEPT, "{}")),
-        images=int(notes.get(IMAGES, "0")),
+        kept=read_note(notes, KEPT, dict[str, str], str(path), "{}"),
+        images=read_note(notes, IMAGES, int, str(path), "0"),
     )
 
 

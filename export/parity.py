@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import nn
 
 from secateur.core.errors import ExportError, MissingPackageError
 from secateur.core.input_spec import InputSpec
+from secateur.core.json_text import parse_json
 from secateur.core.model_inputs import ModelInputs, call, moved, samples_of
 from secateur.core.modules import device_of, evaluating
 from secateur.export.graph_types import (
@@ -33,6 +33,9 @@ from secateur.export.signature import flat_inputs, flat_outputs
 
 if TYPE_CHECKING:
     import onnx
+
+INPUTS = "secateur.inputs"
+"""The note of a graph on what its model is called with."""
 
 
 @dataclass(frozen=True)
@@ -203,9 +206,17 @@ def _compared(
 
 
 def noted_inputs(graph: onnx.ModelProto) -> InputSpec | None:
-    """What the graph's model is called with, as `export_onnx` has noted it; None for a graph of others."""
+    """What the graph's model is called with, as `export_onnx` has noted it; None for a graph of others.
+
+    Raises `ExportError` for a note that is none of ours.
+    """
     notes = {entry.key: entry.value for entry in graph.metadata_props}
-    return InputSpec.from_json(json.loads(notes["secateur.inputs"])) if "secateur.inputs" in notes else None
+    if INPUTS not in notes:
+        return None
+    try:
+        return InputSpec.from_json(parse_json(notes[INPUTS]))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ExportError(f"the note {INPUTS} of the graph is none of secateur ({error}): export it again") from error
 
 
 def _spec(graph: onnx.ModelProto, takes: Sequence[TensorInfo]) -> InputSpec:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secateur.core.errors import ExportError
-from secateur.core.records import checked
+from secateur.export.graph_note import read_note
 
 NOTE = "secateur.preprocessing"
 """What the metadata of a graph calls its preprocessing."""
@@ -75,8 +74,4 @@ class Preprocessing:
         """
         if NOTE not in notes:
             return None
-        try:
-            content: Any = json.loads(notes[NOTE])
-        except json.JSONDecodeError as error:
-            raise ExportError(f"the note {NOTE} of {where} is no JSON ({error}): export the graph again") from error
-        return checked(Preprocessing, content, f"the note {NOTE} of {where}", ExportError, "export the graph again")
+        return read_note(notes, NOTE, Preprocessing, where)

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from secateur.core.errors import ExportError
 from secateur.core.files import atomic_path
 from secateur.core.input_spec import InputSpec
+from secateur.core.json_text import parse_json
 from secateur.core.model_inputs import ModelInputs, arguments, call, members, moved, tensors_in
 from secateur.core.modules import device_of, evaluating
 from secateur.export.graph_types import first_line
@@ -121,13 +122,13 @@ def _check_content(archive: zipfile.ZipFile, named: Path) -> None:
     """Raises `ExportError` for an archive that is no program of `save_program`, or would run code as it is loaded."""
     names = archive.namelist()
     note = next((name for name in names if name.endswith(f"/{NOTE}")), None)
-    schema = json.loads(archive.read(note)).get("schema") if note else None
+    schema = parse_json(archive.read(note)).get("schema") if note else None
     if schema != SCHEMA:
         raise ExportError(f"{named} has the schema {schema!r}, but {SCHEMA!r} is needed: write it with sc.save_program")
     if any("aotinductor" in name or name.endswith(".so") for name in names):
         raise ExportError(f"{named} holds compiled code, which is not loaded: write it with sc.save_program")
     for name in names:
-        if name.endswith(".json") and _pickles(json.loads(archive.read(name))):
+        if name.endswith(".json") and _pickles(parse_json(archive.read(name))):
             raise ExportError(f"{named} holds pickled objects, which is not loaded: write it with sc.save_program")
         if name.endswith(".pt") and archive.getinfo(name).file_size:
             torch.load(io.BytesIO(archive.read(name)), weights_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from secateur.core.errors import EngineError
+from secateur.core.json_text import parse_json
 from secateur.export.engine_info import ARITHMETIC, Layer
 from secateur.export.graph_types import WIDTHS
 from secateur.export.trt_runtime import precision_of
@@ -112,8 +112,8 @@ def engine_layers(trt: ModuleType, engine: Any) -> tuple[InspectedLayer, ...]:
 def inspected_layers(text: str) -> tuple[InspectedLayer, ...]:
     """The layers in what the engine inspector says as JSON; raises `EngineError` as `engine_layers` does."""
     try:
-        layers = json.loads(text)["Layers"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        layers = parse_json(text)["Layers"]
+    except (ValueError, KeyError, TypeError) as error:
         raise EngineError(f"the engine inspector gave no list of layers ({error}): build the engine again") from error
     if not isinstance(layers, list) or any(not isinstance(layer, dict) for layer in layers):
         raise EngineError("the engine holds the names of its layers only: build it again with secateur")

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from secateur.core.errors import ConnectionLostError, DeviceError
+from secateur.core.json_text import parse_json
 from secateur.export.devices.device import Device
 
 BOOT = (
@@ -134,8 +135,8 @@ class Session:
             if not line.endswith(b"\n") and len(line) < LONGEST:  # it was cut
                 break
             try:
-                found = json.loads(line)
-            except (ValueError, RecursionError):
+                found = parse_json(line)
+            except ValueError:
                 found = None
             if not isinstance(found, dict):
                 raise odd(self._device, line[:80].decode(errors="replace"))

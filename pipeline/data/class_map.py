@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from secateur.core.errors import DataError, near_matches
+from secateur.core.json_text import parse_json
 from secateur.pipeline.data.bounds import MOST_CLASSES
 from secateur.pipeline.data.images import Images
 
@@ -41,12 +40,8 @@ def read_class_map(path: Path, least: int = 0) -> tuple[str, ...]:
         )
     try:
         text = path.read_text(encoding="utf-8-sig")
-        numbers = (
-            _from_json(json.loads(text, object_pairs_hook=partial(_unique, path)), path)
-            if path.suffix.lower() == ".json"
-            else _from_lines(text, path)
-        )
-    except (OSError, ValueError, RecursionError) as error:
+        numbers = _from_json(parse_json(text), path) if path.suffix.lower() == ".json" else _from_lines(text, path)
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read the class map {path}: {error}; give UTF-8 text") from error
     if not numbers or max(numbers.values()) >= MOST_CLASSES:
         found = f"goes up to the number {max(numbers.values())}" if numbers else "names no classes"
@@ -104,13 +99,6 @@ def _from_json(content: object, path: Path) -> dict[str, int]:
             raise DataError(f"the class map {path} gives the number {number} to {holders[number]!r} and {name!r}")
         holders[number] = name
     return content
-
-
-def _unique(path: Path, pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object in which no name comes twice."""
-    if twice := _twice([name for name, _ in pairs]):
-        raise DataError(f"the class map {path} names {twice!r} twice: give each name one number")
-    return dict(pairs)
 
 
 def _twice(names: Sequence[str]) -> str:

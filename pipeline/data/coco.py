@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from secateur.core.errors import DataError
+from secateur.core.json_text import read_json_text
 from secateur.pipeline.data.images import FileImages
 from secateur.pipeline.data.registry import Sides, Source, register
 from secateur.pipeline.data.table import is_there
 from secateur.pipeline.data.truths import Indices, Truths, rarest
 
+MOST_BYTES = 2 << 30
+"""Of a file of annotations; that of COCO's training images has 448 million."""
 COLUMNS = 6
 """Of a box: class, left, top, right, bottom, and whether it is a crowd."""
 
@@ -61,11 +63,11 @@ def open_coco(path: Path) -> Sides:
     """
     file = annotations_in(path)[0]
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json_text(file, MOST_BYTES)
         images = {entry["id"]: entry for entry in content["images"]}
         categories = sorted((int(entry["id"]), str(entry["name"])) for entry in content["categories"])
         annotations = list(content["annotations"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, AttributeError) as error:
         raise DataError(
             f"{file} is no COCO annotation ({type(error).__name__}: {error}): it needs images, categories and "
             "annotations"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from secateur.core.errors import ModelError
+from secateur.core.json_text import read_json_text
 
 
 def read_hub_json(path: Path) -> Any:
     """What a file holds; raises `ModelError` for one that cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json_text(path)
+    except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {path}: {error}; copy or download it again") from error

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from secateur.core.errors import ModelError, NotFiniteError, PlanError, RunError
 from secateur.core.files import write_tensors
+from secateur.core.json_text import parse_json
 from secateur.core.options import plain_options
 from secateur.core.say import Say
 from secateur.pipeline.data.loader import any_batches
@@ -59,9 +60,9 @@ class Scores:
         """The scores in a file; raises `RunError` for a file that is none."""
         try:
             with safe_open(path, "pt") as file:
-                about = json.loads((file.metadata() or {}).get("secateur", "{}"))
+                about = parse_json((file.metadata() or {}).get("secateur", "{}"))
                 values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
-        except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        except (OSError, SafetensorError, ValueError) as error:
             raise RunError(
                 f"cannot read the scores in {path}: {error}; make them again with `secateur score`"
             ) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import re
 import secrets
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from secateur.core.errors import RunError
+from secateur.core.json_text import read_json_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,9 +30,6 @@ SETTLED_NS = 2 * 10**9
 
 LEFTOVER = r"\..+\.secateur-[0-9a-f]{16}\.part"
 """The names of temporary files (and of what libraries make of them), by which no other program calls its own."""
-
-MOST_DIGITS = 100
-"""Of a whole number in a file: larger ones are no counts, and overflow where they meet a fraction."""
 
 
 @contextmanager
@@ -170,33 +167,16 @@ def read_json(path: Path, kind: str) -> dict[str, Any]:
     Raises `RunError` when the file is absent, is not JSON, or names another schema.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        document = json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
+        document = read_json_text(path)
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RunError(f"{path} is not valid JSON ({error}): restore the file or make it again") from error
     wanted = f"secateur.{kind}/1"
     found = document.get("schema") if isinstance(document, dict) else None
     if not isinstance(document, dict) or found != wanted:
         raise RunError(f"{path} has the schema {found!r}, but {wanted!r} is needed: was it made by another version?")
     return document
-
-
-def _no_constant(word: str) -> None:
-    raise ValueError(f"{word} is no number of JSON")
-
-
-def _finite(word: str) -> float:
-    if math.isinf(number := float(word)):
-        raise ValueError(f"{word[:20]} is larger than any number that is measured")
-    return number
-
-
-def _whole(word: str) -> int:
-    if len(word) > MOST_DIGITS:
-        raise ValueError(f"{word[:20]}... is larger than any number that is counted")
-    return int(word)
 
 
 def sha256_file(path: Path) -> str:

@@ -12,6 +12,7 @@ import yaml
 
 from secateur.core.errors import PlanError, near_matches
 from secateur.core.files import write_text
+from secateur.core.json_text import read_json_text
 from secateur.core.options import options_of
 from secateur.core.yaml_text import parse_yaml
 from secateur.pipeline.scores.aggregate import Aggregate, check_aggregate
@@ -91,9 +92,9 @@ def find_composite(word: str | Path | Mapping[str, Any] | Composite) -> Composit
             f"`secateur score --search` wrote{near_matches(str(word), NAMED)}"
         )
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else parse_yaml(text)
-    except (OSError, ValueError, RecursionError) as error:
+        is_json = path.suffix == ".json"
+        content = read_json_text(path) if is_json else parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise PlanError(f"the composite {path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or content.pop("schema", SCHEMA) != SCHEMA:
         raise PlanError(f"{path} is no composite of the schema {SCHEMA!r}: make it with `secateur score --search`")

@@ -86,7 +86,7 @@ def test_names_are_in_the_order_of_their_numbers(
         ("a.txt", "\n", "names no classes"),
         ("a.json", "{", "cannot read the class map"),
         ("a.json", "[" * 100_000, "cannot read the class map"),
-        ("a.json", '{"a": 0, "a": 1}', "names 'a' twice"),
+        ("a.json", '{"a": 0, "a": 1}', "the name 'a' stands twice"),
         ("a.json", {"a": 0, "b": 0}, "gives the number 0 to 'a' and 'b'"),
         ("a.json", {"a": 0, "0": 2}, None),
         ("a.json", {"a": 1, "0": 2}, "names '0', which is also the number of a class without a name"),
