@@ -56,6 +56,7 @@ def pixel_run(typed_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """That run with graphs in int8 alone, which take pixels and have their weights in files beside them."""
     settings = ["export.preprocessing=inside", "export.precisions=[int8]", "export.max_drop=null", "bench.batch=[1]"]
     settings += [f"{key}.targets=[onnxruntime:cpu]" for key in ("export", "bench")]
+    settings += ["export.quantize.rule=minmax", "export.quantize.correct=false", "export.parity.int8=0.5"]
 
     def make(folder: Path) -> None:
         shutil.copytree(typed_run.folder, folder / "run")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
 from configparser import ConfigParser
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +19,6 @@ import pytest
 from secateur.core.errors import EngineError, RunError
 from secateur.core.files import sha256_file
 from secateur.export.artefacts import BuildFile
-from secateur.export.devices.device import Remote
-from secateur.export.devices.verify import verify_there
 from secateur.export.runner.bundle import open_bundle
 from secateur.export.runner.golden import golden_inputs
 from secateur.export.runner.infer import infer
@@ -34,7 +31,6 @@ from secateur.pipeline.runs.bundle_run import bundle_run
 from secateur.pipeline.runs.context import Run
 from secateur.pipeline.runs.export_stage import engines_folder, graphs_of, onnx_name
 from secateur.pipeline.runs.remote_build import device_folder
-from tests.export.devices.stand_in_ssh import installed
 from tests.export.test_engine_info import ENGINE
 
 
@@ -144,19 +140,9 @@ def test_weights_beside_the_graphs_go_along(pixels: Path, pixel_run: Run, tmp_pa
         assert (pixels / name).read_bytes() == (pixel_run.folder / Path(name).name).read_bytes()
     with open_bundle(pixels) as bundle:
         assert beside < {*bundle.manifest.files}
-    for name in ("a.tar", "b.tar"):
-        bundle_run(pixel_run.folder, tmp_path / name, images=2)
-    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
-
-
-def test_they_are_pushed_to_a_device(pixels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in = installed(tmp_path / "stand-in", monkeypatch)
-    remote = Remote(replace(stand_in.device, python=sys.executable))
-    found = verify_there(remote, pixels, [], seconds=0.05, latency=True, threads=None, say=print)
-    passed = {(check.name, check.where) for check in found.checks if check.outcome == "pass"}
-    assert {("preprocessing", ""), ("golden", "onnxruntime:cpu@int8")} <= passed
-    (latency,) = (check for check in found.checks if check.name == "latency")
-    assert latency.value is not None
+    again = bundle_run(pixel_run.folder, tmp_path / "again.tar", images=2, serving=True)
+    with open_bundle(pixels) as bundle:
+        assert again == bundle.manifest  # with the SHA-256 of every file
 
 
 def test_what_devices_have_built_goes_in_with_what_they_were(pixel_run: Run, tmp_path: Path) -> None:
@@ -180,9 +166,7 @@ def test_what_devices_have_built_goes_in_with_what_they_were(pixel_run: Run, tmp
         "sm_110"
     ]
     assert environment["orin"]["settings"] == {"nvpmodel": "mode of orin"} and {*environment} == {"orin", "thor"}
-    for name in ("a.tar", "b.tar"):
-        bundle_run(run, tmp_path / name, images=1)
-    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+    assert bundle_run(run, tmp_path / "again.tar", images=1) == manifest  # with the SHA-256 of every file
     assert not any(one.dense for one in bundle_run(run, tmp_path / "c", images=1, dense=False).engines)
     engine_there(run, "thor", "pruned", onnx_sha256="0" * 64)
     assert len(bundle_run(run, tmp_path / "d", images=1, tell=said.append).engines) == 2

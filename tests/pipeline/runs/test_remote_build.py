@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from secateur.core.errors import DeviceError
+from secateur.core.files import sha256_file
 from secateur.export.artefacts import BuildFile
 from secateur.export.devices.device import Remote
 from secateur.export.engine_info import EngineInfo
@@ -16,6 +17,7 @@ from secateur.pipeline.runs.recipe import make_recipe
 from secateur.pipeline.runs.remote_build import build_on, device_folder, devices_of, engines_on
 from tests.benchmarks.tiny_graphs import tiny_graph
 from tests.export.devices.stand_in_ssh import StandIn, installed
+from tests.export.test_engine_info import ENGINE
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 TARGETS = ["onnxruntime:cpu", "torch:cpu", "tensorrt_rtx:sm_86"]
@@ -47,13 +49,13 @@ def test_what_is_built_and_what_is_not(stand_in: StandIn, tmp_path: Path) -> Non
     assert BuildFile.load(folder) == found and EngineInfo.load(place).path.is_file()
 
 
-def test_engines_of_an_earlier_graph_are_not_used(stand_in: StandIn, tmp_path: Path) -> None:
-    recipe, remote = make_recipe(RECIPE, "here"), Remote(replace(stand_in.device, python=sys.executable))
-    tiny_graph(tmp_path / "model.onnx")
-    folder = device_folder(tmp_path, "orin")
-    (place,) = build_on(tmp_path, recipe, remote, print).engines(folder)
-    info = replace(EngineInfo.load(place), target="tensorrt")  # as one of TensorRT would lie there
+def test_engines_of_an_earlier_graph_are_not_used(tmp_path: Path) -> None:
+    place = device_folder(tmp_path, "orin") / "engines" / "tensorrt"
+    place.mkdir(parents=True)
+    digest = sha256_file(tiny_graph(tmp_path / "model.onnx"))
+    info = replace(ENGINE, target="tensorrt", runtime="tensorrt", precision="fp32", onnx_sha256=digest, folder=place)
     info.save()
+    BuildFile(("engines/tensorrt/model.engine", "engines/tensorrt/engine.json")).save(device_folder(tmp_path, "orin"))
     assert engines_on(tmp_path, "orin", "pruned")[0] == {"tensorrt": info} and devices_of(tmp_path) == ["orin"]
     assert engines_on(tmp_path, "orin", "dense")[0] == {} == engines_on(tmp_path, "thor", "pruned")[0]
     tiny_graph(tmp_path / "model.onnx", 2)
