@@ -7,13 +7,17 @@ SOURCES := $(shell find secateur pipeline kernels export benchmarks recipes -nam
 
 # `make docs` builds the documentation into build/docs, `make test-docs` takes its tutorials and the shipped recipes: minutes.
 
-.PHONY: demo test docs test-docs test-nightly test-wheel test-lowest audit-lowest bare lint types check setup clean
+.PHONY: demo test fuzz docs test-docs test-nightly test-wheel test-lowest audit-lowest bare lint types check setup clean
 
 demo: setup
 	$(BIN)/secateur demo --out runs/demo
 
 test: setup
 	PYTHONSAFEPATH=1 $(BIN)/pytest --numprocesses logical --dist worksteal
+
+# damaged files through every reader; minutes
+fuzz: setup
+	$(BIN)/python -P -m secateur_studies.reader_fuzz --count 10000 --out build/reader_fuzz.json
 
 docs: setup
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs

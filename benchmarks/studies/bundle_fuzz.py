@@ -118,7 +118,7 @@ def members(bundle: Path, rng: Random) -> Path:
 
 def manifest(bundle: Path, rng: Random) -> Path:
     """The manifest: odd values anywhere in it, keys gone, or its bytes."""
-    _damage_json(bundle / NAME, rng)
+    damage_json(bundle / NAME, rng)
     return bundle
 
 
@@ -130,7 +130,7 @@ def told_right(suffixes: tuple[str, ...]) -> Mutate:
         names = [name for name in sorted(content["files"]) if name.endswith(suffixes)]
         name = names[int(rng.integers(len(names)))]
         if name.endswith(".json"):
-            _damage_json(bundle / name, rng)
+            damage_json(bundle / name, rng)
         else:
             (bundle / name).write_bytes(scrambled((bundle / name).read_bytes(), rng))
         data = (bundle / name).read_bytes()
@@ -198,7 +198,8 @@ def _unpacked() -> list[str]:
     return sorted(path.name for path in Path(tempfile.gettempdir()).glob("bundle-*"))
 
 
-def _damage_json(path: Path, rng: Random) -> None:
+def damage_json(path: Path, rng: Random) -> None:
+    """Puts odd values into a JSON file, takes keys out of it, or damages its bytes."""
     if rng.integers(4) == 0:
         path.write_bytes(scrambled(path.read_bytes(), rng))
         return

@@ -130,6 +130,18 @@ def bundle_fuzz(results: Path) -> str:
     return markdown((f"of {content['count']} damaged bundles", *columns), rows)
 
 
+def reader_fuzz(results: Path) -> str:
+    """How damaged files ended in the readers of what others have made."""
+    content = read_json(results / "reader_fuzz.json", "reader_fuzz")
+    ends = ("refused", "accepted", "raised")
+    rows = [
+        (kind, str(sum(found.values())), *(str(found.get(end, 0)) for end in ends))
+        for kind, found in content["ends"].items()
+    ]
+    columns = ("tried", "refused in a sentence", "read all the same", "a traceback, or no end")
+    return markdown((f"of {content['count']} damaged files", *columns), rows)
+
+
 def bundle_bytes(results: Path) -> str:
     """Bundles of real models, made twice, and what Pythons without secateur say of them."""
     return markdown(*bytes_table(read_json(results / "bundle_bytes.json", "bundle_bytes")["rows"]))
@@ -198,7 +210,16 @@ def of_scores(table: Callable[[Path], Table]) -> Callable[[Path], str]:
 TABLES: dict[str, Callable[[Path], str]] = {
     **{
         table.__name__: table
-        for table in (demo, coverage, foreign_coverage, random_networks, bundle_bytes, bundle_fuzz, error_rates)
+        for table in (
+            demo,
+            coverage,
+            foreign_coverage,
+            random_networks,
+            bundle_bytes,
+            bundle_fuzz,
+            reader_fuzz,
+            error_rates,
+        )
     },
     **{
         table.__name__: table

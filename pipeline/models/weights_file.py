@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from secateur.core.checkpoints import DAMAGE
 from secateur.core.errors import ModelError
 from secateur.core.files import sha256_json, sha256_once
 from secateur.pipeline.models.shards import INDEX, is_index, shards_of
@@ -168,7 +169,7 @@ def _read_torch(path: Path) -> Any:
                 "any code: save model.state_dict() instead, with torch.save or safetensors, and give that file"
             ) from error
         raise _damaged(path, error) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except DAMAGE as error:
         raise _damaged(path, error) from error
 
 
@@ -177,9 +178,11 @@ def _pickled_objects(path: Path, message: str) -> str:
     for mark in ("Unsupported global: GLOBAL ", "Unsupported class "):
         if mark in message:
             return message.split(mark, 1)[1].split()[0]
-    if zipfile.is_zipfile(path):
-        return next(iter(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))), "")
-    return ""
+    try:
+        found = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipfile.is_zipfile(path) else ()
+    except DAMAGE:  # who cannot be read does not tell what it asks for either
+        return ""
+    return next(iter(sorted(found)), "")
 
 
 def _damaged(path: Path, error: Exception) -> ModelError:

@@ -7,6 +7,7 @@ when a run is opened (`runs.check`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, field, fields, is_dataclass
 from pathlib import Path
@@ -301,6 +302,8 @@ def _anchored(content: Mapping[str, Any], folder: Path | None) -> dict[str, Any]
 
 def _absolute(word: Any, folder: Path | None) -> Any:
     """A path in `folder` made absolute, where there is one; any other value as it is."""
-    if folder is not None and isinstance(word, str) and word and word not in NAMED and (folder / word).exists():
+    if folder is None or not isinstance(word, str) or not word or word in NAMED:
+        return word
+    if os.path.exists(folder / word):  # noqa: PTH110  (Path.exists raises for a name that is too long for any file)
         return str((folder / word).resolve())
     return word

@@ -6,6 +6,8 @@ import copy
 import hashlib
 import logging
 import pickle
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from secateur.core.files import atomic_path
 DAMAGE = (
     *(pickle.UnpicklingError, RuntimeError, OSError, EOFError, UnicodeError),
     *(ValueError, KeyError, IndexError, AttributeError, TypeError),
+    *(AssertionError, OverflowError, MemoryError, struct.error, zipfile.BadZipFile),
 )
 """What torch raises of a file that is cut off, overwritten or of another program."""
 _log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from tests.export.conftest import needs_ort
 from tests.export.small_bundle import make_contents
 
 pytestmark = needs_ort
-CASES = 100
+CASES = 56
 
 
 @pytest.fixture(scope="module")
