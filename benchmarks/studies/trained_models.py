@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from secateur_studies.cnn_curves import cifar10
 from torch import Tensor, nn
 
 from secateur.pipeline.data.dataset import open_data
-from secateur.pipeline.data.loader import Batches, Loader
+from secateur.pipeline.data.loader import Batch, Batches, Loader
 from secateur.pipeline.data.spec import DataSpec
 from secateur.pipeline.models.create import create_model
 from secateur.pipeline.models.inputs import transform_for
@@ -73,6 +74,29 @@ def open_trained(name: str, data: Path, images: int, held_out: int) -> Trained:
     judged = np.sort(generator.permutation(len(found.evaluation))[:held_out])
     evaluation = Loader(found.evaluation, transform, BATCH, judged)
     return Trained(model, (3, 224, 224), calibration, repairs, choice, evaluation)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The batches of one source after those of another."""
+
+    parts: tuple[Batches, ...]
+
+    def __iter__(self) -> Iterator[Batch]:
+        return chain.from_iterable(self.parts)
+
+
+def ten_classes(model: nn.Module, folder: Path) -> Batches:
+    """All images of Imagenette, the folders `train` and `val` of `folder`, with ImageNet's numbers of their classes."""
+    from timm.data import ImageNetInfo
+
+    with TemporaryDirectory() as place:
+        names = Path(place) / "classes.txt"
+        names.write_text("\n".join(ImageNetInfo().label_names()))  # type: ignore[no-untyped-call]
+        spec = DataSpec(calibration=str(folder / "train"), evaluation=str(folder / "val"), class_map=str(names))
+        found = open_data(spec)
+    transform = transform_for(model)
+    return Joined(tuple(Loader(side, transform, BATCH) for side in (found.calibration, found.evaluation)))
 
 
 def _apart(images: int, counts: Sequence[int], generator: np.random.Generator) -> list[NDArray[np.int64]]:

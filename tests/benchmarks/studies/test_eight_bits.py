@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from secateur_studies.eight_bits import by_modelopt, counted, loss, predictions, table_of, timed, writers
+from secateur_studies.eight_bits import by_modelopt, counted, int8_rows, loss, predictions, table_of, timed, writers
+from secateur_studies.trained_models import Trained
 from torch import Tensor, nn
 
 from secateur.core.errors import BenchError
@@ -66,6 +67,14 @@ def test_the_table_compares_with_fp32_by_image() -> None:
         ("a, dense: fp32", "50.0", "", "97.5%", "1.23%", "2.0", ""),
         ("a, dense: int8", "75.0", "+25.0 ± 49.0", "97.5%", "1.23%", "2.0", "1.50 [1.40, 1.60]"),
     ]
+
+
+def test_int8_alone(images: list[tuple[Tensor, Tensor]]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(*(nn.Conv2d(c, 16, 3) for c in (3, 16, 16)), nn.Flatten(), nn.Linear(64, 16)).eval()
+    found = dict(int8_rows(Trained(model, (3, 8, 8), images, images, images, images), "dense", ""))
+    assert list(found) == ["fp32", "secateur int8", "onnxruntime.quantization", "secateur int8, for ONNX Runtime"]
+    assert all("speedup" not in row and len(row["right"]) == 16 for row in found.values())
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
