@@ -17,6 +17,7 @@ from secateur_studies.beyond_classes import rows_of as rows_of_tasks
 from secateur_studies.bundle_bytes import table_of as bytes_table
 from secateur_studies.eight_bit_engines import engines_table
 from secateur_studies.eight_bits import table_of
+from secateur_studies.eight_bits_beside import beside_libraries
 from secateur_studies.error_rates.rates import table_of as table_of_rates
 from secateur_studies.frontier_table import frontier
 from secateur_studies.joint_plans import table_of as joint_table
@@ -231,7 +232,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     **{table.__name__: of_scores(table) for table in (deit_by_part, deit_by_way, deit_grid)},
     **{
         table.__name__: of_scores(table)
-        for table in (beside, peers_best, peers_oneshot, peers_frontier, frontier, latency_plan)
+        for table in (beside, beside_libraries, peers_best, peers_oneshot, peers_frontier, frontier, latency_plan)
     },
     **{f"xpruner_{task}": of_scores(curves_of(task)) for task in ("ten", "thousand", "swin")},
     "xpruner_variants": of_scores(variants_of("swin")),
