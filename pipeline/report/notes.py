@@ -26,6 +26,15 @@ def notes_of(found: Findings) -> list[str]:
     return [*notes, *bench.notes, *(one.said for one in bench.narrowed)]
 
 
+def guesses(found: Findings) -> bool:
+    """Whether the dense model knows nothing that could be kept: timm's random weights, or what chance reaches too."""
+    model, bench = found.recipe.model, found.bench
+    top1, images = bench.dense.top1, bench.evaluation_images
+    chance = top1 is not None and images and chance_warning(top1, len(found.classes), images)
+    random = not (model.weights or model.pretrained or is_import_path(model.name))
+    return random or bool(chance)
+
+
 def loading_notes(found: Findings) -> list[str]:
     """How the pruned model is loaded, and what it takes."""
     factory = f', factory="{found.recipe.model.name}"' if is_import_path(found.recipe.model.name) else ""

@@ -17,8 +17,8 @@ class Verdict:
     judged: Judged
 
 
-def verdict_of(bench: BenchResult) -> Verdict:
-    """What a comparison shows, speed first."""
+def verdict_of(bench: BenchResult, guesses: bool = False) -> Verdict:
+    """What a comparison shows, speed first; where the dense model itself `guesses`, that nothing was at stake."""
     speeds = [faster(found) for found in bench.speedup.values()]
     start = _costs(bench)
     words = f"{start}the pruned model is {_speeds(bench)}" if speeds else f"{start}the pruned model has no latency yet"
@@ -35,6 +35,9 @@ def verdict_of(bench: BenchResult) -> Verdict:
         shown = "loss"
     elif speeds and set(speeds) == {"gain"} and reached != "loss" and not unknown:
         shown = "gain"
+    if guesses and metric is not None:
+        words += "; but the dense model itself only guesses, so that there was none to lose"
+        shown = "loss" if shown == "loss" else "unclear"
     return Verdict(f"{words[0].upper()}{words[1:]}.", shown)
 
 

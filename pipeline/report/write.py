@@ -26,7 +26,7 @@ from secateur.pipeline.report.mixed_table import mixed_tables
 from secateur.pipeline.report.model_title import model_title
 from secateur.pipeline.report.network import KIND_TITLES, network
 from secateur.pipeline.report.next_steps import next_steps
-from secateur.pipeline.report.notes import left_out, loading_notes, notes_of
+from secateur.pipeline.report.notes import guesses, left_out, loading_notes, notes_of
 from secateur.pipeline.report.page import html, markdown
 from secateur.pipeline.report.precision_strip import layer_tables, precision_strips
 from secateur.pipeline.report.reproduce import commands_of
@@ -77,7 +77,7 @@ def _content(found: Findings, names: Sequence[str]) -> dict[str, Any]:
     curves = score_curves(groups, found.scores, kept)
     return {
         "title": model_title(found.recipe.model),
-        "verdict": verdict_of(bench),
+        "verdict": verdict_of(bench, guesses(found)),
         "rows": rows_of(bench),
         "budget": budget_row(found),
         "steps": next_steps(found),

@@ -17,7 +17,7 @@ from secateur.benchmarks.modes.mode import mode_of, without_mode
 from secateur.benchmarks.results_file import BenchResult, read_bench
 from secateur.core.errors import BenchError
 from secateur.core.say import Say
-from secateur.pipeline.runs.run_folder import is_run
+from secateur.pipeline.runs.run_folder import RUN, is_ours, is_run
 
 if TYPE_CHECKING:
     from secateur.benchmarks.effort import Effort
@@ -258,12 +258,14 @@ def calibrated(
 def accepted(candidate: Measurement, baseline: Path) -> str:
     """Writes what was measured of `candidate` to the file `baseline`, which need not exist, and says what changes.
 
-    Raises `BenchError` for a run that is not up to date and for a `baseline` that is a folder or something else than a
-    bench.json.
+    Raises `BenchError` for a run that is not up to date and for a `baseline` that is a folder, something else than a
+    bench.json, or that of a run.
     """
     found = read_measurement(candidate)
     if baseline.is_dir():
         raise BenchError(f"{baseline} is a folder: name the bench.json that is the baseline")
+    if baseline.name == "bench.json" and is_ours(baseline.resolve().parent, RUN):
+        raise BenchError(f"{baseline} is what a run has measured, which `secateur bench` changes: name another file")
     before = read_bench(baseline).speedup if baseline.exists() else {}
     found.save(baseline)
     said = [f"{key} {f'{before[key]} -> ' if key in before else ''}{one}" for key, one in found.speedup.items()]

@@ -17,6 +17,7 @@ from secateur.core.errors import SecateurError
 from secateur.export.devices.device import Device, Remote
 from secateur.pipeline.cli import cli, main
 from secateur.pipeline.runs import gate_run
+from secateur.pipeline.runs.run_folder import RUN, claim
 from tests.benchmarks.samples import HERE, result
 from tests.forked import COMMAND, finished, secateur, started
 
@@ -101,7 +102,9 @@ def test_a_baseline_changes_by_accept_alone(folder: Path) -> None:
     assert "onnxruntime:cpu 1.497" in done.output
     assert " -> 1.1" in done.output
     assert (folder / "baseline.json").read_bytes() == (folder / "slow.json").read_bytes()
-    assert run(folder / "new.json", folder / "run", "--accept").exit_code == 0
+    (folder / "recipe.yaml").touch()  # as a repository has it beside its baseline
+    for name in ("new.json", "bench.json"):
+        assert run(folder / name, folder / "run", "--accept").exit_code == 0
     assert (folder / "new.json").is_file()
 
 
@@ -112,10 +115,15 @@ def test_a_baseline_changes_by_accept_alone(folder: Path) -> None:
         (("baseline.json", "run", "--accept", "--min-speedup", "1.3"), "give no limits with it"),
         (("run", "run/bench.json", "--accept"), "is a folder: name the bench.json"),
         (("notes.txt", "run", "--accept"), "notes.txt"),
+        (
+            ("mine/bench.json", "baseline.json", "--accept"),
+            "mine/bench.json is what a run has measured, which `secateur",
+        ),
     ],
 )
 def test_what_cannot_be_accepted(folder: Path, words: tuple[str, ...], said: str) -> None:
     (folder / "notes.txt").write_text("not a baseline")
+    claim(folder / "mine", RUN)
     done = run(*(folder / word if not word.startswith(("-", "1")) else word for word in words))
     assert done.exit_code != 0
     assert said in (done.output + str(done.exception))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from secateur.pipeline.report.notes import left_out, loading_notes, notes_of
+from secateur.pipeline.report.notes import guesses, left_out, loading_notes, notes_of
 from secateur.pipeline.structure.groups import Unverifiable
 from tests.export.test_artefacts import EXPORTED
 from tests.pipeline.report.findings import findings
@@ -60,3 +60,12 @@ def test_everything_that_was_left_out_is_named() -> None:
         "Not built: tensorrt: no GPU",
         "Not measured: torch:cuda: no GPU here",
     ]
+
+
+def test_random_weights_and_an_accuracy_by_chance_are_guesses() -> None:
+    found = findings(model={"name": "deit_tiny_patch16_224", "pretrained": True})
+    chance = replace(found.bench, dense=replace(found.bench.dense, top1=50.0), evaluation_images=10)
+    assert not guesses(found)
+    assert guesses(findings())
+    assert not guesses(findings(model={"name": "mine.nets:unet"}))  # which may load its own
+    assert guesses(replace(found, bench=chance, classes=("a", "b")))

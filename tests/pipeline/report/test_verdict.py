@@ -70,3 +70,10 @@ def test_without_a_metric_and_without_macs_the_speed_stands_alone() -> None:
     bench = findings().bench
     bare = replace(bench, dense=replace(bench.dense, top1=None, macs=None))
     assert verdict_of(bare).sentence == f"The pruned model is 1.60x faster [1.50, 1.70] on {CPU}."
+
+
+def test_a_dense_model_that_guesses_has_nothing_to_keep() -> None:
+    found = verdict_of(of(FAST), guesses=True)
+    assert found.judged == "unclear"
+    assert found.sentence.endswith("; but the dense model itself only guesses, so that there was none to lose.")
+    assert verdict_of(of(FAST, SLOW), guesses=True).judged == "loss"

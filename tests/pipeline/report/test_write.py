@@ -23,7 +23,7 @@ from tests.pipeline.report.test_graph_tables import ENGINE
 
 
 def test_the_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
-    written = write_report(tmp_path, findings())
+    written = write_report(tmp_path, findings(model={"name": "deit_tiny_patch16_224", "pretrained": True}))
     assert written == ["report.html", "report.md"]
     page = (tmp_path / "report.html").read_text()
     links: list[str] = []
@@ -55,6 +55,11 @@ def test_both_files_are_headed_by_the_name_of_the_model(tmp_path: Path) -> None:
     write_report(tmp_path, findings(model={"name": "mine.nets:unet", "weights": "x.safetensors"}))
     assert "<title>secateur: unet</title>" in (tmp_path / "report.html").read_text()
     assert (tmp_path / "report.md").read_text().startswith("# unet")
+
+
+def test_a_model_with_random_weights_is_no_good_news(tmp_path: Path) -> None:
+    write_report(tmp_path, findings())
+    assert '<p class="verdict unclear">' in (tmp_path / "report.html").read_text()
 
 
 def test_precisions_are_told_with_their_reasons(tmp_path: Path) -> None:
