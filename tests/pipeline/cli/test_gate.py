@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,23 @@ def run(*words: object) -> Result:
     return CliRunner(env={"GITHUB_STEP_SUMMARY": None}).invoke(cli, ["gate", *map(str, words)])
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`run/` with a true speedup of 1.5, `slow.json` of 1.1, `edge.json` of 1.2, and others."""
-    (tmp_path / "run").mkdir()
-    result(1.5, 200, seed=1).save(tmp_path / "run" / "bench.json")
-    result(1.1, 200, seed=2).save(tmp_path / "slow.json")
-    result(1.2, 12, seed=4).save(tmp_path / "edge.json")
-    result(1.5, 200, seed=3).save(tmp_path / "baseline.json")
-    result(environment=replace(HERE, cpu_model="Other")).save(tmp_path / "elsewhere.json")
-    return tmp_path
+    made = tmp_path_factory.mktemp("results")
+    (made / "run").mkdir()
+    result(1.5, 200, seed=1).save(made / "run" / "bench.json")
+    result(1.1, 200, seed=2).save(made / "slow.json")
+    result(1.2, 12, seed=4).save(made / "edge.json")
+    result(1.5, 200, seed=3).save(made / "baseline.json")
+    result(environment=replace(HERE, cpu_model="Other")).save(made / "elsewhere.json")
+    return made
+
+
+@pytest.fixture
+def folder(results: Path, tmp_path: Path) -> Path:
+    """A copy of them, to be written into."""
+    return Path(shutil.copytree(results, tmp_path, dirs_exist_ok=True))
 
 
 def test_the_exit_codes(folder: Path) -> None:
@@ -213,7 +221,7 @@ def test_json(folder: Path) -> None:
 def test_a_run_is_judged_on_several_devices(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"orin": result(), "thor": result(speedup=0.9)}
     remotes = [Remote(Device(name, name)) for name in found]
-    monkeypatch.setattr(sys.modules["secateur.pipeline.cli.gate"], "find_remotes", lambda devices, keep: remotes)
+    monkeypatch.setattr(import_module("secateur.pipeline.cli.gate"), "find_remotes", lambda devices, keep: remotes)
     monkeypatch.setattr(gate_run, "measured_on", lambda remote, *_: found[remote.device.name])
     words = (folder / "run", "--device", "orin", "--device", "thor", "--min-speedup", 1.2)
     done = run(*words, "--json")
