@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any, Iterable, Tuple
 
 from .errors import InferenceError
+from .graph_sizes import check_numbers, check_output
 from .onnx_fields import GRAPH_NODE, GRAPH_TENSOR, MODEL_GRAPH, NODE_INPUT, NODE_KIND, TENSOR_NAME, TENSOR_TYPE
 from .wire import Field, fields, numbers
 
 MOST_BYTES = (1 << 31) - 1
 """Of a message of protobuf, and so of an .onnx file; larger weights lie beside it."""
-MOST_NUMBERS = 1 << 32
-"""Of one tensor; in float32 that is 16 GiB."""
 MOST_NODES = 1000000
 """Of a graph whose functions are unfolded."""
 DEEPEST = 30
@@ -34,14 +33,12 @@ _FUNCTION_NAME, _FUNCTION_NODE, _FUNCTION_DOMAIN, _FUNCTION_DEFAULT, _FUNCTION_O
 _FUNCTION_INPUT, _FUNCTION_VALUES = 4, 12
 _NODE_OUTPUT, _NODE_ATTRIBUTE, _NODE_DOMAIN, _NODE_OVERLOAD = 2, 5, 7, 8
 _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE = (5, 10), (6, 11), (22, 23)
-_ATTRIBUTE_ONES = (5, 6, 22)
+_ATTRIBUTE_ONES, _ATTRIBUTE_WHOLE = (5, 6, 22), (3, 8)
 _TENSOR_DIMS, _TENSOR_INTS, _TENSOR_RAW, _TENSOR_EXTERNAL = 1, 7, 9, 13
 _SPARSE_PARTS, _SPARSE_DIMS = (1, 2), 3
 _BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 14: 64, 15: 128, 16: 16}
 _BITS.update({17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4, 23: 4, 24: 8, 25: 2, 26: 2})
 _INT64, _LONGEST_SHAPE = 7, 16
-_SHAPED_BY = {b"ConstantOfShape": 0, b"Expand": 1}
-"""Operations with the input that says how large their output is."""
 _COMPILED = b"EPContext"
 """A node with what a provider has compiled, in itself or in a file."""
 
@@ -167,9 +164,7 @@ class _Reader:
                 words[number] = self._data[begin:stop]
         kind = words[NODE_KIND]
         calls = Counter({(_domain(words[_NODE_DOMAIN]), kind, words[_NODE_OVERLOAD]): 1})
-        place = _SHAPED_BY.get(kind)
-        if place is not None and len(reads) > place:
-            _check_numbers(self._shapes.get(reads[place], ()), f"the output of {_shown(kind)}")
+        check_output(kind, [self._shapes.get(name) if name else () for name in reads], _shown(kind))
         if kind == _COMPILED:
             self._check_compiled(attributes)
         for span in attributes:
@@ -181,7 +176,11 @@ class _Reader:
     def _attribute(self, start: int, end: int, depth: int, constant: bytes = b"") -> list[_Body]:
         """The graphs in an attribute; of a `constant` its tensor is remembered under this name."""
         bodies, seen = [], set()
-        for number, _, begin, stop in fields(self._data, start, end):
+        for field in fields(self._data, start, end):
+            number, _, begin, stop = field
+            if constant and number in _ATTRIBUTE_WHOLE:
+                found = (*self._shapes.get(constant, ()), *numbers(self._data, field))
+                self._shapes[constant] = found[: _LONGEST_SHAPE + 1]
             if number in _ATTRIBUTE_ONES and number in seen:
                 raise ValueError("an attribute has two values")  # which protobuf would merge
             seen.add(number)
@@ -228,13 +227,13 @@ class _Reader:
                 entry = {key: self._data[at:to] for key, _, at, to in fields(self._data, begin, stop)}
                 external[entry.get(1, b"")] = entry.get(2, b"")
         where = f"the tensor {_shown(name)}"
-        count = _check_numbers(dims, where)
+        count = check_numbers(dims, where)
         needed = -(-count * _BITS.get(kind, 0) // 8)
         if external:
             self._check_external(external, needed, where)
         elif (raw >= 0 and kind in _BITS and raw < needed) or count > 4 * (end - start):  # 2 bits a number at least
             raise ValueError(f"{where} has {count} numbers of {dims}, but the file holds {max(raw, 0)} bytes of them")
-        elif kind == _INT64 and len(dims) == 1 and count <= _LONGEST_SHAPE:
+        elif kind == _INT64 and len(dims) <= 1 and count <= _LONGEST_SHAPE:
             if raw >= 0:
                 data = self._data[place : place + raw]
                 whole = [int.from_bytes(data[at : at + 8], "little", signed=True) for at in range(0, raw, 8)]
@@ -250,7 +249,7 @@ class _Reader:
                 names.append(self._tensor(*field[2:]))
             elif field[0] == _SPARSE_DIMS:
                 dims += numbers(self._data, field)
-        _check_numbers(dims, "a sparse tensor")
+        check_numbers(dims, "a sparse tensor")
         return names[0] if names else b""
 
     def _check_external(self, entries: dict[bytes, bytes], needed: int, where: str) -> None:
@@ -290,7 +289,7 @@ class _Reader:
                 for tensor in self._spans(begin, stop, (1, 8)):
                     for shape in self._spans(*tensor, (2,)):
                         sizes = [self._size(*dim) for dim in self._spans(*shape, (1,))]
-                        _check_numbers([size for size in sizes if size > 0], f"the value {_shown(name)}")
+                        check_numbers([size for size in sizes if size > 0], f"the value {_shown(name)}")
         return name
 
     def _size(self, start: int, end: int) -> int:
@@ -341,18 +340,6 @@ def _unfolded(
             raise ValueError(f"the function {_shown(key[1])} calls itself")
         total += times * sizes.get(key, 1)
     return total
-
-
-def _check_numbers(dims: Iterable[int], where: str) -> int:
-    """How many numbers a shape holds; raises `ValueError` for a negative size and for too many."""
-    count, shape = 1, list(dims)
-    if any(size < 0 for size in shape):
-        raise ValueError(f"{where} has the shape {shape[:8]}")
-    for size in sorted(shape):  # a zero comes first
-        count *= size
-        if count > MOST_NUMBERS:
-            raise ValueError(f"{where} has the shape {shape[:8]}, of more than {MOST_NUMBERS} numbers")
-    return count
 
 
 def _whole(word: bytes, where: str) -> int:
