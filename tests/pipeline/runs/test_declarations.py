@@ -8,11 +8,14 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from secateur.benchmarks.environment import environment
 from secateur.core import packages
 from secateur.export.machine import Gpu
+from secateur.pipeline.data.spec import DataSpec
 from secateur.pipeline.report.stage import ALL_STAGES
 from secateur.pipeline.runs import declarations
 from secateur.pipeline.runs.context import Run
@@ -239,3 +242,60 @@ def test_every_key_of_a_recipe_is_in_the_hash_of_each_stage_whose_result_it_chan
         now = stage.identity(changed, {})
         odd = {name for name in now if now[name] != before[first].get(name)} - {"recipe"}
         assert odd, f"{first} would not be done again for another {key}"
+
+
+def tables(folder: Path) -> Path:
+    """Three folders of pictures, each with a table of other columns too, and an array with numbers for labels."""
+    draws = np.random.default_rng(0)
+    for name in ("one", "two", "three"):
+        (folder / name).mkdir(parents=True)
+        rows = ["file,label,other_file,other_label"]
+        for number in range(12):
+            pixels = draws.integers(0, 256, (16, 16), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+            rows.append(f"{number}.png,{'abc'[number % 3]},{11 - number}.png,{'abc'[number // 4]}")
+        (folder / name / "labels.csv").write_text("\n".join(rows) + "\n")
+    (folder / "map.txt").write_text("c\nb\na\n")
+    np.savez(folder / "x.npz", images=draws.integers(0, 256, (12, 16, 16, 1), dtype=np.uint8), labels=np.arange(12) % 3)
+    return folder
+
+
+PLACES = ("path", "calibration", "evaluation", "class_map")
+OTHER_DATA: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
+    "path": ({"path": "one"}, {"path": "two"}, "score"),
+    "calibration": (
+        *({"calibration": "one", "evaluation": "three"}, {"calibration": "two", "evaluation": "three"}),
+        "score",
+    ),
+    "evaluation": (
+        *({"calibration": "three", "evaluation": "one"}, {"calibration": "three", "evaluation": "two"}),
+        "bench",
+    ),
+    "held_out": ({"path": "one", "held_out": 0.25}, {"path": "one", "held_out": 0.5}, "score"),
+    "num_classes": ({"path": "x.npz"}, {"path": "x.npz", "num_classes": 4}, "score"),
+    "class_map": ({"path": "one"}, {"path": "one", "class_map": "map.txt"}, "score"),
+    "file_column": ({"path": "one"}, {"path": "one", "file_column": "other_file"}, "score"),
+    "label_column": ({"path": "one"}, {"path": "one", "label_column": "other_label"}, "score"),
+}
+"""For each key of the data two sections that differ in it, and a stage that is another one for the second."""
+
+
+@pytest.mark.parametrize("key", OTHER_DATA)
+def test_every_key_of_the_data_is_in_the_hash_of_the_stages_by_the_images_that_it_names(
+    key: str, inputs: Path, tmp_path: Path
+) -> None:
+    *sections, name = OTHER_DATA[key]
+    folder, found = tables(tmp_path / "data"), []
+    (stage,) = (one for one in ALL_STAGES if one.name == name)
+    for section in sections:
+        assert isinstance(section, dict)
+        paths = {word: str(folder / str(section[word])) for word in PLACES if word in section}
+        data = replace(recipe_of(inputs), data=DataSpec(**{**section, **paths}))
+        found.append(stage.identity(Run(inputs / "run", data), {}))
+    odd = {part for part in found[0] if found[0][part] != found[1].get(part)} - {"recipe"}
+    assert odd, f"{name} would not be done again for another data.{key}"
+
+
+def test_no_key_of_the_data_is_left_out(inputs: Path) -> None:
+    """But `duplicates`: without images that both sides hold it changes nothing, and with some the data are refused."""
+    assert {*OTHER_DATA, "duplicates"} == {one.name for one in fields(DataSpec)}
