@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import secateur
+from tests.later import mostly_nightly
 
 NAMES = [name for name in secateur.__all__ if name != "__version__"]
 NEEDS = {"build_engine": "onnxruntime", "check_parity": "onnxruntime", "open_engine": "onnxruntime"}
@@ -43,7 +44,10 @@ def run(docstring: str, name: str, names: dict[str, Any]) -> None:
     assert runner.failures == 0, "".join(said)
 
 
-@pytest.mark.parametrize("name", NAMES)
+LONG = ("reconstruct", "Limit", "quantize_onnx", "export_onnx", "check_parity", "sweep", "GraphJudge", "build_engine")
+
+
+@pytest.mark.parametrize("name", mostly_nightly(NAMES, [name for name in NAMES if name not in LONG]))
 def test_every_public_name_has_an_example_that_runs(name: str, walk: dict[str, Any]) -> None:
     if (package := NEEDS.get(name)) and find_spec(package) is None:
         pytest.skip(f"{package} is not installed")

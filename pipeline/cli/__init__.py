@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -90,6 +91,8 @@ def cli(debug: bool, verbose: bool) -> None:
         _say_more()
 
 
+LONG = re.compile(r"\S{1000,}")
+"""Words of a command line that no message repeats whole; paths are shorter."""
 VERBOSE = {"-v", "--verbose"}
 """The words that ask for more to be said."""
 PACIFIED = "PacifyFlushWrapper"
@@ -120,7 +123,7 @@ def main(args: list[str] | None = None) -> None:
         click.echo(f"secateur: ended by {stopped.name}; the same command {_after_interruption(words)}", err=True)
         sys.exit(stopped.exit_code)
     except click.ClickException as error:
-        message = inert(error.format_message())
+        message = inert(LONG.sub(_cut, error.format_message()))
         error.format_message = lambda: message  # type: ignore[method-assign]  # its words may be names of files
         error.show()
         sys.exit(error.exit_code)
@@ -163,6 +166,10 @@ class Notes(logging.Handler):
 def complain(text: str) -> None:
     """Prints a message on stderr, inert."""
     click.echo(inert(text), err=True)
+
+
+def _cut(word: re.Match[str]) -> str:
+    return f"{word[0][:80]}... ({len(word[0]):,} characters)"
 
 
 def inert(message: str) -> str:

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from secateur.pipeline.cli.common import echo, json_option, print_json
+from secateur.pipeline.cli.common import EMPTY, echo, json_option, print_json
 
 if TYPE_CHECKING:
     from secateur.pipeline.runs.keys import Key
 
 
 @click.command("explain", short_help="What a key of a recipe does; without one, a table of all keys.")
-@click.argument("key", default="")
+@click.argument("key", required=False)
 @json_option
-def command(key: str, as_json: bool) -> None:
+def command(key: str | None, as_json: bool) -> None:
     """Says what a key of a recipe does, what it takes and what it is by default; of a section, all its keys.
 
     Example: secateur explain budget.macs
@@ -24,7 +24,9 @@ def command(key: str, as_json: bool) -> None:
 
     from secateur.pipeline.runs.keys import describe_keys, find_keys
 
-    found = find_keys(key) if key else describe_keys()
+    if key == "":
+        raise click.UsageError(EMPTY.format(what="a key, or no word for all keys"))
+    found = describe_keys() if key is None else find_keys(key)
     if as_json:
         print_json([asdict(one) for one in found])
     elif len(found) == 1 and found[0].name == key:

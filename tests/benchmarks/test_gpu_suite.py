@@ -38,6 +38,7 @@ ABSENT = ("pydantic", "click", "timm", "torchvision", "onnx", "onnxscript", "saf
           "fvcore", "optuna", "accelerate", "matplotlib", "sklearn", "jinja2", "PIL", "pycuda")  # fmt: skip
 
 
+@pytest.mark.nightly
 def test_on_a_bare_machine_the_suite_predicts(tmp_path: Path) -> None:
     out = tmp_path / "prediction.json"
     command = [sys.executable, "-P", "-c", BARE % (ABSENT,), "--dry", "--device", H100.name, *RESOURCES]

@@ -222,6 +222,7 @@ def test_one_kernel_alone_serves_a_swin(kernel: str) -> None:
     assert [counter.names.count(f"secateur::{name}") for name in SWIN] == [3 * (name == kernel) for name in SWIN]
 
 
+@pytest.mark.nightly
 def test_a_fused_swin_is_exported_with_a_dynamic_batch(tmp_path: Path) -> None:
     fused = sc.fuse(pruned_swin("head", "qk_dim", "v_dim"))
     info = sc.export_onnx(fused, tmp_path / "swin.onnx", image())

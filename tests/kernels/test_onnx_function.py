@@ -142,6 +142,7 @@ def test_the_flag_is_refused_where_there_is_nothing_for_it(small: nn.Module, tmp
     assert not (tmp_path / "a.onnx").exists()
 
 
+@pytest.mark.nightly
 def test_a_pruned_deit_gives_the_same_logits_everywhere(real_data: Path, tmp_path: Path) -> None:
     """Heads of 24 to 64 within a layer: eager, with the operators, and in ONNX Runtime through the function.
 

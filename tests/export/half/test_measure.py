@@ -157,6 +157,7 @@ def test_a_graph_in_eight_bits_keeps_them_too(
     check_parity(massive, info.path, images=pictures)
 
 
+@pytest.mark.nightly
 def test_a_model_of_usual_values_keeps_none_in_either_type(
     onnx_files: dict[str, Path], pictures: list[tuple[Tensor, None]]
 ) -> None:

@@ -65,6 +65,7 @@ def measured(vit: nn.Module, groups: Groups, found: Found, reference: Batches, j
     return a_pr(curve(vit, groups, scores, judged, SHAPE))
 
 
+@pytest.mark.nightly
 def test_finalists_are_judged_both_ways_round_and_the_mean_decides(
     vit: nn.Module, vit_groups: Groups, batches: Batches, judged: Batches, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

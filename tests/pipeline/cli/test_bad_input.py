@@ -139,6 +139,7 @@ def test_bad_input_is_one_sentence_and_exit_2(
     assert not list(tmp_path.rglob("*.part"))
 
 
+@pytest.mark.nightly
 def test_the_unspoilt_recipe_runs_and_another_one_is_refused_in_its_folder(
     recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -151,6 +151,7 @@ def test_a_verdict_that_nobody_reads_is_no_failure(folder: Path) -> None:
     assert finished(*(started(UNREAD, words=words) for words in cases)) == [141, 141, 141]
 
 
+@pytest.mark.nightly
 def test_a_bench_json_is_judged_without_what_runs_need(folder: Path) -> None:
     code = (
         "import sys; from secateur.pipeline.runs.gate_run import gate\n"

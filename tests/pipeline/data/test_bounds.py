@@ -171,7 +171,7 @@ def test_boxes_are_finite(change: Callable[[dict[str, object]], None], tmp_path:
     images = [{"id": 1, "width": 4, "height": 4, "file_name": "a.png"}]
     content = {"images": images, "categories": [{"id": 1, "name": "a"}], "annotations": [one]}
     (tmp_path / "x.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match="the annotation 1 cannot be used"):
+    with pytest.raises(DataError, match=r"the annotation 1 cannot be used|no number of JSON|than any number that is"):
         open_source(tmp_path, "boxes")
 
 

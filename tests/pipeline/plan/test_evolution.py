@@ -101,6 +101,7 @@ def test_generations_are_new_and_begin_with_the_uniform_and_the_global_plan(
         losses |= {widths: toy(kept(problem, widths)) for widths in young}
 
 
+@pytest.mark.nightly
 def test_a_small_space_is_exhausted_and_the_best_of_it_is_found(deep: Groups) -> None:
     problem = problem_of(deep, least=88)
     every = [lost for lost in product(range(14), repeat=DEPTH) if sum(lost) == DEPTH * 12]

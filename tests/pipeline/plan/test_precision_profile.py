@@ -47,6 +47,7 @@ def curves(*kept: Kept) -> tuple[Groups, tuple[OperationCurve, ...]]:
         return groups, operation_curves(models, groups, ["int8"], images, ONLY_MLP, timing, Path(folder), KeptTimings())
 
 
+@pytest.mark.nightly
 def test_a_family_after_the_other_goes_to_int8(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs: list[tuple[set[str], set[str]]] = []
 

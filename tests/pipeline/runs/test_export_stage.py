@@ -124,6 +124,7 @@ def test_what_was_measured_is_kept_and_that_of_other_images_is_not_taken(
     assert ExportFile.load(run.folder).files["model.int8.onnx"].quantized.images == 30
 
 
+@pytest.mark.nightly
 def test_a_plan_of_units_and_bits_is_what_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
     check = CalibrationFeeds.__init__

@@ -37,6 +37,7 @@ def planned(folder: Path, compensate: bool, allocate: str = "sensitivity", macs:
     return said
 
 
+@pytest.mark.nightly
 def test_plans_are_made_again_when_their_curves_change_with_the_repair(tmp_path: Path) -> None:
     repaired = planned(tmp_path, True)
     assert repaired[0].startswith("measuring candidates on ")

@@ -79,6 +79,7 @@ def check_same(one: Path, other: Path) -> None:
     assert gaps < 1e-2 * moved
 
 
+@pytest.mark.nightly
 def test_two_processes_recover_what_one_does_with_settings_that_only_the_first_has_seen(
     one: Path, tmp_path: Path
 ) -> None:

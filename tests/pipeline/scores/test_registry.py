@@ -122,6 +122,7 @@ def test_a_method_that_is_nowhere_registered_goes_by_its_class(vit: nn.Module, v
     assert (found.method, found.options) == ("Ones", {"times": 2.0})
 
 
+@pytest.mark.nightly
 def test_only_the_method_that_is_asked_for_is_imported() -> None:
     code = (
         "import sys; from secateur.pipeline.scores.registry import METHODS; METHODS.names(); METHODS.find('magnitude');"

@@ -95,6 +95,7 @@ def test_all_outputs_of_a_model_stay_and_are_proven() -> None:
         torch.testing.assert_close(found[key], tensor, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.nightly
 def test_torchvisions_models_need_no_timm() -> None:
     x = torch.randn(1, 3, 64, 64)
     model = torchvision.models.resnet18().eval()

@@ -97,6 +97,7 @@ def test_what_a_model_has_cached_is_not_taken_along() -> None:
     assert copied_with(model.train(), {}).training
 
 
+@pytest.mark.nightly
 def test_a_model_that_has_run_is_cut_as_if_it_had_not() -> None:
     torch.manual_seed(0)
     model = timm.create_model("efficientformerv2_s0", depths=(1, 1, 1, 2), num_classes=5).eval()

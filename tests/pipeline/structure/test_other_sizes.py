@@ -13,6 +13,7 @@ from secateur.core.errors import SurgeryError
 from secateur.pipeline.structure.find import find_groups
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
+from tests.later import mostly_nightly
 from tests.pipeline.structure.test_any_model import half
 
 SWIN = {"img_size": (64, 96), "depths": (1, 1), "num_heads": (2, 4), "embed_dim": 32, "window_size": 4}
@@ -31,7 +32,7 @@ MODELS: dict[str, tuple[str, dict[str, Any], tuple[int, int, int], set[str]]] = 
 }
 
 
-@pytest.mark.parametrize("case", list(MODELS))
+@pytest.mark.parametrize("case", mostly_nightly(MODELS, ("windows on a wide image", "grey images")))
 def test_other_sizes_of_families_are_pruned(case: str) -> None:
     name, settings, shape, kinds = MODELS[case]
     torch.manual_seed(0)

@@ -244,6 +244,7 @@ def test_dimensions_that_do_not_turn_go_head_by_head() -> None:
 
 
 @pytest.mark.parametrize("name", ["eva02_tiny_patch14_224", "vit_small_patch16_rope_mixed_224"])
+@pytest.mark.nightly
 def test_a_table_that_blocks_of_timm_share_stays_whole_and_each_block_loses_pairs_of_its_own(name: str) -> None:
     torch.manual_seed(0)
     small_one = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 3}

@@ -297,6 +297,7 @@ def test_a_model_of_ones_own_is_loaded_by_a_factory(dtype: torch.dtype, tmp_path
         assert (tmp_path / "again" / STRUCTURE).read_bytes() == (tmp_path / part / STRUCTURE).read_bytes()
 
 
+@pytest.mark.nightly
 def test_torchvisions_resnet18_goes_the_same_way(tmp_path: Path) -> None:
     small = pruned(torchvision.models.resnet18(num_classes=5).eval(), 32)
     save(small, tmp_path)

@@ -12,6 +12,7 @@ import secateur as sc
 from secateur.core.errors import ModelError, RecipeError, RunError
 from secateur.pipeline.analysis.pruning_curve import Shape
 from secateur.pipeline.runs.curves import parse_line, trace_curves
+from tests.later import mostly_nightly
 from tests.pipeline.tasks.small_tasks import WRITERS, recipe_for
 
 METRICS = {
@@ -32,7 +33,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("task", list(METRICS))
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", mostly_nightly(METHODS, ("taylor",)))
 def test_a_run_of_the_task_ends_with_a_smaller_model(task: str, method: str, tmp_path: Path) -> None:
     recipe = recipe_for(task, tmp_path, **METHODS[method])
     if method == "taylor" and task in ("segment", "detect"):  # whose labels belong to places
@@ -44,7 +45,7 @@ def test_a_run_of_the_task_ends_with_a_smaller_model(task: str, method: str, tmp
     assert facts is not None and facts.macs <= 0.7 * facts.macs_dense
 
 
-@pytest.mark.parametrize("task", list(METRICS))
+@pytest.mark.parametrize("task", mostly_nightly(METRICS, ("regress", "segment")))
 def test_the_metric_of_the_task_is_measured_and_reported(task: str, tmp_path: Path) -> None:
     if missing := [package for package in NEEDS.get(task, ()) if find_spec(package) is None]:
         pytest.skip(f"{missing[0]} is not installed")

@@ -20,6 +20,7 @@ from secateur.pipeline.structure.graph.unify import PIECE
 from secateur.pipeline.structure.groups import Group, Groups
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune
+from tests.later import mostly_nightly
 from tests.pipeline.structure.graph.attentions import IMAGE, WAYS, made
 
 HEADS, DIMS, WIDTH, TOKENS = 4, 3, 10, 5
@@ -293,7 +294,7 @@ FOUND: dict[str, dict[str, tuple[int, int]]] = {
 """For each attention the kinds of its groups, with their units and blocks; what is missing is fixed."""
 
 
-@pytest.mark.parametrize("name", list(FOUND))
+@pytest.mark.parametrize("name", mostly_nightly(FOUND, list(FOUND)[::2]))
 def test_whole_heads_and_their_dimensions_go_in_attention_of_many_kinds(name: str) -> None:
     model = made(name)
     groups = find_groups(model, IMAGE)
