@@ -103,6 +103,7 @@ def test_a_small_model_is_traced_and_cut_once_for_each_content(tmp_path: Path, m
     assert len(loaded) == 2
 
 
+@pytest.mark.nightly
 def test_a_run_traces_its_model_once_from_the_groups_to_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

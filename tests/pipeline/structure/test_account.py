@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from secateur.pipeline.structure.account import unaccounted
 from secateur.pipeline.structure.find import find_groups
+from tests.later import mostly_nightly
+
+FAMILIES = ("test_vit", "test_resnet", "test_convnext", "test_efficientnet", "test_mambaout", "test_coatnet")
 
 
-@pytest.mark.parametrize(
-    "name", ["test_vit", "test_resnet", "test_convnext", "test_efficientnet", "test_mambaout", "test_coatnet"]
-)
+@pytest.mark.parametrize("name", mostly_nightly(FAMILIES, FAMILIES[:3]))
 def test_every_dimension_of_a_family_is_accounted_for(name: str) -> None:
     model = timm.create_model(name, num_classes=7)
     groups = find_groups(model, torch.randn(1, *model.pretrained_cfg["input_size"]), verify=False)

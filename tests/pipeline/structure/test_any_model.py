@@ -24,6 +24,7 @@ from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.plan import Plan, plan_from_kept
 from secateur.pipeline.structure.storage import load, save
 from secateur.pipeline.structure.surgery import prune
+from tests.later import mostly_nightly
 from tests.pipeline.structure.test_random_networks import plan_for, unread
 
 FAMILIES = {
@@ -197,7 +198,7 @@ TRACED = {
 }
 
 
-@pytest.mark.parametrize("family", list(TRACED))
+@pytest.mark.parametrize("family", mostly_nightly(TRACED, [one for one in TRACED if one[:4] != "swin"]))
 def test_pruned_models_are_traced_by_fx_and_give_their_features(family: str) -> None:
     torch.manual_seed(0)
     keywords, layers = TRACED[family]

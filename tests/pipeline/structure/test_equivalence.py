@@ -74,6 +74,7 @@ def test_every_wrong_reader_is_noticed_though_the_weights_hide_it(name: str) -> 
     assert isinstance(verify(small, model, plan, groups), Verification)
 
 
+@pytest.mark.nightly
 def test_with_the_real_weights_alone_nothing_would_be_noticed() -> None:
     """What this file guards against: the outputs of the model itself do not move when its blocks compute nonsense."""
     model, groups, plan = built("test_convnext")

@@ -19,6 +19,7 @@ from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.plan import Plan, plan_from_kept
 from secateur.pipeline.structure.storage import load, save
 from secateur.pipeline.structure.surgery import prune
+from tests.later import mostly_nightly
 
 SMALL_SWIN = {"img_size": 32, "window_size": 4, "embed_dim": 12, "depths": (1, 1), "num_heads": (2, 2)}
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -59,7 +60,7 @@ def check(small: Any, dense: Any, x: torch.Tensor) -> None:
         torch.testing.assert_close(small(x), hidden)
 
 
-@pytest.mark.parametrize("name", list(FAMILIES))
+@pytest.mark.parametrize("name", mostly_nightly(FAMILIES, list(FAMILIES)[::2]))
 def test_a_smaller_model_gets_a_new_head_and_tells_the_widths_of_its_features(name: str) -> None:
     model, small, x, _, plan = half(name)
     told = model.num_features, vars(model).keys()

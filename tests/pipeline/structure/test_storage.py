@@ -226,6 +226,7 @@ def test_a_classifier_that_was_reset_before_is_that_of_the_loaded_model(prune_it
     assert same(load(tmp_path), model)
 
 
+@pytest.mark.nightly
 def test_a_model_with_a_new_head_comes_back_and_may_be_pruned_again(tmp_path: Path) -> None:
     small = pruned(create_model("test_efficientnet", num_classes=5))
     small.classifier, small.num_classes = nn.Linear(small.classifier.in_features, 7), 7

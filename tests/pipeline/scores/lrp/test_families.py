@@ -11,6 +11,7 @@ from torch import nn
 
 from secateur.pipeline.scores.lrp.composite import DEPTHS, find_composite
 from secateur.pipeline.scores.lrp.relevance import IMAGES, relevances
+from tests.later import mostly_nightly
 
 EXACT: dict[str, Any] = {depth: {"rule": "epsilon", "epsilon": 0} for depth in DEPTHS}
 SMALL = {"img_size": 32, "embed_dim": 48, "depth": 2, "num_heads": 3}
@@ -30,7 +31,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", mostly_nightly(FAMILIES, list(FAMILIES)[1::2]))
 def test_a_model_without_biases_conserves_relevance(name: str) -> None:
     """CP-LRP and the epsilon rule with epsilon 0 conserve relevance wherever no bias takes any."""
     torch.manual_seed(0)
