@@ -10,7 +10,7 @@ environment of its own; without one it is left out.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -252,8 +252,8 @@ def counted(path: Path, labels: NDArray[Any], logits: NDArray[Any], wide: NDArra
     }
 
 
-def loss(row: dict[str, Any], wide: dict[str, Any]) -> tuple[float, float]:
-    """The points of top-1 that a graph gives more than the fp32 graph, and half of the 95 % interval of that."""
+def loss(row: Mapping[str, Any], wide: Mapping[str, Any]) -> tuple[float, float]:
+    """The points of top-1 that a graph gives more than another one, and half of the 95 % interval of that."""
     return paired([100 * int(one) for one in row["right"]], [100 * int(one) for one in wide["right"]])
 
 

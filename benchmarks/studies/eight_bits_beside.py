@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from secateur_studies.eight_bits import paired
+from secateur_studies.eight_bits import loss
 from secateur_studies.score_tables import Table
 
 from secateur.core.files import read_json
@@ -41,7 +41,7 @@ def line(name: str, graphs: Mapping[str, Row]) -> tuple[str, ...]:
     """The cells of one model on one set of images."""
     ours = next(graphs[word] for word in OURS if word in graphs)
     library = max((word for word in LIBRARIES if word in graphs), key=lambda word: float(graphs[word]["top1"]))
-    more, around = paired(rights(ours), rights(graphs[library]))
+    more, around = loss(ours, graphs[library])
     return (
         name,
         f"{len(ours['right']):,}",
@@ -51,11 +51,6 @@ def line(name: str, graphs: Mapping[str, Row]) -> tuple[str, ...]:
         f"{more:+.1f} ± {around:.1f}",
         f"{ours['error']:.2%}, {graphs[library]['error']:.2%}",
     )
-
-
-def rights(row: Row) -> list[int]:
-    """100 for each image that is classified right, 0 for each other one."""
-    return [100 * int(one) for one in row["right"]]
 
 
 def joined(one: Row, other: Row) -> Row:

@@ -29,7 +29,6 @@ def parse_yaml(text: str) -> Any:
             if node is None:
                 return None
             _check_size(node, {})
-            _check_keys(node)
             return loader.construct_document(node)
         finally:
             loader.dispose()
@@ -50,26 +49,23 @@ def _check_depth(text: str) -> None:
             raise ValueError(f"lists or sections lie in each other more than {DEEPEST} deep")
 
 
-def _check_keys(node: yaml.Node) -> None:
+def _check_keys(node: yaml.MappingNode) -> None:
     """Raises `ValueError` for a section with two equal keys, of which YAML would drop the first in silence."""
-    if isinstance(node, yaml.MappingNode):
-        keys = Counter((key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        if twice := [name for (_, name), count in keys.items() if count > 1]:
-            raise ValueError(f"the key {twice[0]!r} stands more than once in one section")
-    if isinstance(node, yaml.CollectionNode):
-        for one in node.value:
-            for part in one if isinstance(one, tuple) else (one,):
-                _check_keys(part)
+    keys = Counter((key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+    if twice := [name for (_, name), count in keys.items() if count > 1]:
+        raise ValueError(f"the key {twice[0]!r} stands more than once in one section")
 
 
 def _check_size(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a node unfolds to; raises `ValueError` for too many, and for one that contains itself."""
+    """How many values a node unfolds to; raises `ValueError` for too many, for an alias in itself and a key twice."""
     if (size := known.get(id(node))) is not None:
         if not size:
             raise ValueError("an alias stands in what it stands for")
         return size
     known[id(node)] = 0
     size = 1
+    if isinstance(node, yaml.MappingNode):
+        _check_keys(node)
     if isinstance(node, yaml.CollectionNode):
         for one in node.value:
             size += sum(_check_size(part, known) for part in (one if isinstance(one, tuple) else (one,)))

@@ -45,9 +45,7 @@ def half(groups: Groups) -> Plan:
     return plan_from_kept(groups, kept)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.nightly] * (name in LONG)) for name in FAMILIES]
-)
+@pytest.mark.parametrize("name", mostly_nightly(FAMILIES, [name for name in FAMILIES if name not in LONG]))
 def test_a_timm_family_is_pruned_saved_and_trained_on(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = create_model(name, num_classes=7)

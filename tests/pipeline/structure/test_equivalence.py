@@ -24,6 +24,7 @@ from secateur.pipeline.structure.groups import Groups
 from secateur.pipeline.structure.plan import Plan, plan_from_kept
 from secateur.pipeline.structure.surgery import prune, verify
 from secateur.pipeline.structure.wrong_readers import planted, wrong_readers
+from tests.later import mostly_nightly
 from tests.pipeline.structure.test_random_networks import PIECES, Net, plan_for
 
 HIDING: dict[str, dict[str, Any]] = {
@@ -50,9 +51,7 @@ def built(name: str, **kwargs: Any) -> tuple[nn.Module, Groups, Plan]:
     return model, groups, plan_from_kept(groups, kept)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.nightly] * (name not in QUICK)) for name in HIDING]
-)
+@pytest.mark.parametrize("name", mostly_nightly(HIDING, QUICK))
 def test_every_wrong_reader_is_noticed_though_the_weights_hide_it(name: str) -> None:
     model, groups, plan = built(name, **HIDING[name])
     small = prune(model, plan, groups)

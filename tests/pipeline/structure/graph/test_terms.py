@@ -26,6 +26,7 @@ from secateur.pipeline.structure.graph.tracer import trace_model
 from secateur.pipeline.structure.plan import plan_from_kept
 from secateur.pipeline.structure.surgery import prune, verify
 from tests.counting import torch_macs
+from tests.later import mostly_nightly
 
 EXAMPLE = torch.randn(1, 3, 8, 8)
 SMALL = torch.randn(1, 3, 4, 4)
@@ -34,6 +35,7 @@ MODEL = nn.Sequential(
     *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 10), nn.LayerNorm(10), nn.Linear(10, 5)),
 ).eval()
 GROUPS = find_groups(MODEL, EXAMPLE)
+OF_TIMM = [name for name in timm.list_models("test_*") if not name[-1].isdigit()]
 LONG = ("test_maxvit", "test_coatnet", "test_efficientnet_evos", "test_efficientnet_gn", "test_mambaout")
 """Small models whose kinds of layers others of timm's have too."""
 
@@ -122,14 +124,7 @@ def test_a_unit_that_is_read_twice_counts_twice() -> None:
     assert groups.macs({group.name: (0, 1)}) == 2 * 4 + 4 * 3
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.nightly] * (name in LONG))
-        for name in timm.list_models("test_*")
-        if not name[-1].isdigit()
-    ],
-)
+@pytest.mark.parametrize("name", mostly_nightly(OF_TIMM, [name for name in OF_TIMM if name not in LONG]))
 def test_groups_fvcore_and_torch_agree_on_the_small_models_of_timm(name: str) -> None:
     model = timm.create_model(name).eval()
     example = torch.randn(1, *model.default_cfg["input_size"])
